@@ -1,0 +1,144 @@
+"""Which classes a model YAML may name, and how its arguments become constructor arguments.
+
+`@register` beside a class is all that a new module needs. The rule is read from the constructor's signature:
+
+    (c1, c2, ...)       input channels, width-scaled output channels, then the YAML arguments
+    (c1, c2, n, ...)    the same, and the depth-scaled repeats go inside the module
+    (..., ch)           the list of input channels of all layers that the module reads
+    (c1, ...)           input channels, then the YAML arguments; channels stay, or are the instance's `out_channels`
+    anything else       the YAML arguments as they are; channels stay
+
+A class with another rule brings it along: `@register(bind=rule)` with `rule(context, args) -> Bound`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ultralytics.utils.errors import ModelError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule may know of a layer's place in the model: input channels, the model's scale, and the YAML's own keys."""
+
+    channels: list[int]  # of each layer that this one reads
+    repeats: int  # depth-scaled
+    width: float
+    max_channels: float
+    scale: str
+    yaml: dict
+
+    @property
+    def c1(self) -> int:
+        """Channels of the first input."""
+        return self.channels[0]
+
+    def scaled(self, c2: int) -> int:
+        """Return `c2` channels scaled by the model's width, as a multiple of 8; the class count stays as it is."""
+        return c2 if c2 == self.yaml.get("nc") else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Constructor arguments of one layer, its output channels, and how often it is repeated one after the other."""
+
+    args: list
+    channels: int | list[int]
+    repeats: int = 1
+
+
+Rule = Callable[[Context, list], Bound]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered class with the rule for its arguments."""
+
+    cls: type
+    bind: Rule
+
+
+REGISTRY: dict[str, Entry] = {}
+
+
+def register(cls: type | None = None, *, bind: Rule | None = None, name: str | None = None) -> Any:
+    """Make a module usable in model YAMLs under its class name (or `name`); a name that is taken raises ValueError."""
+
+    def add(cls: type) -> type:
+        key = name or cls.__name__
+        known = REGISTRY.get(key)
+        if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"A module named '{key}' is registered already ({known.cls.__module__}). Choose another class name, "
+                "or pass another one with @register(name=...)."
+            )
+        REGISTRY[key] = Entry(cls, bind or rule_from_signature(cls))
+        return cls
+
+    return add(cls) if cls is not None else add
+
+
+def lookup(name: str, where: str = "") -> Entry:
+    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or a class put into `ultralytics.nn.tasks`.
+
+    Raises:
+        ModelError: nothing has that name; `where` says which YAML line asked for it.
+    """
+    import torch
+
+    if name in REGISTRY:
+        return REGISTRY[name]
+    from ultralytics.nn import tasks  # people put their own classes there
+
+    for space in (torch.nn, tasks):
+        cls = getattr(space, name.removeprefix("nn."), None)
+        if inspect.isclass(cls) and issubclass(cls, torch.nn.Module):
+            return Entry(cls, rule_from_signature(cls))
+    raise ModelError(
+        f"{where}unknown module '{name}'.{did_you_mean(name, [*REGISTRY, *torch.nn.__all__] if hasattr(torch.nn, '__all__') else REGISTRY)} "
+        "Put @register above your own class and import its file before the model is built."
+    )
+
+
+def rule_from_signature(cls: type) -> Rule:
+    """Return the rule that the parameter names of a constructor stand for (see the module's docstring)."""
+    names = [*inspect.signature(cls.__init__).parameters][1:]
+    if names[:2] == ["c1", "c2"]:
+        return bind_repeated if names[2:3] == ["n"] else bind_scaled
+    if "ch" in names:
+        return bind_channel_list
+    if names[:1] == ["c1"]:
+        return bind_input
+    return bind_plain
+
+
+def bind_scaled(context: Context, args: list) -> Bound:
+    """(c1, c2, ...): scale the output channels; repeats become a sequence of such layers."""
+    c2 = context.scaled(args[0])
+    return Bound([context.c1, c2, *args[1:]], c2, context.repeats)
+
+
+def bind_repeated(context: Context, args: list) -> Bound:
+    """(c1, c2, n, ...): as `bind_scaled`, with the repeats inside the module."""
+    c2 = context.scaled(args[0])
+    return Bound([context.c1, c2, context.repeats, *args[1:]], c2)
+
+
+def bind_channel_list(context: Context, args: list) -> Bound:
+    """(..., ch): the YAML arguments, then the channels of all inputs; the channels of the last input stay."""
+    return Bound([*args, context.channels], context.channels[-1])
+
+
+def bind_input(context: Context, args: list) -> Bound:
+    """(c1, ...): the input channels, then the YAML arguments."""
+    return Bound([context.c1, *args], context.c1, context.repeats)
+
+
+def bind_plain(context: Context, args: list) -> Bound:
+    """Anything else: the YAML arguments as they stand."""
+    return Bound(list(args), context.c1, context.repeats)
