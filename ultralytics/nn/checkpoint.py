@@ -1,0 +1,321 @@
+"""Weight files: written with builtins and tensors only, read without running anything, those of ultralytics 8.x too."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics.cfg.tasks import TASKS
+from ultralytics.nn.unpickle import AGAIN, NAME_ONE, Archive, Record, TensorRecord, module_tensors
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import CheckpointError, UserError
+from ultralytics.utils.files import atomic_write, file_size
+
+FORMAT, FORMAT_VERSION = "ghost", 1
+REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}
+KEPT = (*REQUIRED, "best_fitness", "metrics", "date", "version")  # what inference and a look at the file need
+HALF_TOLERANCE = 5e-3  # largest change of an output by half precision, as a part of its row's range (1 at least)
+WEIGHT_TOLERANCE = 2e-3  # largest change of a tensor, as a part of its norm; rounding to half alone makes 3e-4
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full. Free some space",
+    getattr(errno, "EDQUOT", -1): "the disk quota is used up. Free some space",  # unknown on Windows
+    errno.EFBIG: "it is larger than this system allows a file to be. Choose another folder",
+    errno.EROFS: "the disk is read-only. Choose a folder that can be written",
+    errno.EACCES: "permission is denied. Choose a folder that you may write",
+    errno.EPERM: "permission is denied. Choose a folder that you may write",
+    errno.EISDIR: "a folder has that name. Choose another name",
+    errno.ENOTDIR: "a part of the path is a file. Choose another folder",
+    errno.EEXIST: "a part of the path is a file. Choose another folder",
+}
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def save_checkpoint(path: str | Path, ckpt: dict[str, Any]) -> None:
+    """Write a checkpoint that `torch.load(path, weights_only=True)` reads, all of it or nothing.
+
+    Args:
+        path: file to write; an older file stays as it is until the new one is complete on the disk.
+        ckpt: the keys of `REQUIRED` and any others; arrays, paths and namespaces become tensors, strings and dicts.
+
+    Raises:
+        CheckpointError: a value has a type that a weight file cannot hold, or the file cannot be written.
+    """
+    _write(Path(path), ckpt, Path(path))
+
+
+def _write(path: Path, ckpt: dict[str, Any], named: Path) -> None:
+    """Write a checkpoint to `path`; errors name the file `named`."""
+    absent = [k for k in REQUIRED if k not in ckpt]
+    if absent:
+        raise CheckpointError(f"'{named}' was not written: the checkpoint lacks {', '.join(absent)}.")
+    marks = {"format": FORMAT, "format_version": FORMAT_VERSION, "date": datetime.now().isoformat(timespec="seconds")}
+    content = _storable(
+        {**marks, **{k: v for k, v in ckpt.items() if k not in {"source", "format", "format_version"}}}, ""
+    )
+    try:
+        with atomic_write(path) as f:
+            torch.save(content, f)
+    except (OSError, RuntimeError) as e:  # torch's writer hides the system's error behind one of its own
+        raise CheckpointError(_unwritable(named, e)) from e
+
+
+def _unwritable(path: Path, e: BaseException) -> str:
+    """Return the sentence for a failed write; the system's own error may stand behind torch's."""
+    cause: BaseException | None = e
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    reason = _REMEDIES.get(cause.errno) if cause else None
+    reason = (
+        reason or f"{(cause.strerror if cause else None) or ' '.join(str(e).split())}. Check the disk and the folder"
+    )
+    old = " The older file of that name is as it was." if path.is_file() else ""
+    return f"The weight file '{path}' could not be written: {reason}.{old}"
+
+
+def _storable(value: Any, where: str) -> Any:
+    """Return a value as builtins and tensors; `where` names it in the error."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        whole = value.untyped_storage().nbytes() == value.numel() * value.element_size()
+        return value if whole and type(value) is torch.Tensor else value.clone()  # a view drags its base along
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        simple = value.dtype.kind in "bif" or value.dtype == np.uint8  # torch lacks most unsigned types
+        return torch.from_numpy(value.copy()) if simple else value.tolist()
+    for kind in (bool, int, float, str, bytes):
+        if isinstance(value, kind):
+            return value if type(value) is kind else kind(value)
+    if value is None:
+        return value
+    if isinstance(value, dict):
+        return {_storable(k, where): _storable(v, f"{where}.{k}".lstrip(".")) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_storable(v, f"{where}[{i}]") for i, v in enumerate(value)]
+        return tuple(items) if isinstance(value, tuple) else items
+    if isinstance(value, (set, frozenset)):
+        return sorted((_storable(v, where) for v in value), key=str)
+    if isinstance(value, (os.PathLike, torch.device, torch.dtype)):
+        return str(value)
+    if type(value).__name__.endswith("Namespace"):
+        return _storable(vars(value), where)
+    raise CheckpointError(
+        f"The checkpoint's entry '{where}' is of type {type(value).__name__}. A weight file holds numbers, text, "
+        f"lists, dicts and tensors only; store its state_dict() instead."
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a weight file of this package or of ultralytics 8.x; no code in the file is run.
+
+    Returns:
+        yaml, task, names {int: str}, nc, stride [float], args, model (name -> tensor in state-dict order, float32, EMA
+        if there is one), epoch (-1: finished), best_fitness, date, version, source ('ghost' or 'ultralytics'); with
+        files of this package all else that was saved, such as optimizer and train_model.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: it is damaged, is something else, or asks for something that a weight file may not ask for.
+    """
+    with Archive(path) as archive:
+        tree = archive.tree
+        if isinstance(tree, Record):  # torch.save(model)
+            tree = {"model": tree}
+        if not isinstance(tree, dict):
+            raise CheckpointError(f"'{path}' holds a {type(tree).__name__}, not a checkpoint. {NAME_ONE}")
+        try:
+            ckpt = _own(archive, tree) if tree.get("format") == FORMAT else _imported(archive, tree)
+        except UserError:
+            raise
+        except Exception as e:  # contents of the wrong types can raise anything
+            raise archive.damaged(e) from e
+    defaults = {"epoch": -1, "best_fitness": None, "date": "", "version": ""}
+    return {**defaults, **ckpt}
+
+
+def _own(archive: Archive, tree: dict) -> dict[str, Any]:
+    """Return the content of a file of this package."""
+    version = tree.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"The weight file '{archive.path}' has format version {version!r}, but this package reads up to "
+            f"{FORMAT_VERSION}. Install the newer package that wrote it."
+        )
+    ckpt = archive.plain(tree)
+    wrong = [k for k, kind in REQUIRED.items() if not isinstance(ckpt.get(k), kind)]
+    if wrong or not all(isinstance(v, torch.Tensor) for v in ckpt["model"].values()):
+        what = ", ".join(wrong or ["model"])
+        raise CheckpointError(f"The weight file '{archive.path}' is damaged: its {what} cannot be used. {AGAIN}")
+    ckpt["model"] = _as_float(ckpt["model"].items())
+    return {**ckpt, "source": "ghost"}
+
+
+def _imported(archive: Archive, tree: dict) -> dict[str, Any]:
+    """Return the content of a file of ultralytics 8.x."""
+    model = next((tree[k] for k in ("ema", "model") if isinstance(tree.get(k), Record)), None)
+    if model is None or not isinstance(model.get("yaml"), dict):
+        raise CheckpointError(_no_model(archive, tree, model))
+    layers = model.get("model")
+    head = next(reversed(layers.state["_modules"].values())) if isinstance(layers, Record) else None
+    args = archive.plain(tree.get("train_args") or model.get("args")) or {}
+    names = archive.plain(model.get("names")) or {}
+    names = dict(names.items() if isinstance(names, dict) else enumerate(names))
+    nc = (head.get("nc") if isinstance(head, Record) else None) or len(names) or model.get("yaml").get("nc")
+    stride = archive.plain(model.get("stride"))
+    return {
+        "yaml": archive.plain(model.get("yaml")),
+        "task": _task(archive, args, model, head),
+        "names": {int(k): str(v) for k, v in names.items()} or {i: f"{i}" for i in range(int(nc))},
+        "nc": int(nc),
+        "stride": [float(s) for s in (stride.tolist() if isinstance(stride, torch.Tensor) else stride or [8, 16, 32])],
+        "args": args,
+        "model": _as_float((name, archive.tensor(t)) for name, t in module_tensors(model)),
+        "epoch": int(_number(tree.get("epoch"), -1)),
+        "best_fitness": _number(tree.get("best_fitness"), None),
+        "date": str(tree.get("date") or ""),
+        "version": str(tree.get("version") or ""),
+        "source": "ultralytics",
+    }
+
+
+def _number(value: Any, default: Any) -> Any:
+    return value if isinstance(value, (int, float)) else default
+
+
+def _as_float(items: Iterator | Any) -> dict[str, torch.Tensor]:
+    """Return a state dict in which half precision became float32."""
+    return {str(k): v.float() if v.dtype in (torch.float16, torch.bfloat16) else v for k, v in items}
+
+
+def _task(archive: Archive, args: dict, model: Record, head: Any) -> str:
+    """Return the task that a recorded model is for: what its training said, else by the class of its head."""
+    head_name = head.kind if isinstance(head, Record) else ""
+    by_class = (t.name for t in TASKS.values() if head_name in t.heads or t.model.endswith(f":{model.kind}"))
+    task = args.get("task") or next(by_class, None) or model.kind
+    if task not in TASKS:
+        raise CheckpointError(
+            f"The weight file '{archive.path}' is for {task!r}, but this package knows {', '.join(TASKS)}. "
+            f"Name a model for one of these."
+        )
+    return task
+
+
+def _no_model(archive: Archive, tree: dict, model: Record | None) -> str:
+    """Return the sentence for a file that holds something, but no model with its description."""
+    if model is not None:
+        return (
+            f"The weight file '{archive.path}' holds a {model.path} without a model YAML. Save its state_dict() and "
+            f"load that into a model YAML."
+        )
+    if _state_dict(tree):
+        return (
+            f"'{archive.path}' holds weights without a description of their model. Build the model from its YAML and "
+            f"load the weights into it: YOLO('yolo11n.yaml').load('{archive.path}')."
+        )
+    keys = ", ".join(map(str, list(tree)[:6])) or "nothing"
+    return f"'{archive.path}' is no checkpoint of YOLO: it holds {keys}. {NAME_ONE}"
+
+
+def _state_dict(tree: Any) -> dict[str, TensorRecord]:
+    """Return the names and tensors of a bare state dict, also one under 'state_dict' or 'model'; {} if none."""
+    for found in (tree, *(tree.get(k) for k in ("state_dict", "model") if isinstance(tree, dict))):
+        if isinstance(found, dict) and found and all(isinstance(v, TensorRecord) for v in found.values()):
+            return {str(k).removeprefix("module."): v for k, v in found.items()}
+    return {}
+
+
+def load_state_dict_file(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read the names and tensors of any weight file: a bare state dict, one under 'state_dict', or a checkpoint.
+
+    Names lose the 'module.' that parallel training puts before them. Nothing in the file is run.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: it is damaged, holds no weights, or asks for something that a weight file may not ask for.
+    """
+    with Archive(path) as archive:
+        tensors = _state_dict(archive.tree)
+        if tensors:
+            return {k: archive.tensor(v) for k, v in tensors.items()}
+    return load_checkpoint(path)["model"]
+
+
+# ---------------------------------------------------------------------------------------------------------- stripping
+
+
+def strip_checkpoint(
+    path: str | Path,
+    check: Callable[[dict], torch.Tensor | float] | None = None,
+    save_as: str | Path | None = None,
+    tolerance: float = HALF_TOLERANCE,
+) -> dict[str, Any]:
+    """Keep what inference needs, in half precision where that changes no output; say in one line which was kept.
+
+    Args:
+        path: weight file; replaced by the stripped one unless `save_as` is given.
+        check: gives the outputs of a checkpoint's model for a fixed input. They are compared before and after, with the
+            file read back from the disk. Without it the weights themselves are compared.
+        save_as: where to write instead.
+        tolerance: largest change, as a part of the range of the outputs' last dimension (1 at least).
+
+    Returns:
+        The checkpoint as it was kept, with 'precision' added: 'float16' or 'float32'.
+    """
+    path, target = Path(path), Path(save_as or path)
+    full = load_checkpoint(path)
+    full = {**{k: full[k] for k in KEPT if k in full}, "epoch": -1, "precision": "float32"}
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in full["model"].items()}
+    trial = target.with_name(f".{target.stem[:40]}-{os.getpid()}-half.pt")
+    try:
+        _write(trial, {**full, "precision": "float16", "model": weights}, named=target)
+        read = load_checkpoint(trial)
+        if check is None:
+            change = _weight_change(full["model"], read["model"])
+        else:
+            change = _output_change(check(full), check(read))
+        if change <= (WEIGHT_TOLERANCE if check is None else tolerance):
+            os.replace(trial, target)
+            kept = read
+        else:
+            save_checkpoint(target, full)
+            kept = full
+    except OSError as e:
+        raise CheckpointError(_unwritable(target, e)) from e
+    finally:
+        trial.unlink(missing_ok=True)
+    exact = kept["precision"] == "float16"
+    why = "half precision" if exact else f"float32, since half precision changes what it gives by {change:.2g}"
+    saved_as = f", saved as {target}" if save_as else ""
+    LOGGER.info(f"Optimizer stripped from {path}{saved_as}: {file_size(target):.1f} MB, {why}")
+    return kept
+
+
+def _weight_change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> float:
+    """Return the largest change of a tensor, as a part of its norm; inf where a number is lost."""
+    worst = 0.0
+    for name, old in before.items():
+        if old.is_floating_point() and old.numel():
+            change = float((old - after[name]).norm() / old.norm().clamp_min(1e-6))
+            worst = max(worst, change if math.isfinite(change) else math.inf)
+    return worst
+
+
+def _output_change(before: torch.Tensor | float, after: torch.Tensor | float) -> float:
+    """Return the largest change of an output, as a part of its row's largest value, or of 1 where that is smaller."""
+    old, new = (torch.as_tensor(x).float() for x in (before, after))
+    rows = old.abs().amax(dim=-1, keepdim=True) if old.ndim else old.abs()
+    change = float(((old - new).abs() / rows.clamp_min(1.0)).max())
+    return change if math.isfinite(change) else math.inf

@@ -1,0 +1,234 @@
+"""Blocks of several convolutions: what YOLO11's backbone and neck are made of, and their Ghost counterparts."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ultralytics.nn.modules.conv import Conv, Ghost
+from ultralytics.nn.registry import Bound, Context, bind_repeated, register
+
+
+class DFL(nn.Module):
+    """Expectation of the distribution over `c1` bins that the head predicts for each side of a box.
+
+    Generalized Focal Loss, arXiv 2006.04388, section 3.2: (b, 4 * c1, anchors) logits to (b, 4, anchors) distances.
+    """
+
+    def __init__(self, c1: int = 16):
+        super().__init__()
+        self.c1 = c1
+        self.conv = nn.Conv2d(c1, 1, 1, bias=False).requires_grad_(False)
+        self.conv.weight.data[:] = torch.arange(c1, dtype=torch.float).view(1, c1, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, _, a = x.shape
+        return self.conv(x.view(b, 4, self.c1, a).transpose(2, 1).softmax(1)).view(b, 4, a)
+
+
+@register
+class SPPF(nn.Module):
+    """Spatial pyramid pooling, fast: three max-pools of size `k` one after the other see 5, 9 and 13 pixels."""
+
+    def __init__(self, c1: int, c2: int, k: int = 5):
+        super().__init__()
+        hidden = c1 // 2
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(hidden * 4, c2, 1, 1)
+        self.m = nn.MaxPool2d(k, 1, k // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = [self.cv1(x)]
+        for _ in range(3):
+            y.append(self.m(y[-1]))
+        return self.cv2(torch.cat(y, 1))
+
+
+@register
+class Bottleneck(nn.Module):
+    """Two convolutions with `e * c2` channels between them, and a shortcut where the channels allow one."""
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        shortcut: bool = True,
+        g: int = 1,
+        k: tuple[int | tuple[int, int], int | tuple[int, int]] = (3, 3),
+        e: float = 0.5,
+    ):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, k[0], 1)
+        self.cv2 = Conv(hidden, c2, k[1], 1, g=g)
+        self.add = shortcut and c1 == c2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.cv2(self.cv1(x))
+        return x + y if self.add else y
+
+
+@register
+class C2f(nn.Module):
+    """Cross-stage partial block with two halves: one passes through `n` bottlenecks, whose outputs are all kept."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5):
+        super().__init__()
+        self.c = int(c2 * e)
+        self.cv1 = Conv(c1, 2 * self.c, 1, 1)
+        self.cv2 = Conv((2 + n) * self.c, c2, 1)
+        self.m = nn.ModuleList(self.inner(shortcut, g) for _ in range(n))
+
+    def inner(self, shortcut: bool, g: int) -> nn.Module:
+        """Return one of the `n` inner blocks."""
+        return Bottleneck(self.c, self.c, shortcut, g, k=((3, 3), (3, 3)), e=1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = list(self.cv1(x).chunk(2, 1))
+        for m in self.m:
+            y.append(m(y[-1]))
+        return self.cv2(torch.cat(y, 1))
+
+
+@register
+class C3(nn.Module):
+    """Cross-stage partial block with three convolutions: one branch through `n` bottlenecks, one beside them."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(c1, hidden, 1, 1)
+        self.cv3 = Conv(2 * hidden, c2, 1)
+        self.m = nn.Sequential(*(self.inner(hidden, shortcut, g) for _ in range(n)))
+
+    def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
+        """Return one of the `n` inner blocks on `c` channels."""
+        return Bottleneck(c, c, shortcut, g, k=((1, 1), (3, 3)), e=1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
+
+
+@register
+class C3k(C3):
+    """C3 whose bottlenecks have kernels of size `k` throughout."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5, k: int = 3):
+        self.k = k
+        super().__init__(c1, c2, n, shortcut, g, e)
+
+    def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
+        return Bottleneck(c, c, shortcut, g, k=(self.k, self.k), e=1.0)
+
+
+def _bind_c3k2(context: Context, args: list) -> Bound:
+    """The scales m, l and x use C3k blocks inside whatever the YAML line says, as YOLO11 defines them."""
+    bound = bind_repeated(context, args)
+    if context.scale in {"m", "l", "x"}:
+        bound.args[3:4] = [True]
+    return bound
+
+
+@register(bind=_bind_c3k2)
+class C3k2(C2f):
+    """C2f whose inner blocks are C3k (`c3k=True`) or bottlenecks; the block of YOLO11."""
+
+    def __init__(
+        self, c1: int, c2: int, n: int = 1, c3k: bool = False, e: float = 0.5, g: int = 1, shortcut: bool = True
+    ):
+        self.c3k = c3k
+        super().__init__(c1, c2, n, shortcut, g, e)
+
+    def inner(self, shortcut: bool, g: int) -> nn.Module:
+        return C3k(self.c, self.c, 2, shortcut, g) if self.c3k else Bottleneck(self.c, self.c, shortcut, g)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all positions, with a depthwise 3x3 convolution as position encoding.
+
+    YOLOv10, arXiv 2405.14458, section 3.2 (partial self-attention).
+    """
+
+    def __init__(self, dim: int, num_heads: int = 8, attn_ratio: float = 0.5):
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.key_dim = int(self.head_dim * attn_ratio)
+        self.scale = self.key_dim**-0.5
+        self.qkv = Conv(dim, dim + 2 * self.key_dim * num_heads, 1, act=False)
+        self.proj = Conv(dim, dim, 1, act=False)
+        self.pe = Conv(dim, dim, 3, 1, g=dim, act=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, c, h, w = x.shape
+        qkv = self.qkv(x).view(b, self.num_heads, 2 * self.key_dim + self.head_dim, h * w)
+        q, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
+        weights = ((q.transpose(-2, -1) @ k) * self.scale).softmax(dim=-1)
+        y = (v @ weights.transpose(-2, -1)).view(b, c, h, w)
+        return self.proj(y + self.pe(v.reshape(b, c, h, w)))
+
+
+class PSABlock(nn.Module):
+    """Self-attention and a two-layer feed-forward network, each with a shortcut."""
+
+    def __init__(self, c: int, attn_ratio: float = 0.5, num_heads: int = 4, shortcut: bool = True):
+        super().__init__()
+        self.attn = Attention(c, attn_ratio=attn_ratio, num_heads=num_heads)
+        self.ffn = nn.Sequential(Conv(c, c * 2, 1), Conv(c * 2, c, 1, act=False))
+        self.add = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(x) if self.add else self.attn(x)
+        return x + self.ffn(x) if self.add else self.ffn(x)
+
+
+def _attention_heads(c: int) -> int:
+    return max(c // 64, 1)
+
+
+@register
+class PSA(nn.Module):
+    """Partial self-attention: one half of the channels passes through attention and feed-forward. arXiv 2405.14458."""
+
+    def __init__(self, c1: int, c2: int, e: float = 0.5):
+        super().__init__()
+        self.c = int(c1 * e)
+        self.cv1 = Conv(c1, 2 * self.c, 1, 1)
+        self.cv2 = Conv(2 * self.c, c2, 1)
+        self.attn = Attention(self.c, attn_ratio=0.5, num_heads=_attention_heads(self.c))
+        self.ffn = nn.Sequential(Conv(self.c, self.c * 2, 1), Conv(self.c * 2, self.c, 1, act=False))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.cv1(x).chunk(2, 1)
+        b = b + self.attn(b)
+        return self.cv2(torch.cat((a, b + self.ffn(b)), 1))
+
+
+@register
+class C2PSA(nn.Module):
+    """Cross-stage partial block whose second half passes through `n` PSABlocks."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, e: float = 0.5):
+        super().__init__()
+        self.c = int(c1 * e)
+        self.cv1 = Conv(c1, 2 * self.c, 1, 1)
+        self.cv2 = Conv(2 * self.c, c2, 1)
+        self.m = nn.Sequential(*(PSABlock(self.c, 0.5, _attention_heads(self.c)) for _ in range(n)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.cv1(x).chunk(2, 1)
+        return self.cv2(torch.cat((a, self.m(b)), 1))
+
+
+@register
+class GhostBottleneck(Ghost):
+    """The Ghost bottleneck under the name that 8.3.0 gives it; see `Ghost`."""
+
+
+@register
+class C3Ghost(C3):
+    """C3 whose inner blocks are Ghost bottlenecks."""
+
+    def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
+        return GhostBottleneck(c, c)

@@ -1,0 +1,227 @@
+"""The models: layers from a YAML, the forward pass through them, fusing, loss, and loading from weight files."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ultralytics.cfg.tasks import TASKS, load
+from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2  # noqa: F401  registers the backbones
+from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
+from ultralytics.nn.modules import Detect
+from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
+from ultralytics.nn.transfer import matching
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.torch_utils import fuse_conv_and_bn, initialize_weights, model_info
+
+__all__ = (
+    "BaseModel",
+    "DetectionModel",
+    "attempt_load_one_weight",
+    "attempt_load_weights",
+    "guess_model_scale",
+    "guess_model_task",
+    "parse_model",
+    "yaml_model_load",
+)
+
+
+class BaseModel(nn.Module):
+    """Layers `model` with the indices `save` whose outputs later layers read; a batch (dict) gives the loss."""
+
+    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Any:
+        return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)
+
+    def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Any:
+        """Pass a batch (b, ch, h, w) through all layers and return what the last one returns."""
+        kept = []
+        for m in self.model:
+            if m.f != -1:
+                x = kept[m.f] if isinstance(m.f, int) else [x if j == -1 else kept[j] for j in m.f]
+            x = m(x)
+            outputs = x if m.span > 1 else [x]
+            kept += [y if m.i + k in self.save else None for k, y in enumerate(outputs)]
+            x = outputs[-1]
+        return x
+
+    def loss(self, batch: dict, preds: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of a batch to be minimised, and its parts for the log."""
+        if getattr(self, "criterion", None) is None:
+            self.criterion = self.init_criterion()
+        return self.criterion(self.predict(batch["img"]) if preds is None else preds, batch)
+
+    def fuse(self, verbose: bool = True) -> BaseModel:
+        """Fold each batch norm into the convolution before it, for inference."""
+        if not self.is_fused():
+            for m in [*self.modules()]:
+                if m is not self and callable(getattr(m, "fuse", None)):
+                    m.fuse()
+                elif isinstance(m, nn.Sequential):
+                    _fuse_pairs(m)
+            self.info(verbose=verbose)
+        return self
+
+    def is_fused(self, thresh: int = 10) -> bool:
+        """Return whether fewer than `thresh` normalisation layers are left."""
+        norms = tuple(v for k, v in nn.__dict__.items() if "Norm" in k and isinstance(v, type))
+        return sum(isinstance(m, norms) for m in self.modules()) < thresh
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> Any:
+        """Log and return layers, parameters, gradients and GFLOPs."""
+        return model_info(self, detailed=detailed, verbose=verbose, imgsz=imgsz)
+
+    def load(self, weights: dict | nn.Module, verbose: bool = True) -> None:
+        """Take over each entry of a checkpoint or model whose name and shape fit; say how many did."""
+        source = weights["model"] if isinstance(weights, dict) and "model" in weights else weights
+        source = source.float().state_dict() if isinstance(source, nn.Module) else source
+        own = self.state_dict()
+        taken = matching(source, own)
+        self.load_state_dict(taken, strict=False)
+        if verbose:
+            LOGGER.info(f"Transferred {len(taken)}/{len(own)} entries from pretrained weights.")
+
+    def init_criterion(self) -> Any:
+        """Return the loss function `(preds, batch) -> (loss, items)` of the task."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss.")
+
+
+def _fuse_pairs(layers: nn.Sequential) -> None:
+    """Fold each BatchNorm2d that follows a Conv2d directly, in place; the rest moves up."""
+    for k in range(len(layers) - 1, 0, -1):
+        conv, bn = layers[k - 1], layers[k]
+        if type(conv) is nn.Conv2d and type(bn) is nn.BatchNorm2d:
+            layers[k - 1] = fuse_conv_and_bn(conv, bn)
+            del layers[k]
+
+
+class DetectionModel(BaseModel):
+    """A detector: layers from a YAML with a head that gives boxes and classes.
+
+    Args:
+        cfg: name of a model YAML, or its content.
+        ch: channels of the input picture.
+        nc: number of classes, in the place of the YAML's.
+        verbose: log the table of layers and the size of the model.
+
+    Raises:
+        ModelError: a line of the YAML cannot be built, or shapes do not fit; the message names the line.
+    """
+
+    def __init__(self, cfg: str | Path | dict = "yolo11n.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True):
+        super().__init__()
+        self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
+        self.yaml["ch"] = ch = self.yaml.get("ch", ch)
+        if nc and nc != self.yaml.get("nc"):
+            if verbose:
+                LOGGER.info(f"The model is built for nc={nc} classes instead of the {self.yaml.get('nc')} of its YAML.")
+            self.yaml["nc"] = nc
+        self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
+        self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
+        self.inplace = self.yaml.get("inplace", True)
+        self.task = "detect"
+        self._set_stride(ch)
+        initialize_weights(self)
+        if verbose:
+            self.info()
+            LOGGER.info("")
+
+    def _set_stride(self, ch: int, size: int = 256) -> None:
+        """Find the head's strides by a pass of zeros, and start its biases; a misfit of shapes is explained."""
+        head = self.model[-1]
+        if not isinstance(head, Detect):
+            self.stride = torch.tensor([32.0])
+            self._probe(torch.zeros(1, ch, size, size))
+            return
+        maps = self._probe(torch.zeros(1, ch, size, size))
+        head.stride.copy_(torch.tensor([size / m.shape[-2] for m in maps]))
+        self.stride = head.stride.clone()
+        head.bias_init()
+
+    def _probe(self, x: torch.Tensor) -> Any:
+        """Run the layers once in training mode without touching batch statistics; raise ModelError at the layer that fails."""
+        seen: list[tuple[int, nn.Module, Any]] = []
+        hooks = [
+            m.register_forward_pre_hook(lambda m, inputs, n=n: seen.append((n, m, inputs[0])))
+            for n, m in enumerate(self.model)
+        ]
+        norms = {m: m.momentum for m in self.modules() if isinstance(m, nn.BatchNorm2d)}
+        for m in norms:
+            m.momentum = 0.0
+        try:
+            with torch.no_grad():
+                return self.predict(x)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as e:
+            number, _, given = seen[-1]
+            shapes = [tuple(t.shape) for t in given] if isinstance(given, (list, tuple)) else tuple(given.shape)
+            line = [*self.yaml["backbone"], *self.yaml["head"]][number]
+            where = describe_line(self.yaml, number, line)
+            reason = " ".join(str(e).split())
+            raise ModelError(f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel picture. {reason}") from e
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for m, momentum in norms.items():
+                m.momentum = momentum
+                m.num_batches_tracked.zero_()
+
+    def init_criterion(self) -> v8DetectionLoss:
+        return v8DetectionLoss(self)
+
+
+def guess_model_task(model: str | Path | dict | nn.Module) -> str:
+    """Return the task of a model, of its YAML content, or of its file name; one whose head is not known is a detector."""
+    if isinstance(model, nn.Module):
+        return getattr(model, "task", None) or guess_model_task(getattr(model, "yaml", {}))
+    if isinstance(model, dict):
+        name = model["head"][-1][2] if model.get("head") else ""
+        found = [t.name for t in TASKS.values() if name in t.heads]
+    else:
+        stem = f"-{Path(model).stem.lower()}-".replace("_", "-")
+        found = [t.name for t in TASKS.values() if f"-{t.suffix}-" in stem and t.suffix]
+    return found[0] if found else "detect"
+
+
+def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
+    """Return the model that a checkpoint's YAML describes, with the checkpoint's weights, names and arguments.
+
+    Raises:
+        ModelError: the weights do not fit the YAML.
+    """
+    d = {**ckpt["yaml"], "nc": ckpt["nc"]}
+    model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
+    missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)
+    if missing or unexpected:
+        raise ModelError(
+            f"The weights do not fit the model that the same file describes: {len(missing)} entries are missing "
+            f"({', '.join(missing[:3])}...) and {len(unexpected)} are not known ({', '.join(unexpected[:3])}...)."
+        )
+    model.names, model.args = ckpt["names"], ckpt["args"]
+    return model
+
+
+def attempt_load_one_weight(
+    weight: str | Path, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+) -> tuple[BaseModel, dict]:
+    """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content."""
+    ckpt = load_checkpoint(weight)
+    model = build_from_checkpoint(ckpt)
+    model.pt_path = str(weight)
+    model = model.to(device or "cpu").eval()
+    return (model.fuse(verbose=False) if fuse else model), ckpt
+
+
+def attempt_load_weights(
+    weights: str | Path | list, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+) -> BaseModel:
+    """Return the model of a weight file in eval mode (see `attempt_load_one_weight`)."""
+    weights = weights[0] if isinstance(weights, list) and len(weights) == 1 else weights
+    if isinstance(weights, list):
+        raise ModelError(f"{len(weights)} weight files were given. Ensembles are not supported: name one file.")
+    return attempt_load_one_weight(weights, device, inplace, fuse)[0]

@@ -1,0 +1,122 @@
+"""Ground floor: paths, logger, YAML files and small helpers. Imports neither torch nor cv2 nor matplotlib."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]  # the package folder
+ASSETS = ROOT / "assets"
+
+RANK = int(os.getenv("RANK", -1))  # of this process among all that train together; -1: alone
+LOCAL_RANK = int(os.getenv("LOCAL_RANK", -1))
+WORLD_SIZE = int(os.getenv("WORLD_SIZE", 1))
+
+_COLORS = dict(zip(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"), range(30, 38)))
+_STYLES = {"bold": 1, "underline": 4}
+
+
+def _make_logger(name: str) -> logging.Logger:
+    """Return the package's logger: plain messages on standard output, and errors alone from ranks above 0."""
+    logger = logging.getLogger(name)
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    verbose = os.getenv("YOLO_VERBOSE", "true").lower() == "true"
+    logger.setLevel(logging.INFO if verbose and RANK in {-1, 0} else logging.ERROR)
+    return logger
+
+
+LOGGER = _make_logger("ultralytics")
+
+
+def colorstr(*parts: str) -> str:
+    """Colour the last argument for a terminal: `colorstr('red', 'bold', 'text')`; one alone is blue and bold."""
+    *styles, text = parts if len(parts) > 1 else ("blue", "bold", parts[0])
+    codes = [_STYLES.get(s) or _COLORS[s.removeprefix("bright_")] + 60 * s.startswith("bright_") for s in styles]
+    return "".join(f"\033[{c}m" for c in codes) + f"{text}\033[0m"
+
+
+class IterableSimpleNamespace(SimpleNamespace):
+    """A namespace that iterates over its (key, value) pairs and has `get`."""
+
+    def __iter__(self):
+        return iter(vars(self).items())
+
+    def __str__(self) -> str:
+        return "\n".join(f"{k}={v}" for k, v in self)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self, key, default)
+
+
+def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
+    """Read a YAML file with the safe loader; an empty file gives {}.
+
+    Args:
+        file: path of the file, UTF-8.
+        append_filename: add the path under the key `yaml_file`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ConfigError: the file is no YAML mapping.
+    """
+    import yaml
+
+    from ultralytics.utils.errors import ConfigError, MissingFileError
+
+    file = Path(file)
+    if not file.is_file():
+        raise MissingFileError(f"The YAML file '{file}' does not exist. Check the path and the folder you are in.")
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace")) or {}
+    except yaml.YAMLError as e:
+        fault = " ".join(str(e).split())
+        raise ConfigError(f"'{file}' is not valid YAML: {fault}. Mend that line and try again.") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"'{file}' holds a {type(data).__name__}, but a mapping of 'key: value' lines is wanted.")
+    if append_filename:
+        data["yaml_file"] = str(file)
+    return data
+
+
+def yaml_save(file: str | Path = "data.yaml", data: dict | None = None, header: str = "") -> None:
+    """Write a mapping as YAML (UTF-8, key order kept); paths become strings. `header` is written first, as it is."""
+    import yaml
+
+    data = {k: str(v) if isinstance(v, Path) else v for k, v in (data or {}).items()}
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(header + yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+# Names that cost an import or a file: made when first asked for. The defaults live a floor above, hence the strings.
+_LAZY = {
+    "DEFAULT_CFG": "ultralytics.cfg:DEFAULT_CFG",
+    "DEFAULT_CFG_DICT": "ultralytics.cfg:DEFAULT_CFG_DICT",
+    "DEFAULT_CFG_KEYS": "ultralytics.cfg:DEFAULT_CFG_KEYS",
+    "DEFAULT_CFG_PATH": "ultralytics.cfg:DEFAULT_CFG_PATH",
+    "SettingsManager": "ultralytics.utils.settings:SettingsManager",
+    "TQDM": "ultralytics.utils.progress:TQDM",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "SETTINGS":
+        from ultralytics.utils.settings import SettingsManager
+
+        value = SettingsManager()
+    elif name in _LAZY:
+        module, _, attribute = _LAZY[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute)
+    else:
+        raise AttributeError(f"module 'ultralytics.utils' has no attribute '{name}'")
+    globals()[name] = value
+    return value
