@@ -1,0 +1,107 @@
+"""What all tests share: no outside network, settings of their own, two threads, and a tiny dataset."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+# Before anything imports torch or the package; processes that tests start inherit them.
+_CONFIG = tempfile.TemporaryDirectory(prefix="yolo-settings-")
+os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
+for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "2")
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}  # class names of the tiny dataset, and their RGB
+
+
+def _is_local(address: object) -> bool:
+    """Tell whether a socket address stays on this machine."""
+    if not isinstance(address, tuple):
+        return True  # a Unix socket's path
+    host = str(address[0])
+    return host in {"localhost", "::1", ""} or host.startswith("127.")
+
+
+@pytest.fixture(autouse=True)
+def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections that leave this machine, save in tests marked `network`."""
+    if request.node.get_closest_marker("network"):
+        return
+    for method in ("connect", "connect_ex"):
+        original = getattr(socket.socket, method)
+
+        def guarded(self, address, original=original):
+            if not _is_local(address):
+                raise OSError(f"Tests may not reach {address}.")
+            return original(self, address)
+
+        monkeypatch.setattr(socket.socket, method, guarded)
+    look_up = socket.getaddrinfo
+
+    def guarded_look_up(host, *args, **kwargs):
+        if host is not None and not _is_local((host,)):
+            raise socket.gaierror(f"Tests may not look up {host}.")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_look_up)
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the working directory during the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_tiny_data(folder: Path, train: int = 8, val: int = 4) -> Path:
+    """Write pictures of 96 x 128 pixels with one or two coloured rectangles and their labels; return the data YAML.
+
+    Every fourth picture has no object, and an empty label file.
+    """
+    import cv2
+
+    names = list(COLOURS)
+    for part, count in (("train", train), ("val", val)):
+        images, labels = folder / "images" / part, folder / "labels" / part
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for i in range(count):
+            rng = np.random.default_rng([i, part == "val"])
+            picture = rng.integers(90, 130, (96, 128, 3), dtype=np.uint8)
+            lines = []
+            for _ in range(0 if i % 4 == 3 else 1 + i % 2):
+                cls, w, h = int(rng.integers(2)), int(rng.integers(24, 56)), int(rng.integers(20, 48))
+                x, y = int(rng.integers(128 - w)), int(rng.integers(96 - h))
+                picture[y : y + h, x : x + w] = COLOURS[names[cls]][::-1]  # OpenCV writes BGR
+                lines.append(f"{cls} {(x + w / 2) / 128:.6f} {(y + h / 2) / 96:.6f} {w / 128:.6f} {h / 96:.6f}\n")
+            cv2.imwrite(str(images / f"{part}_{i}.jpg"), picture)
+            (labels / f"{part}_{i}.txt").write_text("".join(lines), encoding="utf-8")
+    data = folder / "data.yaml"
+    data.write_text(
+        yaml.safe_dump({"train": "images/train", "val": "images/val", "names": dict(enumerate(names))}),
+        encoding="utf-8",
+    )
+    return data
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data YAML of a tiny dataset that all tests share: read it, do not change it."""
+    return write_tiny_data(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def tiny_data_copy(tiny_data: Path, tmp_path: Path) -> Path:
+    """The data YAML of a copy of the tiny dataset, to be changed by one test."""
+    folder = tmp_path / "tiny_data"
+    shutil.copytree(tiny_data.parent, folder, ignore=shutil.ignore_patterns("*.cache*"))
+    return folder / tiny_data.name

@@ -1,0 +1,179 @@
+"""Settings: reading them from files, dictionaries and the command line, and checking each against the schema."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from ultralytics.cfg.schema import DEFAULTS, SPECS
+from ultralytics.cfg.tasks import MODES, TASKS, load
+from ultralytics.utils import LOGGER, RANK, ROOT, IterableSimpleNamespace, yaml_load
+from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
+
+TASK2DATA = {name: task.data for name, task in TASKS.items()}
+TASK2MODEL = {name: task.weights for name, task in TASKS.items()}
+TASK2METRIC = {name: task.metric for name, task in TASKS.items()}
+MODELS = frozenset(TASK2MODEL.values())
+
+DEFAULT_CFG_PATH = ROOT / "cfg" / "default.yaml"
+DEFAULT_CFG_DICT = dict(DEFAULTS)
+DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
+DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
+
+# Old names of settings: the new name, and how the old value becomes the new one.
+RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "boxes": ("show_boxes", lambda v: v),
+    "hide_labels": ("show_labels", lambda v: not v),
+    "hide_conf": ("show_conf", lambda v: not v),
+    "line_thickness": ("line_width", lambda v: v),
+}
+
+
+def cfg2dict(cfg: str | Path | dict | SimpleNamespace) -> dict:
+    """Return settings as a new dictionary, whether they come as a YAML file, a dictionary or a namespace."""
+    if isinstance(cfg, (str, Path)):
+        return yaml_load(cfg)
+    return dict(vars(cfg) if isinstance(cfg, SimpleNamespace) else cfg)
+
+
+def check_dict_alignment(base: dict, custom: dict, e: Exception | None = None) -> None:
+    """Raise ConfigError, caused by `e`, if `custom` has a key that `base` lacks; old names become new in place."""
+    for old in [key for key in custom if key in RENAMED]:
+        new, convert = RENAMED[old]
+        LOGGER.warning(f"'{old}' is now called '{new}'; please write '{new}' in future.")
+        custom[new] = convert(custom.pop(old))
+    unknown = [str(key) for key in custom if key not in base]
+    if unknown:
+        hints = "".join(did_you_mean(key, base, n=1) for key in unknown)
+        what = f"'{unknown[0]}' is not a setting." if len(unknown) == 1 else f"{unknown} are not settings."
+        raise ConfigError(f"{what}{hints or ' `yolo help` lists all settings.'}") from e
+
+
+def check_cfg(cfg: dict) -> dict:
+    """Return settings with each value in its proper type; raise ConfigError for the first that is not allowed."""
+    return {key: SPECS[key].check(value) if key in SPECS else value for key, value in cfg.items()}
+
+
+def get_cfg(
+    cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG_DICT, overrides: dict | SimpleNamespace | None = None
+) -> IterableSimpleNamespace:
+    """Return all settings: the defaults, changed by `cfg`, changed by `overrides`, and checked.
+
+    `save_dir`, which a run writes into its `args.yaml`, is kept from `cfg` and passed over in `overrides`.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has a wrong type or is out of bounds.
+    """
+    base, changes = cfg2dict(cfg), cfg2dict(overrides or {})
+    if "save_dir" not in base:
+        changes.pop("save_dir", None)
+    for given in (base, changes):
+        check_dict_alignment({**DEFAULT_CFG_DICT, "save_dir": None}, given)
+    merged = check_cfg({**DEFAULT_CFG_DICT, **base, **changes})
+    if merged["name"] == "model":  # `name=model` calls the run after its model
+        merged["name"] = Path(merged["model"] or "").stem
+    return IterableSimpleNamespace(**merged)
+
+
+def smart_value(text: str) -> Any:
+    """Turn a text into the Python literal it spells, such as `None`, `True`, `0.5` or `[1, 2]`, or leave it a text."""
+    words = {"none": None, "null": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def copy_default_cfg(folder: str | Path = ".") -> Path:
+    """Copy `default.yaml` into a folder for the user to change; return the new file, which must not exist yet."""
+    file = Path(folder) / "default_copy.yaml"
+    if file.exists():
+        raise ConfigError(f"'{file}' exists already and may hold your changes. Rename or delete it, then try again.")
+    shutil.copyfile(DEFAULT_CFG_PATH, file)
+    return file
+
+
+def get_save_dir(args: SimpleNamespace, name: str | None = None) -> Path:
+    """Return the run folder that settings name: `save_dir`, or `project/name` with a number if it is taken."""
+    if getattr(args, "save_dir", None):
+        return Path(args.save_dir)
+    from ultralytics.utils import SETTINGS
+    from ultralytics.utils.files import increment_path
+
+    project = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / args.task
+    folder = project / (name or args.name or args.mode)
+    return Path(increment_path(folder, exist_ok=args.exist_ok or RANK not in {-1, 0}))
+
+
+def model_key(name: str | Path) -> str:
+    """Return the name by which a model YAML is looked up: no scale letter, no folder, hyphens for underscores."""
+    stem = Path(name).stem.lower().replace("_", "-")
+    return re.sub(r"^(yolo\D*\d+)[nslmx](?=[-.]|$)", r"\1", stem)
+
+
+@lru_cache(maxsize=1)
+def model_yamls() -> dict[str, Path]:
+    """Return the package's model YAMLs by their lookup names."""
+    return {model_key(file): file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
+
+
+def find_model_yaml(name: str | Path) -> Path:
+    """Return the file of a model YAML: the path itself, the same without its scale letter, or the package's own.
+
+    Underscores and hyphens are the same. A folder in `name` must be where the file lies.
+
+    Raises:
+        MissingFileError: there is none; the message names the nearest.
+    """
+    path = Path(name)
+    wanted = model_key(path)
+    siblings = sorted(path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+    found = path if path.is_file() else next((file for file in siblings if model_key(file) == wanted), None)
+    if found is None:
+        found, folders = model_yamls().get(wanted), path.parent.parts
+        if found and folders and found.parent.parts[-len(folders) :] != folders:
+            found = None  # a folder was named, and it is not the package's
+    if found is None:
+        names = [file.name for file in model_yamls().values()]
+        hint = did_you_mean(path.name, names) or f" This package has {', '.join(names)}."
+        raise MissingFileError(f"There is no model YAML '{name}' here or in the package.{hint}")
+    return found
+
+
+def entrypoint() -> int:
+    """Run the `yolo` command; the installed script calls this."""
+    return load("ultralytics.cli:main")()
+
+
+__all__ = (
+    "DEFAULT_CFG",
+    "DEFAULT_CFG_DICT",
+    "DEFAULT_CFG_KEYS",
+    "DEFAULT_CFG_PATH",
+    "MODELS",
+    "MODES",
+    "TASK2DATA",
+    "TASK2METRIC",
+    "TASK2MODEL",
+    "TASKS",
+    "cfg2dict",
+    "check_cfg",
+    "check_dict_alignment",
+    "copy_default_cfg",
+    "entrypoint",
+    "find_model_yaml",
+    "get_cfg",
+    "get_save_dir",
+    "load",
+    "model_key",
+    "model_yamls",
+    "smart_value",
+)

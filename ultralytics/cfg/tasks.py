@@ -1,0 +1,48 @@
+"""One row for each task and the names of the modes: plain data that names the classes above by dotted strings."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+MODES = ("train", "val", "predict", "export", "track", "benchmark")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task is made of; `model` to `predictor` are dotted strings that `load` turns into classes."""
+
+    name: str
+    heads: tuple[str, ...]  # class names of the last layer by which a model's task is known
+    model: str
+    trainer: str
+    validator: str
+    predictor: str
+    data: str  # data YAML used when none is named
+    weights: str  # weight file used when no model is named
+    metric: str  # the key of the results by which models are ranked
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="detect",
+            heads=("Detect",),
+            model="ultralytics.nn.tasks:DetectionModel",
+            trainer="ultralytics.models.yolo.detect:DetectionTrainer",
+            validator="ultralytics.models.yolo.detect:DetectionValidator",
+            predictor="ultralytics.models.yolo.detect:DetectionPredictor",
+            data="coco8.yaml",
+            weights="yolo11n.pt",
+            metric="metrics/mAP50-95(B)",
+        ),
+    )
+}
+
+
+def load(dotted: str) -> Any:
+    """Import the object that `package.module:name` names."""
+    module, _, name = dotted.partition(":")
+    return getattr(importlib.import_module(module), name)

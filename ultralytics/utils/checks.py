@@ -1,0 +1,349 @@
+"""Checks of what was given (files, sizes, versions, names) and of the machine; they report, and never install."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import inspect
+import math
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER, ROOT, colorstr
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError, did_you_mean
+
+PYTHON_MINIMUM = "3.10"
+REQUIRED = ("torch", "torchvision", "opencv-python", "numpy", "pyyaml", "matplotlib", "pandas", "pillow", "tqdm")
+_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+_OPERATORS = {
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+    "~=": lambda a, b: a >= b and a[: len(b) - 1] == b[:-1],
+}
+
+
+# Sizes and names ------------------------------------------------------------------------------------------------------
+
+
+def check_imgsz(
+    imgsz: int | str | Sequence[int], stride: Any = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
+) -> int | list[int]:
+    """Return the picture size brought up to a multiple of the stride.
+
+    Args:
+        imgsz: side, or [height, width], in pixels.
+        stride: greatest stride of the model; a tensor of strides counts by its maximum.
+        min_dim: 2 returns [height, width] even for one number.
+        max_dim: 1 takes the longer side of [height, width].
+        floor: least side in pixels.
+
+    Raises:
+        ConfigError: the size is no whole number of at least 1, or has more than two of them.
+    """
+    stride = int(stride.max() if hasattr(stride, "max") else stride)
+    try:
+        sides = ast.literal_eval(imgsz) if isinstance(imgsz, str) else imgsz
+        sides = [sides] if isinstance(sides, (int, float)) else list(sides)
+        good = 0 < len(sides) <= 2 and all(int(s) == s and s >= 1 for s in sides)
+    except (TypeError, ValueError, SyntaxError):
+        good = False
+    if not good:
+        raise ConfigError(
+            f"'imgsz={imgsz}' is not possible: a whole number of at least 1, or [height, width], is wanted."
+        )
+    if len(sides) > max_dim:
+        LOGGER.warning(f"One side is wanted here, so 'imgsz={imgsz}' becomes 'imgsz={max(sides)}'.")
+        sides = [max(sides)]
+    fitted = [max(math.ceil(int(side) / stride) * stride, floor) for side in sides]
+    if fitted != sides:
+        LOGGER.warning(f"'imgsz={imgsz}' must be a multiple of the stride {stride}; {fitted} is used.")
+    if len(fitted) == 1:
+        return fitted * 2 if min_dim == 2 else fitted[0]
+    return fitted
+
+
+def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
+    """Return class names as {index: name}, whether they came as a list or with indices written as text.
+
+    Raises:
+        DataError: the indices are not 0 to n - 1.
+    """
+    try:
+        pairs = {int(k): str(v) for k, v in (names.items() if isinstance(names, dict) else enumerate(names))}
+    except ValueError:
+        raise DataError(f"The class indices {list(names)} are not whole numbers. Write them as 0, 1, 2 ...") from None
+    if sorted(pairs) != list(range(len(pairs))):
+        given = sorted(pairs)
+        raise DataError(f"{len(pairs)} class names want the indices 0 to {len(pairs) - 1}, but {given} were given.")
+    return dict(sorted(pairs.items()))
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def check_suffix(file: str | Path | Iterable = "yolo11n.pt", suffix: str | Sequence[str] = ".pt", msg: str = ""):
+    """Raise ConfigError if a file, or one of several, does not end as it must."""
+    allowed = (suffix,) if isinstance(suffix, str) else tuple(suffix)
+    for one in [file] if isinstance(file, (str, Path)) else file:
+        ending = Path(str(one).strip()).suffix.lower()
+        if any(allowed) and ending and ending not in allowed:
+            raise ConfigError(f"{msg}'{one}' must end in {' or '.join(allowed)}, not in {ending}.")
+
+
+def check_file(file: str | Path, suffix: str | Sequence[str] = "", hard: bool = True) -> str:
+    """Return the path of a file that lies here or, by its name, in the package's cfg folder; nothing is downloaded.
+
+    Args:
+        file: path or bare name.
+        suffix: endings allowed.
+        hard: raise if there is no such file or more than one; else return ''.
+    """
+    check_suffix(file, suffix)
+    file = str(file).strip()
+    if file and Path(file).exists():
+        return file
+    bundled = {path.relative_to(ROOT / "cfg"): path for path in sorted((ROOT / "cfg").rglob("*.yaml"))}
+    wanted = Path(file)
+    found = [p for rel, p in bundled.items() if file and rel.parts[-len(wanted.parts) :] == wanted.parts]
+    if len(found) == 1:
+        return str(found[0])
+    if not hard:
+        return ""
+    if found:
+        raise ConfigError(f"'{file}' is the name of several files: {', '.join(map(str, found))}. Give the path of one.")
+    hint = did_you_mean(wanted.name, _names_near(wanted, suffix, bundled))
+    if "://" in file:
+        hint = " Addresses are not fetched by themselves: download the file and give its path."
+    raise MissingFileError(
+        f"The file '{file}' does not exist in '{Path.cwd()}' nor in the package's cfg folder."
+        f"{hint or ' Check the spelling, or give the full path.'}"
+    )
+
+
+def check_yaml(file: str | Path, suffix: str | Sequence[str] = (".yaml", ".yml"), hard: bool = True) -> str:
+    """Return the path of a YAML file that lies here or in the package's cfg folder."""
+    return check_file(file, suffix, hard=hard)
+
+
+def _names_near(wanted: Path, suffix: str | Sequence[str], bundled: Iterable[Path]) -> list[str]:
+    """Return names of files that could have been meant: those beside the wanted one, and the package's own."""
+    endings = tuple(s for s in ((suffix,) if isinstance(suffix, str) else suffix) if s) or (wanted.suffix,)
+    beside = wanted.parent.iterdir() if wanted.parent.is_dir() else ()
+    return [p.name for p in (*beside, *bundled) if p.name.endswith(endings)]
+
+
+# Versions and packages ------------------------------------------------------------------------------------------------
+
+
+def parse_version(version: str = "0.0.0") -> tuple[int, ...]:
+    """Return the release part of a version: '2.1.0+cpu' gives (2, 1, 0); (0, 0, 0) if there is none."""
+    match = re.match(r"v?(\d+(?:\.\d+)*)", str(version).strip())
+    return tuple(map(int, match[1].split("."))) if match else (0, 0, 0)
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed distribution, or None; any of OpenCV's distributions counts for OpenCV."""
+    for name in _OPENCV if package in _OPENCV else (package,):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def check_version(
+    current: str = "0.0.0",
+    required: str = "0.0.0",
+    name: str = "version",
+    hard: bool = False,
+    verbose: bool = False,
+    msg: str = "",
+) -> bool:
+    """Tell whether a version meets a requirement such as '>=2.1,<3' ('2.1' alone means at least 2.1).
+
+    Args:
+        current: a version, or the name of an installed package.
+        required: conditions joined by commas.
+        name: how to call it in the message.
+        hard: raise MissingPackageError if it does not.
+        verbose: warn if it does not.
+        msg: words to add to the message.
+    """
+    if current and not current[0].isdigit():
+        name, current = current, installed_version(current) or ""
+    meets = bool(current) or not required
+    for condition in filter(None, required.replace(" ", "").split(",")):
+        match = re.match(r"([<>=!~]*)(.+)", condition)
+        have, want = parse_version(current), parse_version(match[2])
+        have += (0,) * (len(want) - len(have))
+        compatible = match[1] == "~="
+        want_padded = want if compatible else want + (0,) * (len(have) - len(want))
+        meets &= _OPERATORS[match[1] or ">="](have, want_padded)
+    if not meets:
+        text = f"{name} {required} is required, but {current or 'none'} is installed. {msg}".strip()
+        if hard:
+            raise MissingPackageError(text)
+        if verbose:
+            LOGGER.warning(text)
+    return meets
+
+
+def check_python(minimum: str = PYTHON_MINIMUM, hard: bool = True) -> bool:
+    """Tell whether this Python is new enough."""
+    return check_version(platform.python_version(), minimum, name="Python", hard=hard)
+
+
+def check_requirements(requirements: str | Path | Sequence[str], exclude: Sequence[str] = ()) -> bool:
+    """Tell whether packages are installed in the versions wanted, and warn with a `pip install` line if they are not.
+
+    Args:
+        requirements: one requirement such as 'onnx>=1.12', several, or the path of a requirements.txt.
+        exclude: names of packages to pass over.
+    """
+    if isinstance(requirements, Path):
+        lines = requirements.read_text(encoding="utf-8").splitlines()
+        requirements = [line for line in (raw.split("#")[0].strip() for raw in lines) if line]
+    missing = []
+    for requirement in [requirements] if isinstance(requirements, str) else requirements:
+        name, condition = re.match(r"([\w.-]+)(?:\[[^]]*])?\s*([^;]*)", requirement.strip()).groups()
+        version = installed_version(name)
+        if name not in exclude and (version is None or not check_version(version, condition)):
+            missing.append(requirement)
+    if missing:
+        quoted = " ".join(f'"{m}"' for m in missing)
+        LOGGER.warning(f"Missing: {', '.join(missing)}. Nothing is installed by itself; run `pip install {quoted}`.")
+    return not missing
+
+
+# The machine ----------------------------------------------------------------------------------------------------------
+
+
+def cuda_is_available() -> bool:
+    """Tell whether torch can use a CUDA GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def check_imshow(warn: bool = False) -> bool:
+    """Tell whether pictures can be shown in a window."""
+    shown = sys.platform in {"win32", "darwin"} or any(os.getenv(v) for v in ("DISPLAY", "WAYLAND_DISPLAY"))
+    if not shown and warn:
+        LOGGER.warning("There is no screen to show pictures on; use 'save=True' and look at the files.")
+    return shown
+
+
+def memory_gb() -> float | None:
+    """Return the machine's memory in GiB, or None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
+def torchvision_state() -> str:
+    """Return the installed torchvision's version and, if it does not fit the installed torch, what that means."""
+    version = installed_version("torchvision")
+    if version is None:
+        return "not installed; NMS runs on OpenCV"
+    try:
+        import torch
+
+        importlib.import_module("torchvision")
+        torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        return version
+    except (ImportError, RuntimeError, AttributeError, OSError):
+        return f"{version} does not fit this torch; NMS runs on OpenCV (reinstall torch and torchvision together)"
+
+
+def _torch_info() -> dict[str, str]:
+    """Return what is known of torch and its GPUs; empty if torch cannot be imported."""
+    try:
+        import torch
+    except (ImportError, OSError) as e:
+        return {"torch": f"cannot be imported: {e}"}
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "torch": torch.__version__,
+        "CUDA": f"{torch.version.cuda}, {len(gpus)} GPU: {', '.join(gpus)}" if gpus else "no GPU found",
+    }
+
+
+def collect_system_info() -> dict[str, str]:
+    """Return what matters of the machine and its packages as text, and log it line by line."""
+    import ultralytics
+
+    memory = memory_gb()
+    total, _, free = shutil.disk_usage(Path.cwd())
+    info = {
+        "ultralytics": ultralytics.__version__,
+        "OS": platform.platform(),
+        "Python": platform.python_version(),
+        "folder": str(ROOT),
+        "CPU": f"{os.cpu_count()} threads, {platform.machine()}",
+        "memory": f"{memory:.1f} GB" if memory else "unknown",
+        "disk": f"{free / 2**30:.1f} of {total / 2**30:.1f} GB free",
+        **_torch_info(),
+        "torchvision": torchvision_state(),
+    }
+    info.update({name: installed_version(name) or "not installed" for name in REQUIRED if name not in info})
+    width = max(map(len, info))
+    for key, value in info.items():
+        LOGGER.info(f"{key:<{width}}  {value}")
+    return info
+
+
+def find_faults(info: dict[str, str]) -> list[str]:
+    """Return a sentence for each thing in `collect_system_info`'s report that does not fit."""
+    faults = []
+    if not check_python(hard=False):
+        faults.append(f"Python {info['Python']} is too old; {PYTHON_MINIMUM} or newer is needed.")
+    missing = [name for name in REQUIRED if installed_version(name) is None]
+    if missing:
+        faults.append(f"Not installed: {', '.join(missing)}. Run `pip install {' '.join(missing)}`.")
+    if "cannot be imported" in info["torch"]:
+        faults.append(f"torch {info['torch']}. Reinstall it as https://pytorch.org/get-started says.")
+    if "does not fit" in info["torchvision"]:
+        faults.append(f"torchvision {info['torchvision']}.")
+    if float(info["disk"].split()[0]) < 2:
+        faults.append(f"The disk is nearly full: {info['disk']}.")
+    return faults
+
+
+def report_faults(info: dict[str, str]) -> bool:
+    """Log what of a report does not fit; return whether all fits."""
+    faults = find_faults(info)
+    for fault in faults:
+        LOGGER.warning(f"Does not fit: {fault}")
+    if not faults:
+        LOGGER.info("Everything fits.")
+    return not faults
+
+
+def run_checks() -> bool:
+    """Report Python, packages, GPU, memory and disk, and what of them does not fit; return whether all fits."""
+    return report_faults(collect_system_info())
+
+
+checks = run_checks  # `from ultralytics import checks`
+
+
+def print_args(args: dict | None = None, show_file: bool = True, show_func: bool = False) -> None:
+    """Log the arguments of the calling function, or those given."""
+    frame = inspect.currentframe().f_back
+    if args is None:
+        names, _, _, values = inspect.getargvalues(frame)
+        args = {name: values[name] for name in names}
+    place = [Path(frame.f_code.co_filename).stem] * show_file + [frame.f_code.co_name] * show_func
+    LOGGER.info(colorstr(": ".join([*place, ""])) + ", ".join(f"{k}={v}" for k, v in args.items()))
