@@ -1,0 +1,201 @@
+"""Which anchor point learns which object: task-aligned assignment, and anchor points themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ultralytics.utils.metrics import bbox_iou
+
+
+def make_anchors(
+    feats: list[torch.Tensor], strides: torch.Tensor | list[float], grid_cell_offset: float = 0.5
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the anchor points (a, 2) x, y in units of their stride and the strides (a, 1) of all maps (b, c, h, w)."""
+    points, stride_of = [], []
+    dtype, device = feats[0].dtype, feats[0].device
+    for feat, stride in zip(feats, strides):
+        h, w = feat.shape[-2:]
+        x = torch.arange(w, device=device, dtype=dtype) + grid_cell_offset
+        y = torch.arange(h, device=device, dtype=dtype) + grid_cell_offset
+        points.append(torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).view(-1, 2))
+        stride_of.append(torch.full((h * w, 1), float(stride), device=device, dtype=dtype))
+    return torch.cat(points), torch.cat(stride_of)
+
+
+def dist2bbox(distance: torch.Tensor, anchor_points: torch.Tensor, xywh: bool = True, dim: int = -1) -> torch.Tensor:
+    """Turn distances to left, top, right, bottom (4 of them along `dim`) into boxes around the anchor points."""
+    lt, rb = distance.chunk(2, dim)
+    low, high = anchor_points - lt, anchor_points + rb
+    return torch.cat(((low + high) / 2, high - low) if xywh else (low, high), dim)
+
+
+def bbox2dist(anchor_points: torch.Tensor, bbox: torch.Tensor, reg_max: float) -> torch.Tensor:
+    """Turn xyxy boxes into distances left, top, right, bottom from the anchor points, cut to 0..reg_max - 0.01."""
+    low, high = bbox.chunk(2, -1)
+    return torch.cat((anchor_points - low, high - anchor_points), -1).clamp(0, reg_max - 0.01)
+
+
+# (image, anchor, label), each (p,) -> class scores (p,) 0..1 and boxes (p, 4) xyxy, pixels
+Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+class Assignment(NamedTuple):
+    """The positives, one entry for each of p anchors that learn an object."""
+
+    image: torch.Tensor  # (p,) index of the image in the batch
+    anchor: torch.Tensor  # (p,) index of the anchor point
+    gt: torch.Tensor  # (p,) index of the object among all objects of the batch
+    score: torch.Tensor  # (p,) class score that the anchor shall reach, 0..1
+
+
+class TaskAlignedAssigner(nn.Module):
+    """Assign each object to the anchors inside it that classify and locate it best.
+
+    Feng et al., TOOD: Task-aligned One-stage Object Detection, arXiv 2108.07755, section 3.2: alignment is
+    score^alpha * IoU^beta (CIoU here); each object takes its `topk` best anchors; an anchor wanted by several objects
+    goes to the one that its box overlaps most; target scores are the alignments scaled to the object's best IoU.
+
+    Objects lie side by side for the whole batch and only (object, anchor inside it) pairs are worked on, so nothing
+    grows with the fullest image nor with the number of classes.
+    """
+
+    def __init__(self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0, eps: float = 1e-9):
+        super().__init__()
+        self.topk, self.num_classes, self.bg_idx = topk, num_classes, num_classes
+        self.alpha, self.beta, self.eps = alpha, beta, eps
+
+    @torch.no_grad()
+    def forward(
+        self,
+        pd_scores: torch.Tensor,
+        pd_bboxes: torch.Tensor,
+        anc_points: torch.Tensor,
+        gt_labels: torch.Tensor,
+        gt_bboxes: torch.Tensor,
+        mask_gt: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Assign objects padded to n per image, and return targets for every anchor.
+
+        Args:
+            pd_scores: (b, a, nc) 0..1.
+            pd_bboxes: (b, a, 4) xyxy, pixels.
+            anc_points: (a, 2) x, y, pixels.
+            gt_labels: (b, n, 1).
+            gt_bboxes: (b, n, 4) xyxy, pixels.
+            mask_gt: (b, n, 1) nonzero where there is an object.
+
+        Returns:
+            target labels (b, a), boxes (b, a, 4), scores (b, a, nc), foreground mask (b, a) and index of the object in
+            its image (b, a). Background anchors have score 0; their label and box are those of the first object.
+        """
+        b, n = gt_labels.shape[:2]
+        a = len(anc_points)
+        target_scores = torch.zeros_like(pd_scores)
+        fg_mask = torch.zeros((b, a), dtype=torch.bool, device=pd_scores.device)
+        if n == 0:
+            labels = torch.full((b, a), self.bg_idx, device=pd_scores.device)
+            return labels, torch.zeros_like(pd_bboxes), target_scores, fg_mask, torch.zeros_like(labels)
+
+        image, slot = mask_gt[..., 0].nonzero(as_tuple=True)
+        labels = gt_labels[..., 0].long()
+
+        def predict(
+            image: torch.Tensor, anchor: torch.Tensor, label: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return pd_scores[image, anchor, label], pd_bboxes[image, anchor]
+
+        hits = self.assign(predict, anc_points, b, image, labels[image, slot], gt_bboxes[image, slot])
+        gt_idx = torch.zeros_like(fg_mask, dtype=torch.long)
+        gt_idx[hits.image, hits.anchor] = slot[hits.gt]
+        fg_mask[hits.image, hits.anchor] = True
+        target_labels = labels.gather(1, gt_idx)
+        target_bboxes = gt_bboxes.gather(1, gt_idx[..., None].expand(-1, -1, 4))
+        target_scores[hits.image, hits.anchor, target_labels[hits.image, hits.anchor]] = hits.score.to(pd_scores.dtype)
+        return target_labels, target_bboxes, target_scores, fg_mask, gt_idx
+
+    @torch.no_grad()
+    def assign(
+        self,
+        predict: Predict,
+        points: torch.Tensor,
+        images: int,
+        gt_image: torch.Tensor,
+        gt_labels: torch.Tensor,
+        gt_boxes: torch.Tensor,
+    ) -> Assignment:
+        """Assign g objects of a batch, given side by side.
+
+        Args:
+            predict: tells what was predicted; called once, with the pairs that matter.
+            points: (a, 2) x, y, pixels.
+            images: batch size.
+            gt_image: (g,) image of each object.
+            gt_labels: (g,) classes.
+            gt_boxes: (g, 4) xyxy, pixels.
+        """
+        gt, anchor = self._pairs_inside(points, gt_boxes)
+        image = gt_image[gt]
+        score, boxes = predict(image, anchor, gt_labels[gt])
+        overlap = self.iou(gt_boxes[gt], boxes)
+        align = score.float().pow(self.alpha) * overlap.pow(self.beta)
+
+        chosen = self._top(gt, align, len(gt_boxes))
+        # One object an anchor: of those that hold a contested anchor, the one that its box overlaps most gets it
+        place, size = image * len(points) + anchor, images * len(points)
+        claims = torch.zeros(size, dtype=torch.long, device=place.device).index_add_(0, place, chosen.long())[place]
+        most = overlap.new_zeros(size).scatter_reduce_(0, place, overlap, "amax")[place]
+        wins = torch.where(claims > 1, overlap == most, chosen).nonzero()[:, 0]
+        wins = self._first_of_each(wins, place[wins], size)
+
+        image, anchor, gt, align, overlap = (x[wins] for x in (image, anchor, gt, align, overlap))
+        best_align, best_overlap = (
+            x.new_zeros(len(gt_boxes)).scatter_reduce_(0, gt, x, "amax")[gt] for x in (align, overlap)
+        )
+        return Assignment(image, anchor, gt, align * best_overlap / (best_align + self.eps))
+
+    def iou(self, gt_boxes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        """Return how well boxes (p, 4) fit their objects (p, 4), both xyxy: (p,), 0..1."""
+        return bbox_iou(gt_boxes, boxes.float(), xywh=False, CIoU=True)[:, 0].clamp(0)
+
+    @staticmethod
+    def _pairs_inside(points: torch.Tensor, gt_boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (object, anchor) index pairs of the points that lie inside each box, sorted by object."""
+        x, y = points.T.contiguous()
+        rows = max(1, 2**25 // max(len(points), 1))  # boxes compared at once: at most some 32 MiB for each mask
+        masks = []
+        for part in gt_boxes.split(rows):
+            x1, y1, x2, y2 = part.T[..., None]
+            masks.append(((x > x1) & (x < x2) & (y > y1) & (y < y2)).nonzero())
+        if len(masks) > 1:
+            for i, pairs in enumerate(masks):
+                pairs[:, 0] += i * rows
+        return torch.cat(masks).unbind(1)
+
+    def _top(self, gt: torch.Tensor, align: torch.Tensor, n: int) -> torch.Tensor:
+        """Mark (p,) the `topk` pairs of best alignment of each of n objects; `gt` (p,) is sorted."""
+        count = torch.bincount(gt, minlength=n)
+        width = int(count.max()) if n else 0
+        chosen = torch.zeros_like(gt, dtype=torch.bool)
+        if width == 0:
+            return chosen
+        start = count.cumsum(0) - count
+        column = torch.arange(len(gt), device=gt.device) - start[gt]
+        table = align.new_full((n, width), -1.0)  # a row for each object, its pairs from the left
+        table[gt, column] = align
+        value, column = table.topk(min(self.topk, width), 1)
+        # What aligns with nothing teaches nothing: its target score is 0
+        row, k = (value > 0).nonzero(as_tuple=True)
+        chosen[start[row] + column[row, k]] = True
+        return chosen
+
+    @staticmethod
+    def _first_of_each(pairs: torch.Tensor, place: torch.Tensor, size: int) -> torch.Tensor:
+        """Of pairs (p,) at the same place, keep the first; objects of equal overlap are rare but do occur twice."""
+        first = place.new_full((size,), size).scatter_reduce_(
+            0, place, torch.arange(len(place), device=place.device), "amin"
+        )
+        return pairs[first[place] == torch.arange(len(place), device=place.device)]
