@@ -304,11 +304,11 @@ def strip_checkpoint(
 
 
 def _weight_change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> float:
-    """Return the largest change of a tensor, as a part of its norm; inf where a number is lost."""
+    """Return the largest change of a tensor, as a part of its norm (1e-4 at least); inf where a number overflows."""
     worst = 0.0
     for name, old in before.items():
         if old.is_floating_point() and old.numel():
-            change = float((old - after[name]).norm() / old.norm().clamp_min(1e-6))
+            change = float((old - after[name]).norm() / old.norm().clamp_min(1e-4))
             worst = max(worst, change if math.isfinite(change) else math.inf)
     return worst
 

@@ -141,12 +141,15 @@ class _Dtype(Record):
     path = "numpy.dtype"
     __slots__ = ()
 
+    def __new__(cls, code: str, *args):
+        if not re.fullmatch(r"[<>=|]?[biufc]\d{1,2}|bool", str(code)):
+            raise pickle.UnpicklingError(f"a NumPy array of type {code!r}, where only plain numbers are allowed")
+        return super().__new__(cls, code, *args)
+
     def resolve(self) -> np.dtype:
-        code = str(self.args[0]) if self.args else ""
-        if not re.fullmatch(r"[<>=|]?[biufc]\d{1,2}|bool", code):
-            raise pickle.UnpicklingError(f"a NumPy array of type {code!r} is not allowed, only plain numbers are")
         order = next((p for p in self.items.get("state", ()) if p in ("<", ">")), "")
-        return np.dtype(code).newbyteorder(order) if order else np.dtype(code)
+        dtype = np.dtype(self.args[0])
+        return dtype.newbyteorder(order) if order else dtype
 
     def __setstate__(self, state: object) -> None:
         self.items["state"] = state if isinstance(state, tuple) else ()
@@ -245,7 +248,9 @@ class InertUnpickler(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> Storage:
-        """Return the storage that a tensor refers to."""
+        """Return the storage that a tensor refers to, or the class that the older format wraps with its source code."""
+        if pid[0] == "module":
+            return pid[1]
         kind, dtype, key, _, numel, *_ = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"an unknown reference {kind!r}")

@@ -1,0 +1,115 @@
+"""Names that do not clash and writing that never leaves half a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ultralytics.utils.files import atomic_write, file_age, file_date, file_size, get_latest_run, increment_path
+
+
+def test_increment_path_counts_from_two(tmp_path):
+    exp = tmp_path / "runs" / "exp"
+    assert [increment_path(exp, mkdir=True).name for _ in range(3)] == ["exp", "exp2", "exp3"]
+    assert increment_path(exp).name == "exp4"
+    assert not (tmp_path / "runs" / "exp4").exists()  # only asked, not made
+    assert increment_path(exp, sep="-").name == "exp-2"
+
+
+def test_increment_path_exist_ok_returns_the_path(tmp_path):
+    assert increment_path(tmp_path, exist_ok=True, mkdir=True) == tmp_path
+
+
+def test_increment_path_keeps_the_suffix_of_a_file_but_not_of_a_folder(tmp_path):
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "v1.5").mkdir()
+    assert increment_path(tmp_path / "a.txt").name == "a2.txt"
+    assert increment_path(tmp_path / "v1.5").name == "v1.52"
+
+
+def test_increment_path_gives_each_of_many_at_once_a_folder_of_its_own(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: increment_path(tmp_path / "exp", mkdir=True), range(24)))
+    assert len(set(paths)) == 24
+
+
+def test_increment_path_exist_ok_on_a_file_is_an_error(tmp_path):
+    (tmp_path / "exp").touch()
+    with pytest.raises(FileExistsError, match="is a file"):
+        increment_path(tmp_path / "exp", exist_ok=True, mkdir=True)
+
+
+def test_atomic_write_replaces_the_old_file_at_the_end_only(tmp_path):
+    path = tmp_path / "new folder" / "权重 1.bin"
+    with atomic_write(path) as f:
+        f.write(b"old")
+    with atomic_write(path) as f:
+        f.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_atomic_write_keeps_the_old_file_when_the_block_fails(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(path, "w", encoding="utf-8") as f:
+        f.write("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_write_keeps_the_old_file_when_the_rename_fails(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+
+    def refuse(*_):
+        raise OSError("no")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="no"), atomic_write(path) as f:
+        f.write(b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
+def test_atomic_write_keeps_permissions_and_links(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    with atomic_write(link) as f:
+        f.write(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_sizes_and_dates(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a").write_bytes(bytes(1 << 20))
+    (tmp_path / "sub" / "b").write_bytes(bytes(1 << 19))
+    assert file_size(tmp_path / "a") == 1.0
+    assert file_size(tmp_path) == 1.5
+    assert file_size(tmp_path / "none") == 0
+    os.utime(tmp_path / "a", (1727700000, 1727700000))
+    assert re.fullmatch(r"2024-9-30|2024-10-1", file_date(tmp_path / "a"))  # by time zone
+    assert file_age(tmp_path / "sub" / "b") == 0
+
+
+def test_latest_run_is_the_newest_last_pt(tmp_path):
+    assert get_latest_run(tmp_path) == ""
+    for i, run in enumerate(("train", "train3", "train2")):
+        weights = tmp_path / run / "weights"
+        weights.mkdir(parents=True)
+        (weights / "last.pt").touch()
+        os.utime(weights / "last.pt", (1000 + i, 1000 + i))
+    assert get_latest_run(tmp_path) == str(tmp_path / "train2" / "weights" / "last.pt")

@@ -1,0 +1,87 @@
+"""Names, sizes and dates of files, and writing that never leaves half a file behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+
+def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
+    """Return the path if it is free, else the first free one of path2, path3, ...: `runs/exp` gives `runs/exp2`.
+
+    Args:
+        path: file or folder; a file keeps its suffix (`a.txt` gives `a2.txt`).
+        exist_ok: return the path itself even if it exists.
+        sep: stands between the name and the number.
+        mkdir: create the folder. Of two processes that ask at once, each gets its own.
+    """
+    path = Path(path)
+    stem, suffix = (path.with_suffix(""), path.suffix) if path.is_file() else (path, "")
+    n = 1
+    while True:
+        candidate = path if n == 1 else Path(f"{stem}{sep}{n}{suffix}")
+        n += 1
+        if not exist_ok and candidate.exists():
+            continue
+        if not mkdir:
+            return candidate
+        with contextlib.suppress(FileExistsError):  # another process was faster: take the next number
+            candidate.mkdir(parents=True, exist_ok=exist_ok)
+            return candidate
+        if exist_ok:
+            raise FileExistsError(f"'{candidate}' is a file, but a folder is wanted there. Choose another name.")
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path, mode: str = "wb", **kwargs) -> Iterator[IO]:
+    """Open a temporary file beside `path` for writing; it takes the place of `path` only when the block ends well.
+
+    If the block, the disk or the rename fails, the old file is untouched, the temporary is gone and the error goes on.
+    Missing folders are made. Usage: `with atomic_write("best.pt") as f: torch.save(x, f)`.
+    """
+    path = Path(os.path.realpath(path))  # a link stays a link, and its target is replaced
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, mode, **kwargs) as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())  # else a crash of the machine may leave an empty file under the new name
+        if path.exists():
+            shutil.copymode(path, temporary)
+        os.replace(temporary, path)
+    except BaseException:  # also Ctrl+C
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def file_age(path: str | Path = __file__) -> int:
+    """Return the whole days since the file was changed."""
+    return int((time.time() - Path(path).stat().st_mtime) // 86400)
+
+
+def file_date(path: str | Path = __file__) -> str:
+    """Return the day on which the file was changed, for instance '2024-9-30'."""
+    t = datetime.fromtimestamp(Path(path).stat().st_mtime)
+    return f"{t.year}-{t.month}-{t.day}"
+
+
+def file_size(path: str | Path) -> float:
+    """Return the size of a file, or of all files in a folder, in MB (2**20 bytes); 0 if there is none."""
+    path = Path(path)
+    files = [path] if path.is_file() else path.glob("**/*")
+    return sum(f.stat().st_size for f in files if f.is_file()) / (1 << 20)
+
+
+def get_latest_run(search_dir: str | Path = ".") -> str:
+    """Return the newest `last*.pt` below a folder, to resume from; '' if there is none."""
+    runs = list(Path(search_dir).glob("**/last*.pt"))
+    return str(max(runs, key=lambda p: p.stat().st_mtime)) if runs else ""

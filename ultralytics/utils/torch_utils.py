@@ -1,0 +1,565 @@
+"""What torch needs beside layers and losses: devices, seeds, averaging, stopping, fusing, counting, timing."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import math
+import os
+import platform
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import distributed as dist
+from torch import nn
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError
+
+# ---------------------------------------------------------------------------------------------- devices and threads
+
+
+@functools.lru_cache(maxsize=1)
+def get_cpu_info() -> str:
+    """Return the processor's model name, for instance 'Intel(R) Xeon(R) Gold 6242'."""
+    readers = {"Linux": _cpu_name_linux, "Darwin": _cpu_name_mac, "Windows": _cpu_name_windows}
+    name = ""
+    with contextlib.suppress(Exception):  # a name for a log line is never worth an error
+        name = readers.get(platform.system(), platform.processor)()
+    return name.strip() or platform.processor() or platform.machine() or "unknown"
+
+
+def _cpu_name_linux() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.split(":", 1)[1] for line in lines if line.lower().startswith(("model name", "hardware"))), "")
+
+
+def _cpu_name_mac() -> str:
+    import subprocess
+
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
+
+
+def _cpu_name_windows() -> str:
+    import winreg
+
+    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
+        return winreg.QueryValueEx(key, "ProcessorNameString")[0]
+
+
+def physical_cores() -> int:
+    """Return how many physical cores this process may use: its CPU affinity and its container's quota count."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text().strip())  # hyper-threads of one core name the same siblings
+        except OSError:
+            cores.add(str(cpu))
+    count = len(cores)
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, math.ceil(int(quota) / int(period)))  # 'max' raises ValueError: no quota
+    return max(count, 1)
+
+
+def set_cpu_threads(threads: int | None = None) -> int:
+    """Let torch work on all physical cores (or on `threads`); a choice in OMP_NUM_THREADS or MKL_NUM_THREADS stands.
+
+    A number that the program set before by `torch.set_num_threads` stands too. Returns the number in use.
+    """
+    if threads is None:
+        chosen = any(os.environ.get(k) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+        defaults = {physical_cores(), os.cpu_count(), (os.cpu_count() or 1) // 2}
+        if chosen or torch.get_num_threads() not in defaults:
+            return torch.get_num_threads()
+        threads = physical_cores()
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    return threads
+
+
+def _available_devices() -> str:
+    """Return the values that `device` can take on this machine, as words."""
+    gpus = [f"{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return ", ".join(["cpu", *(["mps"] if torch.backends.mps.is_available() else []), *gpus])
+
+
+def _no_device(device: object, why: str) -> ConfigError:
+    hint = "" if torch.version.cuda or torch.cuda.is_available() else " This torch was built without CUDA."
+    here = f"Available here: {_available_devices()}.{hint}"
+    return ConfigError(f"device={device!r} {why}. {here} Set device=cpu or leave it empty.")
+
+
+def parse_device(device: object = "") -> str | list[int]:
+    """Return 'cpu', 'mps' or the GPU numbers that a `device` setting means; empty means GPU 0, or the CPU without one.
+
+    Raises:
+        ConfigError: the setting cannot be read, or it names a device that this machine does not have.
+    """
+    given = device
+    if isinstance(device, (list, tuple)):
+        device = ",".join(str(d) for d in device)
+    text = "" if device is None else str(device).lower().replace("cuda:", "").strip("()[]")
+    text = text.replace(" ", "").replace("'", "")
+    if text in {"cpu", "mps"} or text.startswith(("cpu:", "mps:")):
+        text = text.split(":")[0]
+        if text == "mps" and not torch.backends.mps.is_available():
+            raise _no_device(given, "asks for Apple's MPS, which is not available")
+        return text
+    if text in {"", "none", "cuda"}:
+        if torch.cuda.is_available():
+            return [0]
+        if text == "cuda":
+            raise _no_device(given, "asks for a GPU, but torch sees none")
+        return "cpu"
+    parts = text.rstrip(",").split(",")
+    if not all(p.isdecimal() for p in parts):
+        raise _no_device(given, "is not understood; allowed are 'cpu', 'mps', a GPU's number or several such as '0,1'")
+    numbers = [int(p) for p in parts]
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if max(numbers) >= count:
+        raise _no_device(given, f"names GPU {max(numbers)}, but torch sees {count or 'no'} GPU{'s' * (count != 1)}")
+    if len(set(numbers)) < len(numbers):
+        raise _no_device(given, "names a GPU twice")
+    return numbers
+
+
+def select_device(device: object = "", batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
+    """Return the torch device for a `device` setting and say in one line what it is; of several GPUs, the first.
+
+    Args:
+        device: '', None, 'cpu', 'mps', 0, '0,1', [0, 1], 'cuda:0' or a torch.device.
+        batch: batch size that several GPUs must share evenly; below 1 is not checked.
+        newline: end the log line with an empty line.
+        verbose: write the log line.
+
+    Raises:
+        ConfigError: the setting cannot be read, the device is not there, or the batch does not divide.
+    """
+    if isinstance(device, torch.device) and device.type not in {"cuda", "mps"}:
+        return device
+    chosen = parse_device(device)
+    line = f"Python-{platform.python_version()} torch-{torch.__version__} "
+    if isinstance(chosen, str):
+        if chosen == "cpu":
+            line += f"CPU ({get_cpu_info()}), {set_cpu_threads()} threads"
+        else:
+            line += "MPS (Apple)"
+        arg = chosen
+    else:
+        if batch > 0 and batch % len(chosen):
+            fits = max(batch // len(chosen), 1) * len(chosen)
+            raise ConfigError(f"batch={batch} cannot be shared evenly by GPUs {chosen}. Try batch={fits}.")
+        props = [(i, torch.cuda.get_device_properties(i)) for i in chosen]
+        line += ", ".join(f"CUDA:{i} ({p.name}, {p.total_memory / 2**20:.0f}MiB)" for i, p in props)
+        arg = f"cuda:{chosen[0]}"
+    if verbose:
+        LOGGER.info(line + "\n" * newline)
+    return torch.device(arg)
+
+
+def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and torch; `deterministic` asks torch for repeatable kernels, with a warning where none is."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)  # also of every GPU
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ["PYTHONHASHSEED"] = str(seed)  # reaches worker processes
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and repeats nothing more here
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
+@contextlib.contextmanager
+def torch_distributed_zero_first(local_rank: int):
+    """Let local rank 0 do the block first (make a cache, say) while the other ranks wait for it."""
+    together = dist.is_available() and dist.is_initialized()
+    if together and local_rank not in {-1, 0}:
+        dist.barrier()
+    yield
+    if together and local_rank == 0:
+        dist.barrier()
+
+
+def autocast(enabled: bool, device: str = "cuda") -> torch.autocast:
+    """Return the context in which operations on `device` run in mixed precision, if `enabled`."""
+    return torch.autocast(device, enabled=enabled)
+
+
+@torch.no_grad()
+def check_amp(model: nn.Module) -> bool:
+    """Say whether mixed precision can be trusted: a small convolution and product must match float32 (CUDA only)."""
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return False
+    agrees = _amp_agrees(device)
+    if not agrees:
+        name = torch.cuda.get_device_name(device)
+        LOGGER.warning(f"Mixed precision gives wrong numbers on {name}, so training uses float32 (amp=False).")
+    return agrees
+
+
+@torch.no_grad()
+def _amp_agrees(device: torch.device, tolerance: float = 0.02) -> bool:
+    """Compare a convolution and a matrix product under autocast with float32; some GPUs return NaN for the first."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 16, 32, 32, generator=generator).to(device)
+    w = (torch.randn(32, 16, 3, 3, generator=generator) / 12).to(device)
+
+    def run() -> torch.Tensor:
+        y = F.conv2d(x, w, padding=1).flatten(2)
+        return (y @ y.transpose(1, 2) / y.shape[-1]).float()
+
+    exact = run()
+    with autocast(True, device.type):
+        mixed = run()
+    return bool(torch.isfinite(mixed).all()) and bool((mixed - exact).abs().max() <= tolerance * exact.abs().max())
+
+
+def smart_inference_mode() -> Callable:
+    """Return a decorator that runs a function under `torch.inference_mode`, or leaves it alone where that is on."""
+
+    def decorate(fn: Callable) -> Callable:
+        return fn if torch.is_inference_mode_enabled() else torch.inference_mode()(fn)
+
+    return decorate
+
+
+def time_sync() -> float:
+    """Return the time in seconds after all work queued on the GPU is done."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+# ------------------------------------------------------------------------------------------- wrappers and attributes
+
+
+def is_parallel(model: nn.Module) -> bool:
+    """Say whether the model is wrapped for several devices."""
+    return isinstance(model, (nn.parallel.DataParallel, nn.parallel.DistributedDataParallel))
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the model inside DataParallel, DistributedDataParallel and torch.compile wrappers."""
+    while is_parallel(model) or hasattr(model, "_orig_mod"):
+        model = model.module if is_parallel(model) else model._orig_mod
+    return model
+
+
+def de_parallel(model: nn.Module) -> nn.Module:
+    """Return the model inside its parallel wrapper."""
+    return unwrap(model)
+
+
+def copy_attr(a: object, b: object, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+    """Copy public attributes from `b` to `a`: those in `include` (all if empty) that are not in `exclude`."""
+    include, exclude = set(include), set(exclude)
+    for k, v in vars(b).items():
+        if not k.startswith("_") and k not in exclude and (not include or k in include):
+            setattr(a, k, v)
+
+
+def intersect_dicts(da: dict, db: dict, exclude: Iterable[str] = ()) -> dict:
+    """Return the entries of `da` that `db` has under the same name and shape; names with an `exclude` in them go."""
+    exclude = tuple(exclude)
+    return {k: v for k, v in da.items() if k in db and v.shape == db[k].shape and not any(x in k for x in exclude)}
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[float], float]:
+    """Return the cosine ramp from y1 at step 0 to y2 at `steps` (Loshchilov and Hutter, SGDR, arXiv 1608.03983)."""
+    return lambda x: max((1 - math.cos(x * math.pi / steps)) / 2, 0) * (y2 - y1) + y1
+
+
+def initialize_weights(model: nn.Module) -> None:
+    """Set what the recipe asks of every layer: batch norm eps 1e-3 and momentum 0.03, activations in place."""
+    for m in model.modules():
+        if isinstance(m, nn.modules.batchnorm._BatchNorm):
+            m.eps, m.momentum = 1e-3, 0.03
+        elif isinstance(m, (nn.Hardswish, nn.LeakyReLU, nn.ReLU, nn.ReLU6, nn.SiLU)):
+            m.inplace = True
+
+
+class ModelEMA:
+    """Exponential moving average of a model's floating-point state, kept in eval mode for validation and saving.
+
+    The decay rises as `decay * (1 - exp(-updates / tau))`, so that early, fast-changing weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0):
+        self.ema = copy.deepcopy(unwrap(model)).eval().requires_grad_(False)
+        self.updates = updates
+        self.base, self.tau = decay, tau
+        self.enabled = True
+
+    def decay(self, updates: int) -> float:
+        """Return the share of the old average that is kept at the given update."""
+        return self.base * (1 - math.exp(-updates / self.tau))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average a step towards the model; entries that are not floating point stay as they are."""
+        if not self.enabled:
+            return
+        self.updates += 1
+        new = unwrap(model).state_dict()
+        kept, fresh = [], []
+        for name, old in self.ema.state_dict().items():
+            if old.dtype.is_floating_point:
+                kept.append(old)
+                fresh.append(new[name].to(old))
+        torch._foreach_lerp_(kept, fresh, 1 - self.decay(self.updates))  # one call for some 400 tensors
+
+    def update_attr(
+        self, model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = ("process_group", "reducer")
+    ) -> None:
+        """Copy attributes such as names and args from the model."""
+        if self.enabled:
+            copy_attr(self.ema, unwrap(model), include, exclude)
+
+
+class EarlyStopping:
+    """Tell when fitness has not risen for `patience` epochs; 0 never stops."""
+
+    def __init__(self, patience: int = 50):
+        self.best_fitness = 0.0
+        self.best_epoch = 0
+        self.patience = patience or float("inf")
+        self.possible_stop = False  # the next epoch may be the last
+
+    def __call__(self, epoch: int, fitness: float | None) -> bool:
+        """Return True when training should stop after this epoch; None, for one that was not validated, never does."""
+        if fitness is None:
+            return False
+        if fitness >= self.best_fitness:  # not '>': early epochs may all be at 0
+            self.best_epoch, self.best_fitness = epoch, fitness
+        waited = epoch - self.best_epoch
+        self.possible_stop = waited >= self.patience - 1
+        stop = waited >= self.patience
+        if stop:
+            LOGGER.info(
+                f"Training stopped early: no improvement in the last {self.patience} epochs, the best was epoch "
+                f"{self.best_epoch}. Set patience to another number of epochs, or to 0 to never stop early."
+            )
+        return stop
+
+
+def strip_optimizer(f: str | Path = "best.pt", s: str | Path = "") -> None:
+    """Reduce a checkpoint to what inference needs, in half precision where that is exact; `s`: write there."""
+    from ultralytics.nn.checkpoint import strip_checkpoint  # public API of 8.3.0 that lives one floor up
+
+    strip_checkpoint(f, save_as=s or None)
+
+
+# ------------------------------------------------------------------------------------------------------------ fusing
+
+
+def _fold(conv: nn.Module, bn: nn.Module, axis: int, groups: int) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return weight and bias of a convolution with the batch norm behind it; `axis` of the weight: output channels."""
+    scale = torch.rsqrt(bn.running_var + bn.eps)
+    scale = scale if bn.weight is None else scale * bn.weight
+    shift = torch.zeros_like(scale) if bn.bias is None else bn.bias
+    bias = shift - bn.running_mean * scale if conv.bias is None else shift + (conv.bias - bn.running_mean) * scale
+    if axis == 0:
+        weight = conv.weight * scale.view(-1, 1, 1, 1)
+    else:  # transposed: (in, out / groups, k, k), the inputs of one group after those of another
+        weight = conv.weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
+        weight = weight.flatten(0, 1)
+    return nn.Parameter(weight.detach(), requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
+
+
+def _fused_like(conv: nn.Module, kind: type[nn.Module], **extra) -> nn.Module:
+    """Return an empty copy of a convolution that has a bias; on the meta device, since its weights are replaced."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return kind(**{k: getattr(conv, k) for k in names}, **extra, bias=True, device="meta")
+
+
+@torch.no_grad()
+def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
+    """Return one convolution that computes `bn(conv(x))` in eval mode."""
+    fused = _fused_like(conv, nn.Conv2d)
+    fused.weight, fused.bias = _fold(conv, bn, axis=0, groups=conv.groups)
+    return fused.train(conv.training)
+
+
+@torch.no_grad()
+def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
+    """Return one transposed convolution that computes `bn(deconv(x))` in eval mode."""
+    fused = _fused_like(deconv, nn.ConvTranspose2d, output_padding=deconv.output_padding)
+    fused.weight, fused.bias = _fold(deconv, bn, axis=1, groups=deconv.groups)
+    return fused.train(deconv.training)
+
+
+# ---------------------------------------------------------------------------------------------------------- counting
+
+
+def get_num_params(model: nn.Module) -> int:
+    """Return the number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def get_num_gradients(model: nn.Module) -> int:
+    """Return the number of parameters that are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _meta_copy(model: nn.Module) -> nn.Module:
+    """Return a copy whose tensors have shapes but no values and take no memory.
+
+    So do large plain attributes (cached anchors); short ones and short unsaved buffers (strides) are read by value.
+    """
+    memo: dict[int, object] = {}
+    for m in model.modules():
+        saved = m._buffers.keys() - m._non_persistent_buffers_set
+        for name, t in {**vars(m), **m._buffers}.items():
+            if isinstance(t, torch.Tensor):
+                constant = name not in saved and t.numel() <= 16
+                memo[id(t)] = t.detach().cpu() if constant else t.detach().to("meta")
+        for p in m._parameters.values():
+            if p is not None:
+                memo[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=False)
+    return copy.deepcopy(model, memo)
+
+
+def _norm_flops(x_shape, *args, out_shape=None, **kwargs) -> int:
+    """Count a batch norm as one multiplication and one addition for each value."""
+    return 2 * math.prod(x_shape)
+
+
+def _norm_formulas() -> dict:
+    names = (
+        "native_batch_norm",
+        "_native_batch_norm_legit_no_training",
+        "_native_batch_norm_legit",
+        "cudnn_batch_norm",
+    )
+    return {getattr(torch.ops.aten, n): _norm_flops for n in names if hasattr(torch.ops.aten, n)}
+
+
+@torch.no_grad()
+def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
+    """Return the GFLOPs (2 x multiply-accumulates) that one picture costs, counted by torch on a weightless copy.
+
+    Args:
+        model: any module that takes a (1, channels, height, width) batch; it is not touched.
+        imgsz: pixels, one number or [height, width].
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    sizes = [imgsz] if isinstance(imgsz, int) else list(imgsz)
+    height, width = sizes[-2:] if len(sizes) > 1 else sizes * 2
+    model = unwrap(model)
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+
+    def count(weightless: bool) -> int:
+        device = "meta" if weightless else "cpu"
+        twin = (_meta_copy(model) if weightless else copy.deepcopy(model).to(device)).eval()
+        x = torch.zeros(1, first.in_channels if first else 3, height, width, device=device, dtype=dtype)
+        with FlopCounterMode(display=False, custom_mapping=_norm_formulas()) as counter:
+            twin(x)
+        return counter.get_total_flops()
+
+    try:
+        return count(weightless=True) / 1e9
+    except (RuntimeError, NotImplementedError):  # a module whose forward reads values of tensors
+        return count(weightless=False) / 1e9
+
+
+def model_info(
+    model: nn.Module, detailed: bool = False, verbose: bool = True, imgsz: int | list[int] = 640
+) -> tuple[int, int, int, float] | None:
+    """Return (layers, parameters, gradients, GFLOPs) and log them in one line; `detailed` adds a line per parameter.
+
+    As in 8.3.0, nothing is counted and None is returned when not `verbose`.
+    """
+    if not verbose:
+        return None
+    model = unwrap(model)
+    n_l, n_p, n_g = sum(1 for _ in model.modules()), get_num_params(model), get_num_gradients(model)
+    if detailed:
+        LOGGER.info(
+            f"{'layer':>5} {'name':>40} {'gradient':>9} {'parameters':>12} {'shape':>20} {'mu':>10} {'sigma':>10}"
+        )
+        for i, (name, p) in enumerate(model.named_parameters()):
+            name = name.replace("module_list.", "")
+            mean, std = p.float().mean(), p.float().std(correction=0)
+            LOGGER.info(
+                f"{i:5g} {name:>40} {p.requires_grad!s:>9} {p.numel():12g} {[*p.shape]!s:>20} {mean:10.3g} {std:10.3g}"
+            )
+    flops = get_flops(model, imgsz)
+    fused = " (fused)" if getattr(model, "is_fused", lambda: False)() else ""
+    yaml_file = getattr(model, "yaml_file", "") or getattr(model, "yaml", {}).get("yaml_file", "")
+    name = Path(yaml_file).stem.replace("yolo", "YOLO") or type(model).__name__
+    LOGGER.info(f"{name} summary{fused}: {n_l:,} layers, {n_p:,} parameters, {n_g:,} gradients, {flops:.1f} GFLOPs")
+    return n_l, n_p, n_g, flops
+
+
+# ------------------------------------------------------------------------------------------------------------ timing
+
+
+def scale_img(img: torch.Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> torch.Tensor:
+    """Resize a (b, c, h, w) batch by `ratio` and pad it with grey to a multiple of `gs`, or to its old size."""
+    if ratio == 1.0:
+        return img
+    h, w = img.shape[2:]
+    new_h, new_w = int(h * ratio), int(w * ratio)
+    img = F.interpolate(img, size=(new_h, new_w), mode="bilinear", align_corners=False)
+    if not same_shape:
+        h, w = (math.ceil(x * ratio / gs) * gs for x in (h, w))
+    return F.pad(img, [0, w - new_w, 0, h - new_h], value=0.447)  # mean of ImageNet
+
+
+def profile(
+    input: torch.Tensor | list[torch.Tensor], ops: nn.Module | list[nn.Module], n: int = 10, device: object = None
+) -> list:
+    """Time modules, forward and backward, on given inputs and log a table.
+
+    Returns:
+        A row [parameters, GFLOPs, forward ms, backward ms, input shape, output shape] for each; None for a failure.
+    """
+    device = device if isinstance(device, torch.device) else select_device(device, verbose=False)
+    rows = []
+    LOGGER.info(f"{'params':>12}{'GFLOPs':>12}{'forward (ms)':>14}{'backward (ms)':>14}{'input':>24}{'output':>24}")
+    for x in input if isinstance(input, list) else [input]:
+        x = x.to(device).requires_grad_(x.is_floating_point())
+        for op in ops if isinstance(ops, list) else [ops]:
+            try:
+                rows.append(_profile_one(op.to(device) if isinstance(op, nn.Module) else op, x, n))
+                params, flops, forward, backward, s_in, s_out = rows[-1]
+                LOGGER.info(f"{params:12}{flops:12.4g}{forward:14.4g}{backward:14.4g}{s_in!s:>24}{s_out!s:>24}")
+            except Exception as e:  # one that fails must not hide the others
+                LOGGER.warning(f"{type(op).__name__}: {e}")
+                rows.append(None)
+    return rows
+
+
+def _profile_one(op: nn.Module | Callable, x: torch.Tensor, n: int) -> list:
+    """Return one row of `profile`: means over n runs, after one to warm up."""
+    forward = backward = 0.0
+    y = op(x)
+    for _ in range(n):
+        t0 = time_sync()
+        y = op(x)
+        t1 = time_sync()
+        loss = sum(o.sum() for o in (y if isinstance(y, (list, tuple)) else [y]))
+        if loss.requires_grad:
+            loss.backward()
+        forward, backward = forward + (t1 - t0), backward + (time_sync() - t1)
+    is_module = isinstance(op, nn.Module)
+    flops = get_flops(op, list(x.shape[-2:])) if is_module and x.ndim == 4 else float("nan")
+    shape = tuple(y.shape) if isinstance(y, torch.Tensor) else "list"
+    return [get_num_params(op) if is_module else 0, flops, forward / n * 1e3, backward / n * 1e3, tuple(x.shape), shape]
