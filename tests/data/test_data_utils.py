@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+from scenes import make_set
+
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.utils import LOGGER, yaml_load, yaml_save
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_set(tmp_path / "set", 2)
+    return tmp_path / "set"
+
+
+def write(root, **content):
+    content = {"train": "images/train", "val": "images/train", "names": ["a", "b"]} | content
+    yaml_save(root / "data.yaml", {k: v for k, v in content.items() if v is not None})
+    return root / "data.yaml"
+
+
+@pytest.mark.parametrize("path", [None, ".", "", "../set"])
+def test_paths_beside_the_yaml_come_first(root, path, tmp_path, monkeypatch):
+    make_set(tmp_path / "elsewhere", 1)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    data = check_det_dataset(write(root, path=path))
+    assert data["train"] == data["val"] == str((root / "images" / "train").resolve())
+    assert data["names"] == {0: "a", 1: "b"} and data["nc"] == 2
+    assert data["path"] == root.resolve() and data["yaml_file"].endswith("data.yaml")
+
+
+def test_working_folder_and_datasets_dir_come_next(root, tmp_path, monkeypatch):
+    (tmp_path / "yamls").mkdir()
+    file = write(tmp_path / "yamls", path="set")
+    monkeypatch.chdir(tmp_path)
+    assert check_det_dataset(file)["train"] == str((root / "images" / "train").resolve())
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    monkeypatch.setattr("ultralytics.utils.SETTINGS", {"datasets_dir": str(tmp_path)}, raising=False)
+    assert check_det_dataset(file)["train"] == str((root / "images" / "train").resolve())
+
+
+def test_absolute_path_lists_and_text_files(root, tmp_path):
+    (root / "list.txt").write_text("./images/train/p0.png\n")
+    data = check_det_dataset(write(tmp_path, path=str(root), train=["images/train", "list.txt"], val="list.txt"))
+    assert data["train"] == [str(root / "images" / "train"), str(root / "list.txt")]
+    assert data["val"] == str(root / "list.txt")
+
+
+def test_paths_that_count_from_one_folder_deeper(root):
+    data = check_det_dataset(write(root, train="../images/train", val="../images/train"))
+    assert data["train"] == str((root / "images" / "train").resolve())
+
+
+def test_names_in_every_form(root):
+    assert check_det_dataset(write(root, names={0: "a", 1: "火"}))["names"] == {0: "a", 1: "火"}
+    assert check_det_dataset(write(root, names=None, nc=3))["names"] == {0: "class_0", 1: "class_1", 2: "class_2"}
+    assert check_det_dataset(write(root, names=["a", "b"], nc=2))["nc"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"train": None}, r"has no `train:` line"),
+        ({"val": None}, r"has no `val:` line"),
+        ({"names": None}, "has no `names:`"),
+        ({"nc": 3}, "says `nc: 3` but lists 2 names"),
+        ({"nc": "two"}, "the number of classes is a whole number"),
+        ({"nc": 0}, "at least 1"),
+        ({"names": {0: "a", 2: "b"}}, "indices 0 to 1"),
+        ({"names": {"x": "a"}}, "not whole numbers"),
+        ({"names": []}, "wanted is a list of names"),
+        ({"names": "fire"}, "wanted is a list of names"),
+    ],
+)
+def test_faults_of_the_yaml_are_sentences_with_its_name(root, content, sentence):
+    file = write(root, **content)
+    with pytest.raises(DataError, match=sentence) as error:
+        check_det_dataset(file)
+    assert "data.yaml" in str(error.value)
+
+
+def test_missing_pictures_list_what_was_tried(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = write(root, val="images/val", download="https://example.com/set.zip")
+    with pytest.raises(MissingFileError) as error:
+        check_det_dataset(file, autodownload=True)
+    text = str(error.value)
+    assert "The val pictures" in text and "example.com" in text and "nothing is downloaded" in text
+    assert str(root / "images" / "val") in text and str(tmp_path / "images" / "val") in text
+
+
+def test_missing_test_split_only_warns(root, caplog):
+    LOGGER.addHandler(caplog.handler)
+    caplog.set_level(logging.WARNING, logger=LOGGER.name)
+    data = check_det_dataset(write(root, test="images/test"))
+    LOGGER.removeHandler(caplog.handler)
+    assert data["test"] == str(root / "images" / "test") and "does not exist" in caplog.text
+
+
+def test_validation_is_another_word_for_val(root):
+    assert check_det_dataset(write(root, val=None, validation="images/train"))["val"].endswith("train")
+
+
+def test_yaml_itself_at_fault(tmp_path):
+    with pytest.raises(MissingFileError, match=r"nothing_here\.yaml"):
+        check_det_dataset(tmp_path / "nothing_here.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    with pytest.raises(ConfigError, match=r"list\.yaml"):
+        check_det_dataset(tmp_path / "list.yaml")
+
+
+def test_the_file_is_only_read(root):
+    file = write(root)
+    before = yaml_load(file)
+    check_det_dataset(file)
+    assert yaml_load(file) == before

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import logging
+import os
+
+import numpy as np
+import pytest
+from scenes import make_set, scene, write_labels, write_picture
+
+from ultralytics.data import labels as module
+from ultralytics.data.images import verify_image
+from ultralytics.data.labels import img2label_paths, load_labels, read_label, verify_image_label
+from ultralytics.data.utils import list_images
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DataError
+
+
+@pytest.fixture
+def log(caplog):
+    LOGGER.addHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger=LOGGER.name)
+    yield caplog
+    LOGGER.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [
+        ("a/images/train/x.jpg", "a/labels/train/x.txt"),
+        ("images/b/images/x.y.png", "images/b/labels/x.y.txt"),
+        ("a/my_images/x.jpg", "a/my_images/x.txt"),
+        ("图片 集/images/火 1.jpg", "图片 集/labels/火 1.txt"),
+        ("x.jpg", "x.txt"),
+    ],
+)
+def test_label_path_swaps_the_last_images_folder(image, label):
+    image, label = image.replace("/", os.sep), label.replace("/", os.sep)
+    assert img2label_paths([image]) == [label]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("0 0.5 0.5 0.2", "wrong columns: line 1 has 4"),
+        ("0 .5 .5 .2 .2 .9", "wrong columns: line 1 has 6"),
+        ("0 .5 .5 .2 .2\n0 -0.1 .5 .2 .2", "out of range: line 2 holds -0.1"),
+        ("0 .5 1.5 .2 .2", "out of range: line 1 holds 1.5"),
+        ("3 .5 .5 .2 .2", "wrong class: line 1 has class 3"),
+        ("-1 .5 .5 .2 .2", "wrong class"),
+        ("0.5 .5 .5 .2 .2", "wrong class"),
+        ("0 nan .5 .2 .2", "not a number"),
+        ("0 .5 .5 .2 inf", "not a number"),
+        ("fire .5 .5 .2 .2", "not a number: line 1 reads 'fire"),
+        ("0,.5,.5,.2,.2", "wrong columns"),
+    ],
+)
+def test_bad_label_says_line_and_reason(tmp_path, text, kind):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(DataError, match=kind):
+        read_label(tmp_path / "a.txt", nc=3)
+
+
+def test_duplicates_are_removed_in_order(tmp_path):
+    (tmp_path / "a.txt").write_text("\ufeff1 .5 .5 .2 .2\n\n0 .1 .1 .1 .1\n1 .5 .5 .2 .2\n", encoding="utf-8")
+    rows, duplicates = read_label(tmp_path / "a.txt", nc=2)
+    assert duplicates == 1
+    np.testing.assert_allclose(rows, [[1, 0.5, 0.5, 0.2, 0.2], [0, 0.1, 0.1, 0.1, 0.1]], rtol=1e-6)
+
+
+def test_polygon_becomes_its_box(tmp_path):
+    (tmp_path / "a.txt").write_text("1 0.1 0.2 0.5 0.2 0.3 0.8\n0 .5 .5 .2 .2")
+    rows, _ = read_label(tmp_path / "a.txt", nc=2)
+    np.testing.assert_allclose(rows[0], [1, 0.3, 0.5, 0.4, 0.6], rtol=1e-6)
+
+
+def test_single_class_takes_any_class(tmp_path):
+    (tmp_path / "a.txt").write_text("7 .5 .5 .2 .2")
+    assert read_label(tmp_path / "a.txt", nc=1, single_cls=True)[0][0, 0] == 0
+
+
+def test_empty_label_and_missing_label_are_background(tmp_path):
+    img, _ = scene(40, 50, 1, 0)
+    write_picture(tmp_path / "a.png", img)
+    entry = verify_image_label(str(tmp_path / "a.png"), str(tmp_path / "a.txt"), 1)
+    assert entry.shape == (40, 50) and entry.rows.shape == (0, 5) and not entry.found and not entry.fault
+    (tmp_path / "a.txt").write_text("\n")
+    assert verify_image_label(str(tmp_path / "a.png"), str(tmp_path / "a.txt"), 1).found
+
+
+def test_classes_txt_is_no_label(tmp_path):
+    write_picture(tmp_path / "images" / "classes.png", scene(40, 50, 1, 0)[0])
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "classes.txt").write_text("fire\nsmoke\n")
+    (entry,) = load_labels(list_images(tmp_path / "images"), 2)
+    assert not entry.fault and not len(entry.rows)
+
+
+def test_bad_pictures_are_named_by_kind(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)
+    write_picture(tmp_path / "cut.jpg", noise)
+    data = (tmp_path / "cut.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.jpg").write_text("no picture")
+    write_picture(tmp_path / "tiny.png", noise[:5])
+    for name, kind in (("cut", "truncated"), ("empty", "empty"), ("text", "unreadable"), ("tiny", "tiny")):
+        file = next(tmp_path.glob(f"{name}.*"))
+        with pytest.raises(DataError, match=kind):
+            verify_image(file)
+
+
+def test_picture_of_another_format_is_refused(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (50, 50)).save(tmp_path / "a.gif")
+    (tmp_path / "a.gif").rename(tmp_path / "a.jpg")
+    with pytest.raises(DataError, match="its content is 'gif'"):
+        verify_image(tmp_path / "a.jpg")
+
+
+def test_faulty_ones_are_listed_and_the_rest_stays(tmp_path, log):
+    folder = make_set(tmp_path, 6)
+    labels = tmp_path / "labels" / "train"
+    (labels / "p0.txt").write_text("0 .5 .5 .2")
+    (labels / "p1.txt").write_text("0 .5 .5 .2 nan")
+    (folder / "p2.png").write_bytes(b"")
+    (labels / "p3.txt").write_text("0 .5 .5 .2 .2\n0 .5 .5 .2 .2")
+    for _ in range(2):  # read, and read from the cache
+        log.clear()
+        found = load_labels(list_images(folder), 2)
+        assert [os.path.basename(e.im_file) for e in found] == ["p3.png", "p4.png", "p5.png"]
+        assert "3 images, 0 backgrounds, 3 left out (1 wrong columns, 1 not a number, 1 empty picture)" in log.text
+        assert "1 duplicate labels removed" in log.text
+        assert "p0.png" in log.text and "p2.png" in log.text
+
+
+def test_many_faults_are_cut_short(tmp_path, log):
+    folder = make_set(tmp_path, 9)
+    for i in range(8):
+        (tmp_path / "labels" / "train" / f"p{i}.txt").write_text("0")
+    assert len(load_labels(list_images(folder), 2)) == 1
+    assert "left out 3 more" in log.text
+
+
+def test_no_sound_picture_raises(tmp_path):
+    folder = make_set(tmp_path, 2)
+    for i in range(2):
+        (folder / f"p{i}.png").write_bytes(b"")
+    with pytest.raises(DataError, match="None of the 2 pictures"):
+        load_labels(list_images(folder), 2)
+
+
+def test_no_labels_at_all_warns(tmp_path, log):
+    write_picture(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
+    assert len(load_labels(list_images(tmp_path / "images"), 1)) == 1
+    assert "no labels found" in log.text
+
+
+def test_cache_is_used_and_notices_changes(tmp_path, monkeypatch):
+    folder = make_set(tmp_path, 4)
+    files = list_images(folder)
+    fresh = load_labels(files, 2)
+    assert (tmp_path / "labels" / "train.cache.npz").is_file()
+    assert not list((tmp_path / "labels").glob("*.tmp"))
+
+    calls = []
+    original = module.verify_image_label
+    monkeypatch.setattr(module, "verify_image_label", lambda *a: calls.append(a) or original(*a))
+    cached = load_labels(files, 2)
+    assert not calls
+    for a, b in zip(fresh, cached):
+        assert (a.im_file, tuple(a.shape), a.found) == (b.im_file, tuple(b.shape), b.found)
+        np.testing.assert_array_equal(a.rows, b.rows)
+
+    write_labels(tmp_path / "labels" / "train" / "p0.txt", np.array([[1, 1, 20, 30]]), (96, 128))
+    assert len(load_labels(files, 2)[0].rows) == 1 and len(calls) == 4
+    load_labels(files, 5)
+    assert len(calls) == 8  # another number of classes, other faults
+    monkeypatch.setattr(module, "CACHE_VERSION", 999)
+    load_labels(files, 5)
+    assert len(calls) == 12
+
+
+def test_damaged_cache_is_read_anew(tmp_path):
+    folder = make_set(tmp_path, 2)
+    load_labels(list_images(folder), 2)
+    cache = tmp_path / "labels" / "train.cache.npz"
+    cache.write_bytes(cache.read_bytes()[:100])
+    assert len(load_labels(list_images(folder), 2)) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folder permissions")
+def test_read_only_folder_costs_a_log_line(tmp_path, log):
+    folder = make_set(tmp_path, 2)
+    (tmp_path / "labels").chmod(0o555)
+    try:
+        assert len(load_labels(list_images(folder), 2)) == 2
+    finally:
+        (tmp_path / "labels").chmod(0o755)
+    assert "label cache not saved" in log.text
+    assert [p.name for p in (tmp_path / "labels").iterdir()] == ["train"]
+
+
+def test_cache_without_any_label_row(tmp_path):
+    write_picture(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
+    (tmp_path / "labels").mkdir()
+    for _ in range(2):
+        assert load_labels(list_images(tmp_path / "images"), 1)[0].rows.shape == (0, 5)

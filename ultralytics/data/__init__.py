@@ -1,0 +1,8 @@
+"""Pictures and labels: from files to batches, and from any source to predictions."""
+
+from __future__ import annotations
+
+from ultralytics.data.build import InfiniteDataLoader, build_dataloader, build_yolo_dataset, load_inference_source
+from ultralytics.data.dataset import YOLODataset
+
+__all__ = ("InfiniteDataLoader", "YOLODataset", "build_dataloader", "build_yolo_dataset", "load_inference_source")

@@ -1,0 +1,207 @@
+"""Datasets, loaders and inference sources, made from settings."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ultralytics.data.dataset import YOLODataset, epoch_order
+from ultralytics.data.loaders import load_inference_source
+from ultralytics.utils import WORLD_SIZE, colorstr
+from ultralytics.utils.errors import ConfigError, DataError
+
+__all__ = ("EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset", "load_inference_source")
+
+
+def build_yolo_dataset(
+    cfg: Any,
+    img_path: str | Path | list,
+    batch: int,
+    data: dict,
+    mode: str = "train",
+    rect: bool = False,
+    stride: int = 32,
+    multi_modal: bool = False,
+) -> YOLODataset:
+    """Return the dataset of one split.
+
+    Args:
+        cfg: settings.
+        img_path: folder, text file, or a list of them.
+        batch: pictures in a batch.
+        data: description of the data.
+        mode: 'train' augments, 'val' does not.
+        rect: rectangular batches; `cfg.rect` asks for them, too.
+        stride: of the model.
+        multi_modal: pictures with texts; not available.
+    """
+    if multi_modal:
+        raise ConfigError("multi_modal=True is not available; datasets of pictures with texts cannot be read.")
+    train = mode == "train"
+    return YOLODataset(
+        img_path,
+        imgsz=cfg.imgsz,
+        cache=cfg.cache or None,
+        augment=train,
+        hyp=cfg,
+        prefix=colorstr(f"{mode}: "),
+        rect=cfg.rect or rect,
+        batch_size=batch,
+        stride=int(stride),
+        pad=0.0 if train else 0.5,
+        single_cls=cfg.single_cls or False,
+        classes=cfg.classes,
+        fraction=cfg.fraction if train else 1.0,
+        data=data,
+        task=cfg.task,
+    )
+
+
+class EpochBatches:
+    """The batches of (epoch, index) pairs of one epoch, for this process among `world`.
+
+    The order depends on (seed, epoch) alone. The n-th batches of all processes are together the n-th of a single one.
+
+    Args:
+        dataset: with `seed`, and `rect` if its neighbours must stay together.
+        batch_size: samples in a batch of this process.
+        shuffle: draw a new order each epoch.
+        rank: of this process, -1 or 0 if it is alone.
+        world: number of processes.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, shuffle: bool = True, rank: int = -1, world: int = 1):
+        self.n, self.seed = len(dataset), int(getattr(dataset, "seed", 0))
+        self.blocks = bool(getattr(dataset, "rect", False))  # shapes differ from batch to batch: deal whole batches
+        self.batch_size, self.shuffle = batch_size, shuffle
+        self.rank, self.world = (rank, world) if rank >= 0 else (0, 1)
+        self.epoch = 0  # with which iteration begins
+
+    def __len__(self) -> int:
+        if self.blocks:
+            return math.ceil(math.ceil(self.n / self.batch_size) / self.world)
+        return math.ceil(math.ceil(self.n / self.world) / self.batch_size)
+
+    def of(self, epoch: int) -> list[list[tuple[int, int]]]:
+        """Return the batches of an epoch."""
+        units = math.ceil(self.n / self.batch_size) if self.blocks else self.n
+        order = epoch_order(units, self.seed, epoch)[0] if self.shuffle else np.arange(units)
+        share = np.resize(order, math.ceil(units / self.world) * self.world)[
+            self.rank :: self.world
+        ]  # all get equally many
+        if self.blocks:
+            starts = (int(b) * self.batch_size for b in share)
+            groups = [range(s, min(s + self.batch_size, self.n)) for s in starts]
+        else:
+            groups = [share[s : s + self.batch_size] for s in range(0, len(share), self.batch_size)]
+        return [[(epoch, int(i)) for i in group] for group in groups]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the batches of this epoch and of all that follow, so that processes load ahead across the seam."""
+        epoch = self.epoch
+        while True:
+            yield from self.of(epoch)
+            epoch += 1
+
+
+class InfiniteDataLoader(DataLoader):
+    """A loader whose processes live on between epochs; each `for` loop over it is one epoch.
+
+    Epochs count up by themselves; `set_epoch` goes to any of them. `reset` starts the processes anew, which is needed
+    when the dataset was changed.
+    """
+
+    def __init__(self, dataset: Dataset, batches: EpochBatches, workers: int = 0, **kwargs: Any):
+        # the loader's own generator: starting processes must not move the global one, or resumed runs would differ
+        super().__init__(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            generator=torch.Generator().manual_seed(batches.seed % 2**63),
+            worker_init_fn=start_worker if workers else None,
+            **kwargs,
+        )
+        self.epoch = 0
+        self._stream: Iterator | None = None
+        self._at: tuple[int, int] = (0, 0)  # epoch and batch that the stream gives next
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[dict]:
+        if self._stream is None or self._at != (self.epoch, 0):
+            self.reset()
+        epoch = self.epoch
+        self.epoch += 1  # a loop that is left early counts as an epoch
+        for i in range(len(self)):
+            self._at = (epoch, i + 1) if i + 1 < len(self) else (epoch + 1, 0)
+            yield next(self._stream)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next loop show this epoch."""
+        self.epoch = int(epoch)
+
+    def reset(self) -> None:
+        """Drop what was loaded ahead, and start the processes anew with the dataset as it is now."""
+        self.close()
+        self.batch_sampler.epoch, self._at = self.epoch, (self.epoch, 0)
+        self._stream = super().__iter__()
+
+    def close(self) -> None:
+        """End the processes."""
+        stream, self._stream = getattr(self, "_stream", None), None
+        if hasattr(stream, "_shutdown_workers"):
+            stream._shutdown_workers()
+
+
+def start_worker(worker: int) -> None:
+    """Prepare a process that loads data: one thread, and the keyboard's interrupt left to its parent, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _world_size() -> int:
+    """Return how many processes train together."""
+    from torch import distributed
+
+    joined = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if joined else WORLD_SIZE
+
+
+def build_dataloader(
+    dataset: Dataset, batch: int, workers: int, shuffle: bool = True, rank: int = -1
+) -> InfiniteDataLoader:
+    """Return a loader of one process's share.
+
+    Args:
+        dataset: what to load.
+        batch: samples in a batch.
+        workers: processes at most; 0 loads in this one.
+        shuffle: draw a new order each epoch.
+        rank: of this process among those that train together, -1 if alone.
+    """
+    if batch < 1:
+        raise ConfigError(f"batch={batch} is not allowed; give a whole number of at least 1.")
+    if not len(dataset):
+        raise DataError("The dataset has no pictures, so nothing can be loaded.")
+    batch = min(batch, len(dataset))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    devices = max(torch.cuda.device_count(), 1)
+    workers = max(0, min(cores // devices or 1, batch if batch > 1 else 0, int(workers)))
+    return InfiniteDataLoader(
+        dataset,
+        EpochBatches(dataset, batch, shuffle, rank, _world_size()),
+        workers,
+        pin_memory=torch.cuda.is_available(),
+        collate_fn=getattr(dataset, "collate_fn", None),
+    )

@@ -1,0 +1,236 @@
+"""A dataset of pictures with boxes in YOLO's text format."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
+from ultralytics.data.images import FORMATS_HELP, is_image, list_images
+from ultralytics.data.labels import Entry, img2label_paths, load_labels
+from ultralytics.data.pictures import Pictures
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+
+_NEIGHBOURS = 8  # batches back to which a mosaic reaches for its other pictures
+_CONCATENATED = {"cls", "bboxes", "batch_idx"}
+
+
+class YOLODataset(Dataset):
+    """Pictures and boxes; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
+
+    Args:
+        img_path: folder, text file of paths, or a list of both.
+        imgsz: side of the training picture; the longer side of a validation picture.
+        cache: 'ram', 'disk' or None.
+        augment: training pipeline; else letterbox alone.
+        hyp: settings (see `cfg`).
+        prefix: start of each log line.
+        rect: batches of pictures of like aspect, each padded as little as its batch allows.
+        batch_size: for `rect`, and for how far a mosaic reaches.
+        stride: of the model.
+        pad: share of a stride added to rectangular batches.
+        single_cls: every class counts as 0.
+        classes: keep boxes of these classes alone.
+        fraction: share of the pictures to use.
+        data: description of the data with `names`.
+        task: detect.
+        seed: of all random numbers; the settings' own if None.
+    """
+
+    def __init__(
+        self,
+        img_path: str | Path | Sequence[str | Path],
+        imgsz: int = 640,
+        cache: bool | str | None = None,
+        augment: bool = True,
+        hyp: Any = None,
+        prefix: str = "",
+        rect: bool = False,
+        batch_size: int = 16,
+        stride: int = 32,
+        pad: float = 0.5,
+        single_cls: bool = False,
+        classes: Sequence[int] | None = None,
+        fraction: float = 1.0,
+        data: dict | None = None,
+        task: str = "detect",
+        seed: int | None = None,
+    ):
+        if hyp is None:
+            from ultralytics.utils import DEFAULT_CFG as hyp
+        self.img_path, self.imgsz, self.augment, self.prefix = img_path, imgsz, augment, prefix
+        self.rect, self.batch_size, self.stride, self.pad = rect, max(1, int(batch_size)), int(stride), pad
+        self.single_cls, self.data, self.task = single_cls, data or {"names": {}}, task
+        self.seed = int(getattr(hyp, "seed", 0) if seed is None else seed)
+        self.epoch = 0  # of samples asked for by a plain index
+        self.labels = self.get_labels(_first(find_images(img_path), fraction))
+        self.update_labels(classes)
+        if rect:
+            self.set_rectangle()
+        self.im_files = [label["im_file"] for label in self.labels]
+        self.label_files = img2label_paths(self.im_files)
+        self.pictures = Pictures(self.im_files, imgsz, cache, prefix, recent=augment)
+        self.transforms = self.build_transforms(hyp)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def ni(self) -> int:
+        """Number of pictures."""
+        return len(self.labels)
+
+    def get_labels(self, im_files: list[str]) -> list[dict]:
+        """Return one dict per sound picture: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh."""
+        nc = len(self.data["names"]) or 2**24  # without names any class is taken
+        return [_as_label(e) for e in load_labels(im_files, nc, self.single_cls, self.prefix)]
+
+    def update_labels(self, classes: Sequence[int] | int | None) -> None:
+        """Keep the boxes of some classes alone."""
+        if classes is None:
+            return
+        wanted = np.atleast_1d(np.asarray(classes, np.float32))
+        for label in self.labels:
+            keep = np.isin(label["cls"][:, 0], wanted)
+            label["cls"], label["bboxes"] = label["cls"][keep], label["bboxes"][keep]
+
+    def set_rectangle(self) -> None:
+        """Sort the pictures by aspect and give each batch the smallest frame that holds them all."""
+        aspect = np.array([label["shape"][0] / label["shape"][1] for label in self.labels])
+        order = aspect.argsort(kind="stable")
+        self.labels, aspect = [self.labels[i] for i in order], aspect[order]
+        self.batch = np.arange(len(aspect)) // self.batch_size  # batch of each picture
+        shapes = []
+        for start in range(0, len(aspect), self.batch_size):
+            low, high = aspect[start], aspect[min(start + self.batch_size, len(aspect)) - 1]
+            shapes.append((high, 1) if high < 1 else (1, 1 / low) if low > 1 else (1, 1))
+        frames = np.ceil(np.array(shapes) * self.imgsz / self.stride + self.pad).astype(int) * self.stride
+        self.batch_shapes = frames  # (batches, 2) height, width
+
+    def build_transforms(self, hyp: Any) -> Compose:
+        """Return the pipeline that the settings ask for."""
+        if not self.augment:
+            return Compose([LetterBox((self.imgsz, self.imgsz), scaleup=False), Format()])
+        if self.rect:
+            hyp = copy.copy(hyp)
+            hyp.mosaic = hyp.mixup = 0.0  # a mosaic is square
+        transforms = v8_transforms(self, self.imgsz, hyp)
+        transforms.append(Format(bgr=hyp.bgr))
+        return transforms
+
+    def close_mosaic(self, hyp: Any) -> None:
+        """Go on without mosaic and mixup; processes that load data must be started anew (`loader.reset()`)."""
+        hyp = copy.copy(hyp)
+        hyp.mosaic = hyp.mixup = hyp.copy_paste = 0.0
+        self.transforms = self.build_transforms(hyp)
+
+    def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+        """Return the scaled BGR picture, its (h, w) in the file, and its (h, w) now."""
+        image, shape = self.pictures[i]
+        return image, shape, image.shape[:2]
+
+    def get_image_and_label(self, i: int) -> dict:
+        """Return the sample before any transform: boxes are xyxy in pixels of the scaled picture."""
+        label = self.labels[i]
+        img, (h0, w0), (h, w) = self.load_image(i)
+        center, half = label["bboxes"][:, :2], label["bboxes"][:, 2:] / 2
+        sample = {
+            "im_file": label["im_file"],
+            "img": img,
+            "cls": label["cls"],
+            "bboxes": (np.concatenate([center - half, center + half], 1) * (w, h, w, h)).astype(np.float32),
+            "ori_shape": (h0, w0),
+            "resized_shape": (h, w),
+            "ratio_pad": (h / h0, w / w0),
+        }
+        if self.rect:
+            sample["rect_shape"] = tuple(self.batch_shapes[self.batch[i]].tolist())
+        return sample
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict:
+        """Return the sample of an index, or of (epoch, index)."""
+        epoch, i = key if isinstance(key, (tuple, list)) else (self.epoch, key)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} of a dataset of {len(self)}")
+        i = int(i) % len(self)
+        rng = np.random.default_rng((self.seed % 2**63, int(epoch), i))
+        return self.transforms(self.get_image_and_label(i) | {"rng": rng, "epoch": int(epoch), "index": i})
+
+    def partners(self, labels: dict, k: int) -> list[int]:
+        """Return k pictures to mix with a sample: any of those that stood up to eight batches before it in its epoch.
+
+        Where that is less than the whole set, they were decoded a moment ago, so a mosaic costs one decoding, not four.
+        """
+        n, rng = len(self), labels["rng"]
+        reach = min(_NEIGHBOURS * self.batch_size, 1000, self.pictures.reach)
+        if n <= reach or "index" not in labels:
+            return rng.integers(n, size=k).tolist()
+        order, place = epoch_order(n, self.seed, labels["epoch"])
+        return order[(place[labels["index"]] - rng.integers(reach, size=k)) % n].tolist()
+
+    @staticmethod
+    def collate_fn(batch: list[dict]) -> dict:
+        """Join samples: img (b, 3, h, w) uint8, channels-last in memory; `batch_idx` says whose a box is."""
+        joined = {key: [sample[key] for sample in batch] for key in batch[0]}
+        for key in _CONCATENATED & joined.keys():
+            joined[key] = torch.cat(joined[key])
+        counts = torch.tensor([len(sample["cls"]) for sample in batch])
+        joined["batch_idx"] = torch.repeat_interleave(torch.arange(len(batch), dtype=torch.float32), counts)
+        # `default_collate` stacks in shared memory when it runs in a loader's process
+        joined["img"] = default_collate([img.permute(1, 2, 0) for img in joined["img"]]).permute(0, 3, 1, 2)
+        return joined
+
+
+@lru_cache(maxsize=4)
+def epoch_order(n: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order in which an epoch shows n samples, and the place of each sample in it."""
+    order = np.random.default_rng((seed % 2**63, epoch)).permutation(n)
+    place = np.empty_like(order)
+    place[order] = np.arange(n)
+    return order, place
+
+
+def find_images(img_path: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the pictures of folders and of text files with one path per line (relative to the text file), sorted.
+
+    Raises:
+        MissingFileError: a folder or file does not exist.
+        DataError: there is no picture in them.
+    """
+    paths = [img_path] if isinstance(img_path, (str, Path)) else list(img_path)
+    files: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += list_images(path)
+        elif path.is_file() and is_image(path):
+            files.append(str(path))
+        elif path.is_file():
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            files += [str(path.parent / line.strip()) for line in lines if is_image(line.strip())]
+        else:
+            raise MissingFileError(
+                f"The pictures '{path}' do not exist. Check the paths in the data YAML, or put them there."
+            )
+    if not files:
+        raise DataError(
+            f"There are no pictures in {', '.join(repr(str(p)) for p in paths)}. Put pictures there, with their "
+            f"labels in the folder of the same name under 'labels'. {FORMATS_HELP.split(' Videos')[0]}"
+        )
+    return sorted(set(files))
+
+
+def _first(files: list[str], fraction: float) -> list[str]:
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"fraction={fraction} is not allowed; give a number above 0 and up to 1.")
+    return files[: max(1, round(len(files) * fraction))]
+
+
+def _as_label(entry: Entry) -> dict:
+    return {"im_file": entry.im_file, "shape": entry.shape, "cls": entry.rows[:, :1], "bboxes": entry.rows[:, 1:]}

@@ -1,0 +1,145 @@
+"""Picture files: which are read, whether they are sound, and how one becomes a BGR array."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ultralytics.utils.errors import DataError, MissingFileError
+
+IMG_FORMATS = {"bmp", "dng", "heic", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff", "webp"}
+VID_FORMATS = {"asf", "avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"}
+FORMATS_HELP = f"Pictures: {', '.join(sorted(IMG_FORMATS))}. Videos: {', '.join(sorted(VID_FORMATS))}."
+
+_SEEN_BY_PILLOW = IMG_FORMATS | {"ppm", "heif"}  # its names of pfm and heic
+_EXIF_ORIENTATION, _EXIF_TRANSPOSED = 274, {5, 6, 7, 8}
+
+
+def suffix(file: str | Path) -> str:
+    """Return the file name's extension in lower case, without the dot."""
+    return os.path.splitext(file)[1][1:].lower()
+
+
+def is_image(file: str | Path) -> bool:
+    """Whether the name is that of a picture; the `._` files that macOS leaves behind are none."""
+    return suffix(file) in IMG_FORMATS and not os.path.basename(file).startswith("._")
+
+
+def list_images(folder: str | Path) -> list[str]:
+    """Return the pictures under a folder and its subfolders, sorted."""
+    walk = os.walk(folder, followlinks=True)
+    return sorted(os.path.join(root, f) for root, _, files in walk for f in files if is_image(f))
+
+
+def exif_size(image) -> tuple[int, int]:
+    """Return (width, height) of an open Pillow picture as displayed, after the rotation its EXIF asks for."""
+    w, h = image.size
+    try:
+        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED
+    except Exception:  # a damaged EXIF block is no reason to refuse the picture
+        turned = False
+    return (h, w) if turned else (w, h)
+
+
+def verify_image(file: str | Path) -> tuple[int, int]:
+    """Decode a picture to the end and return (height, width) as displayed.
+
+    Raises:
+        DataError: `KIND: DETAIL`, where the picture is empty, damaged, truncated, too small or of another format.
+    """
+    from PIL import Image
+
+    try:
+        if os.path.getsize(file) == 0:
+            raise DataError("empty picture: the file has 0 bytes")
+        with Image.open(file) as image:
+            name, (w, h) = (image.format or "?").lower(), exif_size(image)
+            image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of the pixels
+            image.load()
+    except DataError:
+        raise
+    except Exception as e:  # Pillow's decoders raise whatever their format calls for
+        kind = "truncated picture" if "truncated" in str(e).lower() else "unreadable picture"
+        raise DataError(f"{kind}: {str(e).replace(str(file), '').strip() or type(e).__name__}") from None
+    if name not in _SEEN_BY_PILLOW:
+        raise DataError(f"picture format: its content is '{name}'; allowed are {', '.join(sorted(IMG_FORMATS))}")
+    if min(h, w) < 10:
+        raise DataError(f"tiny picture: {w}x{h} pixels; each side must have at least 10")
+    return h, w
+
+
+def read_image(file: str | Path) -> np.ndarray:
+    """Return the picture as a uint8 (h, w, 3) BGR array: EXIF rotation applied, alpha dropped, 16 bits brought to 8.
+
+    Reads the bytes itself, because `cv2.imread` cannot open non-ASCII paths on Windows.
+    """
+    try:
+        data = np.fromfile(file, np.uint8)
+    except FileNotFoundError:
+        raise MissingFileError(f"The picture '{file}' does not exist. Check the path.") from None
+    except OSError as e:
+        raise DataError(f"The picture '{file}' cannot be opened: {e.strerror or e}. Check its permissions.") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    return _read_with_pillow(file) if image is None else image
+
+
+def _read_with_pillow(file: str | Path) -> np.ndarray:
+    """Read what OpenCV cannot: rare formats, and HEIC where Pillow has a plug-in for it."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as image:
+            return np.ascontiguousarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1])
+    except Exception as e:
+        reason = f"{type(e).__name__}: {e}".replace(str(file), "")
+        raise DataError(f"The picture '{file}' cannot be decoded ({reason}). Replace it or leave it out.") from None
+
+
+def resize_long_side(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale a picture so that its longer side has `size` pixels, the aspect kept."""
+    h, w = image.shape[:2]
+    r = size / max(h, w)
+    if r == 1:
+        return image
+    width, height = (min(int(np.ceil(side * r)), size) for side in (w, h))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def letterbox_geometry(
+    shape: tuple[int, int],
+    frame: tuple[int, int],
+    auto: bool = False,
+    fill: bool = False,
+    enlarge: bool = True,
+    center: bool = True,
+    stride: int = 32,
+) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """Return the size to which a picture is scaled to stand in a frame, and the padding around it.
+
+    Args:
+        shape: height and width of the picture.
+        frame: height and width of the frame.
+        auto: pad only up to the next multiple of `stride`.
+        fill: stretch to the frame, without padding.
+        enlarge: allow a gain above 1.
+        center: share the padding between both sides.
+        stride: of the model.
+
+    Returns:
+        (w, h) and (left, top, right, bottom) pixels.
+    """
+    (h, w), (frame_h, frame_w) = shape, (int(frame[0]), int(frame[1]))
+    gain = min(frame_h / h, frame_w / w)
+    if not enlarge:
+        gain = min(gain, 1.0)
+    new_w, new_h = max(round(w * gain), 1), max(round(h * gain), 1)
+    pad_w, pad_h = frame_w - new_w, frame_h - new_h
+    if auto:
+        pad_w, pad_h = pad_w % stride, pad_h % stride
+    elif fill:
+        new_w, new_h, pad_w, pad_h = frame_w, frame_h, 0, 0
+    left, top = (pad_w // 2, pad_h // 2) if center else (0, 0)  # an odd pixel goes right and below
+    return (new_w, new_h), (left, top, pad_w - left, pad_h - top)

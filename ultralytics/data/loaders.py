@@ -1,0 +1,381 @@
+"""What predictions are made of: files, folders, videos, cameras, streams and arrays, all read in one way.
+
+Each loader yields (paths, pictures, infos) of a batch: pictures are uint8 (h, w, 3) BGR arrays, infos open a log line.
+"""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.data.images import FORMATS_HELP, VID_FORMATS, is_image, read_image, suffix
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+
+Batch = tuple[list[str], Any, list[str]]
+_STREAMS = ("rtsp://", "rtmp://", "http://", "https://", "tcp://")
+_BUFFERED = 30  # frames of a stream kept where none may be lost
+
+
+@dataclass
+class SourceTypes:
+    """What kind of source a loader reads."""
+
+    stream: bool = False
+    screenshot: bool = False
+    from_img: bool = False
+    tensor: bool = False
+
+
+def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> Any:
+    """Return the loader that fits a source; its `source_type` says which kind it is.
+
+    Args:
+        source: path, glob, folder, text file of paths, video, camera number, stream address, `.streams` file, array,
+            Pillow picture, tensor, or a list of arrays, pictures or paths.
+        batch: pictures at a time.
+        vid_stride: every how many frames of a video one is taken.
+        buffer: keep all frames of a stream instead of the newest.
+    """
+    if isinstance(source, torch.Tensor):
+        loader, kind = LoadTensor(source), SourceTypes(tensor=True)
+    elif isinstance(source, (str, Path, int)) and not isinstance(source, bool):
+        loader, kind = _open_named(str(source), batch, vid_stride, buffer)
+    elif isinstance(source, (list, tuple)) and len(source) and all(isinstance(s, (str, Path)) for s in source):
+        loader, kind = LoadImagesAndVideos(source, batch, vid_stride), SourceTypes()
+    elif isinstance(source, (list, tuple)):
+        loader, kind = LoadPilAndNumpy(autocast_list(source)), SourceTypes(from_img=True)
+    elif isinstance(source, np.ndarray) or _is_pillow(source):
+        loader, kind = LoadPilAndNumpy(source), SourceTypes(from_img=True)
+    else:
+        raise DataError(
+            f"A source of type {type(source).__name__} cannot be read. Give a path, folder, glob, address, "
+            "camera number, array, Pillow picture, tensor or a list of them."
+        )
+    loader.source_type = kind
+    return loader
+
+
+def _open_named(source: str, batch: int, vid_stride: int, buffer: bool) -> tuple[Any, SourceTypes]:
+    """Open what a text names."""
+    lower = source.lower()
+    if lower.split()[:1] == ["screen"]:
+        raise ConfigError("source=screen is not available; save a screenshot to a file and give its path.")
+    if source.isnumeric() or lower.endswith(".streams") or _is_stream(lower):
+        return LoadStreams(source, vid_stride, buffer), SourceTypes(stream=True)
+    return LoadImagesAndVideos(source, batch, vid_stride), SourceTypes()
+
+
+def _is_stream(address: str) -> bool:
+    return address.startswith(_STREAMS)
+
+
+def _is_pillow(source: Any) -> bool:
+    return type(source).__module__.startswith("PIL.") and hasattr(source, "convert")
+
+
+def autocast_list(source: list | tuple) -> list:
+    """Return a list of pictures where paths are opened; arrays and Pillow pictures stay as they are."""
+    return [_open_picture(s) if isinstance(s, (str, Path)) else s for s in source]
+
+
+def _open_picture(path: str | Path) -> Any:
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
+    picture.filename = str(path)
+    return picture
+
+
+class LoadImagesAndVideos:
+    """Pictures and videos from files, folders, globs, or text files of paths.
+
+    Args:
+        path: one of those, or a list of them.
+        batch: pictures or frames at a time.
+        vid_stride: every how many frames one is taken.
+    """
+
+    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1):
+        _check_stride(vid_stride)
+        self.files = [f for p in (path if isinstance(path, (list, tuple)) else [path]) for f in _expand(str(p))]
+        self.bs, self.vid_stride, self.mode = max(1, int(batch)), int(vid_stride), "image"
+        self.video_flag = [suffix(f) in VID_FORMATS for f in self.files]
+        self.nf, self.ni = len(self.files), len(self.files) - sum(self.video_flag)
+        self.cap: cv2.VideoCapture | None = None
+        self.frame = self.frames = self.fps = 0
+        self.source_type = SourceTypes()
+        if not self.files:
+            raise MissingFileError(f"There are no pictures or videos in '{path}'. {FORMATS_HELP}")
+
+    def __len__(self) -> int:
+        """Number of batches if every file were a picture."""
+        return math.ceil(self.nf / self.bs)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batch: list[tuple[str, np.ndarray, str]] = []
+        for i, file in enumerate(self.files):
+            for item in self._frames(i, file) if self.video_flag[i] else self._picture(i, file):
+                batch.append(item)
+                if len(batch) == self.bs:
+                    yield tuple(map(list, zip(*batch)))
+                    batch = []
+        if batch:
+            yield tuple(map(list, zip(*batch)))
+
+    def _picture(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
+        self.mode = "image"
+        try:
+            yield file, read_image(file), f"image {i + 1}/{self.nf} {file}: "
+        except DataError as e:
+            if self.nf == 1:
+                raise
+            LOGGER.warning(f"WARNING ⚠️ left out: {e}")
+
+    def _frames(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
+        self.mode, self.frame = "video", 0
+        self.cap = cap = cv2.VideoCapture(file)
+        try:
+            if not cap.isOpened():
+                raise DataError(f"The video '{file}' cannot be opened. Does it play elsewhere? Else convert it to mp4.")
+            self.fps = cap.get(cv2.CAP_PROP_FPS)
+            self.frames = int(cap.get(cv2.CAP_PROP_FRAME_COUNT) / self.vid_stride)
+            while True:
+                for _ in range(self.vid_stride):
+                    if not cap.grab():
+                        return
+                ok, image = cap.retrieve()
+                if not ok:
+                    return
+                self.frame += 1
+                yield file, _as_bgr(image), f"video {i + 1}/{self.nf} (frame {self.frame}/{self.frames}) {file}: "
+        finally:
+            cap.release()
+
+
+def _expand(path: str) -> list[str]:
+    """Return the pictures and videos that a path stands for."""
+    path = os.path.expanduser(path)
+    if os.path.isdir(path):
+        names = sorted(os.path.join(path, n) for n in os.listdir(path))
+        return [n for n in names if _readable(n) and os.path.isfile(n)]
+    if os.path.isfile(path):
+        if suffix(path) in {"txt", "csv"}:
+            return _from_list(path)
+        if not _readable(path):
+            raise DataError(f"'{path}' is neither a picture nor a video that can be read. {FORMATS_HELP}")
+        return [path]
+    if any(c in path for c in "*?["):
+        found = [f for f in sorted(glob.glob(path, recursive=True)) if _readable(f)]
+        if found:
+            return found
+    raise MissingFileError(
+        f"The source '{os.path.abspath(path)}' does not exist. Give a file, folder, glob, address or camera number."
+    )
+
+
+def _from_list(path: str) -> list[str]:
+    """Return the files named in a text file, one a line, relative to it or to the working folder."""
+    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    files = []
+    for line in lines:
+        beside = os.path.join(os.path.dirname(os.path.abspath(path)), line)
+        files += _expand(beside if os.path.exists(beside) else line)
+    return files
+
+
+def _readable(path: str) -> bool:
+    return is_image(path) or suffix(path) in VID_FORMATS
+
+
+def _check_stride(vid_stride: int) -> None:
+    if int(vid_stride) < 1:
+        raise ConfigError(f"vid_stride={vid_stride} is not allowed; give a whole number of at least 1.")
+
+
+def _as_bgr(image: np.ndarray) -> np.ndarray:
+    """Return a picture or frame as contiguous uint8 (h, w, 3), whatever its depth and channels."""
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in {1, 3, 4} or 0 in image.shape:
+        raise DataError(f"An array of shape {image.shape} is no picture; wanted is (height, width, 3), BGR, 0 to 255.")
+    if image.dtype == np.uint16:
+        image = image >> 8
+    elif image.dtype.kind == "f" and image.size and image.max() <= 1:
+        image = image * 255
+    elif image.dtype == bool:
+        image = image * np.uint8(255)
+    if image.dtype != np.uint8:
+        image = np.nan_to_num(image).clip(0, 255).astype(np.uint8)
+    image = np.repeat(image, 3, 2) if image.shape[2] == 1 else image[..., :3]
+    return np.ascontiguousarray(image)
+
+
+class LoadPilAndNumpy:
+    """Pictures in memory: arrays (h, w, 3) BGR, or Pillow pictures of any mode."""
+
+    def __init__(self, im0: Any):
+        pictures = list(im0) if isinstance(im0, (list, tuple)) else [im0]
+        if not pictures:
+            raise DataError("The source is an empty list. Give at least one picture.")
+        self.im0 = [self._single_check(p) for p in pictures]
+        self.paths = [getattr(p, "filename", "") or f"image{i}.jpg" for i, p in enumerate(pictures)]
+        self.mode, self.bs, self.source_type = "image", len(pictures), SourceTypes(from_img=True)
+
+    @staticmethod
+    def _single_check(picture: Any) -> np.ndarray:
+        if _is_pillow(picture):
+            if picture.mode.startswith("I;16") or picture.mode == "I":
+                return _as_bgr(np.asarray(picture).astype(np.uint16))
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
+        if isinstance(picture, np.ndarray):
+            return _as_bgr(picture)
+        raise DataError(f"A {type(picture).__name__} is no picture. Give arrays, Pillow pictures or paths.")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield self.paths, self.im0, [""] * self.bs
+
+
+class LoadTensor:
+    """A batch that is ready for the model: (b, 3, h, w) or (3, h, w) RGB in 0..1, sides multiples of the stride."""
+
+    def __init__(self, im0: torch.Tensor, stride: int = 32):
+        if im0.ndim == 3:
+            im0 = im0[None]
+        if im0.ndim != 4 or im0.shape[1] != 3 or 0 in im0.shape:
+            raise DataError(
+                f"A tensor of shape {tuple(im0.shape)} is no batch; wanted is (batch, 3, height, width), RGB, 0 to 1."
+            )
+        if im0.shape[2] % stride or im0.shape[3] % stride:
+            raise DataError(
+                f"A tensor of {im0.shape[2]}x{im0.shape[3]} pixels does not fit the model; "
+                f"both sides must be multiples of {stride}."
+            )
+        if not im0.is_floating_point() or im0.max() > 1 + torch.finfo(im0.dtype).eps:
+            if im0.is_floating_point():
+                LOGGER.warning("WARNING ⚠️ the tensor's values go above 1; they are divided by 255.")
+            im0 = im0.float() / 255
+        self.im0, self.bs, self.mode = im0, im0.shape[0], "image"
+        self.paths = [f"image{i}.jpg" for i in range(self.bs)]
+        self.source_type = SourceTypes(tensor=True)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield self.paths, self.im0, [""] * self.bs
+
+
+class LoadStreams:
+    """Cameras and network streams, each read by a thread of its own.
+
+    Args:
+        sources: camera number, address, or a `.streams` text file with one of them a line.
+        vid_stride: every how many frames one is taken.
+        buffer: keep up to 30 frames of each; else only the newest.
+    """
+
+    def __init__(self, sources: str = "file.streams", vid_stride: int = 1, buffer: bool = False):
+        _check_stride(vid_stride)
+        self.sources = self._read_sources(sources)
+        self.mode, self.bs, self.vid_stride, self.buffer = "stream", len(self.sources), int(vid_stride), buffer
+        self.source_type, self.running = SourceTypes(stream=True), True
+        self.frames = [deque(maxlen=_BUFFERED if buffer else 1) for _ in self.sources]
+        self.caps, self.fps, self.threads = [], [], []
+        self._arrived = Event()
+        try:
+            for i, source in enumerate(self.sources):
+                self._open(i, source)
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _read_sources(sources: str) -> list[str]:
+        if not str(sources).lower().endswith(".streams"):
+            return [str(sources)]
+        if not os.path.isfile(sources):
+            raise MissingFileError(f"The list of streams '{sources}' does not exist.")
+        lines = [line.strip() for line in Path(sources).read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line for line in lines if line and not line.startswith("#")]
+        if not lines:
+            raise DataError(f"The list of streams '{sources}' is empty. Write one address or camera number a line.")
+        return lines
+
+    def _open(self, i: int, source: str) -> None:
+        """Open a source, wait for its first frame and start its thread."""
+        cap = cv2.VideoCapture(int(source) if source.isnumeric() else source)
+        self.caps.append(cap)
+        ok, image = cap.read() if cap.isOpened() else (False, None)
+        if not ok or image is None:
+            raise MissingFileError(
+                f"The stream or camera '{source}' gives no picture. Check the address, the network, or the number."
+            )
+        fps = cap.get(cv2.CAP_PROP_FPS)
+        self.fps.append(fps if math.isfinite(fps) and fps > 0 else 30)
+        self.frames[i].append(_as_bgr(image))
+        thread = Thread(target=self._read, args=(i,), daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def _read(self, i: int) -> None:
+        """Keep reading one source until it ends or the loader is closed."""
+        cap, frames, n = self.caps[i], self.frames[i], 0
+        while self.running and cap.grab():
+            n += 1
+            if n % self.vid_stride:
+                continue
+            ok, image = cap.retrieve()
+            if not ok:
+                break
+            while self.buffer and self.running and len(frames) >= _BUFFERED:
+                time.sleep(0.01)
+            frames.append(_as_bgr(image))
+            self._arrived.set()
+        self._arrived.set()
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            while self.running:
+                ready = [i for i, frames in enumerate(self.frames) if frames]
+                alive = any(t.is_alive() for t in self.threads)
+                if len(ready) < self.bs and alive:  # wait for the slowest, unless it has ended
+                    waiting = [i for i, t in enumerate(self.threads) if t.is_alive() and not self.frames[i]]
+                    if waiting:
+                        self._arrived.wait(0.05)
+                        self._arrived.clear()
+                        continue
+                if not ready:
+                    if any(self.frames):
+                        continue
+                    return
+                images = [self.frames[i].popleft() for i in ready]
+                yield [self.sources[i] for i in ready], images, [f"{i}: " for i in ready]
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop the threads and release the cameras."""
+        self.running = False
+        for thread in self.threads:
+            thread.join(timeout=5)
+        for cap in self.caps:
+            cap.release()

@@ -1,0 +1,147 @@
+"""Descriptions of data sets: the YAML with paths and class names, checked and resolved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ultralytics.data.images import (
+    FORMATS_HELP,
+    IMG_FORMATS,
+    VID_FORMATS,
+    exif_size,
+    is_image,
+    list_images,
+    read_image,
+    verify_image,
+)
+from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
+from ultralytics.utils import LOGGER, yaml_load
+from ultralytics.utils.checks import check_class_names, check_yaml
+from ultralytics.utils.errors import DataError, MissingFileError
+
+__all__ = (
+    "FORMATS_HELP",
+    "IMG_FORMATS",
+    "VID_FORMATS",
+    "check_class_names",
+    "check_det_dataset",
+    "exif_size",
+    "img2label_paths",
+    "is_image",
+    "list_images",
+    "read_image",
+    "read_label",
+    "verify_image",
+    "verify_image_label",
+)
+
+SPLITS = ("train", "val", "test", "minival")
+_REQUIRED = ("train", "val")
+
+
+def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[str, Any]:
+    """Read a data YAML and find its pictures; nothing is ever downloaded.
+
+    Args:
+        dataset: a YAML file, or the name of one of the package's own as 'fire.yaml'.
+        autodownload: accepted for compatibility, without effect.
+
+    Returns:
+        The YAML's content with absolute `path`, `train`, `val` (and `test`), `nc`, `names` {int: str}, and `yaml_file`.
+
+    Raises:
+        MissingFileError: the YAML, or the pictures that it names, are not there; the message lists the places tried.
+        DataError: a key is missing or the names do not match.
+    """
+    file = Path(check_yaml(str(dataset)))
+    data = yaml_load(file)
+    if "val" not in data and "validation" in data:
+        data["val"] = data.pop("validation")
+    _check_keys(data, file)
+    data["names"], data["nc"] = _names(data, file)
+    root, splits = _find_splits(data, file)
+    return data | splits | {"path": root, "yaml_file": str(file)}
+
+
+def _check_keys(data: dict, file: Path) -> None:
+    for key in _REQUIRED:
+        if not data.get(key):
+            raise DataError(
+                f"'{file}' has no `{key}:` line, which names the folder of its {key} pictures. "
+                f"Add it, as `{key}: {key}/images`."
+            )
+    if "names" not in data and "nc" not in data:
+        raise DataError(f"'{file}' has no `names:`, the list of class names. Add it, as `names: [fire]`.")
+
+
+def _names(data: dict, file: Path) -> tuple[dict[int, str], int]:
+    """Return the names as a dict, and their number."""
+    nc = data.get("nc")
+    if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or nc < 1):
+        raise DataError(f"'{file}' says `nc: {nc}`; the number of classes is a whole number of at least 1.")
+    if data.get("names") is None and nc:
+        return {i: f"class_{i}" for i in range(nc)}, nc
+    given = data.get("names")
+    if not isinstance(given, (list, dict)) or not given:
+        raise DataError(f"'{file}' says `names: {given}`; wanted is a list of names, or a mapping as '0: fire'.")
+    try:
+        names = check_class_names(given)
+    except DataError as e:
+        raise DataError(f"In '{file}': {e}") from None
+    if nc is not None and nc != len(names):
+        raise DataError(f"'{file}' says `nc: {nc}` but lists {len(names)} names. Make them agree, or leave `nc` out.")
+    return names, len(names)
+
+
+def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the first root under which training and validation pictures are, and each split's absolute path."""
+    roots = _roots(data.get("path") or "", file)
+    wanted = [key for key in SPLITS if data.get(key)]
+    for root in roots:
+        found = {key: _resolve(data[key], root) for key in wanted}
+        absent = [key for key in wanted if not _exists(found[key])]
+        if not set(absent) & set(_REQUIRED):
+            for key in absent:
+                LOGGER.warning(f"WARNING ⚠️ '{file}': `{key}: {data[key]}` does not exist under '{root}'.")
+            return root, found
+    absent = [key for key in _REQUIRED if not any(_exists(_resolve(data[key], root)) for root in roots)]
+    raise _missing(data, file, roots, absent[0] if absent else "val")
+
+
+def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFileError:
+    """Return the error that lists where the pictures of a split were looked for."""
+    tried = "\n".join(f"  {p}" for p in dict.fromkeys(p for root in roots for p in _as_list(_resolve(data[key], root))))
+    source = data.get("download")
+    hint = f" Its `download:` line says where they come from: {str(source).strip().splitlines()[0]}" if source else ""
+    return MissingFileError(
+        f"The {key} pictures of '{file}' (`{key}: {data[key]}`) are not here; tried\n{tried}\n"
+        f"Put the pictures there, or correct `path` and `{key}` in that file; nothing is downloaded by itself.{hint}"
+    )
+
+
+def _roots(path: str, file: Path) -> list[Path]:
+    """Return where splits may lie: under `path` beside the YAML, in the working folder, in datasets_dir."""
+    from ultralytics.utils import SETTINGS
+
+    bases = [file.resolve().parent, Path.cwd(), Path(SETTINGS["datasets_dir"])]
+    return list(dict.fromkeys((base / Path(str(path)).expanduser()).resolve() for base in bases))
+
+
+def _resolve(value: Any, root: Path) -> str | list[str]:
+    """Return the absolute path of a split, or of each of its parts."""
+    if isinstance(value, (list, tuple)):
+        return [_resolve(v, root) for v in value]
+    path = (root / str(value)).resolve()
+    if not path.exists() and str(value).startswith("../"):  # exports that count from a folder deeper than their YAML
+        inside = (root / str(value)[3:]).resolve()
+        path = inside if inside.exists() else path
+    return str(path)
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def _exists(value: str | list[str]) -> bool:
+    return all(Path(p).exists() for p in _as_list(value))
