@@ -1,0 +1,369 @@
+"""The predictor with a model that finds red squares: what comes back, what is logged, what is saved."""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.engine import predictor as predictor_module
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.results import Results
+from ultralytics.models.yolo.detect.predict import DetectionPredictor
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils.errors import ConfigError, ModelError
+
+
+class RedFinder(nn.Module):
+    """Gives one box around all red pixels of each picture, as a detection head does: (b, 4 + 2, 3) and raw maps."""
+
+    stride = torch.tensor([8.0, 16.0, 32.0])
+    names = {0: "fire", 1: "smoke"}
+    task = "detect"
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.fused, self.inputs = False, []
+
+    def fuse(self, verbose: bool = True):
+        self.fused = True
+        return self
+
+    def is_fused(self) -> bool:
+        return self.fused
+
+    def forward(self, x: torch.Tensor):
+        self.inputs.append(x)
+        out = torch.zeros(len(x), 6, 3)
+        for i, (r, g, b) in enumerate(x):
+            ys, xs = torch.where((r > 0.7) & (g < 0.3) & (b < 0.3))
+            if len(ys):
+                x1, x2, y1, y2 = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
+                box = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+                out[i, :4, :2] = box[:, None]
+                out[i, 4, 0], out[i, 5, 1] = 0.9, 0.3
+        return out, []
+
+
+def scene(h: int = 120, w: int = 160, box: tuple[int, int, int, int] | None = (40, 20, 100, 80)) -> np.ndarray:
+    """Return a grey BGR picture with a red rectangle."""
+    im = np.full((h, w, 3), 90, np.uint8)
+    if box:
+        im[box[1] : box[3], box[0] : box[2]] = (0, 0, 255)
+    return im
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of three pictures of two shapes; the last is empty."""
+    folder = tmp_path / "in put 图"
+    folder.mkdir()
+    for name, im in (("a.png", scene()), ("b.png", scene(160, 120)), ("c.png", scene(box=None))):
+        (folder / name).write_bytes(cv2.imencode(".png", im)[1].tobytes())
+    return folder
+
+
+@pytest.fixture
+def log(monkeypatch) -> list[str]:
+    lines: list[str] = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(predictor_module.LOGGER, level, lambda text, *_: lines.append(str(text)))
+    return lines
+
+
+def make(tmp_path, **overrides) -> DetectionPredictor:
+    base = {"imgsz": 160, "device": "cpu", "batch": 1, "save": False, "verbose": False}
+    predictor = DetectionPredictor(overrides={**base, "project": str(tmp_path / "runs"), **overrides})
+    predictor.setup_model(RedFinder(), verbose=False)
+    return predictor
+
+
+def assert_box(result: Results, box=(40, 20, 100, 80), tolerance: float = 1.6):
+    np.testing.assert_allclose(result.boxes.xyxy[0], box, atol=tolerance)
+
+
+# Results -----------------------------------------------------------------------------------------------------------
+def test_an_array_gives_boxes_in_its_own_pixels(tmp_path):
+    results = make(tmp_path)(scene())
+    assert len(results) == 1 and isinstance(results[0], Results)
+    assert_box(results[0])
+    assert results[0].boxes.cls.tolist() == [0, 1] and results[0].names == {0: "fire", 1: "smoke"}
+    assert set(results[0].speed) == {"preprocess", "inference", "postprocess"} and results[0].speed["inference"] > 0
+    assert not (tmp_path / "runs").exists(), "nothing is saved, so no folder is made"
+
+
+@pytest.mark.parametrize(("h", "w"), [(120, 160), (480, 200), (33, 641), (1000, 1000), (5, 9)])
+def test_boxes_come_back_from_any_shape(tmp_path, h, w):
+    box = (w // 4, h // 4, max(w // 2, w // 4 + 2), max(h // 2, h // 4 + 2))
+    results = make(tmp_path)(scene(h, w, box))
+    assert_box(results[0], box, tolerance=2 + 2 * max(h, w) / 160)
+
+
+def test_model_sees_rgb_in_the_least_rectangle_channels_last(tmp_path):
+    predictor = make(tmp_path)
+    predictor(scene(120, 160))
+    x = predictor.model.model.inputs[-1]
+    assert x.shape == (1, 3, 128, 160), "padded to the stride, not to a square"
+    assert x.is_contiguous(memory_format=torch.channels_last) and x.dtype == torch.float32
+    assert x[0, :, 54, 70].tolist() == [1, 0, 0], "red is the first channel"
+    assert x.min() >= 0 and x.max() <= 1
+
+
+def test_mixed_shapes_in_a_batch_become_squares(tmp_path, pictures):
+    predictor = make(tmp_path, batch=3)
+    results = predictor(pictures)
+    assert predictor.model.model.inputs[-1].shape == (3, 3, 160, 160)
+    assert_box(results[0])
+    assert_box(results[1])
+    assert len(results[2]) == 0
+    assert [r.path for r in results] == [str(pictures / n) for n in ("a.png", "b.png", "c.png")]
+
+
+def test_a_tensor_is_taken_as_it_is(tmp_path):
+    rgb = torch.from_numpy(scene(64, 96, (8, 16, 40, 48))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    results = make(tmp_path)(rgb)
+    assert_box(results[0], (8, 16, 40, 48), 1e-3)
+    assert tuple(results[0].orig_img[20, 20]) == (0, 0, 255), "the picture is BGR like all others"
+
+
+def test_lists_and_pillow_images(tmp_path, pictures):
+    from PIL import Image
+
+    predictor = make(tmp_path)
+    pil = Image.fromarray(scene()[..., ::-1].copy())
+    for result in predictor([scene(), pil]):
+        assert_box(result)
+    assert len(predictor([str(pictures / "a.png"), str(pictures / "c.png")])) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes"),
+    [
+        ({}, [0, 1]),
+        ({"conf": 0.5}, [0]),
+        ({"classes": [1]}, [1]),
+        ({"classes": 1}, [1]),
+        ({"agnostic_nms": True}, [0]),
+        ({"max_det": 1}, [0]),
+    ],
+)
+def test_settings_of_suppression_are_used(tmp_path, settings, classes):
+    assert make(tmp_path, **settings)(scene())[0].boxes.cls.tolist() == classes
+
+
+def test_results_may_be_changed_afterwards(tmp_path):
+    boxes = make(tmp_path)(scene())[0].boxes
+    boxes.data[:, 0] += 1  # a tensor made in inference mode would refuse
+
+
+def test_stream_gives_results_one_by_one(tmp_path, pictures):
+    predictor = make(tmp_path)
+    stream = predictor(pictures, stream=True)
+    next(stream)
+    assert len(predictor.model.model.inputs) == 1, "the rest is not computed yet"
+    assert len(list(stream)) == 2
+
+
+# One predictor, many users -----------------------------------------------------------------------------------------
+def test_streams_of_one_predictor_may_be_read_in_turn(tmp_path, pictures):
+    predictor = make(tmp_path)
+    outer = predictor(pictures, stream=True)
+    first = next(outer)
+    predictor.args.conf = 0.25
+    inner = predictor(scene(box=(0, 0, 30, 30)))
+    rest = list(outer)
+    assert_box(inner[0], (0, 0, 30, 30))
+    assert [r.path for r in (first, *rest)] == [str(pictures / n) for n in ("a.png", "b.png", "c.png")]
+    assert_box(rest[0])
+
+
+def test_threads_share_a_predictor(tmp_path):
+    predictor, wrong = make(tmp_path), []
+
+    def work(k: int):
+        for _ in range(5):
+            found = predictor(scene(box=(10 * k, 10, 10 * k + 20, 40)))[0].boxes.xyxy[0]
+            if abs(float(found[0]) - 10 * k) > 2:
+                wrong.append((k, found))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_another_precision_or_model_sets_the_backend_up_again(tmp_path):
+    predictor = make(tmp_path)
+    predictor(scene())
+    kept = predictor.model
+    predictor(scene())
+    assert predictor.model is kept, "the same settings keep it"
+    predictor(scene(), model=RedFinder())
+    assert predictor.model is not kept
+
+
+def test_update_args_changes_the_next_call_only(tmp_path):
+    predictor = make(tmp_path)
+    stream = predictor([scene(), scene()], stream=True)
+    first = next(stream)
+    predictor.update_args({"conf": 0.5, "imgsz": 64, "device": "cpu", "verbose": False, "save": False})
+    assert len(predictor(scene())[0]) == 1 and predictor.model.model.inputs[-1].shape[3] == 64
+    assert predictor.args.conf == 0.5 and predictor.args.mode == "predict"
+    assert len(first) == len(next(stream)) == 2
+    predictor.update_args()
+    assert predictor.args.conf == 0.25
+
+
+def test_the_callers_model_is_left_alone():
+    mine = RedFinder().train()
+    backend = AutoBackend(mine, "cpu", fp16=True, fuse=True, verbose=False)
+    assert backend.model.fused and not mine.fused and mine.training
+    assert not backend.model.training and not backend.fp16
+    assert backend.stride == 32 and backend.names == {0: "fire", 1: "smoke"} and backend.nc == 2 and backend.pt
+    assert backend.model.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not any(p.requires_grad for p in backend.parameters()) and all(p.requires_grad for p in mine.parameters())
+
+
+@pytest.mark.parametrize("name", ["yolo11n.ptt", "model", "model.yaml"])
+def test_a_file_that_no_backend_runs_is_named(name):
+    with pytest.raises(ModelError, match=name):
+        AutoBackend(name)
+
+
+# Events and log ----------------------------------------------------------------------------------------------------
+def test_events_fire_in_order(tmp_path, pictures):
+    predictor, seen = make(tmp_path), []
+    batch = ["on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end"]
+    for event in ("on_predict_start", *batch, "on_predict_end"):
+        predictor.add_callback(event, lambda p, event=event: seen.append(event))
+    predictor(pictures)
+    assert seen == ["on_predict_start", *batch * 3, "on_predict_end"]
+
+
+def test_one_line_a_picture_then_the_summary(tmp_path, pictures, log):
+    make(tmp_path, verbose=True)(pictures)
+    assert log[0].startswith(f"image 1/3 {pictures / 'a.png'}: 128x160 1 fire, 1 smoke, ") and log[0].endswith("ms")
+    assert "(no detections), " in log[2]
+    assert log[3].startswith("Speed: ") and log[3].endswith("per image at shape (1, 3, 128, 160)")
+    assert not any("saved" in line for line in log)
+
+
+def test_arrays_are_numbered_in_the_log_and_quiet_is_quiet(tmp_path, log):
+    make(tmp_path, verbose=True)([scene(), scene()])
+    assert log[0].startswith("0: 128x160 ") and log[1].startswith("1: 128x160 ")
+    log.clear()
+    make(tmp_path)(scene())
+    assert log == []
+
+
+def test_what_is_not_built_says_so(tmp_path, log):
+    assert len(make(tmp_path, augment=True, visualize=True)(scene())[0]) == 2
+    assert any("augment=True" in line for line in log) and any("visualize=True" in line for line in log)
+    with pytest.raises(ConfigError, match="embed"):
+        make(tmp_path, embed=[3])(scene())
+
+
+def test_show_without_a_screen_warns_once_and_goes_on(tmp_path, pictures, log, monkeypatch):
+    def no_screen(*_):
+        raise cv2.error("no display")
+
+    monkeypatch.setattr(cv2, "namedWindow", no_screen)
+    assert len(make(tmp_path, show=True)(pictures)) == 3
+    assert sum("show=True" in line for line in log) == 1
+
+
+# Files -------------------------------------------------------------------------------------------------------------
+def test_pictures_labels_and_crops_are_saved(tmp_path, pictures, log):
+    predictor = make(tmp_path, save=True, save_txt=True, save_conf=True, save_crop=True)
+    results = predictor(pictures)
+    out = tmp_path / "runs" / "predict"
+    files = sorted(str(f.relative_to(out)) for f in out.rglob("*") if f.is_file())
+    crops = [f"crops/{c}/{n}.jpg" for c in ("fire", "smoke") for n in "ab"]
+    assert files == sorted(["a.png", "b.png", "c.png", "labels/a.txt", "labels/b.txt", *crops])
+    assert np.array_equal(cv2.imread(str(out / "a.png")), results[0].plot())
+    assert np.array_equal(cv2.imread(str(out / "c.png")), scene(box=None))
+    row = np.loadtxt(out / "labels" / "a.txt")[0]
+    np.testing.assert_allclose(row, [0, 70 / 160, 50 / 120, 60 / 160, 60 / 120, 0.9], atol=0.02)
+    assert results[0].save_dir == str(out)
+    assert str(out) in log[-1] and "2 labels saved" in log[-1]
+
+
+def test_a_second_call_goes_into_the_same_folder_without_doubled_lines(tmp_path, pictures):
+    predictor = make(tmp_path, save_txt=True)
+    predictor(pictures)
+    predictor(pictures)
+    assert [d.name for d in (tmp_path / "runs").iterdir()] == ["predict"]
+    assert len((tmp_path / "runs/predict/labels/a.txt").read_text().splitlines()) == 2
+    make(tmp_path, save_txt=True)(pictures)
+    assert sorted(d.name for d in (tmp_path / "runs").iterdir()) == ["predict", "predict2"]
+
+
+def test_what_is_drawn_follows_the_settings(tmp_path):
+    predictor = make(tmp_path, save=True, show_boxes=False)
+    predictor(scene())
+    saved = cv2.imread(str(tmp_path / "runs" / "predict" / "image0.jpg"))
+    assert np.abs(saved.astype(int) - scene()).mean() < 3
+
+
+@pytest.fixture
+def video(tmp_path):
+    file = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 10, (160, 120))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no video")
+    for k in range(6):
+        writer.write(scene(box=(20 + 5 * k, 20, 80 + 5 * k, 80)))
+    writer.release()
+    return file
+
+
+def test_a_video_is_saved_as_a_video(tmp_path, video, log):
+    predictor = make(tmp_path, save=True, save_txt=True, save_frames=True, verbose=True, batch=2)
+    results = predictor(str(video))
+    out = tmp_path / "runs" / "predict"
+    assert len(results) == 6
+    saved = next(f for f in out.iterdir() if f.stem == "clip" and f.suffix in (".mp4", ".avi"))
+    reader, frames = cv2.VideoCapture(str(saved)), 0
+    while reader.read()[0]:
+        frames += 1
+    assert frames == 6 and reader.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    assert sorted(f.name for f in (out / "clip_frames").iterdir()) == [f"{k}.jpg" for k in range(1, 7)]
+    assert (out / "labels" / "clip_1.txt").is_file()
+    assert any("stream=True" in line for line in log), "a list of a video's results is warned of"
+    assert any(line.startswith("video 1/1 (frame 1/6)") for line in log)
+
+
+def test_vid_stride_takes_fewer_frames_at_true_speed(tmp_path, video):
+    predictor = make(tmp_path, save=True, vid_stride=2)
+    assert len(list(predictor(str(video), stream=True))) == 3
+    saved = next(f for f in (tmp_path / "runs" / "predict").iterdir() if f.stem == "clip")
+    assert cv2.VideoCapture(str(saved)).get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+
+
+def test_a_stream_that_is_left_early_closes_its_video(tmp_path, video):
+    stream = make(tmp_path, save=True)(str(video), stream=True)
+    next(stream)
+    stream.close()
+    saved = next(f for f in (tmp_path / "runs" / "predict").iterdir() if f.stem == "clip")
+    assert cv2.VideoCapture(str(saved)).read()[0], "one whole frame is in the file"
+
+
+def test_predict_cli_keeps_nothing_but_saves(tmp_path, pictures):
+    predictor = make(tmp_path, save=True)
+    assert predictor.predict_cli(pictures) is None
+    assert (tmp_path / "runs" / "predict" / "b.png").is_file()
+
+
+def test_a_predictor_needs_a_postprocess_and_a_model(tmp_path):
+    base = BasePredictor(overrides={"device": "cpu", "imgsz": 64, "save": False, "verbose": False})
+    with pytest.raises(ConfigError, match="No model"):
+        base(scene())
+    with pytest.raises(NotImplementedError, match="BasePredictor"):
+        base(scene(), model=RedFinder())

@@ -1,0 +1,72 @@
+"""Events of the engines, and the mixin that lets users hang functions on them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import did_you_mean
+
+EVENTS = (
+    # training
+    "on_pretrain_routine_start",
+    "on_pretrain_routine_end",
+    "on_train_start",
+    "on_train_epoch_start",
+    "on_train_batch_start",
+    "optimizer_step",
+    "on_before_zero_grad",
+    "on_train_batch_end",
+    "on_train_epoch_end",
+    "on_fit_epoch_end",
+    "on_model_save",
+    "on_train_end",
+    "on_params_update",
+    "teardown",
+    # validation
+    "on_val_start",
+    "on_val_batch_start",
+    "on_val_batch_end",
+    "on_val_end",
+    # prediction
+    "on_predict_start",
+    "on_predict_batch_start",
+    "on_predict_postprocess_end",
+    "on_predict_batch_end",
+    "on_predict_end",
+    # export
+    "on_export_start",
+    "on_export_end",
+)
+
+
+def get_default_callbacks() -> dict[str, list[Callable]]:
+    """Return an empty list of functions for each event."""
+    return defaultdict(list, {event: [] for event in EVENTS})
+
+
+class Callbacks:
+    """Mixin of trainer, validator, predictor, exporter and model: functions `fn(engine)` that run at named events."""
+
+    callbacks: dict[str, list[Callable]]
+
+    def add_callback(self, event: str, callback: Callable) -> None:
+        """Append a function to an event; an unknown event is accepted with a warning, since it may be the user's own."""
+        self._warn_if_unknown(event)
+        self.callbacks.setdefault(event, []).append(callback)
+
+    def set_callback(self, event: str, callback: Callable) -> None:
+        """Replace all functions of an event by one."""
+        self._warn_if_unknown(event)
+        self.callbacks[event] = [callback]
+
+    def run_callbacks(self, event: str) -> None:
+        """Call the functions of an event in the order in which they were added."""
+        for callback in self.callbacks.get(event, ()):
+            callback(self)
+
+    @staticmethod
+    def _warn_if_unknown(event: str) -> None:
+        if event not in EVENTS:
+            LOGGER.warning(f"Callback event '{event}' is never fired by this package.{did_you_mean(event, EVENTS)}")

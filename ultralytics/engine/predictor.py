@@ -1,0 +1,376 @@
+"""Prediction: source -> letterbox -> model -> post-processing -> Results, with what is shown and saved of them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.cfg import DEFAULT_CFG, get_cfg, get_save_dir
+from ultralytics.data.augment import LetterBox
+from ultralytics.data.build import load_inference_source
+from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.results import Results
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils import LOGGER, colorstr
+from ultralytics.utils.annotator import imwrite
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.ops import Profile, clean_str
+from ultralytics.utils.torch_utils import select_device
+
+LONG_SOURCE = 1000  # pictures whose results, kept together, may fill the memory
+
+# Settings that are known but that no code here acts on.
+NOT_BUILT = {
+    "augment": "augment=True (prediction on flipped and scaled copies) is not available; the picture itself is used.",
+    "visualize": "visualize=True (pictures of the feature maps) is not available; it is passed over.",
+}
+
+FRAME = re.compile(r"video \d+/\d+ \(frame (\d+)/")  # how the log text of a video's frame begins
+
+# What belongs to one call and not to the predictor: two streams of one predictor may be read in turn.
+RUN_STATE = (
+    "args",
+    "dataset",
+    "source_type",
+    "imgsz",
+    "batch",
+    "results",
+    "seen",
+    "windows",
+    "video",
+    "_save_dir",
+    "_fresh",
+)
+
+
+class VideoSaver:
+    """Writes the drawn frames of one video or stream; as .mp4, or .avi where OpenCV cannot write that."""
+
+    def __init__(self, path: Path, fps: float, shape: tuple[int, ...]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (shape[1], shape[0])
+        for suffix, codec in ((".mp4", "mp4v"), (".avi", "MJPG")):
+            self.path = path.with_suffix(suffix)
+            self.writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*codec), fps, size)
+            if self.writer.isOpened():
+                return
+        raise ConfigError(f"'{path}' cannot be written as .mp4 or .avi: check the folder, or use save_frames=True.")
+
+    def write(self, frame: np.ndarray) -> None:
+        self.writer.write(frame)
+
+    def close(self) -> None:
+        self.writer.release()
+
+
+class BasePredictor(Callbacks):
+    """Runs a model over a source; a task fills in `postprocess`.
+
+    One predictor may be used from several threads, and several streams of it may be read in turn: each call keeps its
+    own state, and one lock lets one batch through at a time.
+
+    Attributes:
+        args: the settings.
+        model: the AutoBackend, once `setup_model` has run.
+        dataset, batch: the source, and its present batch: paths, pictures, log texts.
+        results, seen: what was found in that batch, and the number of pictures so far.
+    """
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+        self._cfg = cfg
+        self.update_args(overrides)
+        self.callbacks = _callbacks or get_default_callbacks()
+        self.model: AutoBackend | None = None
+        self.device: torch.device | None = None
+        self.stream = True
+        self.done_warmup = False
+        self._lock = threading.RLock()
+        self._made_for: tuple | None = None
+        self.__dict__.update(self._new_state(self.args))
+
+    def update_args(self, overrides: dict | None = None) -> None:
+        """Take other settings, for the calls that begin from now on; what is not named has its default again."""
+        self.args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
+        if self.args.conf is None:
+            self.args.conf = 0.25
+
+    @staticmethod
+    def _new_state(args: Any) -> dict[str, Any]:
+        """Return the state with which a call begins."""
+        state: dict[str, Any] = dict.fromkeys(RUN_STATE)
+        return {**state, "args": args, "seen": 0, "results": [], "windows": set(), "video": {}, "_fresh": set()}
+
+    # Set-up --------------------------------------------------------------------------------------------------------
+    def setup_model(self, model: Any = None, verbose: bool = True) -> None:
+        """Make the model ready to run.
+
+        Args:
+            model: a module, a weight file, or None for `args.model`.
+            verbose: say on which device it runs.
+        """
+        source = model if model is not None else self.args.model
+        if source is None:
+            raise ConfigError("No model was given. Name a weight file: model=runs/detect/train/weights/best.pt.")
+        self.device = select_device(self.args.device, verbose=verbose)
+        self.model = AutoBackend(
+            source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose
+        )
+        self.model.eval()
+        self._made_for = (source, str(self.args.device), self.args.half)
+        self.done_warmup = False
+
+    def _ready_model(self, model: Any) -> None:
+        """Set the model up at the first call, and again when another model, device or precision is asked for."""
+        source, device, half = self._made_for or (None, None, None)
+        wanted = source if model is None or model is self.model else model
+        if self.model is None or wanted != source or (str(self.args.device), self.args.half) != (device, half):
+            self.setup_model(wanted, verbose=self.args.verbose)
+
+    def setup_source(self, source: Any) -> None:
+        """Open a source and settle the size of the model's input."""
+        self.imgsz = check_imgsz(self.args.imgsz, stride=self.model.stride, min_dim=2)
+        self.dataset = load_inference_source(
+            source, batch=self.args.batch, vid_stride=self.args.vid_stride, buffer=self.args.stream_buffer
+        )
+        self.source_type = self.dataset.source_type
+        moving = self.source_type.stream or any(getattr(self.dataset, "video_flag", ()))
+        if not self.stream and (moving or len(self.dataset) > LONG_SOURCE):
+            LOGGER.warning(
+                "WARNING: results of a long source pile up in memory when they are returned as a list. "
+                "Read them one by one instead: for result in model.predict(source, stream=True): ..."
+            )
+
+    def _warn_not_built(self) -> None:
+        for key, sentence in NOT_BUILT.items():
+            if getattr(self.args, key, False):
+                LOGGER.warning(f"WARNING: {sentence}")
+        if self.args.embed is not None:
+            raise ConfigError(f"embed={self.args.embed} is not available: features cannot be returned. Leave it out.")
+
+    # The steps -----------------------------------------------------------------------------------------------------
+    def pre_transform(self, im: list[np.ndarray]) -> list[np.ndarray]:
+        """Letterbox pictures: into the least rectangle if all have one shape and the model takes any, else a square."""
+        same = len({x.shape for x in im}) == 1
+        letterbox = LetterBox(tuple(self.imgsz), auto=same and self.model.pt, stride=self.model.stride)
+        return [letterbox(image=x) for x in im]
+
+    def preprocess(self, im: torch.Tensor | list[np.ndarray]) -> torch.Tensor:
+        """Turn BGR pictures (h, w, 3) uint8 into a batch (b, 3, h, w) RGB in 0..1; a tensor is such a batch already.
+
+        The batch lies in memory as the pictures do, channels last, so no value is moved but by the conversion to float.
+        """
+        dtype = torch.float16 if self.model.fp16 else torch.float32
+        if isinstance(im, torch.Tensor):
+            return im.to(self.device, dtype)
+        pictures = [cv2.cvtColor(x, cv2.COLOR_BGR2RGB) for x in self.pre_transform(im)]
+        stacked = pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
+        return torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(dtype).div_(255)
+
+    def inference(self, im: torch.Tensor, *args, **kwargs) -> Any:
+        """Run the model on a batch."""
+        return self.model(im, *args, **kwargs)
+
+    def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
+        """Turn what the model gave into one Results a picture.
+
+        Args:
+            preds: the model's output.
+            img: (b, 3, h, w) the batch it was given.
+            orig_imgs: the pictures as they came.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has to say how predictions become Results.")
+
+    # The run -------------------------------------------------------------------------------------------------------
+    def __call__(self, source: Any = None, model: Any = None, stream: bool = False, *args, **kwargs):
+        """Predict on a source; return a list of Results, or with `stream` an iterator that makes them one by one."""
+        self.stream = stream
+        results = self.stream_inference(source, model, *args, **kwargs)
+        return results if stream else list(results)
+
+    def predict_cli(self, source: Any = None, model: Any = None) -> None:
+        """Predict on a source for the sake of what is logged and saved; nothing is kept."""
+        self.stream = True
+        for _ in self.stream_inference(source, model):
+            pass
+
+    def stream_inference(self, source: Any = None, model: Any = None, *args, **kwargs) -> Iterator[Results]:
+        """Return an iterator over Results; the settings are those of the moment of this call."""
+        return self._stream(self._new_state(self.args), source, model, args, kwargs)
+
+    def _stream(self, state: dict, source: Any, model: Any, args: tuple, kwargs: dict) -> Iterator[Results]:
+        with self._lock:
+            self.__dict__.update(state, _save_dir=self._save_dir)
+            profilers = self._begin(source, model)
+            batches = iter(self.dataset)
+            state = self._state()
+        try:
+            for batch in batches:
+                with self._lock:
+                    self.__dict__.update(state, batch=batch)
+                    results = self._step(profilers, args, kwargs)
+                    state = self._state()
+                yield from results
+            with self._lock:
+                self.__dict__.update(state)
+                self._end(profilers)
+        finally:
+            batches.close()
+            for video in state["video"].values():
+                video.close()
+            for window in state["windows"]:
+                cv2.destroyWindow(window)
+
+    def _state(self) -> dict[str, Any]:
+        return {key: self.__dict__[key] for key in RUN_STATE}
+
+    def _begin(self, source: Any, model: Any) -> list[Profile]:
+        """Open model and source; return the stopwatches of the three steps."""
+        self._warn_not_built()
+        self._ready_model(model)
+        self.setup_source(source if source is not None else self.args.source)
+        if not self.done_warmup:
+            self.model.warmup(imgsz=(1 if self.model.pt else self.args.batch, 3, *self.imgsz))
+            self.done_warmup = True
+        self.run_callbacks("on_predict_start")
+        return [Profile(device=self.device) for _ in range(3)]
+
+    def _step(self, profilers: list[Profile], args: tuple, kwargs: dict) -> list[Results]:
+        """Take one batch through all steps."""
+        self.run_callbacks("on_predict_batch_start")
+        paths, pictures, texts = self.batch
+        with torch.inference_mode():
+            with profilers[0]:
+                im = self.preprocess(pictures)
+            with profilers[1]:
+                preds = self.inference(im, *args, **kwargs)
+            with profilers[2]:
+                self.results = self.postprocess(preds, im, pictures)
+        self.run_callbacks("on_predict_postprocess_end")
+        n = len(pictures)
+        speed = {k: p.dt * 1e3 / n for k, p in zip(("preprocess", "inference", "postprocess"), profilers)}
+        for i, result in enumerate(self.results):
+            self.seen += 1
+            result.speed = dict(speed)
+            line = self.write_results(i, Path(paths[i]), im, texts) if self._writes else ""
+            if self.args.verbose and line:
+                LOGGER.info(line)
+        self._last_shape = tuple(im.shape)
+        self.run_callbacks("on_predict_batch_end")
+        return self.results
+
+    def _end(self, profilers: list[Profile]) -> None:
+        """Say how long the steps took and where things were saved."""
+        if self.args.verbose and self.seen:
+            times = tuple(p.t * 1e3 / self.seen for p in profilers)
+            shape = (min(self.args.batch, self.seen), *self._last_shape[1:])
+            line = "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at shape "
+            LOGGER.info(line % times + str(shape))
+        if self._fresh:
+            labels = len(list((self.save_dir / "labels").glob("*.txt"))) if self.args.save_txt else 0
+            found = f"\n{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}" if labels else ""
+            LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}{found}")
+        self.run_callbacks("on_predict_end")
+
+    # What is shown and saved ---------------------------------------------------------------------------------------
+    @property
+    def _saves(self) -> bool:
+        return self.args.save or self.args.save_txt or self.args.save_crop or self.args.save_frames
+
+    @property
+    def _writes(self) -> bool:
+        return self.args.verbose or self.args.show or self._saves
+
+    @property
+    def save_dir(self) -> Path:
+        """The run folder: chosen when first asked for, kept until another is named, made when something is saved."""
+        key = (self.args.project, self.args.name, self.args.exist_ok, self.args.get("save_dir"))
+        if self._save_dir is None or self._save_dir[0] != key:
+            self._save_dir = key, get_save_dir(self.args)
+        return self._save_dir[1]
+
+    def _frame(self, i: int) -> int | None:
+        """Return the number of the frame that picture i of the batch is, or None for a picture that is no frame."""
+        if self.source_type.stream:
+            return self.seen
+        found = FRAME.match(self.batch[2][i])
+        return int(found[1]) if found else None
+
+    def write_results(self, i: int, p: Path, im: torch.Tensor, s: list[str]) -> str:
+        """Save and show what was found in picture i of the batch, and return its log line.
+
+        Args:
+            p: path of the picture.
+            im: (b, 3, h, w) the model's input.
+            s: log texts of the batch.
+        """
+        result, frame = self.results[i], self._frame(i)
+        height, width = im.shape[2:]
+        line = f"{s[i] or f'{i}: '}{height}x{width} {result.verbose()}{result.speed['inference']:.1f}ms"
+        if self._saves:
+            result.save_dir = str(self.save_dir)
+            self._save(result, self._out_name(p), frame, i)
+        if self.args.show:
+            self._show(self._draw(result), str(p), frame is not None)
+        return line
+
+    def _draw(self, result: Results) -> np.ndarray:
+        a = self.args
+        return result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
+
+    def _out_name(self, p: Path) -> Path:
+        """Return the file name under which a picture, video or stream is saved; an address is made one."""
+        return Path(re.sub(r"[\\/:\s]+", "_", clean_str(str(p)))) if self.source_type.stream else Path(p.name)
+
+    def _save(self, result: Results, p: Path, frame: int | None, i: int) -> None:
+        """Save the picture, the label file and the cut-outs that the settings ask for."""
+        stem = p.stem if frame is None else f"{p.stem}_{frame}"
+        if self.args.save_txt:
+            file = self.save_dir / "labels" / f"{stem}.txt"
+            if file not in self._fresh:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.unlink(missing_ok=True)  # of an older run into the same folder
+            result.save_txt(file, save_conf=self.args.save_conf)
+            self._fresh.add(file)
+        if self.args.save_crop:
+            result.save_crop(self.save_dir / "crops", file_name=stem)
+            self._fresh.add(self.save_dir)
+        if not (self.args.save or (self.args.save_frames and frame is not None)):
+            return
+        drawn, out = self._draw(result), self.save_dir / p
+        self._fresh.add(out)
+        if frame is None:
+            imwrite(out if out.suffix else out.with_suffix(".jpg"), drawn)
+            return
+        if self.args.save:
+            if out not in self.video:
+                self.video[out] = VideoSaver(out, self._fps(i), drawn.shape)
+            self.video[out].write(drawn)
+        if self.args.save_frames:
+            imwrite(self.save_dir / f"{p.stem}_frames" / f"{frame}.jpg", drawn)
+
+    def _fps(self, i: int) -> float:
+        """Return the frame rate of the video that is written for picture i of the batch."""
+        fps = getattr(self.dataset, "fps", 30)
+        fps = fps[i] if isinstance(fps, (list, tuple)) else fps
+        return max(float(fps or 30) / self.args.vid_stride, 1.0)
+
+    def _show(self, drawn: np.ndarray, title: str, moving: bool) -> None:
+        """Show a picture in a window: half a second, or one frame's time."""
+        try:
+            if title not in self.windows:
+                cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+                cv2.resizeWindow(title, drawn.shape[1], drawn.shape[0])
+                self.windows.add(title)
+            cv2.imshow(title, drawn)
+            cv2.waitKey(1 if moving else 500)
+        except cv2.error:
+            self.args.show = False
+            LOGGER.warning("WARNING: show=True needs a screen and an OpenCV that opens windows; use save=True instead.")

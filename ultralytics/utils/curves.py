@@ -1,0 +1,209 @@
+"""Figures of a validation: precision and recall curves, and the confusion matrix; nothing touches pyplot's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ultralytics.utils.annotator import colors
+from ultralytics.utils.fonts import find_font, warn_no_font
+
+LEGEND_CLASSES = 21  # with fewer classes each one has its own line and legend entry
+GRID = {"color": "#D9DEE3", "linewidth": 0.8}
+FAINT = {"color": "#B8C0C8", "linewidth": 0.8}
+INK = "#24292F"
+ACCENT = "#1E5FD8"
+
+
+def new_figure(width: float, height: float, rows: int = 1, cols: int = 1):
+    """Return a figure of its own canvas (inches) and its axes as a flat list."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, cols, squeeze=False).ravel().tolist()
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color("#9AA4AE")
+        ax.tick_params(colors=INK, labelsize=9)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def save_figure(figure, file: str | Path, on_plot: Callable | None = None, dpi: int = 200) -> Path:
+    """Write a figure and hand its path to `on_plot`."""
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=dpi)
+    if on_plot:
+        on_plot(file)
+    return file
+
+
+def as_names(names: dict | Sequence[str], n: int) -> list[str]:
+    """Return n names from a dict or a list; a class without one is called by its number."""
+    table = dict(names) if isinstance(names, dict) else dict(enumerate(names))
+    return [str(table.get(i, i)) for i in range(n)]
+
+
+def drawable(names: list[str]) -> tuple[list[str], object | None]:
+    """Return names that can be drawn, and the font they need (None: the usual one); numbers where no font has them."""
+    text = "".join(names)
+    if text.isascii():
+        return names, None
+    file = find_font(text)
+    if file is None:
+        warn_no_font(next(c for c in text if not c.isascii()))
+        return [n if n.isascii() else f"class {i}" for i, n in enumerate(names)], None
+    from matplotlib.font_manager import FontProperties
+
+    return names, FontProperties(fname=file)
+
+
+def unit_color(i: int) -> tuple[float, ...]:
+    """Return the colour of class i as Matplotlib takes it."""
+    return tuple(c / 255 for c in colors(i))
+
+
+def _curve_figure(
+    x: np.ndarray, curves: np.ndarray, labels: list[str], mean_label: str, title: str, axes_names
+) -> object:
+    """Draw one line a class (nc, n points) where they are few, grey ones where they are many, and the mean in bold."""
+    figure, (ax,) = new_figure(9, 6)
+    few = 0 < len(curves) < LEGEND_CLASSES
+    labels, font = drawable(labels)
+    for i, y in enumerate(curves):
+        style = {"linewidth": 1.4, "color": unit_color(i), "label": labels[i]} if few else FAINT
+        ax.plot(x, y, **style)
+    if len(curves):
+        ax.plot(x, curves.mean(0), linewidth=3.2, color=ACCENT, label=mean_label)
+    ax.set(xlim=(0, 1), ylim=(0, 1.01), xlabel=axes_names[0], ylabel=axes_names[1])
+    ax.set_title(title, color=INK, fontsize=13, fontweight="bold", loc="left")
+    ax.grid(**GRID)
+    if len(curves):
+        legend = ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=9)
+        for entry in legend.get_texts() if font else ():
+            entry.set_fontproperties(font)
+            entry.set_fontsize(9)
+    return figure
+
+
+def plot_pr_curve(
+    px: np.ndarray,
+    py: Sequence[np.ndarray],
+    ap: np.ndarray,
+    save_dir: str | Path = Path("pr_curve.png"),
+    names: dict | Sequence[str] = (),
+    on_plot: Callable | None = None,
+) -> None:
+    """Draw precision against recall.
+
+    Args:
+        px: (n,) recall.
+        py: one (n,) precision curve a class.
+        ap: (nc, thresholds) average precision, the first column at IoU 0.5.
+        save_dir: path of the picture.
+    """
+    curves, ap = np.asarray(py, dtype=float).reshape(-1, len(px)), np.asarray(ap, dtype=float)
+    ap = ap[:, None] if ap.ndim == 1 else ap
+    labels = [f"{name}  {ap[i, 0]:.3f}" for i, name in enumerate(as_names(names, len(curves)))]
+    mean = f"all classes  {ap[:, 0].mean():.3f} mAP@0.5" if len(curves) else ""
+    figure = _curve_figure(np.asarray(px), curves, labels, mean, "Precision-Recall Curve", ("Recall", "Precision"))
+    save_figure(figure, save_dir, on_plot)
+
+
+def plot_mc_curve(
+    px: np.ndarray,
+    py: Sequence[np.ndarray],
+    save_dir: str | Path = Path("mc_curve.png"),
+    names: dict | Sequence[str] = (),
+    xlabel: str = "Confidence",
+    ylabel: str = "Metric",
+    on_plot: Callable | None = None,
+) -> None:
+    """Draw a metric (F1, precision, recall) against the confidence threshold, and mark where the mean is best.
+
+    Args:
+        px: (n,) confidence.
+        py: one (n,) curve a class.
+        save_dir: path of the picture.
+    """
+    px, curves = np.asarray(px, dtype=float), np.asarray(py, dtype=float).reshape(-1, len(px))
+    mean, best = "", None
+    if len(curves):
+        smoothed = _box_filter(curves.mean(0), 0.05)
+        best = int(smoothed.argmax())
+        mean = f"all classes  {smoothed[best]:.2f} at {px[best]:.3f}"
+    figure = _curve_figure(
+        px, curves, as_names(names, len(curves)), mean, f"{ylabel}-Confidence Curve", (xlabel, ylabel)
+    )
+    if best is not None:
+        point = {"marker": "o", "color": "white", "markeredgecolor": ACCENT, "markeredgewidth": 2.2, "markersize": 8}
+        figure.axes[0].plot(px[best], curves.mean(0)[best], clip_on=False, zorder=5, **point)
+    save_figure(figure, save_dir, on_plot)
+
+
+def _box_filter(y: np.ndarray, fraction: float) -> np.ndarray:
+    """Smooth a curve by a running mean over a fraction of its length."""
+    width = max(round(len(y) * fraction) // 2 * 2 + 1, 1)
+    return np.convolve(np.pad(y, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
+
+
+def plot_confusion_matrix(
+    matrix: np.ndarray,
+    names: dict | Sequence[str] = (),
+    normalize: bool = True,
+    save_dir: str | Path = "",
+    on_plot: Callable | None = None,
+) -> None:
+    """Draw a confusion matrix as a heat map into `save_dir/confusion_matrix[_normalized].png`.
+
+    Args:
+        matrix: (nc + 1, nc + 1) counts, predicted classes down, true classes across, background last.
+        names: of the nc classes.
+        normalize: show each column as shares of its sum.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    shown = matrix / (matrix.sum(0, keepdims=True) + 1e-9) if normalize else matrix
+    n = len(matrix)
+    side = float(np.clip(3.2 + 0.55 * n, 5.5, 16))
+    figure, (ax,) = new_figure(side + 1.2, side)
+    top = max(float(shown.max()), 1e-9)
+    image = ax.imshow(np.where(shown < 0.005, np.nan, shown), cmap="Blues", vmin=0, vmax=1 if normalize else top)
+    ax.set_facecolor("#F6F8FA")
+    ax.spines[:].set_visible(False)
+    if n <= 32:
+        _write_cells(ax, shown, 1 if normalize else top, normalize)
+    if n <= 100:
+        labels, font = drawable([*as_names(names, n - 1), "background"])
+        size = float(np.clip(240 / n, 5, 11))
+        for axis in (ax.set_xticks, ax.set_yticks):
+            axis(range(n), labels, fontsize=size, **({"fontproperties": font} if font else {}))
+        ax.tick_params(axis="x", rotation=0 if n <= 3 else 90, length=0)
+        ax.tick_params(axis="y", length=0)
+    ax.set_xticks(np.arange(-0.5, n), minor=True)
+    ax.set_yticks(np.arange(-0.5, n), minor=True)
+    ax.grid(which="minor", color="white", linewidth=1.2 if n <= 40 else 0.3)
+    ax.tick_params(which="minor", length=0)
+    ax.set_xlabel("True", fontsize=12, color=INK)
+    ax.set_ylabel("Predicted", fontsize=12, color=INK)
+    title = "Confusion Matrix" + " Normalized" * normalize
+    ax.set_title(title, fontsize=13, fontweight="bold", color=INK, loc="left")
+    bar = figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    bar.outline.set_visible(False)
+    save_figure(figure, Path(save_dir) / f"{title.lower().replace(' ', '_')}.png", on_plot)
+
+
+def _write_cells(ax, shown: np.ndarray, top: float, normalize: bool) -> None:
+    """Write the number of each cell that is not empty, light on dark and dark on light."""
+    size = float(np.clip(160 / len(shown), 4, 13))
+    for (row, col), value in np.ndenumerate(shown):
+        if value >= 0.005:
+            text = f"{value:.2f}" if normalize else f"{value:.0f}"
+            ax.text(
+                col, row, text, ha="center", va="center", fontsize=size, color="white" if value > 0.55 * top else INK
+            )

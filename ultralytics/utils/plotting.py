@@ -1,0 +1,305 @@
+"""Pictures of a run: mosaics of batches, statistics of labels, and the losses and metrics over the epochs."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.annotator import Annotator, Colors, colors, contrast, imwrite, save_one_box
+from ultralytics.utils.curves import (
+    ACCENT,
+    GRID,
+    INK,
+    as_names,
+    drawable,
+    new_figure,
+    plot_confusion_matrix,
+    plot_mc_curve,
+    plot_pr_curve,
+    save_figure,
+    unit_color,
+)
+from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.fonts import find_font
+
+__all__ = (
+    "Annotator",
+    "Colors",
+    "colors",
+    "contrast",
+    "find_font",
+    "imwrite",
+    "output_to_target",
+    "plot_confusion_matrix",
+    "plot_images",
+    "plot_labels",
+    "plot_mc_curve",
+    "plot_pr_curve",
+    "plot_results",
+    "save_one_box",
+)
+
+
+def _numpy(values) -> np.ndarray:
+    """Return a tensor, a list or an array as an array."""
+    if hasattr(values, "detach"):
+        values = values.detach().float().cpu().numpy()
+    return np.asarray(values)
+
+
+# Batches -----------------------------------------------------------------------------------------------------------
+def output_to_target(output: Sequence, max_det: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Turn the detections of a batch into what `plot_images` takes.
+
+    Args:
+        output: one (n, 6+) tensor an image: x1, y1, x2, y2 in pixels, confidence, class.
+        max_det: boxes kept of each image.
+
+    Returns:
+        Image index (m,), class (m,), boxes (m, 4) xywh in pixels, confidence (m,).
+    """
+    rows = [_numpy(o)[:max_det, :6].astype(np.float32).reshape(-1, 6) for o in output]
+    index = np.concatenate([np.full(len(r), i, np.float32) for i, r in enumerate(rows)] or [np.zeros(0, np.float32)])
+    stacked = np.concatenate(rows) if rows else np.zeros((0, 6), np.float32)
+    low, high = stacked[:, :2], stacked[:, 2:4]
+    return index, stacked[:, 5], np.concatenate([(low + high) / 2, high - low], 1), stacked[:, 4]
+
+
+def _to_pictures(images) -> np.ndarray:
+    """Return (b, 3, h, w) RGB, floats in 0..1 or bytes, as (b, h, w, 3) uint8 BGR."""
+    images = _numpy(images)
+    if images.dtype != np.uint8 and images.size and images.max() <= 1:
+        images = images * 255
+    return np.ascontiguousarray(images.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
+
+
+def _mosaic(pictures: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray, float, int, int]:
+    """Lay pictures (b, h, w, 3) on a grid; return it, the scale of each picture, its height and its width."""
+    height, width = pictures.shape[1:3]
+    rows = math.ceil(len(pictures) / columns)
+    scale = min(max_size / columns / max(height, width), 1.0)
+    h, w = math.ceil(scale * height), math.ceil(scale * width)
+    canvas = np.full((rows * h, columns * w, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = i // columns * h, i % columns * w
+        canvas[y : y + h, x : x + w] = (
+            cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA) if scale < 1 else picture
+        )
+    return canvas, scale, h, w
+
+
+def plot_images(
+    images,
+    batch_idx,
+    cls,
+    bboxes=(),
+    confs=None,
+    paths: Sequence[str] | None = None,
+    fname: str | Path = "images.jpg",
+    names: dict | Sequence[str] | None = None,
+    on_plot: Callable | None = None,
+    max_size: int = 1920,
+    max_subplots: int = 16,
+    save: bool = True,
+    conf_thres: float = 0.25,
+) -> np.ndarray | None:
+    """Draw up to 16 pictures of a batch with their boxes as one mosaic.
+
+    Args:
+        images: (b, 3, h, w) RGB, floats in 0..1 or bytes.
+        batch_idx: (n,) picture of each box.
+        cls: (n,) or (n, 1) class of each box.
+        bboxes: (n, 4) xywh, in pixels or as shares of the picture.
+        confs: (n,) confidences of predictions, those below `conf_thres` are left out; None: these are labels.
+        paths: of the pictures, their file names are written on them.
+        save: write to `fname` and return None; else return the mosaic, (h, w, 3) BGR.
+    """
+    pictures = _to_pictures(images)[:max_subplots]
+    columns = math.ceil(math.sqrt(len(pictures)))
+    canvas, scale, h, w = _mosaic(pictures, max_size, columns)
+    batch_idx, cls = _numpy(batch_idx).reshape(-1), _numpy(cls).reshape(-1).astype(int)
+    boxes = _numpy(bboxes).astype(np.float32).reshape(-1, 4).copy()
+    confs = None if confs is None else _numpy(confs).reshape(-1)
+    if len(boxes):
+        boxes *= (w, h, w, h) if boxes.max() <= 1.1 else scale
+        boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+    table = as_names(names, max(int(cls.max(initial=0)) + 1, len(names))) if names else None
+    texts = [*(table or ()), *(Path(p).name for p in paths or ())]
+    line_width, font_size = max(round((h + w) * 0.002), 1), max(round((h + w) * 0.02), 12)
+    for i in range(len(pictures)):
+        y, x = i // columns * h, i % columns * w
+        # each picture is drawn on by itself, so that no label runs into its neighbour
+        annotator = Annotator(canvas[y : y + h, x : x + w], line_width, font_size, example=texts)
+        if paths and i < len(paths):
+            annotator.text((4, 4), Path(paths[i]).name[:40], txt_color=(250, 250, 250), box_style=True)
+        rows = [j for j in np.flatnonzero(batch_idx == i) if confs is None or confs[j] >= conf_thres]
+        found = [table[cls[j]] if table else str(cls[j]) for j in rows]
+        if confs is not None:
+            found = [f"{name} {confs[j]:.1f}" for name, j in zip(found, rows)]
+        annotator.box_labels(boxes[rows], found, [colors(cls[j], True) for j in rows])
+        annotator.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=2)
+        canvas[y : y + h, x : x + w] = annotator.result()
+    if not save:
+        return canvas
+    file = imwrite(fname, canvas)
+    if on_plot:
+        on_plot(file)
+    return None
+
+
+# Labels ------------------------------------------------------------------------------------------------------------
+def _class_histogram(ax, cls: np.ndarray, names) -> None:
+    """Draw how many boxes each class has."""
+    nc = max(int(cls.max(initial=0)) + 1, len(names), 1)
+    counts = np.bincount(cls, minlength=nc)
+    ax.bar(range(nc), counts, color=[unit_color(i) for i in range(nc)], width=min(0.8, 0.2 + 0.1 * nc))
+    ax.set(ylabel="boxes", xlim=(-0.75, nc - 0.25))
+    ax.grid(axis="y", **GRID)
+    if nc <= 30 and names:
+        labels, font = drawable(as_names(names, nc))
+        extra = {"fontproperties": font} if font else {}
+        ax.set_xticks(range(nc), labels, rotation=0 if nc <= 6 else 90, fontsize=9, **extra)
+        for i, count in enumerate(counts if nc <= 12 else ()):
+            ax.text(i, count, f"{count}", ha="center", va="bottom", fontsize=9, color=INK)
+    else:
+        ax.set_xlabel("class")
+
+
+def _box_overlay(ax, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size: int = 800) -> None:
+    """Draw up to `limit` boxes (n, 4) xywh over each other, centred, as they compare in size."""
+    canvas = np.full((size, size, 3), 255, np.uint8)
+    keep = np.linspace(0, len(boxes) - 1, min(len(boxes), limit)).round().astype(int)  # spread over the whole set
+    for box, c in zip(boxes[keep], cls[keep]):
+        half = box[2:] * size / 2
+        low, high = (size / 2 - half).round().astype(int), (size / 2 + half).round().astype(int)
+        cv2.rectangle(canvas, low.tolist(), high.tolist(), colors(c), 1, cv2.LINE_AA)
+    ax.imshow(canvas, extent=(0, 1, 0, 1))
+    ax.set(xlabel="width", ylabel="height", xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
+
+
+def _density(ax, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None:
+    """Draw a 2-D histogram over the unit square."""
+    bins = int(np.clip(2 * math.sqrt(max(len(x), 1)), 12, 50))
+    counts, _, _ = np.histogram2d(x, y, bins=bins, range=[[0, 1], [0, 1]])
+    image = ax.imshow(
+        np.where(counts.T > 0, counts.T, np.nan), origin="lower", extent=(0, 1, 0, 1), cmap="viridis_r", vmin=0
+    )
+    ax.set(xlabel=xlabel, ylabel=ylabel, xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
+    ax.set_facecolor("#F6F8FA")
+    if len(x):
+        ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03).outline.set_visible(False)
+
+
+def plot_labels(
+    boxes, cls, names: dict | Sequence[str] = (), save_dir: str | Path = Path(""), on_plot: Callable | None = None
+) -> None:
+    """Draw the statistics of a training set into `save_dir/labels.jpg`.
+
+    Args:
+        boxes: (n, 4) xywh as shares of the picture.
+        cls: (n,) or (n, 1) classes.
+    """
+    boxes, cls = _numpy(boxes).astype(float).reshape(-1, 4), _numpy(cls).reshape(-1).astype(int)
+    figure, axes = new_figure(10.5, 9.5, 2, 2)
+    titles = ("Boxes of each class", "Sizes, boxes laid over each other", "Where the centres lie", "Width and height")
+    for ax, title in zip(axes, titles):
+        ax.set_title(title, fontsize=12, fontweight="bold", color=INK, loc="left")
+    _class_histogram(axes[0], cls, names)
+    _box_overlay(axes[1], boxes, cls)
+    _density(axes[2], boxes[:, 0], 1 - boxes[:, 1], "x", "y, upwards")
+    _density(axes[3], boxes[:, 2], boxes[:, 3], "width", "height")
+    save_figure(figure, Path(save_dir) / "labels.jpg", on_plot, dpi=150)
+
+
+# Results -----------------------------------------------------------------------------------------------------------
+def read_results(file: str | Path) -> dict[str, np.ndarray]:
+    """Read a results.csv as columns of floats; names may be padded with blanks, a cell without a number is NaN."""
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            return math.nan
+
+    with open(file, newline="", encoding="utf-8") as f:
+        rows = [row for row in csv.reader(f) if any(cell.strip() for cell in row)]
+    header = [name.strip() for name in rows[0]] if rows else []
+    body = [[number(cell) for cell in (row + [""] * len(header))[: len(header)]] for row in rows[1:]]
+    table = np.asarray(body, dtype=float).reshape(-1, len(header))
+    return {name: table[:, i] for i, name in enumerate(header)}
+
+
+def _smooth(y: np.ndarray, sigma: float = 3.0) -> np.ndarray:
+    """Smooth a curve by a Gaussian of `sigma` points; missing points count nothing."""
+    at = np.arange(len(y))
+    weights = np.exp(-((at[:, None] - at[None]) ** 2) / (2 * sigma**2)) * np.isfinite(y)
+    total = weights.sum(1)
+    return np.divide(
+        weights @ np.nan_to_num(y, posinf=0, neginf=0), total, out=np.full(len(y), math.nan), where=total > 0
+    )
+
+
+def _panels(columns: Sequence[str]) -> list[list[str]]:
+    """Return two rows of column names: training losses and half of the metrics, validation losses and the rest."""
+    train, val, metrics = ([c for c in columns if c.startswith(p)] for p in ("train/", "val/", "metrics/"))
+    half = math.ceil(len(metrics) / 2)
+    return [train + metrics[:half], val + metrics[half:]]
+
+
+def plot_results(
+    file: str | Path = "path/to/results.csv", dir: str | Path = "", on_plot: Callable | None = None
+) -> None:
+    """Draw the losses and metrics of a results.csv (or of each results*.csv in `dir`) into results.png beside it.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: the file has no epoch or no loss or metric to draw.
+    """
+    folder = Path(dir) if dir else Path(file).parent
+    files = sorted(folder.glob("results*.csv")) if dir else [Path(file)]
+    if not files or not files[0].is_file():
+        raise MissingFileError(
+            f"No results.csv in '{folder.resolve()}'. Give the path of the file that a training wrote."
+        )
+    runs = [(f.stem, read_results(f)) for f in files]
+    runs = [(stem, table) for stem, table in runs if len(next(iter(table.values()), ()))]
+    rows = _panels(list(runs[0][1])) if runs else [[], []]
+    columns = max(map(len, rows))
+    if not columns:
+        raise DataError(f"'{files[0]}' has no epoch, or no column 'train/...', 'val/...' or 'metrics/...', to draw.")
+    figure, axes = new_figure(2.6 * columns + 0.6, 6, 2, columns)
+    for r, row in enumerate(rows):
+        for c in range(columns):
+            ax = axes[r * columns + c]
+            ax.set_visible(c < len(row))
+            if c < len(row):
+                _draw_panel(ax, row[c], runs)
+    save_figure(figure, folder / "results.png", on_plot, dpi=160)
+
+
+def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
+    """Draw one column of each run over the epochs, and a smoothed line where there are points enough."""
+    for i, (stem, table) in enumerate(runs):
+        if name not in table:
+            LOGGER.warning(f"WARNING: '{stem}.csv' has no column '{name}'; that panel leaves it out.")
+            continue
+        y = table[name]
+        x = table.get("epoch", np.arange(1, len(y) + 1))
+        color = ACCENT if len(runs) == 1 else unit_color(i)
+        smooth = len(y) >= 8
+        faint = {"linewidth": 1.0, "alpha": 0.45} if smooth else {"linewidth": 1.8, "label": stem}
+        ax.plot(x, y, color=color, marker="o" if len(y) < 40 else None, markersize=3, **faint)
+        if smooth:
+            ax.plot(x, _smooth(y, max(len(y) / 40, 1.5)), color=color, linewidth=2.2, label=stem)
+    ax.set_title(name, fontsize=10, color=INK, loc="left")
+    ax.grid(**GRID)
+    if len(runs) > 1:
+        ax.legend(frameon=False, fontsize=8)
+    if name.startswith("metrics/"):
+        ax.set_ylim(bottom=0)
