@@ -14,7 +14,7 @@ from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
 from ultralytics.nn.registry import Context, lookup
 from ultralytics.utils import LOGGER, yaml_load
-from ultralytics.utils.errors import MissingFileError, ModelError
+from ultralytics.utils.errors import MissingFileError, ModelError, UserError
 
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
 
@@ -76,9 +76,10 @@ def _argument(value: Any, d: dict) -> Any:
         return value
 
 
-def describe_line(d: dict, number: int, line: list) -> str:
+def describe_line(d: dict, number: int) -> str:
     """Return 'FILE line 12 (layer 3: [-1, 1, Conv, [64, 3, 2]]): ' for the `number`-th line of backbone and head."""
     where = d.get("yaml_file") or "model"
+    line = [*d["backbone"], *d["head"]][number]
     try:
         import yaml
 
@@ -90,32 +91,32 @@ def describe_line(d: dict, number: int, line: list) -> str:
     return f"{where} (layer {number}: {str(line).replace(chr(39), '')}): "
 
 
-def _checked(line: Any, i: int, where: str) -> tuple[list[int], int]:
+def _checked(line: Any, i: int) -> tuple[list[int], int]:
     """Return the indices that a YAML line reads and its repeats, after a look at the line's form."""
     form = isinstance(line, (list, tuple)) and len(line) == 4 and isinstance(line[1], int) and isinstance(line[3], list)
     sources = (line[0] if isinstance(line[0], list) else [line[0]]) if form else []
     if not form or not sources or not all(isinstance(j, int) for j in sources):
-        raise ModelError(f"{where}a layer is written [from, repeats, module, [arguments]], such as [-1, 1, Conv, [64, 3, 2]].")
+        raise ModelError("a layer is written [from, repeats, module, [arguments]], such as [-1, 1, Conv, [64, 3, 2]].")
     for j in sources:
         if not -max(i, 1) <= j < i:
-            raise ModelError(f"{where}'from' names layer {j}, but only the layers before this one ({i}) can be read.")
+            raise ModelError(f"'from' names layer {j}, but only the layers before this one ({i}) can be read.")
     return sources, line[1]
 
 
-def _build_line(context: Context, line: list, where: str) -> tuple[nn.Module, list[int]]:
+def _build_line(context: Context, line: list) -> tuple[nn.Module, list[int]]:
     """Return the module of one YAML line and the channels of each of its outputs."""
     name, args = line[2], [_argument(a, context.yaml) for a in line[3]]
-    entry = lookup(name, where)
+    entry = lookup(name)
     try:
         bound = entry.bind(context, args)
         modules = [entry.cls(*bound.args)]
         for _ in range(bound.repeats - 1):  # what follows the first takes its output
             modules.append(entry.cls(*([bound.channels, *bound.args[1:]] if bound.args[0] == context.c1 else bound.args)))
-    except ModelError:
+    except UserError:
         raise
     except (TypeError, IndexError, ValueError, ZeroDivisionError, RuntimeError) as e:
         given = f"{context.channels} input channels and the arguments {args}"
-        raise ModelError(f"{where}{name} cannot be built from {given}: {e}.") from e
+        raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
     module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
     module.type = f"{entry.cls.__module__}.{entry.cls.__name__}".replace("__main__.", "")
     out = getattr(module, "out_channels", bound.channels)
@@ -143,11 +144,13 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
         LOGGER.info(f"\n{'':>3}{'from':>20}{'n':>3}{'params':>10}  {'module':<45}{'arguments':<30}")
     with default_activation(_activation(d.get("activation"))):
         for number, line in enumerate([*d["backbone"], *d["head"]]):
-            where = describe_line(d, number, line)
-            sources, n = _checked(line, i, where)
-            repeats = max(round(n * depth), 1) if n > 1 else n
-            inputs = [channels[j] if j < 0 else channels[j + 1] for j in sources]
-            m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line, where)
+            try:
+                sources, n = _checked(line, i)
+                repeats = max(round(n * depth), 1) if n > 1 else n
+                inputs = [channels[j] if j < 0 else channels[j + 1] for j in sources]
+                m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line)
+            except UserError as e:
+                raise type(e)(f"{describe_line(d, number)}{e}") from e
             m.i, m.f, m.span, m.np = i, line[0], len(out), sum(p.numel() for p in m.parameters())
             if verbose:
                 LOGGER.info(f"{i:>3}{line[0]!s:>20}{repeats:>3}{m.np:10.0f}  {m.type:<45}{line[3]!s:<30}")

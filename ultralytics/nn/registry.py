@@ -39,7 +39,10 @@ class Context:
         return self.channels[0]
 
     def scaled(self, c2: int) -> int:
-        """Return `c2` channels scaled by the model's width, as a multiple of 8; the class count stays as it is."""
+        """Return `c2` channels scaled by the model's width, as a multiple of 8.
+
+        A number that equals the class count stays as it is, whatever it stands for: 8.3.0 does so, and its weights must fit.
+        """
         return c2 if c2 == self.yaml.get("nc") else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
 
@@ -83,11 +86,11 @@ def register(cls: type | None = None, *, bind: Rule | None = None, name: str | N
     return add(cls) if cls is not None else add
 
 
-def lookup(name: str, where: str = "") -> Entry:
+def lookup(name: str) -> Entry:
     """Return the entry of a module named in a YAML: registered, of `torch.nn`, or a class put into `ultralytics.nn.tasks`.
 
     Raises:
-        ModelError: nothing has that name; `where` says which YAML line asked for it.
+        ModelError: nothing has that name; the message has the nearest ones.
     """
     import torch
 
@@ -100,7 +103,7 @@ def lookup(name: str, where: str = "") -> Entry:
         if inspect.isclass(cls) and issubclass(cls, torch.nn.Module):
             return Entry(cls, rule_from_signature(cls))
     raise ModelError(
-        f"{where}unknown module '{name}'.{did_you_mean(name, [*REGISTRY, *torch.nn.__all__] if hasattr(torch.nn, '__all__') else REGISTRY)} "
+        f"unknown module '{name}'.{did_you_mean(name, [*REGISTRY, *dir(torch.nn)])} "
         "Put @register above your own class and import its file before the model is built."
     )
 

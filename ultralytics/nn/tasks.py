@@ -11,7 +11,7 @@ from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint
-from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2  # noqa: F401  registers the backbones
+from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
@@ -160,8 +160,7 @@ class DetectionModel(BaseModel):
         except (RuntimeError, TypeError, ValueError, AttributeError) as e:
             number, _, given = seen[-1]
             shapes = [tuple(t.shape) for t in given] if isinstance(given, (list, tuple)) else tuple(given.shape)
-            line = [*self.yaml["backbone"], *self.yaml["head"]][number]
-            where = describe_line(self.yaml, number, line)
+            where = describe_line(self.yaml, number)
             reason = " ".join(str(e).split())
             raise ModelError(f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel picture. {reason}") from e
         finally:
@@ -184,7 +183,8 @@ def guess_model_task(model: str | Path | dict | nn.Module) -> str:
         found = [t.name for t in TASKS.values() if name in t.heads]
     else:
         stem = f"-{Path(model).stem.lower()}-".replace("_", "-")
-        found = [t.name for t in TASKS.values() if f"-{t.suffix}-" in stem and t.suffix]
+        suffixes = {t.name: Path(t.weights).stem.partition("-")[2] for t in TASKS.values()}  # yolo11n-seg.pt: seg
+        found = [name for name, suffix in suffixes.items() if suffix and f"-{suffix}-" in stem]
     return found[0] if found else "detect"
 
 
@@ -195,7 +195,8 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
         ModelError: the weights do not fit the YAML.
     """
     d = {**ckpt["yaml"], "nc": ckpt["nc"]}
-    model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
+    with without_weight_files():  # the weights are here already, wherever the YAML took its own from
+        model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
     missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)
     if missing or unexpected:
         raise ModelError(

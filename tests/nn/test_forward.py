@@ -1,0 +1,62 @@
+"""Outputs, loss and gradients equal those of 8.3.0 for weights and pictures made by the same rule."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from fill import fill, image
+
+from ultralytics.nn.tasks import DetectionModel
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+FORWARD = np.load(REFERENCE / "forward.npz")
+LOSS = json.loads((REFERENCE / "loss.json").read_text())
+TARGETS = np.load(REFERENCE / "loss_targets.npz")
+MODELS = ("yolo11n", "yolo11m", "yolo11n-GhostConv")
+
+
+def flat(y):
+    return [y] if isinstance(y, torch.Tensor) else [t for part in y for t in flat(part)]
+
+
+def run(name, mode):
+    model = fill(DetectionModel(f"{name}.yaml", verbose=False)).train(mode == "train")
+    if mode == "fused":
+        model.fuse(verbose=False)
+    with torch.no_grad():
+        return flat(model(image(2, 96, 64)))
+
+
+@pytest.mark.parametrize("mode", ["eval", "fused", "train"])
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs(name, mode):
+    outputs = run(name, mode)
+    assert len(outputs) == sum(k.startswith(f"{name}/{mode}/") for k in FORWARD.files)
+    for i, y in enumerate(outputs):
+        expected = FORWARD[f"{name}/{mode}/{i}"]
+        assert y.shape == expected.shape
+        np.testing.assert_allclose(y.numpy(), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+def test_channels_last_gives_the_same():
+    model = fill(DetectionModel("yolo11n-GhostConv.yaml", verbose=False)).eval().to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        y = model(image(2, 96, 64).to(memory_format=torch.channels_last))[0]
+    expected = FORWARD["yolo11n-GhostConv/eval/0"]
+    np.testing.assert_allclose(y.numpy(), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_and_gradients(name):
+    model = fill(DetectionModel(f"{name}.yaml", verbose=False)).train()
+    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
+    batch = {k: torch.from_numpy(TARGETS[f"detect/{k}"]) for k in ("batch_idx", "cls", "bboxes")}
+    loss, items = model({**batch, "img": image(3, 128, 96, seed=3)})
+    loss.backward()
+    norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters() if p.grad is not None))
+    assert loss.item() == pytest.approx(LOSS[name]["loss"], rel=1e-4)
+    assert items.tolist() == pytest.approx(LOSS[name]["items"], rel=1e-4)
+    assert norm.item() == pytest.approx(LOSS[name]["grad_norm"], rel=1e-4)

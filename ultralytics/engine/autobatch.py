@@ -1,0 +1,53 @@
+"""The batch size that fills a share of the GPU's memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.torch_utils import autocast
+
+CPU_BATCH = 16
+
+
+def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True) -> int:
+    """Return the largest batch whose training step takes `share` of the GPU's memory (-1: 0.6), by a few trial steps.
+
+    Memory grows linearly with the batch, so a line through the trials tells where the share is reached. On a CPU there
+    is nothing to fill, and 16 is returned.
+    """
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={CPU_BATCH} is taken.")
+        return CPU_BATCH
+    share = share if 0 < share < 1 else 0.6
+    free, total = torch.cuda.mem_get_info(device)
+    sizes, used = [], []
+    for n in (1, 2, 4, 8, 16):
+        try:
+            used.append(_peak_memory(model, n, imgsz, amp, device))
+            sizes.append(n)
+        except torch.cuda.OutOfMemoryError:
+            break
+    torch.cuda.empty_cache()
+    if len(sizes) < 2:
+        LOGGER.warning("Hardly a picture fits into the GPU's memory: batch=1 is taken. A smaller imgsz would help.")
+        return 1
+    slope, offset = np.polyfit(sizes, used, 1)
+    batch = max(1, int((share * total - (total - free) - offset) / slope))
+    LOGGER.info(f"batch={batch} should take {share:.0%} of the {total / 2**30:.1f} GiB of {device}.")
+    return batch
+
+
+def _peak_memory(model: nn.Module, n: int, imgsz: int, amp: bool, device: torch.device) -> int:
+    """Return the bytes that a forward and backward pass of `n` pictures needs at its peak."""
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    with autocast(amp, device.type):
+        maps = model.train()(torch.rand(n, 3, imgsz, imgsz, device=device))
+        loss = sum(m.float().sum() for m in maps)
+    loss.backward()
+    model.zero_grad()
+    return torch.cuda.max_memory_allocated(device) - before

@@ -1,0 +1,138 @@
+"""Optimizer and schedule of the training recipe, as plain functions and one small class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError, did_you_mean
+from ultralytics.utils.torch_utils import one_cycle
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "SGD": lambda params, lr, momentum: torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=True),
+    "RMSProp": lambda params, lr, momentum: torch.optim.RMSprop(params, lr=lr, momentum=momentum),
+    **{
+        name: lambda params, lr, momentum, cls=getattr(torch.optim, name): cls(params, lr=lr, betas=(momentum, 0.999))
+        for name in ("Adam", "Adamax", "AdamW", "NAdam", "RAdam")
+    },
+}
+
+
+def param_groups(model: nn.Module, decay: float) -> list[dict]:
+    """Split trainable and frozen parameters into biases, decayed weights, and norm weights, in this order."""
+    norms = tuple(v for k, v in vars(nn).items() if "Norm" in k and isinstance(v, type))
+    biases, weights, scales = [], [], []
+    for module in model.modules():
+        for name, p in module.named_parameters(recurse=False):
+            (biases if name == "bias" else scales if isinstance(module, norms) else weights).append(p)
+    return [
+        {"params": biases, "weight_decay": 0.0},
+        {"params": weights, "weight_decay": decay},
+        {"params": scales, "weight_decay": 0.0},
+    ]
+
+
+@dataclass
+class OptimizerChoice:
+    """What the setting `optimizer` comes to for one run."""
+
+    name: str
+    lr: float
+    momentum: float
+    warmup_bias_lr: float
+
+
+def choose_optimizer(args: SimpleNamespace, nc: int, iterations: float) -> OptimizerChoice:
+    """Return the optimizer that the settings name; `auto` takes SGD for long runs (over 10,000 steps), else AdamW.
+
+    Raises:
+        ConfigError: the name is not known.
+    """
+    if args.optimizer == "auto":
+        if iterations > 10000:
+            choice = OptimizerChoice("SGD", 0.01, 0.9, 0.0)
+        else:
+            choice = OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9, 0.0)
+        LOGGER.info(
+            f"optimizer=auto takes {choice.name}(lr={choice.lr}, momentum={choice.momentum}) for this run of about "
+            f"{iterations:.0f} steps; lr0={args.lr0} and momentum={args.momentum} are not used."
+        )
+        return choice
+    by_lower = {name.lower(): name for name in OPTIMIZERS}
+    if args.optimizer.lower() not in by_lower:
+        raise ConfigError(
+            f"optimizer='{args.optimizer}' is not known. Choose auto, {', '.join(OPTIMIZERS)}."
+            + did_you_mean(args.optimizer, OPTIMIZERS)
+        )
+    return OptimizerChoice(by_lower[args.optimizer.lower()], args.lr0, args.momentum, args.warmup_bias_lr)
+
+
+def build_optimizer(model: nn.Module, choice: OptimizerChoice, decay: float) -> torch.optim.Optimizer:
+    """Return the chosen optimizer over the three parameter groups of `model`."""
+    groups = param_groups(model, decay)
+    optimizer = OPTIMIZERS[choice.name](groups, choice.lr, choice.momentum)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    sizes = [len(g["params"]) for g in groups]
+    LOGGER.info(
+        f"optimizer: {choice.name}(lr={choice.lr}, momentum={choice.momentum}) with {sizes[1]} weights "
+        f"(decay={decay:.4g}), {sizes[2]} norm weights and {sizes[0]} biases (no decay)"
+    )
+    return optimizer
+
+
+def lr_law(epochs: int, lrf: float, cosine: bool) -> Callable[[float], float]:
+    """Return the factor on the initial learning rate by epoch: from 1 down to `lrf`, along a cosine or a line."""
+    return one_cycle(1, lrf, epochs) if cosine else lambda e: max(1 - e / epochs, 0) * (1.0 - lrf) + lrf
+
+
+@dataclass
+class Schedule:
+    """Learning rate, momentum and accumulation at each iteration.
+
+    For the first `warmup` iterations the learning rate climbs to its law (that of biases falls from
+    `warmup_bias_lr`), momentum climbs from `warmup_momentum`, and accumulation from 1 to nbs / batch.
+    """
+
+    optimizer: torch.optim.Optimizer
+    law: Callable[[float], float]
+    warmup: int  # iterations
+    batch: int
+    nbs: int
+    momentum: float
+    warmup_momentum: float
+    warmup_bias_lr: float
+
+    @staticmethod
+    def warmup_iterations(warmup_epochs: float, batches: int) -> int:
+        """Return the length of the warm-up: at least 100 iterations, or none at all."""
+        return max(round(warmup_epochs * batches), 100) if warmup_epochs > 0 else -1
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set each group's learning rate to the law's value for `epoch`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.law(epoch)
+
+    def start_iteration(self, iteration: int, epoch: int) -> int:
+        """Set the warm-up's values for `iteration` (counted from the start of the run); return the accumulation."""
+        if iteration > self.warmup:
+            return max(round(self.nbs / self.batch), 1)
+        span = [0, self.warmup]
+        for k, group in enumerate(self.optimizer.param_groups):
+            start = self.warmup_bias_lr if k == 0 else 0.0
+            group["lr"] = float(np.interp(iteration, span, [start, group["initial_lr"] * self.law(epoch)]))
+            if "momentum" in group:
+                group["momentum"] = float(np.interp(iteration, span, [self.warmup_momentum, self.momentum]))
+        return max(1, int(np.interp(iteration, span, [1, self.nbs / self.batch]).round()))
+
+
+def steps_in_run(images: int, batch: int, nbs: int, epochs: int) -> int:
+    """Return the optimizer steps of a whole run, about."""
+    return math.ceil(images / max(batch, nbs)) * epochs

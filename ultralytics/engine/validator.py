@@ -1,0 +1,182 @@
+"""Validation: a model over a split, batch by batch, to metrics. Task validators say how predictions meet labels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultralytics.cfg import get_cfg, get_save_dir
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils import LOGGER, TQDM, colorstr
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
+from ultralytics.utils.ops import Profile
+from ultralytics.utils.torch_utils import de_parallel, select_device, smart_inference_mode
+
+
+class BaseValidator(Callbacks):
+    """Validates a model: `validator(model=...)` by itself, `validator(trainer)` within training.
+
+    Args:
+        dataloader: batches to validate on; None: the split that the settings name.
+        save_dir: folder for pictures and predictions; None: a new one, as the settings say, when something is drawn.
+        args: settings, a namespace or a dictionary.
+        _callbacks: functions by event.
+    """
+
+    def __init__(
+        self, dataloader: Any = None, save_dir: Path | None = None, pbar: Any = None, args: Any = None, _callbacks: dict | None = None
+    ):
+        self.args = get_cfg(overrides=args)
+        self.dataloader = dataloader
+        self.callbacks = _callbacks or get_default_callbacks()
+        self.save_dir = Path(save_dir) if save_dir else get_save_dir(self.args)
+        self.args.conf = 0.001 if self.args.conf is None else self.args.conf
+        self.training = False
+        self.data: dict = {}
+        self.names: dict[int, str] = {}
+        self.seen = 0
+        self.stats: dict[str, list] = {}
+        self.jdict: list[dict] = []
+        self.speed: dict[str, float] = {}
+        self.plots: dict = {}
+        self.metrics: Any = None
+
+    @smart_inference_mode()
+    def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
+        """Validate and return the metrics by name, `fitness` among them; within training also the losses."""
+        self.training = trainer is not None
+        model = self._join_trainer(trainer) if self.training else self._load(model)
+        self.run_callbacks("on_val_start")
+        timers = [Profile(device=self.device) for _ in range(3)]
+        self.init_metrics(de_parallel(model))
+        self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
+        for batch_i, batch in enumerate(TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader))):
+            self.run_callbacks("on_val_batch_start")
+            self.batch_i = batch_i
+            with timers[0]:
+                batch = self.preprocess(batch)
+            with timers[1]:
+                preds = model(batch["img"])
+            if self.training:
+                loss += model.loss(batch, preds)[1]
+            with timers[2]:
+                preds = self.postprocess(preds)
+            self.update_metrics(preds, batch)
+            if self.args.plots and batch_i < 3:
+                self.plot_val_samples(batch, batch_i)
+                self.plot_predictions(batch, preds, batch_i)
+            self.run_callbacks("on_val_batch_end")
+        stats = self.get_stats()
+        self.speed = dict(zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers)))
+        self.finalize_metrics()
+        self.print_results()
+        self.run_callbacks("on_val_end")
+        if self.training:
+            losses = trainer.label_loss_items(loss.cpu() / len(self.dataloader), prefix="val")
+            return {k: round(float(v), 5) for k, v in {**stats, **losses}.items()}
+        self._report()
+        return stats
+
+    def _join_trainer(self, trainer: Any) -> Any:
+        """Take device, data and the averaged model from the trainer; pictures are drawn at the end of a run only."""
+        self.device, self.data = trainer.device, trainer.data
+        self.half = self.device.type == "cuda" and trainer.amp
+        model = trainer.ema.ema.half() if self.half else trainer.ema.ema.float()
+        self.args.plots = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
+        return model.eval()
+
+    def _load(self, model: Any) -> AutoBackend:
+        """Load model, data and loader for a validation by itself."""
+        if model is None:
+            raise ConfigError("There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt.")
+        self.device = select_device(self.args.device, self.args.batch, verbose=True)
+        self.half = self.args.half and self.device.type == "cuda"
+        backend = AutoBackend(model, device=self.device, fp16=self.half, fuse=True)
+        self.stride = max(int(backend.stride), 32)
+        imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
+        self.args.imgsz = imgsz
+        if self.dataloader is None:
+            self.data = self.data or check_det_dataset(self.args.data)
+            path = self.data.get(self.args.split)
+            if path is None:
+                splits = [s for s in ("train", "val", "test") if self.data.get(s)]
+                raise DataError(
+                    f"'{self.args.data}' has no split '{self.args.split}'. It has {', '.join(splits)}.{did_you_mean(self.args.split, splits)}"
+                )
+            self.dataloader = self.get_dataloader(path, self.args.batch)
+        self.data = self.data or getattr(self.dataloader.dataset, "data", {})
+        self._check_classes(backend)
+        backend.eval()
+        return backend
+
+    def _check_classes(self, model: AutoBackend) -> None:
+        """Refuse a dataset that has more classes than the model."""
+        nc, known = self.data.get("nc"), len(model.names)
+        if nc and nc != known:
+            raise DataError(
+                f"The dataset '{self.args.data}' has {nc} classes, but the model knows {known}. Validate with the dataset that the "
+                "model was trained for, or train a model for this one."
+            )
+
+    def _report(self) -> None:
+        """Log speed and what was saved; write the predictions as COCO JSON if asked."""
+        LOGGER.info(
+            "Speed: {:.1f}ms preprocess, {:.1f}ms inference, {:.1f}ms postprocess per image".format(*self.speed.values())
+        )
+        if self.args.save_json and self.jdict:
+            self.save_dir.mkdir(parents=True, exist_ok=True)
+            file = self.save_dir / "predictions.json"
+            file.write_text(json.dumps(self.jdict))
+            LOGGER.info(f"Saved {len(self.jdict)} predictions to {file}")
+        if self.args.plots or self.args.save_json or self.args.save_txt:
+            LOGGER.info(f"Results saved to {colorstr('bold', self.save_dir)}")
+
+    def on_plot(self, name: str | Path, data: Any = None) -> None:
+        """Remember a picture that was drawn, for callbacks."""
+        self.plots[Path(name)] = {"data": data}
+
+    # Hooks ------------------------------------------------------------------------------------------------------------
+
+    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+        """Return the loader of a split."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
+
+    def preprocess(self, batch: dict) -> dict:
+        """Return the batch as the model takes it."""
+        return batch
+
+    def postprocess(self, preds: Any) -> Any:
+        """Turn what the model returns into final predictions."""
+        return preds
+
+    def init_metrics(self, model: Any) -> None:
+        """Start counting for a model."""
+
+    def update_metrics(self, preds: Any, batch: dict) -> None:
+        """Count one batch."""
+
+    def get_stats(self) -> dict[str, float]:
+        """Return the metrics by name."""
+        return {}
+
+    def finalize_metrics(self) -> None:
+        """Finish the metrics, once all batches are counted."""
+
+    def print_results(self) -> None:
+        """Log the table of results."""
+
+    def get_desc(self) -> str:
+        """Return the heading of the table of results."""
+        return ""
+
+    def plot_val_samples(self, batch: dict, ni: int) -> None:
+        """Draw a batch with its labels."""
+
+    def plot_predictions(self, batch: dict, preds: Any, ni: int) -> None:
+        """Draw a batch with its predictions."""

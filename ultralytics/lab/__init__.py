@@ -1,0 +1,1 @@
+"""Tools about models: what they cost, and what lightening changed."""

@@ -1,0 +1,95 @@
+"""Training of detectors: what differs from other tasks."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.data import build_dataloader, build_yolo_dataset
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import RANK
+from ultralytics.utils.torch_utils import torch_distributed_zero_first
+
+
+class DetectionTrainer(BaseTrainer):
+    """Trains a detector: `DetectionTrainer(overrides={"model": "yolo11n.yaml", "data": "fire.yaml"}).train()`."""
+
+    loss_names = ("box_loss", "cls_loss", "dfl_loss")
+
+    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+        return build_yolo_dataset(
+            self.args, img_path, batch, self.data, mode=mode, rect=mode == "val" or self.args.rect, stride=self.stride
+        )
+
+    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        with torch_distributed_zero_first(rank):  # the others find the labels in the cache
+            dataset = self.build_dataset(dataset_path, mode, batch_size)
+        shuffle = mode == "train" and not dataset.rect
+        workers = self.args.workers if mode == "train" else self.args.workers * 2
+        return build_dataloader(dataset, batch_size, workers, shuffle, rank)
+
+    def preprocess_batch(self, batch: dict) -> dict:
+        """Move the pictures to the device as floats from 0 to 1, channels last; with `multi_scale` resize them."""
+        images = batch["img"].to(self.device, non_blocking=True).to(memory_format=torch.channels_last).float() / 255
+        if self.args.multi_scale:
+            images = self._rescale(images)
+        return {**batch, "img": images}
+
+    def _rescale(self, images: torch.Tensor) -> torch.Tensor:
+        """Resize to between half and one and a half times `imgsz`, the same for an iteration on each run."""
+        rng = np.random.default_rng((self.args.seed, self.iteration))
+        low, high = int(self.args.imgsz * 0.5), int(self.args.imgsz * 1.5 + self.stride)
+        factor = rng.integers(low, high) // self.stride * self.stride / max(images.shape[2:])
+        if factor == 1:
+            return images
+        size = [max(round(x * factor / self.stride), 1) * self.stride for x in images.shape[2:]]
+        return nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+    def set_model_attributes(self) -> None:
+        self.model.nc = self.data["nc"]
+        self.model.names = self.data["names"]
+        self.model.args = self.args
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
+        model = DetectionModel(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
+        if weights:
+            model.load(weights)
+        return model
+
+    def get_validator(self) -> DetectionValidator:
+        return DetectionValidator(self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+
+    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
+        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
+
+    def progress_string(self) -> str:
+        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
+        return "\n" + "%11s" * len(columns) % columns
+
+    def plot_training_samples(self, batch: dict, ni: int) -> None:
+        from ultralytics.utils.plotting import plot_images
+
+        plot_images(
+            batch["img"], batch["batch_idx"], batch["cls"].squeeze(-1), batch["bboxes"],
+            paths=batch["im_file"], fname=self.save_dir / f"train_batch{ni}.jpg", names=self.data["names"], on_plot=self.on_plot,
+        )  # fmt: skip
+
+    def plot_training_labels(self) -> None:
+        from ultralytics.utils.plotting import plot_labels
+
+        labels = self.train_loader.dataset.labels
+        boxes = np.concatenate([lb["bboxes"] for lb in labels], 0)
+        cls = np.concatenate([lb["cls"] for lb in labels], 0).squeeze(-1)
+        plot_labels(boxes, cls, names=self.data["names"], save_dir=self.save_dir, on_plot=self.on_plot)
+
+    def plot_metrics(self) -> None:
+        from ultralytics.utils.plotting import plot_results
+
+        plot_results(file=self.csv, on_plot=self.on_plot)
