@@ -254,7 +254,10 @@ def test_one_cycle_and_weights_of_the_recipe():
     assert [round(ramp(x), 4) for x in (0, 5, 10)] == [1, 0.505, 0.01]
     model = Small()
     tu.initialize_weights(model)
-    assert (model.bn.eps, model.bn.momentum, model.act.inplace) == (1e-3, 0.03, True)
+    assert (model.bn.eps, model.bn.momentum, model.act.inplace) == (1e-3, 0.03, False)
+    relu = nn.ReLU()
+    tu.initialize_weights(nn.Sequential(relu))
+    assert relu.inplace
 
 
 def test_wrappers_and_dicts():

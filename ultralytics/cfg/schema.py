@@ -89,7 +89,12 @@ class Settings:
     device: int | str | list | None = setting(
         None, "Where to run: cpu, mps, 0 for one GPU, 0,1 for two; chosen by itself when not given.", _ALL
     )
-    workers: int = setting(8, "Processes that load data; 0 loads in the main process.", ("train", "val"), lo=0)
+    workers: int = setting(
+        8,
+        "Most processes that load data; 0 loads in the main process, and so does a CPU with fewer than eight cores.",
+        ("train", "val"),
+        lo=0,
+    )
     project: str | None = setting(None, "Folder in which run folders are made; runs/TASK when not given.", _ALL)
     name: str | None = setting(None, "Name of the run folder; the mode's name when not given.", _ALL)
     exist_ok: bool = setting(False, "Write into an existing run folder instead of numbering a new one.", _ALL)

@@ -178,6 +178,20 @@ def _world_size() -> int:
     return distributed.get_world_size() if joined else WORLD_SIZE
 
 
+def loader_processes(workers: int, device: torch.device) -> int:
+    """Return how many of the wanted processes shall load pictures for a model on `device`.
+
+    On a CPU the model's own threads use every core, and each waits for the slowest: a process beside them on the same
+    core slows all of them down many times over. So there is one for each eight cores, and on fewer none.
+    """
+    return workers if device.type != "cpu" else min(workers, _cores() // 8)
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def build_dataloader(
     dataset: Dataset, batch: int, workers: int, shuffle: bool = True, rank: int = -1
 ) -> InfiniteDataLoader:
@@ -195,9 +209,8 @@ def build_dataloader(
     if not len(dataset):
         raise DataError("The dataset has no pictures, so nothing can be loaded.")
     batch = min(batch, len(dataset))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     devices = max(torch.cuda.device_count(), 1)
-    workers = max(0, min(cores // devices or 1, batch if batch > 1 else 0, int(workers)))
+    workers = max(0, min(_cores() // devices or 1, batch if batch > 1 else 0, int(workers)))
     return InfiniteDataLoader(
         dataset,
         EpochBatches(dataset, batch, shuffle, rank, _world_size()),

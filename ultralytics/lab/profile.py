@@ -1,15 +1,21 @@
-"""What a model costs: parameters, GFLOPs before and after fusing, and the size of its weight file."""
+"""What a model costs: parameters, GFLOPs before and after fusing, and the size of its weight file.
+
+`python -m ultralytics.lab.profile yolo11n.yaml yolo11n-GhostConv.yaml` prints a Markdown table of models at 80 classes.
+"""
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from ultralytics.nn.checkpoint import save_checkpoint, strip_checkpoint
+from ultralytics.nn.checkpoint import save_checkpoint
+from ultralytics.nn.tasks import DetectionModel, describe
 from ultralytics.utils.files import file_size
 from ultralytics.utils.torch_utils import get_flops, get_num_params
 
@@ -35,20 +41,10 @@ def cost_of(model: nn.Module, imgsz: int = 640, weights: str | Path | None = Non
 
 
 def _weigh(model: nn.Module) -> float:
-    """Return the megabytes of the model's weight file."""
+    """Return the megabytes of the model's weight file in half precision."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.pt"
-        content = {
-            "yaml": model.yaml,
-            "task": model.task,
-            "names": model.names,
-            "nc": len(model.names),
-            "stride": [float(s) for s in model.stride],
-            "args": {},
-            "model": model.state_dict(),
-        }
-        save_checkpoint(file, content)
-        strip_checkpoint(file)
+        save_checkpoint(file, {**describe(deepcopy(model).half()), "args": {}})
         return file_size(file)
 
 
@@ -66,3 +62,24 @@ def lightening_table(first: tuple[str, Cost], second: tuple[str, Cost], imgsz: i
     head = f"{f'nc={nc}':<24}{name1:>{wide}}{name2:>{wide}}{'change':>10}"
     lines = [f"{what:<24}{x:>{wide}}{y:>{wide}}{(v - u) / u:>+10.1%}" for what, x, y, u, v in rows]
     return "\n".join([head, "-" * len(head), *lines])
+
+
+def markdown_table(models: Sequence[str], nc: int = 80, imgsz: int = 640) -> str:
+    """Return a Markdown table of what model YAMLs cost, each compared with the first."""
+    costs = [cost_of(DetectionModel(name, nc=nc, verbose=False), imgsz) for name in models]
+    lines = [
+        f"| model (nc={nc}, {imgsz} pixels) | parameters | fused | GFLOPs | fused | weight file |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, c in zip(models, costs):
+        share = f" ({(c.params - costs[0].params) / costs[0].params:+.0%})" if c is not costs[0] else ""
+        less = f" ({(c.gflops - costs[0].gflops) / costs[0].gflops:+.0%})" if c is not costs[0] else ""
+        lines.append(
+            f"| {Path(name).stem} | {c.params:,}{share} | {c.params_fused:,} | {c.gflops:.2f}{less} | {c.gflops_fused:.2f} "
+            f"| {c.size_mb:.2f} MB |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown_table(sys.argv[1:] or ["yolo11n.yaml", "yolo11n-GhostConv.yaml"]))

@@ -79,7 +79,7 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float, limit: int 
     size = len(order) if limit is None else max(4 * limit, 512)
     while True:
         top = order[:size]
-        keep = top[suppress(boxes[top], scores[top], iou_thres)]
+        keep = top[suppress(boxes[top], scores[top].to(boxes.dtype), iou_thres)]  # torchvision wants one dtype
         if size >= len(order) or len(keep) >= limit:
             return keep[:limit]
         size *= 4

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.data import build_dataloader, build_yolo_dataset
+from ultralytics.data.build import loader_processes
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
@@ -31,7 +32,7 @@ class DetectionTrainer(BaseTrainer):
         with torch_distributed_zero_first(rank):  # the others find the labels in the cache
             dataset = self.build_dataset(dataset_path, mode, batch_size)
         shuffle = mode == "train" and not dataset.rect
-        workers = self.args.workers if mode == "train" else self.args.workers * 2
+        workers = loader_processes(self.args.workers * (1 if mode == "train" else 2), self.device)
         return build_dataloader(dataset, batch_size, workers, shuffle, rank)
 
     def preprocess_batch(self, batch: dict) -> dict:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ultralytics.data import build_dataloader, build_yolo_dataset
+from ultralytics.data.build import loader_processes
 from ultralytics.engine.results import Results
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import LOGGER
@@ -30,7 +31,8 @@ class DetectionValidator(BaseValidator):
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         dataset = self.build_dataset(dataset_path, batch=batch_size)
-        return build_dataloader(dataset, batch_size, self.args.workers, shuffle=False, rank=-1)
+        workers = loader_processes(self.args.workers, self.device)
+        return build_dataloader(dataset, batch_size, workers, shuffle=False, rank=-1)
 
     def preprocess(self, batch: dict) -> dict:
         """Move the batch to the device: pictures as floats from 0 to 1, channels last."""
