@@ -1,2 +1,3 @@
 from setuptools import setup
+
 setup()  # the metadata stands in pyproject.toml

@@ -43,7 +43,9 @@ def test_cost_equals_reference_before_and_after_fusing(key):
 
 
 def test_ghost_conv_with_one_class():
-    assert ZOO["yolo11n-GhostConv.yaml@nc=1"]["params"] == get_num_params(build("yolo11n-GhostConv.yaml@nc=1")) == 2264339
+    assert (
+        ZOO["yolo11n-GhostConv.yaml@nc=1"]["params"] == get_num_params(build("yolo11n-GhostConv.yaml@nc=1")) == 2264339
+    )
     assert get_num_params(build("yolo11n.yaml@nc=1")) == 2590035
 
 

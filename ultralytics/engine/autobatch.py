@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from torch import nn
@@ -23,6 +25,7 @@ def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True
         LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={CPU_BATCH} is taken.")
         return CPU_BATCH
     share = share if 0 < share < 1 else 0.6
+    model = deepcopy(model).train()  # batch statistics of noise shall not stay
     free, total = torch.cuda.mem_get_info(device)
     sizes, used = [], []
     for n in (1, 2, 4, 8, 16):
@@ -44,9 +47,10 @@ def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True
 def _peak_memory(model: nn.Module, n: int, imgsz: int, amp: bool, device: torch.device) -> int:
     """Return the bytes that a forward and backward pass of `n` pictures needs at its peak."""
     torch.cuda.reset_peak_memory_stats(device)
+    ch = getattr(model, "yaml", {}).get("ch", 3)
     before = torch.cuda.memory_allocated(device)
     with autocast(amp, device.type):
-        maps = model.train()(torch.rand(n, 3, imgsz, imgsz, device=device))
+        maps = model(torch.rand(n, ch, imgsz, imgsz, device=device).to(memory_format=torch.channels_last))
         loss = sum(m.float().sum() for m in maps)
     loss.backward()
     model.zero_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ultralytics.cfg import TASK2DATA, get_cfg
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.nn.tasks import attempt_load_one_weight, guess_model_task, yaml_model_load
+from ultralytics.nn.ghostnet import without_weight_files
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.torch_utils import initialize_weights
@@ -58,7 +60,9 @@ class Model(Callbacks):
         """Load a trained model from a weight file."""
         file = Path(weights)
         if file.suffix != ".pt":
-            raise ConfigError(f"'{weights}' is no model that can be loaded: give a .yaml (a new model) or a .pt file (trained weights).")
+            raise ConfigError(
+                f"'{weights}' is no model that can be loaded: give a .yaml (a new model) or a .pt file (trained weights)."
+            )
         if not file.is_file():
             near = did_you_mean(file.name, [f.name for f in file.parent.glob("*.pt")] if file.parent.is_dir() else [])
             raise MissingFileError(
@@ -87,13 +91,15 @@ class Model(Callbacks):
         """Train with any settings (`data=`, `epochs=`, ...), then hold the best weights; return the last metrics."""
         overrides = yaml_load(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
         data = overrides.get("data") or DEFAULT_CFG_DICT["data"] or TASK2DATA[self.task]
-        args = {**overrides, "data": data, **kwargs, "mode": "train", "task": self.task}
+        own = {"data": data, "model": self.overrides["model"]}
+        args = {**overrides, **own, **kwargs, "mode": "train", "task": self.task}
         if args.get("resume") is True:
             args["resume"] = self.ckpt_path or True
         self.trainer = (trainer or load(TASKS[self.task].trainer))(overrides=args, _callbacks=self.callbacks)
         if not args.get("resume") and not isinstance(self.trainer.args.pretrained, str):
             weights = self.model if self.ckpt and self.trainer.args.pretrained else None
-            self.trainer.model = self.trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
+            with without_weight_files() if weights else nullcontext():
+                self.trainer.model = self.trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
         self.trainer.train()
         if RANK in {-1, 0}:
             file = self.trainer.best if self.trainer.best.exists() else self.trainer.last
@@ -149,20 +155,7 @@ class Model(Callbacks):
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:
         """Write the model as a weight file."""
-        model = self.model
-        save_checkpoint(
-            filename,
-            {
-                "yaml": model.yaml,
-                "task": self.task,
-                "names": model.names,
-                "nc": len(model.names),
-                "stride": [float(s) for s in model.stride],
-                "args": dict(vars(model.args)),
-                "model": model.state_dict(),
-                "epoch": -1,
-            },
-        )
+        save_checkpoint(filename, describe(self.model))
 
     def reset_weights(self) -> Model:
         """Start again from random weights."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from copy import copy
+from copy import copy, deepcopy
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from ultralytics.engine.autobatch import auto_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
-from ultralytics.nn.tasks import attempt_load_one_weight, build_from_checkpoint
-from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
+from ultralytics.nn.ghostnet import without_weight_files
+from ultralytics.nn.tasks import attempt_load_one_weight, describe
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
+from ultralytics.utils.files import atomic_write, get_latest_run
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
     ModelEMA,
@@ -59,9 +62,12 @@ class BaseTrainer(Callbacks):
         self.epochs = self.args.epochs or 100
         self.start_epoch = self.epoch = 0
         self.ranks = distributed.parse_ranks(self.args.device)  # of a run that this process is to launch
-        if not self.ranks:
+        distributed.check_batch(self.args.batch, len(self.ranks) or WORLD_SIZE)
+        if self.ranks:
+            self.device = distributed.check_ranks(self.ranks)
+        else:
             self.device = distributed.local_device(self.args.device) or select_device(self.args.device, self.args.batch)
-        init_seeds(self.args.seed + 1 + RANK, deterministic=self.args.deterministic)
+        init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
 
         self.model: Any = self.args.model
         self.data = self.get_dataset()
@@ -75,13 +81,13 @@ class BaseTrainer(Callbacks):
         self.save_period = self.args.save_period
         self.batch_size = self.args.batch
 
-        self.validator = self.ema = self.optimizer = self.schedule = None
+        self.validator = self.ema = self.optimizer = self.schedule = self.train_loader = self.test_loader = None
         self.metrics: dict[str, float] = {}
         self.best_fitness = self.fitness = None
         self.loss = self.loss_items = self.tloss = None
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
-        self.stop = False
+        self.mosaic_closed = self.stop = False
 
     # The run ----------------------------------------------------------------------------------------------------------
 
@@ -96,7 +102,10 @@ class BaseTrainer(Callbacks):
             self._run_epochs()
             self._finish()
         finally:
-            distributed.leave()
+            self.model = de_parallel(self.model)
+            for loader in filter(None, (self.train_loader, self.test_loader)):
+                loader.close()
+        distributed.leave()  # not after an error: the others may be waiting for this process, which has to end
 
     def _run_epochs(self) -> None:
         """Train epoch by epoch, and validate and save after each, until the last one or an early stop."""
@@ -107,9 +116,9 @@ class BaseTrainer(Callbacks):
             self.run_callbacks("on_train_epoch_start")
             self.train_epoch()
             self.run_callbacks("on_train_epoch_end")
-            self._after_epoch(last=self.epoch + 1 >= self.epochs)
-            self.epoch_time = time.time() - start
             self._keep_to_time_limit()
+            self._after_epoch(last=self.stop or self.epoch + 1 >= self.epochs)
+            self.epoch_time = time.time() - start
             self.run_callbacks("on_fit_epoch_end")
             self.epoch += 1
         self.epoch -= 1
@@ -119,9 +128,12 @@ class BaseTrainer(Callbacks):
         self._model_train()
         self.train_loader.set_epoch(self.epoch)
         self.schedule.start_epoch(self.epoch)
-        if self.epoch == self.epochs - self.args.close_mosaic:
+        if (
+            self.args.close_mosaic
+            and 0 <= self.epochs - self.args.close_mosaic <= self.epoch
+            and not self.mosaic_closed
+        ):
             self._close_dataloader_mosaic()
-        self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
         batches = len(self.train_loader)
         pbar = self._progress_bar(batches)
         self.tloss = None
@@ -138,6 +150,8 @@ class BaseTrainer(Callbacks):
             self.run_callbacks("on_train_batch_end")
             if self.args.plots and self.iteration in self.plot_idx and RANK in {-1, 0}:
                 self.plot_training_samples(self.batch, self.iteration)
+            if self._time_is_over():
+                break
         self.tloss = distributed.mean(self.tloss)
         self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
 
@@ -161,6 +175,7 @@ class BaseTrainer(Callbacks):
         self.optimizer.zero_grad()
         if self.ema:
             self.ema.update(self.model)
+        self.run_callbacks("on_params_update")
 
     def _after_epoch(self, last: bool) -> None:
         """Validate, write the epoch's row, decide on stopping, and save."""
@@ -174,15 +189,20 @@ class BaseTrainer(Callbacks):
                 self.save_model()
         self.stop = distributed.broadcast(self.stop)
 
+    def _time_is_over(self) -> bool:
+        """Return whether the hours of `time` have passed, the same on all ranks."""
+        limit = self.args.time
+        return bool(limit) and distributed.broadcast(time.time() - self.train_time_start > limit * 3600)
+
     def _keep_to_time_limit(self) -> None:
         """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
         if not self.args.time:
             return
-        spent = time.time() - self.train_time_start
-        each = spent / (self.epoch - self.start_epoch + 1)
-        self.epochs = self.args.epochs = max(self.epoch + 1, self.start_epoch + math.ceil(self.args.time * 3600 / each))
+        each = (time.time() - self.train_time_start) / (self.epoch - self.start_epoch + 1)
+        fitting = distributed.broadcast(self.start_epoch + math.ceil(self.args.time * 3600 / each))
+        self.epochs = self.args.epochs = max(self.epoch + 1, fitting)
         self.schedule.law = lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
-        self.stop = distributed.broadcast(self.stop or spent > self.args.time * 3600)
+        self.stop = self._time_is_over() or self.stop
 
     def _finish(self) -> None:
         """Validate the best weights, draw the curves and say where everything lies."""
@@ -210,7 +230,7 @@ class BaseTrainer(Callbacks):
         self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
         if self.batch_size < 1:
             self.args.batch = self.batch_size = auto_batch(self.model, self.args.imgsz, self.batch_size, self.amp)
-        self.train_loader = self.get_dataloader(self.trainset, self.batch_size // WORLD_SIZE, LOCAL_RANK, "train")
+        self.train_loader = self.get_dataloader(self.trainset, self.batch_size // WORLD_SIZE, RANK, "train")
         self._setup_optimizer()
         self.stopper = EarlyStopping(patience=self.args.patience)
         if RANK in {-1, 0}:
@@ -221,7 +241,9 @@ class BaseTrainer(Callbacks):
             self.ema = ModelEMA(self.model)
         if WORLD_SIZE > 1:
             self.model = nn.parallel.DistributedDataParallel(
-                self.model, device_ids=[self.device.index] if self.device.type == "cuda" else None
+                self.model,
+                device_ids=[self.device.index] if self.device.type == "cuda" else None,
+                find_unused_parameters=True,  # a model of one's own may have a layer that nothing reads
             )
         self._restore(ckpt)
         if RANK in {-1, 0}:
@@ -236,13 +258,18 @@ class BaseTrainer(Callbacks):
         args, images = self.args, len(self.train_loader.dataset)
         accumulate = max(round(args.nbs / self.batch_size), 1)
         choice = choose_optimizer(args, self.data["nc"], steps_in_run(images, self.batch_size, args.nbs, self.epochs))
-        self.optimizer = self.build_optimizer(self.model, choice, args.weight_decay * self.batch_size * accumulate / args.nbs)
+        self.optimizer = self.build_optimizer(
+            self.model, choice, args.weight_decay * self.batch_size * accumulate / args.nbs
+        )
         warmup = Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader))
         self.schedule = Schedule(
             self.optimizer, lr_law(self.epochs, args.lrf, args.cos_lr), warmup, self.batch_size, args.nbs,
             args.momentum, args.warmup_momentum, choice.warmup_bias_lr,
         )  # fmt: skip
         self.last_step = -1
+        if args.close_mosaic:
+            first = (self.epochs - args.close_mosaic) * len(self.train_loader)  # the first batches without mosaic
+            self.plot_idx = [0, 1, 2, first, first + 1, first + 2]
 
     def build_optimizer(self, model: nn.Module, choice: Any, decay: float) -> torch.optim.Optimizer:
         """Return the optimizer of the run; override it to bring one's own."""
@@ -250,30 +277,46 @@ class BaseTrainer(Callbacks):
 
     def _make_run_folder(self) -> None:
         """Make the folder of the run and write the settings into it."""
+        new = not self.save_dir.exists()
         try:
             self.wdir.mkdir(parents=True, exist_ok=True)
             yaml_save(self.save_dir / "args.yaml", vars(self.args))
+            self._keep_rows_of_earlier_epochs()
         except OSError as e:
+            if new:
+                shutil.rmtree(self.save_dir, ignore_errors=True)
             raise ConfigError(
                 f"The run folder '{self.save_dir}' cannot be written: {e.strerror or e}. Make room or choose another with project=FOLDER."
             ) from None
-        if not self._resuming:
-            self.csv.unlink(missing_ok=True)  # of an earlier run in the same folder (exist_ok=True)
+
+    def _keep_rows_of_earlier_epochs(self) -> None:
+        """Drop results.csv of an earlier run in the same folder (exist_ok=True), or rows after the epoch resumed from."""
+        if not self.csv.exists():
+            return
+        head, *rows = self.csv.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        rows = [row for row in rows if row.endswith("\n") and float(row.split(",")[0]) <= self.start_epoch]
+        if rows:
+            with atomic_write(self.csv, "w", encoding="utf-8") as f:
+                f.write(head + "".join(rows))
+        else:
+            self.csv.unlink()
 
     def setup_model(self) -> dict | None:
         """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
+        verbose = RANK in {-1, 0}
         if self._resuming:
-            self.model = build_from_checkpoint(self.resume_ckpt)
+            with without_weight_files():  # the checkpoint brings them
+                self.model = self.get_model(cfg=self.resume_ckpt["yaml"], verbose=verbose)
             return self.resume_ckpt
         if isinstance(self.model, nn.Module):
             return None
-        cfg, weights = self.model, None
+        cfg, weights, pretrained = self.model, None, self.args.pretrained
         if str(self.model).endswith(".pt"):
             weights, ckpt = attempt_load_one_weight(self.model)
             cfg = ckpt["yaml"]
-        elif isinstance(self.args.pretrained, (str, Path)):
-            weights, _ = attempt_load_one_weight(self.args.pretrained)
-        self.model = self.get_model(cfg=cfg, weights=weights, verbose=RANK in {-1, 0})
+        if isinstance(pretrained, (str, Path)):
+            weights, _ = attempt_load_one_weight(pretrained)
+        self.model = self.get_model(cfg=cfg, weights=weights if pretrained else None, verbose=verbose)
         return None
 
     def _freeze_layers(self) -> None:
@@ -287,6 +330,9 @@ class BaseTrainer(Callbacks):
             p.requires_grad = not fixed and p.dtype.is_floating_point
             frozen += fixed and ".dfl" not in name
         self.frozen_layers = [m for k, m in de_parallel(self.model).model.named_children() if f"model.{k}." in prefixes]
+        if not any(p.requires_grad for p in self.model.parameters()):
+            count = len(self.frozen_layers)
+            raise ConfigError(f"freeze={freeze} freezes all {count} layers, so nothing is left to train. Freeze fewer.")
         if prefixes:
             LOGGER.info(f"Frozen: {len(self.frozen_layers)} layers with {frozen} parameter tensors.")
 
@@ -308,10 +354,12 @@ class BaseTrainer(Callbacks):
         Raises:
             CheckpointError: the checkpoint belongs to a run that has finished, or is not one of a run.
         """
-        resume = overrides.get("resume")
+        resume, model = overrides.get("resume"), str(overrides.get("model") or "")
         if not resume:
             return overrides
-        path = Path(resume if isinstance(resume, (str, Path)) else overrides.get("model") or "")
+        path = resume if isinstance(resume, (str, Path)) else model if model.endswith(".pt") else get_latest_run()
+        if not path:
+            raise MissingFileError("There is no interrupted run here to resume. Name its last.pt: resume=PATH/last.pt.")
         ckpt = load_checkpoint(path)
         if ckpt.get("optimizer") is None or ckpt.get("epoch", -1) < 0:
             raise CheckpointError(
@@ -332,7 +380,10 @@ class BaseTrainer(Callbacks):
         """Bring model, optimizer, EMA, scaler and epoch to where the interrupted run stood."""
         if ckpt is None:
             return
-        de_parallel(self.model).load_state_dict(ckpt["train_model"])
+        model = de_parallel(self.model)
+        model.load_state_dict(ckpt["train_model"])
+        for name, p in model.named_parameters():
+            p.grad = ckpt["grads"][name].to(p.device) if name in ckpt["grads"] else None
         self.optimizer.load_state_dict(ckpt["optimizer"])
         if ckpt.get("scaler"):
             self.scaler.load_state_dict(ckpt["scaler"])
@@ -343,24 +394,26 @@ class BaseTrainer(Callbacks):
         self.best_fitness = ckpt["best_fitness"]
         self.start_epoch = self.epoch = ckpt["epoch"] + 1
         self.last_step = ckpt["last_step"]
-        if self.start_epoch > self.epochs - self.args.close_mosaic:
-            self._close_dataloader_mosaic()
-        LOGGER.info(f"Resuming {self.args.model} after epoch {self.start_epoch}: {self.epochs - self.start_epoch} to go.")
+        torch.set_rng_state(ckpt["rng"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in ckpt["rng"]:
+            torch.cuda.set_rng_state(ckpt["rng"]["cuda"], self.device)
+        LOGGER.info(
+            f"Resuming {self.args.model} after epoch {self.start_epoch}: {self.epochs - self.start_epoch} to go."
+        )
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> dict:
         """Return all that `last.pt` holds: the EMA's weights to use, and the state to resume from."""
         model = de_parallel(self.model)
+        waiting = self.last_step < self.iteration  # gradients that the next epoch's first step will use
         return {
-            "yaml": model.yaml,
-            "task": model.task,
-            "names": model.names,
-            "nc": self.data["nc"],
-            "stride": [float(s) for s in model.stride],
+            **describe(model),
             "args": dict(vars(self.args)),
             "model": self.ema.ema.state_dict(),
             "train_model": model.state_dict(),
+            "grads": {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None},
+            "rng": self._rng_states(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "updates": self.ema.updates,
@@ -372,6 +425,11 @@ class BaseTrainer(Callbacks):
             "date": datetime.now().isoformat(timespec="seconds"),
             "version": __version__,
         }
+
+    def _rng_states(self) -> dict[str, torch.Tensor]:
+        """Return the states of torch's generators, from which dropout draws; data has generators of its own."""
+        states = {"cpu": torch.get_rng_state()}
+        return states | {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else states
 
     def save_model(self) -> None:
         """Write last.pt, and best.pt and epochN.pt where due; what cannot be written is said, and training goes on."""
@@ -414,10 +472,10 @@ class BaseTrainer(Callbacks):
             self.metrics.pop("fitness", None)
             self.run_callbacks("on_fit_epoch_end")
 
-    @staticmethod
-    def _outputs(ckpt: dict) -> torch.Tensor:
-        """Return what the model of a checkpoint predicts for a fixed noise picture, to tell whether half precision changes it."""
-        model = build_from_checkpoint(ckpt).float().eval()
+    def _outputs(self, ckpt: dict) -> torch.Tensor:
+        """Return what a checkpoint's weights predict for a fixed noise picture, to tell whether rounding changes it."""
+        model = deepcopy(self.ema.ema).cpu()
+        model.load_state_dict(ckpt["model"])
         with torch.inference_mode():
             y = model(torch.rand(1, model.yaml.get("ch", 3), 160, 160, generator=torch.Generator().manual_seed(0)))
         return y[0] if isinstance(y, (list, tuple)) else y
@@ -510,5 +568,6 @@ class BaseTrainer(Callbacks):
         """Train the last epochs on whole pictures."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
             LOGGER.info("Mosaic is closed for the last epochs.")
+            self.mosaic_closed = True
             self.train_loader.dataset.close_mosaic(hyp=copy(self.args))
             self.train_loader.reset()

@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.ops import Profile
-from ultralytics.utils.torch_utils import de_parallel, select_device, smart_inference_mode
+from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
 
 
 class BaseValidator(Callbacks):
@@ -30,7 +30,12 @@ class BaseValidator(Callbacks):
     """
 
     def __init__(
-        self, dataloader: Any = None, save_dir: Path | None = None, pbar: Any = None, args: Any = None, _callbacks: dict | None = None
+        self,
+        dataloader: Any = None,
+        save_dir: Path | None = None,
+        pbar: Any = None,
+        args: Any = None,
+        _callbacks: dict | None = None,
     ):
         self.args = get_cfg(overrides=args)
         self.dataloader = dataloader
@@ -61,7 +66,7 @@ class BaseValidator(Callbacks):
             self.batch_i = batch_i
             with timers[0]:
                 batch = self.preprocess(batch)
-            with timers[1]:
+            with timers[1], autocast(self.mixed, self.device.type):
                 preds = model(batch["img"])
             if self.training:
                 loss += model.loss(batch, preds)[1]
@@ -72,8 +77,12 @@ class BaseValidator(Callbacks):
                 self.plot_val_samples(batch, batch_i)
                 self.plot_predictions(batch, preds, batch_i)
             self.run_callbacks("on_val_batch_end")
+        if not self.training and hasattr(self.dataloader, "close"):
+            self.dataloader.close()  # its processes; it can be used again
         stats = self.get_stats()
-        self.speed = dict(zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers)))
+        self.speed = dict(
+            zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
+        )
         self.finalize_metrics()
         self.print_results()
         self.run_callbacks("on_val_end")
@@ -86,21 +95,22 @@ class BaseValidator(Callbacks):
     def _join_trainer(self, trainer: Any) -> Any:
         """Take device, data and the averaged model from the trainer; pictures are drawn at the end of a run only."""
         self.device, self.data = trainer.device, trainer.data
-        self.half = self.device.type == "cuda" and trainer.amp
-        model = trainer.ema.ema.half() if self.half else trainer.ema.ema.float()
+        self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
+        model = trainer.ema.ema
         self.args.plots = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
         return model.eval()
 
     def _load(self, model: Any) -> AutoBackend:
         """Load model, data and loader for a validation by itself."""
         if model is None:
-            raise ConfigError("There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt.")
+            raise ConfigError(
+                "There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt."
+            )
         self.device = select_device(self.args.device, self.args.batch, verbose=True)
-        self.half = self.args.half and self.device.type == "cuda"
+        self.half, self.mixed = self.args.half and self.device.type == "cuda", False
         backend = AutoBackend(model, device=self.device, fp16=self.half, fuse=True)
         self.stride = max(int(backend.stride), 32)
-        imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
-        self.args.imgsz = imgsz
+        self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
         if self.dataloader is None:
             self.data = self.data or check_det_dataset(self.args.data)
             path = self.data.get(self.args.split)
@@ -117,17 +127,24 @@ class BaseValidator(Callbacks):
 
     def _check_classes(self, model: AutoBackend) -> None:
         """Refuse a dataset that has more classes than the model."""
-        nc, known = self.data.get("nc"), len(model.names)
-        if nc and nc != known:
+        nc, known = self.data.get("nc") or 0, len(model.names)
+        if nc > known:
             raise DataError(
                 f"The dataset '{self.args.data}' has {nc} classes, but the model knows {known}. Validate with the dataset that the "
                 "model was trained for, or train a model for this one."
+            )
+        if nc and nc < known:
+            LOGGER.warning(
+                f"The dataset '{self.args.data}' has {nc} classes, the model {known}: class 0 counts as class 0 and so on, "
+                "and whatever else the model finds counts as wrong."
             )
 
     def _report(self) -> None:
         """Log speed and what was saved; write the predictions as COCO JSON if asked."""
         LOGGER.info(
-            "Speed: {:.1f}ms preprocess, {:.1f}ms inference, {:.1f}ms postprocess per image".format(*self.speed.values())
+            "Speed: {:.1f}ms preprocess, {:.1f}ms inference, {:.1f}ms postprocess per image".format(
+                *self.speed.values()
+            )
         )
         if self.args.save_json and self.jdict:
             self.save_dir.mkdir(parents=True, exist_ok=True)

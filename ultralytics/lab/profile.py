@@ -76,7 +76,7 @@ def markdown_table(models: Sequence[str], nc: int = 80, imgsz: int = 640) -> str
         less = f" ({(c.gflops - costs[0].gflops) / costs[0].gflops:+.0%})" if c is not costs[0] else ""
         lines.append(
             f"| {Path(name).stem} | {c.params:,}{share} | {c.params_fused:,} | {c.gflops:.2f}{less} | {c.gflops_fused:.2f} "
-            f"| {c.size_mb:.2f} MB |"
+            f"| {c.size_mb:.1f} MB |"
         )
     return "\n".join(lines)
 

@@ -43,17 +43,21 @@ def _scale(d: dict, verbose: bool) -> tuple[str, float, float, float]:
         return "", d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), float("inf")
     letter = d.get("scale") or next(iter(scales))
     if letter not in scales:
-        raise ModelError(f"{d.get('yaml_file', 'The model')} has no scale '{letter}'. Its scales are {', '.join(scales)}.")
+        raise ModelError(
+            f"{d.get('yaml_file', 'The model')} has no scale '{letter}'. Its scales are {', '.join(scales)}."
+        )
     if not d.get("scale") and verbose:
-        LOGGER.info(f"{d.get('yaml_file', 'The model YAML')} names no scale: '{letter}' is taken. Others: {', '.join(scales)}.")
+        LOGGER.info(
+            f"{d.get('yaml_file', 'The model YAML')} names no scale: '{letter}' is taken. Others: {', '.join(scales)}."
+        )
     depth, width, *rest = scales[letter]
     return letter, depth, width, rest[0] if rest else float("inf")
 
 
-def _activation(text: str | None) -> nn.Module | None:
-    """Return the module of `activation: nn.LeakyReLU(0.1)` in a YAML; the text is parsed, never run."""
+def _activation(text: str | None) -> nn.Module:
+    """Return the module of `activation: nn.LeakyReLU(0.1)` in a YAML, else SiLU; the text is parsed, never run."""
     if not text:
-        return None
+        return nn.SiLU()  # one of the model's own, for fusing changes it
     try:
         call = ast.parse(str(text).strip(), mode="eval").body
         func, args, kwargs = (call.func, call.args, call.keywords) if isinstance(call, ast.Call) else (call, [], [])
@@ -111,7 +115,9 @@ def _build_line(context: Context, line: list) -> tuple[nn.Module, list[int]]:
         bound = entry.bind(context, args)
         modules = [entry.cls(*bound.args)]
         for _ in range(bound.repeats - 1):  # what follows the first takes its output
-            modules.append(entry.cls(*([bound.channels, *bound.args[1:]] if bound.args[0] == context.c1 else bound.args)))
+            modules.append(
+                entry.cls(*([bound.channels, *bound.args[1:]] if bound.args[0] == context.c1 else bound.args))
+            )
     except UserError:
         raise
     except (TypeError, IndexError, ValueError, ZeroDivisionError, RuntimeError) as e:

@@ -65,6 +65,8 @@ class BaseModel(nn.Module):
                     m.fuse()
                 elif isinstance(m, nn.Sequential):
                     _fuse_pairs(m)
+                elif isinstance(m, (nn.SiLU, nn.Hardswish)):
+                    m.inplace = True
             self.info(verbose=verbose)
         return self
 
@@ -85,7 +87,10 @@ class BaseModel(nn.Module):
         taken = matching(source, own)
         self.load_state_dict(taken, strict=False)
         if verbose:
-            LOGGER.info(f"Transferred {len(taken)}/{len(own)} entries from pretrained weights.")
+            share = sum(v.numel() for v in taken.values()) / sum(v.numel() for v in own.values())
+            LOGGER.info(
+                f"Transferred {len(taken)}/{len(own)} entries ({share:.0%} of the numbers) from pretrained weights."
+            )
 
     def init_criterion(self) -> Any:
         """Return the loss function `(preds, batch) -> (loss, items)` of the task."""
@@ -114,7 +119,9 @@ class DetectionModel(BaseModel):
         ModelError: a line of the YAML cannot be built, or shapes do not fit; the message names the line.
     """
 
-    def __init__(self, cfg: str | Path | dict = "yolo11n.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True):
+    def __init__(
+        self, cfg: str | Path | dict = "yolo11n.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True
+    ):
         super().__init__()
         self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
         self.yaml["ch"] = ch = self.yaml.get("ch", ch)
@@ -124,7 +131,6 @@ class DetectionModel(BaseModel):
             self.yaml["nc"] = nc
         self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
         self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
-        self.inplace = self.yaml.get("inplace", True)
         self.task = "detect"
         self._set_stride(ch)
         initialize_weights(self)
@@ -162,7 +168,9 @@ class DetectionModel(BaseModel):
             shapes = [tuple(t.shape) for t in given] if isinstance(given, (list, tuple)) else tuple(given.shape)
             where = describe_line(self.yaml, number)
             reason = " ".join(str(e).split())
-            raise ModelError(f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel picture. {reason}") from e
+            raise ModelError(
+                f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel picture. {reason}"
+            ) from e
         finally:
             for hook in hooks:
                 hook.remove()
@@ -205,6 +213,22 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
         )
     model.names, model.args = ckpt["names"], ckpt["args"]
     return model
+
+
+def describe(model: BaseModel) -> dict:
+    """Return a checkpoint of a model, from which `build_from_checkpoint` makes the same again."""
+    args = getattr(model, "args", {})
+    args = args if isinstance(args, dict) else vars(args)
+    return {
+        "yaml": model.yaml,
+        "task": model.task,
+        "names": model.names,
+        "nc": len(model.names),
+        "stride": [float(s) for s in model.stride],
+        "args": dict(args),
+        "model": model.state_dict(),
+        "epoch": -1,
+    }
 
 
 def attempt_load_one_weight(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import distributed as dist
 from torch import nn
 
 from ultralytics.utils.metrics import bbox_iou
@@ -62,6 +63,19 @@ class BboxLoss(nn.Module):
             return box, box.new_zeros(())
         distances = bbox2dist(points, target_bboxes, self.dfl_loss.reg_max - 1)
         return box, (self.dfl_loss(pred_dist, distances) * weight).sum()
+
+
+def per_process(total: torch.Tensor) -> torch.Tensor:
+    """Return what to divide a batch's losses by: the sum of its target scores, 1 at least.
+
+    When several processes train on a share each, it is the mean of their sums: the mean of their losses, and so of
+    their gradients, is then what one process would find for all the shares together.
+    """
+    if not (torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()):  # validation runs in one alone
+        return total.clamp(min=1)
+    total, world = total.clone(), dist.get_world_size()
+    dist.all_reduce(total)
+    return total.clamp(min=1) / world
 
 
 class v8DetectionLoss:
@@ -166,7 +180,7 @@ class v8DetectionLoss:
         hits: Assignment,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return box, class and distribution loss without gains, each divided by the sum of target scores."""
-        total = hits.score.sum().clamp(min=1)
+        total = per_process(hits.score.sum())
         # Binary cross-entropy of logit x and target t is softplus(x) - x t, and t is 0 for all but a few anchors
         true_logit = logits[hits.image, hits.anchor, gt_labels[hits.gt]]
         cls = F.softplus(logits).sum() - (true_logit * hits.score).sum()

@@ -18,7 +18,7 @@ _default_act: ContextVar[nn.Module | None] = ContextVar("default_act", default=N
 
 @contextmanager
 def default_activation(act: nn.Module | None) -> Iterator[None]:
-    """Within this context, `act=True` stands for `act` (None: SiLU) in every convolution that is built."""
+    """Within this context, `act=True` stands for `act` (None: `Conv.default_act`) in every convolution that is built."""
     token = _default_act.set(act)
     try:
         yield

@@ -64,7 +64,9 @@ class DetectionTrainer(BaseTrainer):
         return model
 
     def get_validator(self) -> DetectionValidator:
-        return DetectionValidator(self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks)
+        return DetectionValidator(
+            self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
+        )
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
         keys = [f"{prefix}/{name}" for name in self.loss_names]

@@ -132,7 +132,9 @@ class DetectionValidator(BaseValidator):
                 LOGGER.info(row % (self.names[c], self.seen, self.nt_per_class[c], *self.metrics.class_result(i)))
 
     def plot_val_samples(self, batch: dict, ni: int) -> None:
-        self._plot(batch, batch["batch_idx"], batch["cls"].squeeze(-1), batch["bboxes"], None, f"val_batch{ni}_labels.jpg")
+        self._plot(
+            batch, batch["batch_idx"], batch["cls"].squeeze(-1), batch["bboxes"], None, f"val_batch{ni}_labels.jpg"
+        )
 
     def plot_predictions(self, batch: dict, preds: list[torch.Tensor], ni: int) -> None:
         from ultralytics.utils.plotting import output_to_target

@@ -1,0 +1,170 @@
+"""The YOLO object: round trips, and what each call leaves behind for the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import GeneratorType
+
+import numpy as np
+import pytest
+import torch
+from tiny import FAST, tiny_model
+
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError
+
+ALL = {"conf": 0.0, "imgsz": 64, "max_det": 20, "verbose": False}
+
+
+@pytest.fixture
+def model(work_dir: Path) -> YOLO:
+    """An untrained detector whose predictions differ from place to place."""
+    torch.manual_seed(0)
+    return YOLO(tiny_model(work_dir))
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+
+
+def boxes(model: YOLO, picture: np.ndarray) -> torch.Tensor:
+    return model.predict(picture, **ALL)[0].boxes.data
+
+
+def test_new_model(model: YOLO):
+    assert (model.task, model.names, model.device.type, model.ckpt_path) == ("detect", {0: "0", 1: "1"}, "cpu", None)
+    parts = {"model": DetectionModel, "trainer": DetectionTrainer, "validator": DetectionValidator}
+    assert model.task_map["detect"] == {**parts, "predictor": DetectionPredictor}
+    layers, parameters, gradients, gflops = model.info()
+    assert parameters == sum(p.numel() for p in model.model.parameters()) and layers > 50 and gflops > 0
+    assert gradients == parameters - 16  # the bins of the distribution are fixed
+
+
+def test_saved_model_predicts_the_same(model: YOLO, picture: np.ndarray):
+    wanted = boxes(model, picture)
+    model.save("m.pt")
+    loaded = YOLO("m.pt")
+    assert torch.equal(boxes(loaded, picture), wanted)
+    assert (loaded.ckpt_path, loaded.names, loaded.task) == ("m.pt", model.names, "detect")
+    assert torch.load("m.pt", weights_only=True)["epoch"] == -1
+
+
+def test_fused_model_predicts_the_same(model: YOLO, picture: np.ndarray):
+    wanted = boxes(model, picture)
+    assert model.fuse() is model and model.model.is_fused()
+    torch.testing.assert_close(boxes(model, picture), wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_load_takes_over_and_reset_forgets(model: YOLO, work_dir: Path):
+    torch.manual_seed(1)
+    other = YOLO(tiny_model(work_dir))
+    key = "model.0.conv.weight"
+    assert not torch.equal(model.model.state_dict()[key], other.model.state_dict()[key])
+    other.save("other.pt")
+    assert model.load("other.pt") is model
+    assert torch.equal(model.model.state_dict()[key], other.model.state_dict()[key])
+    model.reset_weights()
+    assert not torch.equal(model.model.state_dict()[key], other.model.state_dict()[key])
+    assert all(p.requires_grad for p in model.model.parameters())
+
+
+def test_call_and_stream(model: YOLO, picture: np.ndarray):
+    results = model([picture, picture], **ALL)
+    assert isinstance(results, list) and len(results) == 2
+    stream = model(picture, stream=True, **ALL)
+    assert isinstance(stream, GeneratorType)
+    assert torch.equal(next(stream).boxes.data, results[0].boxes.data)
+
+
+def test_predicting_leaves_the_model_alone(model: YOLO, picture: np.ndarray):
+    """Same weights, unfused, with gradients, and none of them made in inference mode."""
+    before = {k: v.clone() for k, v in model.model.state_dict().items()}
+    model.predict(picture, **ALL)
+    after = model.model.state_dict()
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+    assert not any(p.is_inference() for p in model.model.parameters())
+    assert not model.model.is_fused()
+
+
+def test_validating_twice_and_training_on(model: YOLO, tiny_data: Path, picture: np.ndarray):
+    """val, val, train, val, train, each after the other, on one object."""
+    args = {"data": str(tiny_data), **FAST}
+    first, second = model.val(**args), model.val(**args)
+    assert first is not second and first.results_dict == second.results_dict
+    model.predict(picture, **ALL)
+    train = {**args, "epochs": 1, "project": "runs", "name": "a"}
+    metrics = model.train(**train)
+    assert metrics.results_dict.keys() == first.results_dict.keys()
+    assert Path(model.ckpt_path) == Path("runs/a/weights/best.pt")
+    assert model.names == {0: "red", 1: "green"} and model.overrides["data"] == str(tiny_data)
+    trained = model.val(**{k: v for k, v in args.items() if k not in {"data", "imgsz"}})  # remembered from training
+    assert trained.results_dict == pytest.approx(metrics.results_dict, abs=1e-3)
+    start = {}
+    kept = model.model.state_dict()["model.0.conv.weight"].clone()
+    model.add_callback(
+        "on_train_start", lambda t: start.update(first=t.model.state_dict()["model.0.conv.weight"].clone())
+    )
+    model.train(**train)
+    assert torch.equal(start["first"], kept)  # goes on from the weights of the first training
+    assert Path(model.ckpt_path) == Path("runs/a2/weights/best.pt")
+
+
+def test_training_writes_what_was_loaded(model: YOLO, work_dir: Path, tiny_data: Path):
+    """`load` before `train`: training starts there; with pretrained=False it does not."""
+    torch.manual_seed(5)
+    YOLO(tiny_model(work_dir)).save("other.pt")
+    wanted = torch.load("other.pt", weights_only=True)["model"]["model.0.conv.weight"]
+    start = []
+    model.add_callback("on_train_start", lambda t: start.append(t.model.state_dict()["model.0.conv.weight"].clone()))
+    args = {"data": str(tiny_data), "epochs": 1, "project": "runs", "val": False, **FAST}
+    model.load("other.pt").train(**args)
+    other = YOLO("other.pt")
+    other.callbacks = model.callbacks
+    other.train(pretrained=False, **args)
+    assert torch.equal(start[0], wanted) and not torch.equal(start[1], wanted)
+
+
+def test_callbacks_belong_to_one_model(model: YOLO, work_dir: Path, picture: np.ndarray):
+    other, seen = YOLO(tiny_model(work_dir)), []
+    model.add_callback("on_predict_start", lambda p: seen.append(1))
+    other.predict(picture, **ALL)
+    assert not seen
+    model.predict(picture, **ALL)
+    assert seen == [1]
+    model.clear_callback("on_predict_start")
+    model.predict(picture, **ALL)
+    model.add_callback("on_predict_start", lambda p: seen.append(2))
+    model.reset_callbacks()
+    assert seen == [1] and not any(model.callbacks.values())
+
+
+def test_more_classes_in_the_data_than_in_the_model(work_dir: Path, tiny_data_copy: Path):
+    model = YOLO(tiny_model(work_dir))
+    tiny_data_copy.write_text(tiny_data_copy.read_text().replace("names:", "names:\n  2: blue"))
+    with pytest.raises(ValueError, match=r"data\.yaml' has 3 classes, but the model knows 2"):
+        model.val(data=str(tiny_data_copy), **FAST)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "match"),
+    [
+        ("missing.pt", MissingFileError, r"'missing\.pt' does not exist.*untrained model such as missing\.yaml"),
+        ("model.onnx", ConfigError, r"'model\.onnx' is no model that can be loaded.*\.yaml.*\.pt"),
+        ("yolo99.yaml", MissingFileError, r"no model YAML 'yolo99\.yaml'"),
+        ("text.pt", CheckpointError, r"text\.pt"),
+    ],
+)
+def test_what_is_no_model(work_dir: Path, name: str, error: type, match: str):
+    (work_dir / "text.pt").write_text("no weights")
+    with pytest.raises(error, match=match):
+        YOLO(name)
+
+
+def test_unknown_task_and_source(model: YOLO, work_dir: Path):
+    with pytest.raises(ConfigError, match=r"task='detct' is not known.*Did you mean 'detect'"):
+        YOLO(tiny_model(work_dir), task="detct")
+    with pytest.raises(ConfigError, match="prompts="):
+        model.predict("x.jpg", prompts=["a"])
