@@ -1,7 +1,7 @@
 """Train a Ghost-lightened YOLO11, and print what the lightening changed. 训练轻量化的 YOLO11，并打印轻量化前后的对比。
 
     python train/train.py
-    python train/train.py --model yolo11s-GhostConv.yaml --data my_data.yaml --epochs 100 --imgsz 640 --batch 16 --device 0
+    python train/train.py --model yolo11s-GhostConv.yaml --data my.yaml --epochs 100 --imgsz 640 --batch 16 --device 0
     python train/train.py --epochs 100 lr0=0.005 close_mosaic=20
 
 What is not given is chosen for the machine: small pictures and few epochs on a CPU, 640 pixels and 100 epochs on a GPU.
@@ -73,15 +73,17 @@ def main(words: list[str] | None = None) -> None:
     nc, imgsz = len(model.names), model.trainer.args.imgsz
     reference = cost_of(DetectionModel(plain, nc=nc, verbose=False), imgsz)
     light = cost_of(model.model, imgsz, weights=trained)
-    print(f"\nWhat lightening changed / 轻量化前后对比\n")
+    print("\nWhat lightening changed / 轻量化前后对比\n")
     print(lightening_table((Path(plain).stem, reference), (Path(args.model).stem, light), imgsz, nc))
     print(f"\n{Path(args.model).stem} reached mAP50 {metrics.box.map50:.3f} and mAP50-95 {metrics.box.map:.3f}.")
     print(f"Weights / 权重: {trained}")
 
 
 if __name__ == "__main__":
-    from ultralytics.utils.errors import UserError
-
+    try:
+        from ultralytics.utils.errors import UserError
+    except ModuleNotFoundError as e:
+        sys.exit(f"{e}. Install this package first, in the repository's folder: pip install .")
     try:
         main()
     except UserError as e:

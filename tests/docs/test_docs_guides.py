@@ -87,7 +87,7 @@ def costs(folder: Path, models: str = "") -> list[str]:
     """Return the rows of the table of costs, of some models alone where they are named."""
     code = BLOCKS[COSTS][1]
     if models:
-        code, changes = re.subn(r"for name in \(.*\):", f"for name in ({models}):", code)
+        code, changes = re.subn(r"for name in \([^)]*\):", f"for name in ({models}):", code)
         assert changes == 1
     (folder / "costs.py").write_text(code, encoding="utf-8")
     return run(folder, ["costs.py"])["costs.py"].splitlines()

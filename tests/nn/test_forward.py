@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fill import fill, image
 
+from fill import fill, image
 from ultralytics.nn.tasks import DetectionModel
 
 REFERENCE = Path(__file__).parents[1] / "reference"

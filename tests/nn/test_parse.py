@@ -51,7 +51,7 @@ def test_no_scale_is_n_and_said_once(caplog):
 
 
 def test_unknown_model_names_the_nearest():
-    with pytest.raises(MissingFileError, match="yolo11-GhostConv.yaml"):
+    with pytest.raises(MissingFileError, match=r"yolo11-GhostConv\.yaml"):
         yaml_model_load("yolo11-GhostCon.yaml")
 
 

@@ -52,7 +52,7 @@ class Callbacks:
     callbacks: dict[str, list[Callable]]
 
     def add_callback(self, event: str, callback: Callable) -> None:
-        """Append a function to an event; an unknown event is accepted with a warning, since it may be the user's own."""
+        """Append a function to an event; an unknown event is accepted with a warning, as it may be the user's own."""
         self._warn_if_unknown(event)
         self.callbacks.setdefault(event, []).append(callback)
 

@@ -61,13 +61,14 @@ class Model(Callbacks):
         file = Path(weights)
         if file.suffix != ".pt":
             raise ConfigError(
-                f"'{weights}' is no model that can be loaded: give a .yaml (a new model) or a .pt file (trained weights)."
+                f"'{weights}' is no model that can be loaded: "
+                "give a .yaml (a new model) or a .pt file (trained weights)."
             )
         if not file.is_file():
             near = did_you_mean(file.name, [f.name for f in file.parent.glob("*.pt")] if file.parent.is_dir() else [])
             raise MissingFileError(
-                f"The weight file '{weights}' does not exist.{near} Nothing is downloaded by itself: put the file there, "
-                f"or start from an untrained model such as {file.stem}.yaml."
+                f"The weight file '{weights}' does not exist.{near} Nothing is downloaded by itself: "
+                f"put the file there, or start from an untrained model such as {file.stem}.yaml."
             )
         self.model, self.ckpt = attempt_load_one_weight(file)
         self.task = self._checked_task(self.model.task)

@@ -15,13 +15,22 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.torch_utils import one_cycle
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+OptimizerMaker = Callable[[list[dict], float, float], torch.optim.Optimizer]  # of groups, learning rate, momentum
+
+
+def _with_betas(cls: type[torch.optim.Optimizer]) -> OptimizerMaker:
+    """Return the maker of an optimizer of the Adam family, in which `momentum` is the first beta."""
+    return lambda params, lr, momentum: cls(params, lr=lr, betas=(momentum, 0.999))
+
+
+OPTIMIZERS: dict[str, OptimizerMaker] = {
     "SGD": lambda params, lr, momentum: torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=True),
     "RMSProp": lambda params, lr, momentum: torch.optim.RMSprop(params, lr=lr, momentum=momentum),
-    **{
-        name: lambda params, lr, momentum, cls=getattr(torch.optim, name): cls(params, lr=lr, betas=(momentum, 0.999))
-        for name in ("Adam", "Adamax", "AdamW", "NAdam", "RAdam")
-    },
+    "Adam": _with_betas(torch.optim.Adam),
+    "Adamax": _with_betas(torch.optim.Adamax),
+    "AdamW": _with_betas(torch.optim.AdamW),
+    "NAdam": _with_betas(torch.optim.NAdam),
+    "RAdam": _with_betas(torch.optim.RAdam),
 }
 
 

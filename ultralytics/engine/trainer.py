@@ -1,4 +1,4 @@
-"""Training: set up, epochs of batches, validation, checkpoints, and the end of a run. Task trainers fill in the hooks."""
+"""Training: set-up, epochs of batches, validation, checkpoints, the end of a run. Task trainers fill in the hooks."""
 
 from __future__ import annotations
 
@@ -286,11 +286,12 @@ class BaseTrainer(Callbacks):
             if new:
                 shutil.rmtree(self.save_dir, ignore_errors=True)
             raise ConfigError(
-                f"The run folder '{self.save_dir}' cannot be written: {e.strerror or e}. Make room or choose another with project=FOLDER."
+                f"The run folder '{self.save_dir}' cannot be written: {e.strerror or e}. "
+                "Make room or choose another with project=FOLDER."
             ) from None
 
     def _keep_rows_of_earlier_epochs(self) -> None:
-        """Drop results.csv of an earlier run in the same folder (exist_ok=True), or rows after the epoch resumed from."""
+        """Drop an earlier run's results.csv in this folder (exist_ok=True), or rows after the epoch resumed from."""
         if not self.csv.exists():
             return
         head, *rows = self.csv.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
@@ -363,8 +364,8 @@ class BaseTrainer(Callbacks):
         ckpt = load_checkpoint(path)
         if ckpt.get("optimizer") is None or ckpt.get("epoch", -1) < 0:
             raise CheckpointError(
-                f"'{path}' holds weights, but no interrupted run: it has no optimizer state. Resume from the run's weights/last.pt, "
-                f"or train on from these weights with model={path}."
+                f"'{path}' holds weights, but no interrupted run: it has no optimizer state. "
+                f"Resume from the run's weights/last.pt, or train on from these weights with model={path}."
             )
         epochs = overrides.get("epochs") or ckpt["args"]["epochs"]
         if ckpt["epoch"] + 1 >= epochs:
@@ -492,8 +493,9 @@ class BaseTrainer(Callbacks):
 
     def _log_start(self) -> None:
         LOGGER.info(
-            f"Pictures of {self.args.imgsz} pixels for training and validation, {self.train_loader.num_workers * WORLD_SIZE} "
-            f"loader processes, results in {colorstr('bold', self.save_dir)}\nTraining for "
+            f"Pictures of {self.args.imgsz} pixels for training and validation, "
+            f"{self.train_loader.num_workers * WORLD_SIZE} loader processes, "
+            f"results in {colorstr('bold', self.save_dir)}\nTraining for "
             + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
         )
 

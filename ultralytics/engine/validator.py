@@ -117,7 +117,8 @@ class BaseValidator(Callbacks):
             if path is None:
                 splits = [s for s in ("train", "val", "test") if self.data.get(s)]
                 raise DataError(
-                    f"'{self.args.data}' has no split '{self.args.split}'. It has {', '.join(splits)}.{did_you_mean(self.args.split, splits)}"
+                    f"'{self.args.data}' has no split '{self.args.split}'. It has {', '.join(splits)}."
+                    + did_you_mean(self.args.split, splits)
                 )
             self.dataloader = self.get_dataloader(path, self.args.batch)
         self.data = self.data or getattr(self.dataloader.dataset, "data", {})
@@ -130,13 +131,13 @@ class BaseValidator(Callbacks):
         nc, known = self.data.get("nc") or 0, len(model.names)
         if nc > known:
             raise DataError(
-                f"The dataset '{self.args.data}' has {nc} classes, but the model knows {known}. Validate with the dataset that the "
-                "model was trained for, or train a model for this one."
+                f"The dataset '{self.args.data}' has {nc} classes, but the model knows {known}. "
+                "Validate with the dataset that the model was trained for, or train a model for this one."
             )
         if nc and nc < known:
             LOGGER.warning(
-                f"The dataset '{self.args.data}' has {nc} classes, the model {known}: class 0 counts as class 0 and so on, "
-                "and whatever else the model finds counts as wrong."
+                f"The dataset '{self.args.data}' has {nc} classes, the model {known}: "
+                "class 0 counts as class 0 and so on, and whatever else the model finds counts as wrong."
             )
 
     def _report(self) -> None:

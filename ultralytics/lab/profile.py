@@ -32,7 +32,7 @@ class Cost:
 
 
 def cost_of(model: nn.Module, imgsz: int = 640, weights: str | Path | None = None) -> Cost:
-    """Return the cost of a model that is not fused; without a weight file one is written to be weighed, then removed."""
+    """Return the cost of a model that is not fused; without a weight file one is written, weighed and removed."""
     model = deepcopy(model).cpu().float().eval()
     params, gflops = get_num_params(model), get_flops(model, imgsz)
     size = file_size(weights) if weights else _weigh(model)
@@ -75,8 +75,8 @@ def markdown_table(models: Sequence[str], nc: int = 80, imgsz: int = 640) -> str
         share = f" ({(c.params - costs[0].params) / costs[0].params:+.0%})" if c is not costs[0] else ""
         less = f" ({(c.gflops - costs[0].gflops) / costs[0].gflops:+.0%})" if c is not costs[0] else ""
         lines.append(
-            f"| {Path(name).stem} | {c.params:,}{share} | {c.params_fused:,} | {c.gflops:.2f}{less} | {c.gflops_fused:.2f} "
-            f"| {c.size_mb:.1f} MB |"
+            f"| {Path(name).stem} | {c.params:,}{share} | {c.params_fused:,} | {c.gflops:.2f}{less} "
+            f"| {c.gflops_fused:.2f} | {c.size_mb:.1f} MB |"
         )
     return "\n".join(lines)
 

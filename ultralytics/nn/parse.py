@@ -1,4 +1,4 @@
-"""From a model YAML to layers: find the file, read its scale, build each line, and say in which line a mistake stands."""
+"""From a model YAML to layers: find the file, read its scale, build each line, and say in which line a mistake is."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _activation(text: str | None) -> nn.Module:
 
 
 def _argument(value: Any, d: dict) -> Any:
-    """Return what a YAML argument means: the name of a key of the YAML (nc) its value, a literal in quotes the literal."""
+    """Return what a YAML argument means: the name of a YAML key (nc) its value, a literal in quotes the literal."""
     if not isinstance(value, str):
         return value
     if value in d and not isinstance(d[value], dict):

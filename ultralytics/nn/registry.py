@@ -24,7 +24,7 @@ from ultralytics.utils.errors import ModelError, did_you_mean
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know of a layer's place in the model: input channels, the model's scale, and the YAML's own keys."""
+    """What a rule may know of a layer's place in the model: input channels, the model's scale, the YAML's own keys."""
 
     channels: list[int]  # of each layer that this one reads
     repeats: int  # depth-scaled
@@ -41,7 +41,7 @@ class Context:
     def scaled(self, c2: int) -> int:
         """Return `c2` channels scaled by the model's width, as a multiple of 8.
 
-        A number that equals the class count stays as it is, whatever it stands for: 8.3.0 does so, and its weights must fit.
+        A number that equals the class count stays as it is, whatever it stands for, as in 8.3.0: its weights must fit.
         """
         return c2 if c2 == self.yaml.get("nc") else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
 
@@ -87,7 +87,7 @@ def register(cls: type | None = None, *, bind: Rule | None = None, name: str | N
 
 
 def lookup(name: str) -> Entry:
-    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or a class put into `ultralytics.nn.tasks`.
+    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or put into `ultralytics.nn.tasks`.
 
     Raises:
         ModelError: nothing has that name; the message has the nearest ones.

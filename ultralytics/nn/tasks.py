@@ -151,7 +151,7 @@ class DetectionModel(BaseModel):
         head.bias_init()
 
     def _probe(self, x: torch.Tensor) -> Any:
-        """Run the layers once in training mode without touching batch statistics; raise ModelError at the layer that fails."""
+        """Run the layers once in training mode, batch statistics kept; raise ModelError at the layer that fails."""
         seen: list[tuple[int, nn.Module, Any]] = []
         hooks = [
             m.register_forward_pre_hook(lambda m, inputs, n=n: seen.append((n, m, inputs[0])))
@@ -183,7 +183,7 @@ class DetectionModel(BaseModel):
 
 
 def guess_model_task(model: str | Path | dict | nn.Module) -> str:
-    """Return the task of a model, of its YAML content, or of its file name; one whose head is not known is a detector."""
+    """Return the task of a model, of its YAML content, or of its file name; one with an unknown head is a detector."""
     if isinstance(model, nn.Module):
         return getattr(model, "task", None) or guess_model_task(getattr(model, "yaml", {}))
     if isinstance(model, dict):

@@ -111,6 +111,11 @@ def _of_classes(rows: torch.Tensor, classes: torch.Tensor | None) -> torch.Tenso
     return rows if classes is None else rows[torch.isin(rows[:, 5], classes)]
 
 
+def _surest(rows: torch.Tensor, limit: int) -> torch.Tensor:
+    """Keep the `limit` rows of greatest confidence; fewer rows stay as they are."""
+    return rows if len(rows) <= limit else rows[rows[:, 4].argsort(descending=True, stable=True)[:limit]]
+
+
 def non_max_suppression(
     prediction: torch.Tensor | Sequence[torch.Tensor],
     conf_thres: float = 0.25,
@@ -163,9 +168,7 @@ def non_max_suppression(
         x = columns[:, mask].T
         if len(labels) and len(labels[i]):
             x = torch.cat((x, _label_rows(labels[i], x.shape[1], x)))
-        rows = _of_classes(_candidates(x, nc, conf_thres, multi_label and nc > 1), wanted)
-        if len(rows) > max_nms:
-            rows = rows[rows[:, 4].argsort(descending=True, stable=True)[:max_nms]]
+        rows = _surest(_of_classes(_candidates(x, nc, conf_thres, multi_label and nc > 1), wanted), max_nms)
         # Boxes moved apart by class do not meet; with double precision they keep their IoU even there
         offset = 0 if agnostic else rows[:, 5:6].double() * max_wh
         output.append(rows[nms(rows[:, :4].double() + offset, rows[:, 4], iou_thres, max_det)])

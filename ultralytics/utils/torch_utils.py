@@ -287,7 +287,7 @@ def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[f
 def initialize_weights(model: nn.Module) -> None:
     """Set what the recipe asks of every layer: batch norm eps 1e-3 and momentum 0.03, and ReLUs in place.
 
-    SiLU and Hardswish need their input for the gradient, so in place they would copy it first; they are left as they are
+    SiLU and Hardswish need their input for the gradient, so in place they would copy it first; they stay as they are
     until a model is fused for inference.
     """
     for m in model.modules():

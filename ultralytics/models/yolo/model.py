@@ -6,4 +6,4 @@ from ultralytics.engine.model import Model
 
 
 class YOLO(Model):
-    """A YOLO model of any task: `YOLO("yolo11n-GhostConv.yaml").train(data="fire.yaml")`, `YOLO("best.pt")("picture.jpg")`."""
+    """A YOLO model of any task: `YOLO("yolo11n-GhostConv.yaml").train(data="fire.yaml")`, `YOLO("best.pt")(image)`."""

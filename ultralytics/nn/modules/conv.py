@@ -18,7 +18,7 @@ _default_act: ContextVar[nn.Module | None] = ContextVar("default_act", default=N
 
 @contextmanager
 def default_activation(act: nn.Module | None) -> Iterator[None]:
-    """Within this context, `act=True` stands for `act` (None: `Conv.default_act`) in every convolution that is built."""
+    """Within this context, `act=True` stands for `act` (None: `Conv.default_act`) in every convolution built."""
     token = _default_act.set(act)
     try:
         yield
@@ -107,7 +107,7 @@ class GhostConv(nn.Module):
     """Ghost module: half of the channels from a convolution, the other half from a cheap 5x5 depthwise one of those.
 
     GhostNet: More Features from Cheap Operations, arXiv 1911.11907, section 3.1, with ratio s = 2 and d = 5. It saves
-    nearly half of the parameters and FLOPs where `k` is 3, little where `k` is 1; the depthwise half is bound by memory,
+    nearly half of the parameters and FLOPs where `k` is 3, little where `k` is 1; the depthwise half is memory-bound,
     so measured latency falls less than FLOPs, or not at all.
     """
 

@@ -80,9 +80,15 @@ class DetectionTrainer(BaseTrainer):
         from ultralytics.utils.plotting import plot_images
 
         plot_images(
-            batch["img"], batch["batch_idx"], batch["cls"].squeeze(-1), batch["bboxes"],
-            paths=batch["im_file"], fname=self.save_dir / f"train_batch{ni}.jpg", names=self.data["names"], on_plot=self.on_plot,
-        )  # fmt: skip
+            batch["img"],
+            batch["batch_idx"],
+            batch["cls"].squeeze(-1),
+            batch["bboxes"],
+            paths=batch["im_file"],
+            fname=self.save_dir / f"train_batch{ni}.jpg",
+            names=self.data["names"],
+            on_plot=self.on_plot,
+        )
 
     def plot_training_labels(self) -> None:
         from ultralytics.utils.plotting import plot_labels
