@@ -70,11 +70,10 @@ def main(words: list[str] | None = None) -> None:
         return
     trained = model.trainer.best if model.trainer.best.exists() else model.trainer.last
     plain = f"yolo11{guess_model_scale(args.model) or 'n'}.yaml"
-    nc, imgsz = len(model.names), model.trainer.args.imgsz
-    reference = cost_of(DetectionModel(plain, nc=nc, verbose=False), imgsz)
-    light = cost_of(model.model, imgsz, weights=trained)
+    nc = len(model.names)
+    reference, light = cost_of(DetectionModel(plain, nc=nc, verbose=False)), cost_of(model.model, weights=trained)
     print("\nWhat lightening changed / 轻量化前后对比\n")
-    print(lightening_table((Path(plain).stem, reference), (Path(args.model).stem, light), imgsz, nc))
+    print(lightening_table((Path(plain).stem, reference), (Path(args.model).stem, light), nc))
     print(f"\n{Path(args.model).stem} reached mAP50 {metrics.box.map50:.3f} and mAP50-95 {metrics.box.map:.3f}.")
     print(f"Weights / 权重: {trained}")
 

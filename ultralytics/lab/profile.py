@@ -48,7 +48,7 @@ def _weigh(model: nn.Module) -> float:
         return file_size(file)
 
 
-def lightening_table(first: tuple[str, Cost], second: tuple[str, Cost], imgsz: int, nc: int) -> str:
+def lightening_table(first: tuple[str, Cost], second: tuple[str, Cost], nc: int, imgsz: int = 640) -> str:
     """Return a table of two models side by side, and what the second one saves."""
     (name1, a), (name2, b) = first, second
     rows = [

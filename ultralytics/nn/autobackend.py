@@ -29,9 +29,9 @@ class TorchBackend:
             from ultralytics.nn.tasks import attempt_load_weights
 
             model = attempt_load_weights(weights, device=device, inplace=True, fuse=False)
+        model = model.to(device).eval().requires_grad_(False)
         if fuse and hasattr(model, "fuse") and not (hasattr(model, "is_fused") and model.is_fused()):
             model = model.fuse(verbose=verbose)
-        model = model.to(device).eval().requires_grad_(False)
         self.fp16 = fp16 and device.type != "cpu"
         model = model.half() if self.fp16 else model.float()
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format

@@ -122,8 +122,6 @@ class DetectionValidator(BaseValidator):
 
     def print_results(self) -> None:
         row = "%22s" + "%11i" * 2 + "%11.3g" * 4
-        if not self.training:
-            LOGGER.info(self.get_desc())
         LOGGER.info(row % ("all", self.seen, self.nt_per_class.sum(), *self.metrics.mean_results()))
         if not self.nt_per_class.sum():
             LOGGER.warning(f"The {self.args.split} split has no labels, so its metrics say nothing.")
