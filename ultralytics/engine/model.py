@@ -17,7 +17,6 @@ from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
-from ultralytics.utils.torch_utils import initialize_weights
 
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls")  # settings of the training that later calls start from
 
@@ -163,7 +162,6 @@ class Model(Callbacks):
         for m in self.model.modules():
             if hasattr(m, "reset_parameters"):
                 m.reset_parameters()
-        initialize_weights(self.model)
         for p in self.model.parameters():
             p.requires_grad = True
         self.predictor = None

@@ -43,7 +43,11 @@ class Context:
 
         A number that equals the class count stays as it is, whatever it stands for, as in 8.3.0: its weights must fit.
         """
-        return c2 if c2 == self.yaml.get("nc") else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
+        return c2 if c2 == self.yaml.get("nc") else self.widened(c2)
+
+    def widened(self, c: int) -> int:
+        """Return `c` channels scaled by the model's width, as a multiple of 8."""
+        return math.ceil(min(c, self.max_channels) * self.width / 8) * 8
 
 
 @dataclass(frozen=True)

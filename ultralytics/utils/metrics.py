@@ -124,9 +124,10 @@ def probiou(obb1: torch.Tensor, obb2: torch.Tensor, CIoU: bool = False, eps: flo
     a2, b2, c2 = _covariance(obb2)
     a, b, c = a1 + a2, b1 + b2, c1 + c2
     det = a * b - c.square()
-    det1, det2 = ((x * y - z.square()).clamp(0) for x, y, z in ((a1, b1, c1), (a2, b2, c2)))
+    areas = obb1[..., 2:3] * obb1[..., 3:4] * obb2[..., 2:3] * obb2[..., 3:4]
     mahalanobis = (a * dy.square() + b * dx.square()) / (det + eps) / 4 - c * dx * dy / (det + eps) / 2
-    spread = (det / (4 * (det1 * det2).sqrt() + eps) + eps).log() / 2
+    # The root of both determinants' product, without their cancellation and the root's slope at 0 for thin boxes
+    spread = (det / (4 * areas.abs() / 144 + eps) + eps).log() / 2
     bhattacharyya = (mahalanobis + spread).clamp(eps, 100.0)
     iou = 1 - (1 - (-bhattacharyya).exp() + eps).sqrt()
     if not CIoU:
