@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils import metrics
+from ultralytics.utils import confusion, metrics
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, ap_per_class, bbox_iou, match_predictions
 
@@ -288,6 +288,6 @@ def test_confusion_is_drawn(tmp_path):
 
 def test_confusion_is_printed(capsys, monkeypatch):
     lines = []
-    monkeypatch.setattr(metrics.LOGGER, "info", lines.append)
+    monkeypatch.setattr(confusion.LOGGER, "info", lines.append)
     ConfusionMatrix(nc=1).print()
     assert lines == ["0 0", "0 0"]

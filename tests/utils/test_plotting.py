@@ -275,7 +275,7 @@ def test_weak_predictions_are_left_out_and_at_most_sixteen_pictures_shown(tmp_pa
     images = np.zeros((20, 3, 32, 32), np.float32)
     file = tmp_path / "val.jpg"
     paths = [f"folder/{i}.jpg" for i in range(20)]
-    plotting.plot_images(images, [0], [0], [[16, 16, 8, 8]], [0.1], paths, file, {0: "a"}, on_plot=seen.append)
+    plotting.plot_images(images, [0], [0], [[16, 16, 8, 8]], [0.1], (), (), paths, file, {0: "a"}, seen.append)
     assert seen == [file]
     im = cv2.imread(str(file))
     assert im.shape == (128, 128, 3)

@@ -18,13 +18,25 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.utils.masks import (  # noqa: F401  public names of this module
+    convert_torch2numpy_batch,
+    crop_mask,
+    masks2segments,
+    process_mask,
+    process_mask_native,
+    process_mask_upsample,
+    scale_image,
+    scale_masks,
+)
+from ultralytics.utils.rboxes import regularize_rboxes, xywhr2xyxyxyxy, xyxyxyxy2xywhr  # noqa: F401
+
 if TYPE_CHECKING:
     Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def __getattr__(name: str):
-    """Offer `non_max_suppression` and `nms` here too, where 8.3.0 keeps them; `utils.nms` itself needs this module."""
-    if name in {"non_max_suppression", "nms"}:
+    """Offer the functions of `utils.nms` here too, where 8.3.0 keeps them; `utils.nms` itself needs this module."""
+    if name in {"non_max_suppression", "nms", "nms_rotated"}:
         from ultralytics.utils import nms
 
         return getattr(nms, name)
