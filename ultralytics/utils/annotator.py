@@ -193,9 +193,9 @@ class Annotator:
             self._label(*self._label_corner(points), label, color, txt_color or contrast(color))
 
     @staticmethod
-    def _label_corner(points: np.ndarray) -> tuple[int, int]:
+    def _label_corner(points) -> tuple[int, int]:
         """Return the corner of a box that its label stands on: the left upper, of a rotated box the topmost."""
-        corners = np.reshape(points, (-1, 2))
+        corners = np.reshape(points.tolist() if hasattr(points, "tolist") else points, (-1, 2))
         x, y = corners[corners[:, 1].argmin()] if len(corners) == 4 else corners[0]
         return round(float(x)), round(float(y))
 
