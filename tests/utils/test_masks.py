@@ -61,6 +61,15 @@ def test_native_masks_lie_on_the_original_picture():
     assert masks[0, :23, 12:88].all() and not masks[0, 27:].any() and not masks[0, :, :10].any()
 
 
+def test_many_masks_are_each_cut_at_their_own_box():
+    """More than are made at a time."""
+    boxes = torch.tensor([[float(i), 0, i + 1, 64] for i in range(40)])
+    for function in (process_mask_upsample, process_mask_native):
+        masks = function(torch.ones(1, 16, 16), torch.ones(40, 1), boxes, (64, 64))
+        assert masks.sum((1, 2)).tolist() == [64] * 40
+        assert masks[:, 0].argmax(1).tolist() == list(range(40))
+
+
 @pytest.mark.parametrize("function", [process_mask, process_mask_upsample, process_mask_native])
 def test_no_object_gives_no_mask(function):
     masks = function(halves(), torch.zeros(0, 2), torch.zeros(0, 4), (64, 64))
