@@ -193,9 +193,9 @@ class Annotator:
             self._label(*self._label_corner(points), label, color, txt_color or contrast(color))
 
     @staticmethod
-    def _label_corner(points: np.ndarray) -> tuple[int, int]:
+    def _label_corner(points) -> tuple[int, int]:
         """Return the corner of a box that its label stands on: the left upper, of a rotated box the topmost."""
-        corners = np.reshape(points, (-1, 2))
+        corners = np.reshape(points.tolist() if hasattr(points, "tolist") else points, (-1, 2))
         x, y = corners[corners[:, 1].argmin()] if len(corners) == 4 else corners[0]
         return round(float(x)), round(float(y))
 
@@ -236,11 +236,11 @@ class Annotator:
             levels = (mask > 0).astype(np.uint8) * 255
             if levels.shape != size:
                 levels = cv2.resize(levels, size[::-1]) if retina_masks else scale_image(levels, size)
-            solid = (levels > 127).astype(np.uint8)
-            x, y, w, h = cv2.boundingRect(solid)
-            where, patch = solid[y : y + h, x : x + w] > 0, self.im[y : y + h, x : x + w]
-            patch[where] = (patch[where] * (1 - alpha) + np.array(color) * alpha).round().astype(np.uint8)
-            outlines = cv2.findContours(solid, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+            solid = cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)[1]
+            x, y, w, h = cv2.boundingRect(solid)  # the rest of the picture is left alone
+            solid, patch = solid[y : y + h, x : x + w], self.im[y : y + h, x : x + w]
+            cv2.copyTo(cv2.addWeighted(patch, 1 - alpha, np.full_like(patch, color), alpha, 0), solid, patch)
+            outlines = cv2.findContours(solid, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))[0] if w else ()
             cv2.drawContours(self.im, outlines, -1, color, max(self.lw // 2, 1), cv2.LINE_AA)
 
     def kpts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -12,13 +12,17 @@ import torch.nn.functional as F
 from ultralytics.utils.errors import ConfigError
 
 
+def _in_boxes(boxes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return which pixels of `shape` (h, w) lie in each of the boxes (n, 4) xyxy: (n, h, w), bool."""
+    x1, y1, x2, y2 = boxes[:, :, None].unbind(1)  # (n, 1) each
+    y, x = (torch.arange(side, device=boxes.device, dtype=boxes.dtype)[None] for side in shape[:2])
+    columns, rows = (x >= x1) & (x < x2), (y >= y1) & (y < y2)
+    return rows[:, :, None] & columns[:, None, :]
+
+
 def crop_mask(masks: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """Return masks (n, h, w) that are zero outside their boxes (n, 4) xyxy, in pixels of the masks."""
-    _, h, w = masks.shape
-    x1, y1, x2, y2 = boxes[:, :, None, None].unbind(1)  # (n, 1, 1) each
-    x = torch.arange(w, device=masks.device, dtype=boxes.dtype)[None, None]
-    y = torch.arange(h, device=masks.device, dtype=boxes.dtype)[None, :, None]
-    return masks * ((x >= x1) * (x < x2) * (y >= y1) * (y < y2))
+    return masks * _in_boxes(boxes, masks.shape[1:])
 
 
 def _combine(protos: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
@@ -33,8 +37,8 @@ def _combine(protos: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
 def _resize(masks: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Resize (n, h, w) to `shape` (h, w)."""
     if not len(masks):
-        return masks.new_zeros((0, *shape))
-    return F.interpolate(masks[None], tuple(shape), mode="bilinear", align_corners=False)[0]
+        return masks.new_zeros((0, *shape[:2]))
+    return F.interpolate(masks[None], tuple(shape[:2]), mode="bilinear", align_corners=False)[0]
 
 
 def process_mask(
@@ -62,19 +66,33 @@ def process_mask(
     return (_resize(masks, shape) if upsample else masks).gt(0.0).float()
 
 
+def _enlarged(
+    protos: torch.Tensor, masks_in: torch.Tensor, bboxes: torch.Tensor, shape: Sequence[int], enlarge: Callable
+) -> torch.Tensor:
+    """Make masks, enlarge them to `shape` (h, w), then cut them: (n, h, w), 0.0 or 1.0.
+
+    Some at a time: at full size, hundreds of masks are gigabytes.
+    """
+    masks = protos.new_empty((len(masks_in), *shape[:2]), dtype=torch.float32)
+    for some in range(0, len(masks_in), 16):
+        part = slice(some, some + 16)
+        logits = enlarge(_combine(protos, masks_in[part]))
+        masks[part] = logits.gt_(0.0).mul_(_in_boxes(bboxes[part], shape))
+    return masks
+
+
 def process_mask_upsample(
     protos: torch.Tensor, masks_in: torch.Tensor, bboxes: torch.Tensor, shape: Sequence[int]
 ) -> torch.Tensor:
     """Make masks like `process_mask`, enlarged to `shape` before they are cut: sharper at the boxes, and slower."""
-    return crop_mask(_resize(_combine(protos, masks_in), shape), bboxes).gt(0.0).float()
+    return _enlarged(protos, masks_in, bboxes, shape, lambda logits: _resize(logits, shape))
 
 
 def process_mask_native(
     protos: torch.Tensor, masks_in: torch.Tensor, bboxes: torch.Tensor, shape: Sequence[int]
 ) -> torch.Tensor:
     """Make masks in pixels of the original picture: `shape` (h, w) is its size, `bboxes` (n, 4) lie on it."""
-    masks = scale_masks(_combine(protos, masks_in)[None], shape)[0]
-    return crop_mask(masks, bboxes).gt(0.0).float()
+    return _enlarged(protos, masks_in, bboxes, shape, lambda logits: scale_masks(logits[None], shape)[0])
 
 
 def _inside(mask_shape: Sequence[int], shape: Sequence[int], padding: bool = True) -> tuple[slice, slice]:

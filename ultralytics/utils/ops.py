@@ -28,7 +28,7 @@ from ultralytics.utils.masks import (  # noqa: F401  public names of this module
     scale_image,
     scale_masks,
 )
-from ultralytics.utils.rboxes import regularize_rboxes, xywhr2xyxyxyxy, xyxyxyxy2xywhr  # noqa: F401
+from ultralytics.utils.rboxes import regularize_rboxes, xywhr2xyxyxyxy  # noqa: F401
 
 if TYPE_CHECKING:
     Array = TypeVar("Array", np.ndarray, torch.Tensor)

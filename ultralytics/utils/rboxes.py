@@ -23,23 +23,6 @@ def xywhr2xyxyxyxy(x: Array) -> Array:
     return lib.stack(corners, -2)
 
 
-def xyxyxyxy2xywhr(x: Array) -> Array:
-    """Turn corners (n, 8) or (n, 4, 2) into the least rotated boxes (n, 5) around them, angles in [0, pi / 2)."""
-    import cv2
-
-    points = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-    rows = []
-    for corners in points.astype(np.float32).reshape(len(points), -1, 2):
-        (cx, cy), (w, h), angle = cv2.minAreaRect(corners)
-        rows.append((cx, cy, w, h, math.radians(angle)))
-    boxes = np.asarray(rows, np.float32).reshape(-1, 5)
-    turned = boxes[:, 4] >= math.pi / 2 - 1e-6  # a right angle is no angle, with width and height exchanged
-    boxes[turned] = boxes[turned][:, [0, 1, 3, 2, 4]]
-    boxes[turned, 4] -= np.float32(math.pi / 2)
-    boxes[:, 4] = boxes[:, 4].clip(0)
-    return torch.from_numpy(boxes).to(x.device) if isinstance(x, torch.Tensor) else boxes
-
-
 def regularize_rboxes(rboxes: Array) -> Array:
     """Return the same rotated boxes (..., 5) with width >= height and an angle in [0, pi)."""
     lib = torch if isinstance(rboxes, torch.Tensor) else np
