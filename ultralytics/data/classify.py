@@ -332,7 +332,6 @@ class AugMix:
 
 AUTO_AUGMENT: dict[str, Callable[[], Step] | None] = {
     "": None,
-    "none": None,
     "randaugment": RandAugment,
     "augmix": AugMix,
     "autoaugment": AutoAugment,

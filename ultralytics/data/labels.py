@@ -147,9 +147,10 @@ def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = Fal
         i, value = lines[int(bad.argmax())][0], cls[bad.argmax()]
         raise DataError(f"wrong class: line {i} has class {value:g}; allowed are the whole numbers 0 to {limit - 1}")
     objects = [_object(c, row, layout) for c, row in zip(cls, full)]
-    unique = list({tuple(part.tobytes() for part in o if part is not None): o for o in reversed(objects)}.values())[
-        ::-1
-    ]
+    first: dict[tuple, tuple] = {}
+    for found in objects:
+        first.setdefault(tuple(part.tobytes() for part in found if part is not None), found)
+    unique = list(first.values())
     entry.rows, entry.duplicates = np.stack([box for box, _, _ in unique]), len(objects) - len(unique)
     if layout.keeps_polygons:
         entry.segments = [polygon for _, polygon, _ in unique]
