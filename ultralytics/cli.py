@@ -26,12 +26,13 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, d
 USAGE = f"""yolo TASK MODE key=value ...
 
   TASK  {", ".join(TASKS)}; may be left out, the model tells it
-  MODE  train, val or predict
+  MODE  train, val, predict or track
   key=value  any settings, in any order
 
 Train:     yolo detect train model=yolo11n-GhostConv.yaml data=fire.yaml epochs=30 imgsz=320
 Validate:  yolo detect val model=runs/detect/train/weights/best.pt data=fire.yaml
 Predict:   yolo detect predict model=runs/detect/train/weights/best.pt source=pictures/
+Track:     yolo detect track model=runs/detect/train/weights/best.pt source=video.mp4 tracker=bytetrack.yaml
 
 Others:    yolo help [KEY or MODE]   this text; what a setting means; the settings of a mode
            yolo version              the version
