@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,7 @@ def resumed_model(resume: bool | str | None) -> str | None:
     return str(latest)
 
 
-def run_mode(settings: dict[str, Any]) -> Any:
+def run_mode(settings: dict[str, Any]) -> None:
     """Build the model that settings name and call the mode on it."""
     settings = dict(settings)
     task, mode = settings.pop("task", None), settings.pop("mode", None)
@@ -216,7 +217,9 @@ def run_mode(settings: dict[str, Any]) -> Any:
         settings["data"] = choose_data(task or model.task)
     if mode in {"predict", "track"}:
         settings.setdefault("save", DEFAULTS["save"])  # from Python the results are returned, from here they are files
-    return getattr(model, mode)(**settings)
+        deque(getattr(model, mode)(**settings, stream=True), maxlen=0)  # none is kept: a video may be long
+    else:
+        getattr(model, mode)(**settings)
 
 
 # Verbs ----------------------------------------------------------------------------------------------------------------
