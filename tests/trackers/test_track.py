@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,10 +15,11 @@ from tiny import tiny_model
 
 from ultralytics import YOLO
 from ultralytics.cli import main
-from ultralytics.data.loaders import SourceTypes
-from ultralytics.engine import predictor as predictor_module
-from ultralytics.engine.results import Results
+from ultralytics.engine.results import BaseTensor, Results
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
+from ultralytics.trackers import BOTSORT
+from ultralytics.trackers.settings import read_tracker
+from ultralytics.trackers.track import tracked
 from ultralytics.utils.errors import ConfigError, MissingFileError
 
 BOTH = ("bytetrack.yaml", "botsort.yaml")
@@ -130,24 +132,13 @@ def test_frames_without_objects(model):
 
 
 # Streams --------------------------------------------------------------------------------------------------------------
-class TwoCameras:
-    """Stands for the loader of two streams, the first of which ends early; its reading needs no threads."""
-
-    source_type, mode, bs, fps = SourceTypes(stream=True), "stream", 2, [30, 30]
-
-    def __len__(self) -> int:
-        return 2
-
-    def __iter__(self):
-        for t, (one, other) in enumerate(zip(frames(8), frames(38)[30:])):
-            ready = [0, 1] if t < 4 else [1]
-            yield [f"cam{i}" for i in ready], [(one, other)[i] for i in ready], [f"{i}: " for i in ready]
-
-
-def test_each_stream_has_a_tracker_of_its_own(model, monkeypatch):
-    monkeypatch.setattr(predictor_module, "load_inference_source", lambda *_, **__: TwoCameras())
-    results = list(model.track("two.streams", stream=True))
-    for name, count in (("cam0", 4), ("cam1", 8)):
+def test_each_stream_has_a_tracker_of_its_own(model, work_dir):
+    """The first ends early, after which the second alone fills the batches."""
+    write_video(work_dir / "one.avi", frames(4))
+    write_video(work_dir / "two.avi", frames(18)[10:])
+    (work_dir / "both.streams").write_text("one.avi\ntwo.avi\n", encoding="utf-8")
+    results = list(model.track("both.streams", stream=True, stream_buffer=True))
+    for name, count in (("one.avi", 4), ("two.avi", 8)):
         own = [numbers(r) for r in results if r.path == name]
         assert len(own) == count and all(n == own[0] for n in own) and set(own[0].values()) == {1, 2, 3}
     assert [t.frame_id for t in model.predictor.trackers] == [4, 8]
@@ -196,6 +187,40 @@ def test_other_parts_go_with_their_objects(model, monkeypatch):
     red_is_hidden = frame(crossing(3), (1, 2))
     for result in model.track([*frames(3), red_is_hidden, *frames(6)[4:]], predictor=WithMore):
         assert result.extra.cls.tolist() == result.boxes.cls.tolist() and result.boxes.id is not None
+
+
+class Rotated(BaseTensor):
+    """Rotated boxes (n, 7) of a picture, x, y, w, h, angle, confidence, class; or (n, 8) with a number."""
+
+    xywhr = property(lambda self: self.data[:, :5])
+    conf = property(lambda self: self.data[:, -2])
+    cls = property(lambda self: self.data[:, -1])
+
+
+class RotatedResult(SimpleNamespace):
+    """Stands for the result of a model that finds rotated boxes."""
+
+    orig_img, boxes = frame(crossing(0)), None
+
+    def __getitem__(self, idx):
+        return RotatedResult(obb=self.obb[idx])
+
+    def update(self, obb):
+        self.obb = Rotated(obb, (240, 320))
+
+
+def test_rotated_boxes_of_a_result_get_numbers():
+    tracker = BOTSORT(read_tracker("botsort.yaml"))
+    for t in range(5):
+        rows = [
+            [60.0 + 3 * t, 100, 60, 20, 0.1 * t, 0.9, 1],
+            [200, 100, 50, 30, 1, 0.05, 0],
+            [250, 60, 40, 20, 2, 0.8, 2],
+        ]
+        result = tracked(tracker, RotatedResult(obb=Rotated(torch.tensor(rows), (240, 320))))
+        data = result.obb.data
+        assert data.shape == (2, 8) and data.dtype == torch.float32
+        torch.testing.assert_close(data[:, [4, 5, 6, 7]], torch.tensor([[0.1 * t, 1, 0.9, 1], [2, 2, 0.8, 2]]))
 
 
 # Mistakes -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ultralytics.data.images import VID_FORMATS, suffix
 from ultralytics.trackers.bot_sort import BOTSORT
 from ultralytics.trackers.byte_tracker import BYTETracker
 from ultralytics.trackers.settings import read_tracker
@@ -74,18 +75,18 @@ def tracked(tracker: BYTETracker, result: Any) -> Any:
     """Return the objects of a result that the tracker knows, with their numbers; the result itself if there is none."""
     part = "boxes" if result.obb is None else "obb"
     found = getattr(result, part)
-    rows = torch.as_tensor(tracker.update(found.cpu().numpy(), result.orig_img), dtype=torch.float32)
+    rows = tracker.update(found.cpu().numpy(), result.orig_img)
     if not len(rows):
         return result
-    result = result[rows[:, -1].long().to(found.data.device) if isinstance(found.data, torch.Tensor) else rows[:, -1]]
-    result.update(**{part: rows[:, :-1].to(found.data.device)})
+    result = result[rows[:, -1].astype(int).tolist()]
+    result.update(**{part: torch.as_tensor(rows[:, :-1], dtype=torch.float32, device=found.data.device)})
     return result
 
 
 def _sequence(predictor: Any, path: str) -> str:
     """Return what a frame belongs to: its stream, its video, or for pictures their folder."""
-    video = predictor.source_type.stream or predictor.dataset.mode == "video"
-    return str(path) if video else str(Path(path).parent)
+    alone = predictor.source_type.stream or suffix(str(path)) in VID_FORMATS
+    return str(path) if alone else str(Path(path).parent)
 
 
 HOOKS = {"on_predict_start": on_predict_start, "on_predict_postprocess_end": on_predict_postprocess_end}

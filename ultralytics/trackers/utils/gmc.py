@@ -43,7 +43,7 @@ class GMC:
 
         Args:
             raw_frame: (h, w, 3) uint8 BGR, or (h, w).
-            detections: (n, 4 or more) xyxy boxes of what may move by itself, in pixels.
+            detections: (n, 4) xyxy boxes of what may move by itself, in pixels.
         """
         if self._estimate is None:
             return np.eye(2, 3)
