@@ -148,7 +148,7 @@ def test_each_stream_has_a_tracker_of_its_own(model, work_dir):
 def test_numbers_are_drawn_and_written(model, work_dir, monkeypatch):
     labels = []
     monkeypatch.setattr(
-        "ultralytics.engine.results.Annotator.box_labels", lambda self, boxes, texts, *_: labels.extend(texts)
+        "ultralytics.engine.results.Annotator.box_labels", lambda self, boxes, texts, *_, **__: labels.extend(texts)
     )
     video = write_video(work_dir / "v.avi", frames(3))
     model.track(video, save=True, save_txt=True, save_conf=True, name="here")
