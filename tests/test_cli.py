@@ -35,6 +35,7 @@ class NotingModel:
 
     def predict(self, **kwargs):
         self.calls.append(("predict", *self.made, kwargs))
+        return iter(())
 
 
 @pytest.fixture
@@ -161,7 +162,10 @@ def test_prediction_saves_unless_told_otherwise(calls):
     Path("best.pt").touch()
     assert main(["predict", "model=best.pt", "source=a.jpg"]) == 0
     assert main(["predict", "model=best.pt", "save=False"]) == 0
-    assert [call[3] for call in calls] == [{"source": "a.jpg", "save": True}, {"save": False}]
+    assert [call[3] for call in calls] == [
+        {"source": "a.jpg", "save": True, "stream": True},
+        {"save": False, "stream": True},
+    ]
 
 
 def test_resume(calls, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,13 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, d
 USAGE = f"""yolo TASK MODE key=value ...
 
   TASK  {", ".join(TASKS)}; may be left out, the model tells it
-  MODE  train, val or predict
+  MODE  train, val, predict or track
   key=value  any settings, in any order
 
 Train:     yolo detect train model=yolo11n-GhostConv.yaml data=fire.yaml epochs=30 imgsz=320
 Validate:  yolo detect val model=runs/detect/train/weights/best.pt data=fire.yaml
 Predict:   yolo detect predict model=runs/detect/train/weights/best.pt source=pictures/
+Track:     yolo detect track model=runs/detect/train/weights/best.pt source=video.mp4 tracker=bytetrack.yaml
 
 Others:    yolo help [KEY or MODE]   this text; what a setting means; the settings of a mode
            yolo version              the version
@@ -200,7 +202,7 @@ def resumed_model(resume: bool | str | None) -> str | None:
     return str(latest)
 
 
-def run_mode(settings: dict[str, Any]) -> Any:
+def run_mode(settings: dict[str, Any]) -> None:
     """Build the model that settings name and call the mode on it."""
     settings = dict(settings)
     task, mode = settings.pop("task", None), settings.pop("mode", None)
@@ -215,7 +217,9 @@ def run_mode(settings: dict[str, Any]) -> Any:
         settings["data"] = choose_data(task or model.task)
     if mode in {"predict", "track"}:
         settings.setdefault("save", DEFAULTS["save"])  # from Python the results are returned, from here they are files
-    return getattr(model, mode)(**settings)
+        deque(getattr(model, mode)(**settings, stream=True), maxlen=0)  # none is kept: a video may be long
+    else:
+        getattr(model, mode)(**settings)
 
 
 # Verbs ----------------------------------------------------------------------------------------------------------------

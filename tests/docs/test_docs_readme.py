@@ -139,7 +139,8 @@ def check_yolo(words: list[str]) -> None:
     model = settings["model"]
     assert find_model_yaml(model) if model.endswith(".yaml") else model.startswith("runs/")
     for key in ("data", "source"):
-        assert settings.get(key) is None or (ROOT / settings[key]).exists()
+        file = settings.get(key)
+        assert file is None or file.startswith(MINE) or (ROOT / file).exists()
 
 
 def check_training(script: Path, words: list[str]) -> None:

@@ -324,10 +324,15 @@ class Spec:
         )
 
 
-SPECS: dict[str, Spec] = {
-    f.name: Spec(f.name, tuple(kind.strip() for kind in str(f.type).split("|")), f.default, **f.metadata)
-    for f in fields(Settings)
-}
+def read_specs(settings: type) -> dict[str, Spec]:
+    """Return what is known of each field of a dataclass of settings."""
+    return {
+        f.name: Spec(f.name, tuple(kind.strip() for kind in str(f.type).split("|")), f.default, **f.metadata)
+        for f in fields(settings)
+    }
+
+
+SPECS: dict[str, Spec] = read_specs(Settings)
 DEFAULTS: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
 
 

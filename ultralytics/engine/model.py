@@ -127,12 +127,41 @@ class Model(Callbacks):
         if prompts is not None:
             raise ConfigError("prompts= belongs to promptable segmentation models, which this package leaves out.")
         args = {"conf": 0.25, "batch": 1, "save": False, **self.overrides, **kwargs, "mode": "predict", "rect": True}
+        return self._ready_predictor(args, predictor)(source=source, stream=stream)
+
+    def track(
+        self, source: Any = None, stream: bool = False, persist: bool = False, predictor: Any = None, **kwargs
+    ) -> Any:
+        """Predict on frames in turn and give each object its number: `result.boxes.id`.
+
+        Args:
+            source: as for `predict`; each video, and each folder of pictures, is tracked by itself.
+            stream: return a generator instead of a list.
+            persist: go on with the numbers of the call before, for those who read the frames themselves.
+            predictor: class of the predictor, by default the task's.
+            kwargs: settings; `tracker='bytetrack.yaml'` chooses the tracker.
+        """
+        from ultralytics.trackers import register_tracker
+
+        if source is None:
+            raise ConfigError("No source was given to track in: write source= and a video, stream, folder or frame.")
+        own = {
+            "conf": kwargs.pop("conf", None) or 0.1,
+            "batch": kwargs.pop("batch", None) or 1,
+        }  # unsure ones count too
+        args = {"save": False, **self.overrides, **kwargs, **own, "mode": "track", "rect": True}
+        ready = self._ready_predictor(args, predictor)
+        register_tracker(ready, persist)
+        return ready(source=source, stream=stream)
+
+    def _ready_predictor(self, args: dict, predictor: Any = None) -> Any:
+        """Return the predictor with these settings; `predictor` is the class of a new one."""
         if self.predictor is None:
             self.predictor = (predictor or load(TASKS[self.task].predictor))(overrides=args, _callbacks=self.callbacks)
             self.predictor.setup_model(model=self.model, verbose=False)
         else:  # the fused model is kept from call to call
             self.predictor.args = get_cfg(overrides=args)
-        return self.predictor(source=source, stream=stream)
+        return self.predictor
 
     def info(self, detailed: bool = False, verbose: bool = True) -> Any:
         """Log and return layers, parameters, gradients and GFLOPs."""

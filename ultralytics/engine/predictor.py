@@ -46,6 +46,7 @@ RUN_STATE = (
     "seen",
     "windows",
     "video",
+    "trackers",
     "_save_dir",
     "_fresh",
 )
@@ -82,6 +83,7 @@ class BasePredictor(Callbacks):
         model: the AutoBackend, once `setup_model` has run.
         dataset, batch: the source, and its present batch: paths, pictures, log texts.
         results, seen: what was found in that batch, and the number of pictures so far.
+        trackers: those of the latest call of mode 'track', one a stream; None before.
     """
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
@@ -145,7 +147,7 @@ class BasePredictor(Callbacks):
         if not self.stream and (moving or len(self.dataset) > LONG_SOURCE):
             LOGGER.warning(
                 "WARNING: results of a long source pile up in memory when they are returned as a list. "
-                "Read them one by one instead: for result in model.predict(source, stream=True): ..."
+                f"Read them one by one instead: for result in model.{self.args.mode}(source, stream=True): ..."
             )
 
     def _warn_not_built(self) -> None:
@@ -203,7 +205,8 @@ class BasePredictor(Callbacks):
 
     def stream_inference(self, source: Any = None, model: Any = None, *args, **kwargs) -> Iterator[Results]:
         """Return an iterator over Results; the settings are those of the moment of this call."""
-        return self._stream(self._new_state(self.args), source, model, args, kwargs)
+        state = {**self._new_state(self.args), "trackers": self.trackers}
+        return self._stream(state, source, model, args, kwargs)
 
     def _stream(self, state: dict, source: Any, model: Any, args: tuple, kwargs: dict) -> Iterator[Results]:
         with self._lock:
