@@ -19,6 +19,7 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import distributed
 from ultralytics.engine.autobatch import auto_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
@@ -98,11 +99,13 @@ class BaseTrainer(Callbacks):
             distributed.launch(self)
             return
         distributed.join(self.device)
+        add_integration_callbacks(self)
         try:
             self._setup_train()
             self._run_epochs()
             self._finish()
         finally:
+            remove_integration_callbacks(self)
             self.model = de_parallel(self.model)
             for loader in filter(None, (self.train_loader, self.test_loader)):
                 loader.close()
