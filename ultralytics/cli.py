@@ -212,7 +212,8 @@ def run_mode(settings: dict[str, Any]) -> None:
 
     from ultralytics import YOLO
 
-    model = YOLO(file, task=task)
+    trusts = {key: settings[key] for key in ("trust_modules",) if settings.get(key)}
+    model = YOLO(file, task=task, **trusts)
     if mode in {"train", "val"} and not (settings.get("data") or resume or model.overrides.get("data")):
         settings["data"] = choose_data(task or model.task)
     if mode in {"predict", "track"}:

@@ -224,6 +224,13 @@ class Settings:
     erasing: float = setting(0.4, "Probability of erasing a part for classification.", _TRAIN, lo=0, hi=0.9)
     crop_fraction: float = setting(1.0, "Share of the picture cropped for classification.", _TRAIN, lo=0.1, hi=1)
 
+    trust_modules: bool | str = setting(
+        False,
+        "Run the module files that a model names; a text is the folder where they lie.",
+        _ALL,
+        section="Modules of one's own",
+    )
+
     cfg: str | None = setting(None, "YAML file of settings to start from.", _ALL, section="Files of settings")
     tracker: str = setting("botsort.yaml", "YAML file of the tracker's settings.", _TRACK)
 

@@ -14,7 +14,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, yaml_model_load
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 
@@ -28,16 +28,24 @@ class Model(Callbacks):
         model: 'yolo11n-GhostConv.yaml', 'best.pt', a Path to either.
         task: 'detect' and so on; found from the model where it is not given.
         verbose: log the table of layers of a new model.
+        trust_modules: run the module files that the model names; a text is the folder where they lie.
 
     Raises:
         UserError: the file does not exist or cannot be used.
     """
 
-    def __init__(self, model: str | Path = "yolo11n.pt", task: str | None = None, verbose: bool = False):
+    def __init__(
+        self,
+        model: str | Path = "yolo11n.pt",
+        task: str | None = None,
+        verbose: bool = False,
+        trust_modules: bool | str = False,
+    ):
         self.callbacks = get_default_callbacks()
         self.predictor = self.trainer = self.metrics = self.ckpt_path = None
         self.ckpt: dict = {}
         self.overrides: dict[str, Any] = {}
+        self.trusts = {"trust_modules": trust_modules} if trust_modules else {}
         name = str(model).strip()
         if Path(name).suffix in {".yaml", ".yml"}:
             self._new(name, task, verbose)
@@ -46,11 +54,12 @@ class Model(Callbacks):
 
     def _new(self, cfg: str, task: str | None = None, verbose: bool = False) -> None:
         """Build an untrained model from a YAML."""
+        trust_modules(cfg, self.trusts.get("trust_modules", False))
         d = yaml_model_load(cfg)
         self.cfg = cfg
         self.task = self._checked_task(task or guess_model_task(d))
         self.model = load(TASKS[self.task].model)(d, verbose=verbose and RANK in {-1, 0})
-        self.overrides = {"model": cfg, "task": self.task}
+        self.overrides = {"model": cfg, "task": self.task, **self.trusts}
         self.model.args = get_cfg(overrides=self.overrides)
         self.model.task = self.task
         self.model_name = cfg
@@ -69,12 +78,13 @@ class Model(Callbacks):
                 f"The weight file '{weights}' does not exist.{near} Nothing is downloaded by itself: "
                 f"put the file there, or start from an untrained model such as {file.stem}.yaml."
             )
+        trust_modules(file, self.trusts.get("trust_modules", False))
         self.model, self.ckpt = attempt_load_one_weight(file)
         self.task = self._checked_task(self.model.task)
         kept = {k: v for k, v in self.ckpt["args"].items() if k in KEPT_FROM_CHECKPOINT}
         self.ckpt_path = self.model_name = str(file)
-        self.overrides = {**kept, "model": str(file), "task": self.task}
-        self.model.args = get_cfg(overrides={**kept, "model": str(file), "task": self.task})
+        self.overrides = {**kept, "model": str(file), "task": self.task, **self.trusts}
+        self.model.args = get_cfg(overrides=self.overrides)
 
     @staticmethod
     def _checked_task(task: str) -> str:
@@ -176,6 +186,7 @@ class Model(Callbacks):
     def load(self, weights: str | Path | nn.Module | dict = "yolo11n.pt") -> Model:
         """Take over every entry of other weights whose name and shape fit."""
         if isinstance(weights, (str, Path)):
+            trust_modules(weights, self.trusts.get("trust_modules", False))
             weights, self.ckpt = attempt_load_one_weight(weights)
         self.model.load(weights)
         self.predictor = None

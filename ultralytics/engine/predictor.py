@@ -18,6 +18,7 @@ from ultralytics.data.build import load_inference_source
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.annotator import imwrite
 from ultralytics.utils.checks import check_imgsz
@@ -121,6 +122,7 @@ class BasePredictor(Callbacks):
         source = model if model is not None else self.args.model
         if source is None:
             raise ConfigError("No model was given. Name a weight file: model=runs/detect/train/weights/best.pt.")
+        trust_modules(source, self.args.trust_modules)
         self.device = select_device(self.args.device, verbose=verbose)
         self.model = AutoBackend(
             source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose

@@ -19,10 +19,11 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import distributed
 from ultralytics.engine.autobatch import auto_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, describe
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
@@ -58,6 +59,7 @@ class BaseTrainer(Callbacks):
         self.resume_ckpt = None
         overrides = self._with_resume(dict(overrides or {}))
         self.args = get_cfg(cfg, overrides)
+        trust_modules(self.args.model, self.args.trust_modules)
         self.callbacks = _callbacks or get_default_callbacks()
         self.epochs = self.args.epochs or 100
         self.start_epoch = self.epoch = 0
@@ -97,11 +99,13 @@ class BaseTrainer(Callbacks):
             distributed.launch(self)
             return
         distributed.join(self.device)
+        add_integration_callbacks(self)
         try:
             self._setup_train()
             self._run_epochs()
             self._finish()
         finally:
+            remove_integration_callbacks(self)
             self.model = de_parallel(self.model)
             for loader in filter(None, (self.train_loader, self.test_loader)):
                 loader.close()
@@ -375,6 +379,7 @@ class BaseTrainer(Callbacks):
             )
         self.resume_ckpt = ckpt
         changed = {k: v for k, v in overrides.items() if k in RESUME_MAY_CHANGE}
+        changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
         return {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
 
     def _restore(self, ckpt: dict | None) -> None:

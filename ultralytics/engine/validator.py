@@ -12,6 +12,7 @@ from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
@@ -106,6 +107,7 @@ class BaseValidator(Callbacks):
             raise ConfigError(
                 "There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt."
             )
+        trust_modules(model, self.args.trust_modules)
         self.device = select_device(self.args.device, self.args.batch, verbose=True)
         self.half, self.mixed = self.args.half and self.device.type == "cuda", False
         backend = AutoBackend(model, device=self.device, fp16=self.half, fuse=True)

@@ -14,6 +14,7 @@ from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
+from ultralytics.nn.own_modules import load_trusted, own_entries
 from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
 from ultralytics.nn.transfer import matching
 from ultralytics.utils import LOGGER
@@ -342,11 +343,19 @@ def describe(model: BaseModel) -> dict:
     }
 
 
+def trust_modules(model: Any, where: bool | str) -> None:
+    """Run the module files that a model YAML or a weight file names, if the caller trusts them (see `load_trusted`)."""
+    if where and isinstance(model, (str, Path)):
+        is_yaml = Path(model).suffix in {".yaml", ".yml"}
+        load_trusted(yaml_model_load(model) if is_yaml else load_checkpoint(model)["yaml"], where, model)
+
+
 def attempt_load_one_weight(
     weight: str | Path, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
 ) -> tuple[BaseModel, dict]:
     """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content."""
     ckpt = load_checkpoint(weight)
+    own_entries(ckpt["yaml"], named=str(weight))  # says what is missing in the name of the file
     model = build_from_checkpoint(ckpt)
     model.pt_path = str(weight)
     model = model.to(device or "cpu").eval()
