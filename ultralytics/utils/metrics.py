@@ -17,6 +17,15 @@ from ultralytics.utils.errors import ConfigError
 OKS_SIGMA = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], dtype=np.float32) / 1000
 
 
+def __getattr__(name: str):
+    """Offer the curves here too, where 8.3.0 keeps them; drawing is imported when asked for."""
+    if name in {"plot_pr_curve", "plot_mc_curve"}:
+        from ultralytics.utils import curves
+
+        return getattr(curves, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
 # Overlap -------------------------------------------------------------------------------------------------------------
 
 

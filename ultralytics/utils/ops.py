@@ -202,6 +202,11 @@ def clean_str(s: str) -> str:
     return re.sub(r"[|@#!¡·$€%&()=?¿^*;:,¨´><+]", "_", s)
 
 
+def convert_torch2numpy_batch(batch: torch.Tensor) -> np.ndarray:
+    """Return a batch (b, c, h, w) in 0..1 as pictures (b, h, w, c) uint8; the order of colours stays."""
+    return (batch.permute(0, 2, 3, 1).contiguous() * 255).clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
 class Profile(contextlib.ContextDecorator):
     """A stopwatch: `with Profile() as p: ...` leaves the seconds in `p.dt` and adds them to `p.t`.
 
