@@ -13,6 +13,7 @@ from tiny import FAST, tiny_model
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError
 
 ALL = {"conf": 0.0, "imgsz": 64, "max_det": 20, "verbose": False}
@@ -289,3 +290,11 @@ def test_validating_with_augmentation(model: YOLO, tiny_data: Path):
     model.add_callback("on_val_start", lambda v: seen.append(v.args.augment))
     metrics = model.val(data=str(tiny_data), augment=True, **FAST)
     assert seen == [True] and 0 <= metrics.box.map <= 1
+
+
+def test_settings_without_effect_say_so(model: YOLO, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    said = []
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *_: said.append(text))
+    model.predict(picture, dnn=True, **ALL)
+    model.predict(picture, dnn=False, **ALL)
+    assert len(said) == 1 and "dnn=True is for ONNX files" in said[0] and "no effect" in said[0]

@@ -21,6 +21,18 @@ from ultralytics.utils.torch_utils import initialize_weights
 
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls")  # settings of the training that later calls start from
 
+# Settings that no code acts on yet, and why; said when one of them is given.
+IDLE = {
+    "dnn": "is for ONNX files, which come in a later version",
+    "profile": "is for exported formats, which come in a later version",
+    "label_smoothing": "is not applied by the loss of any task",
+}
+
+
+def _say_what_idles(settings: dict[str, Any]) -> None:
+    for key in [key for key in IDLE if settings.get(key)]:
+        LOGGER.warning(f"WARNING: {key}={settings[key]} {IDLE[key]}; it has no effect.")
+
 
 def _later(mode: str) -> Any:
     """Return a method that says that a mode of 8.3.0 is still to come; `later` tells the command line."""
@@ -139,6 +151,7 @@ class Model(Callbacks, nn.Module):
 
     def make_trainer(self, trainer: Any = None, **kwargs) -> Any:
         """Return a trainer that is ready to start from this model, which itself stays as it is."""
+        _say_what_idles(kwargs)
         overrides = yaml_load(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
         data = overrides.get("data") or DEFAULT_CFG_DICT["data"] or TASK2DATA[self.task]
         own = {"data": data, "model": self.overrides["model"]}
@@ -154,6 +167,7 @@ class Model(Callbacks, nn.Module):
 
     def val(self, validator: Any = None, **kwargs) -> Any:
         """Validate on a split of a dataset and return the metrics (`metrics.box.map` and so on)."""
+        _say_what_idles(kwargs)
         args = {**self.overrides, "rect": True, **kwargs, "mode": "val"}
         args["data"] = args.get("data") or TASK2DATA[self.task]
         validator = (validator or self._smart_load("validator"))(args=args, _callbacks=self.callbacks)
@@ -169,6 +183,7 @@ class Model(Callbacks, nn.Module):
         prompts = kwargs.pop("prompts", None)
         if prompts is not None:
             raise ConfigError("prompts= belongs to promptable segmentation models, which this package leaves out.")
+        _say_what_idles(kwargs)
         args = {"conf": 0.25, "batch": 1, "save": False, **self.overrides, **kwargs, "mode": "predict", "rect": True}
         if self.predictor is None or (predictor and type(self.predictor) is not predictor):
             self.predictor = (predictor or self._smart_load("predictor"))(overrides=args, _callbacks=self.callbacks)
