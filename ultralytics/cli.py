@@ -185,8 +185,8 @@ def check_mode(mode: str | None) -> None:
         raise ConfigError(f"No mode was given. Write one of {', '.join(MODES)}, as in `yolo train model=yolo11n.yaml`.")
     from ultralytics import YOLO
 
-    if not callable(getattr(YOLO, mode, None)):
-        built = [name for name in MODES if callable(getattr(YOLO, name, None))]
+    built = [name for name in MODES if not getattr(getattr(YOLO, name, None), "later", not hasattr(YOLO, name))]
+    if mode not in built:
         raise ConfigError(f"The mode '{mode}' is not in this version yet, which has {', '.join(built)}.")
 
 

@@ -130,7 +130,9 @@ class Settings:
     val: bool = setting(True, "Validate during training.", _TRAIN, section="Validation")
     split: str = setting("val", "Part of the data to validate on.", _VAL, choices=("train", "val", "test"))
     save_json: bool = setting(False, "Save the predictions as a COCO JSON file.", _VAL)
-    save_hybrid: bool = setting(False, "Save labels together with predictions.", _VAL)
+    save_hybrid: bool = setting(
+        False, "Add the labels to the predictions, surest of all; metrics mean little then.", _VAL
+    )
     conf: float | None = setting(
         None,
         "Least confidence of a detection; 0.25 when predicting and 0.001 when validating if not given.",
@@ -153,7 +155,7 @@ class Settings:
     vid_stride: int = setting(1, "Take every Nth frame of a video.", _PREDICT, lo=1)
     stream_buffer: bool = setting(False, "Keep all frames of a live stream instead of the newest.", _PREDICT)
     visualize: bool = setting(False, "Save pictures of the feature maps.", _PREDICT)
-    augment: bool = setting(False, "Predict on flipped and scaled copies as well, and merge.", _PREDICT)
+    augment: bool = setting(False, "Predict on flipped and scaled copies as well, and merge.", (*_PREDICT, "val"))
     agnostic_nms: bool = setting(False, "Let NMS compare boxes of different classes.", ("val", "predict", "track"))
     classes: int | list[int] | None = setting(
         None, "Keep only the classes with these indices.", ("train", "val", "predict", "track"), lo=0

@@ -61,6 +61,7 @@ class BaseValidator(Callbacks):
         self.run_callbacks("on_val_start")
         timers = [Profile(device=self.device) for _ in range(3)]
         self.init_metrics(de_parallel(model))
+        augment = {"augment": True} if self.args.augment and not self.training else {}
         self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
         for batch_i, batch in enumerate(TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader))):
             self.run_callbacks("on_val_batch_start")
@@ -68,7 +69,7 @@ class BaseValidator(Callbacks):
             with timers[0]:
                 batch = self.preprocess(batch)
             with timers[1], autocast(self.mixed, self.device.type):
-                preds = model(batch["img"])
+                preds = model(batch["img"], **augment)
             if self.training:
                 loss += model.loss(batch, preds)[1]
             with timers[2]:

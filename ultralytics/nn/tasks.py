@@ -11,6 +11,7 @@ from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.nn.features import predict_augmented
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
@@ -86,7 +87,12 @@ class BaseModel(nn.Module):
         return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)
 
     def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Any:
-        """Pass a batch (b, ch, h, w) through all layers and return what the last one returns."""
+        """Pass a batch (b, ch, h, w) through all layers and return what the last one returns.
+
+        With `augment`, a detector does so for scaled and mirrored copies as well (see `predict_augmented`).
+        """
+        if augment:
+            return predict_augmented(self, x)
         kept = []
         for m in self.model:
             if m.f != -1:

@@ -21,6 +21,16 @@ from ultralytics.utils.overlap import (  # noqa: F401
     probiou,
 )
 
+
+def __getattr__(name: str):
+    """Offer the curves here too, where 8.3.0 keeps them; drawing is imported when asked for."""
+    if name in {"plot_pr_curve", "plot_mc_curve"}:
+        from ultralytics.utils import curves
+
+        return getattr(curves, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
 # Average precision ---------------------------------------------------------------------------------------------------
 
 

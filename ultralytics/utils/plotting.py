@@ -26,14 +26,17 @@ from ultralytics.utils.curves import (
     unit_color,
 )
 from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.fonts import find_font
 from ultralytics.utils.ops import xywh2xyxy, xywhr2xyxyxyxy
+from ultralytics.utils.tuning import plot_tune_results
 
 __all__ = (
     "Annotator",
     "Colors",
     "colors",
     "contrast",
+    "feature_visualization",
     "find_font",
     "imwrite",
     "output_to_rotated_target",
@@ -44,6 +47,7 @@ __all__ = (
     "plot_mc_curve",
     "plot_pr_curve",
     "plot_results",
+    "plot_tune_results",
     "save_one_box",
 )
 

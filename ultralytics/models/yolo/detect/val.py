@@ -21,6 +21,8 @@ from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 class DetectionValidator(BaseValidator):
     """Validates a detector: precision, recall, mAP50 and mAP50-95, overall and by class, and the confusion matrix."""
 
+    known: Any = ()  # labels that `save_hybrid` puts among the predictions of the present batch
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.metrics = DetMetrics(save_dir=self.save_dir, on_plot=self.on_plot)
@@ -40,7 +42,15 @@ class DetectionValidator(BaseValidator):
         batch["img"] = (images.half() if self.half else images.float()) / 255
         for k in ("batch_idx", "cls", "bboxes"):
             batch[k] = batch[k].to(self.device)
+        self.known = self._labels_as_boxes(batch) if self.args.save_hybrid and not self.training else ()
         return batch
+
+    @staticmethod
+    def _labels_as_boxes(batch: dict) -> list[torch.Tensor]:
+        """Return for each picture its labels (n, 5): class, and x, y, w, h in pixels of the model's input."""
+        h, w = batch["img"].shape[2:]
+        rows = torch.cat((batch["cls"].view(-1, 1), batch["bboxes"] * batch["bboxes"].new_tensor((w, h, w, h))), 1)
+        return [rows[batch["batch_idx"] == i] for i in range(len(batch["img"]))]
 
     def init_metrics(self, model: Any) -> None:
         self.names, self.nc = model.names, len(model.names)
@@ -56,7 +66,7 @@ class DetectionValidator(BaseValidator):
 
     def postprocess(self, preds: Any) -> list[torch.Tensor]:
         return non_max_suppression(
-            preds, self.args.conf, self.args.iou, multi_label=True,
+            preds, self.args.conf, self.args.iou, multi_label=True, labels=self.known,
             agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det,
         )  # fmt: skip
 
