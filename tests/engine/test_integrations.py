@@ -75,7 +75,6 @@ def record(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> SimpleN
     folder = tmp_path_factory.mktemp("record")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MLFLOW_RUN", "first try")
         patch.setenv("COMET_PROJECT_NAME", "mine")
         settings = SettingsManager(folder / "settings.json")
@@ -188,7 +187,6 @@ def test_wandb(record):
 
 def test_mlflow(record):
     mlflow, trainer = record.mlflow, record.trainer
-    assert mlflow.set_tracking_uri.call_args.args[0].startswith("file:///")
     mlflow.set_experiment.assert_called_once_with("runs-fire")
     mlflow.start_run.assert_called_once_with(run_name="first try")
     assert mlflow.log_params.call_args.args[0]["batch"] == 4
@@ -293,6 +291,7 @@ def test_a_failing_integration_stops_nothing(fake, train, warnings, where: str):
     said = [line for line in warnings if "WandB" in line]
     assert len(said) == 1 and "the server is on fire" in said[0] and "and more" not in said[0]
     assert "wandb=False" in said[0]
+    assert wandb.init.return_value.finish.call_count == (where != "init")  # also after a failure
     assert getattr(wandb if where in {"init", "Artifact"} else wandb.init.return_value, where).call_count == 1
     other.Live.return_value.end.assert_called_once_with()
 

@@ -42,7 +42,7 @@ class Integration:
 
     def __init__(self, package: ModuleType):
         self.api = package
-        self.works, self.opened, self.finished = True, False, False
+        self.works, self.opened, self.finished = True, False, False  # finished: the training came to its end
         self.logged = -1  # the last epoch that was sent
         self.sent: dict[Path, int] = {}  # pictures, with the time of their files
 
@@ -63,11 +63,11 @@ class Integration:
 
     def on_train_end(self, trainer: Any) -> None:
         """Send the last pictures and the weights."""
+        self.finished = True
         self._send_pictures(trainer)
         weights = next((file for file in (trainer.best, trainer.last) if file.exists()), None)
         if weights:
             self.log_weights(weights)
-        self.finished = True
 
     def _send_pictures(self, trainer: Any) -> None:
         """Send what was drawn or changed since the last time."""
@@ -142,7 +142,7 @@ class TensorBoard(Integration):
 
 
 class MLflow(Integration):
-    """Writes into the tracking server of $MLFLOW_TRACKING_URI, else into `mlflow` beside the runs.
+    """Writes where MLflow itself is set to ($MLFLOW_TRACKING_URI, or a file in the working directory).
 
     $MLFLOW_EXPERIMENT_NAME and $MLFLOW_RUN name experiment and run.
     """
@@ -150,10 +150,6 @@ class MLflow(Integration):
     setting, package, install = "mlflow", "mlflow", "mlflow"
 
     def open(self, trainer: Any) -> None:
-        from ultralytics.utils import SETTINGS
-
-        if not os.getenv("MLFLOW_TRACKING_URI"):
-            self.api.set_tracking_uri((Path(SETTINGS["runs_dir"]).resolve() / "mlflow").as_uri())
         self.own = self.api.active_run() is None
         if self.own:
             self.api.set_experiment(os.getenv("MLFLOW_EXPERIMENT_NAME") or project_of(trainer))
@@ -350,5 +346,8 @@ def remove_integration_callbacks(engine: Callbacks) -> None:
     for functions in engine.callbacks.values():
         functions[:] = [function for function in functions if not isinstance(function, Call)]
     for integration in dict.fromkeys(call.integration for call in calls):
-        if integration.opened:
+        if integration.opened and integration.works:
             Call(integration, "close")()
+        elif integration.opened:  # it failed and has said so, but the next training must not find it open
+            with contextlib.suppress(Exception):
+                integration.close()
