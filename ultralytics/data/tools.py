@@ -234,8 +234,9 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
             texts.append(f"\n{key}: {e}")
             faults += 1
             continue
-        split = _of_class_folders(path, content["names"]) or (lambda f: _labelled(f, content, task))
-        text, count = _describe(key, list(split(files)), content["names"])
+        verify = _of_class_folders(path, content["names"])
+        entries = list(verify(files) if verify else _labelled(files, content, task))
+        text, count = _describe(key, entries, content["names"], boxed=not verify)
         for other, those in seen.items():
             if both := len(those & set(files)):
                 text += f"\n  note: {both} of its pictures are in {other} too"
@@ -254,7 +255,9 @@ def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
     if any(Path(lb).is_file() for f in folders for lb in labels.img2label_paths(list_images(f)[:1])):
         return None  # a detection set in subfolders
     own = sorted(p.name for p in folders)
-    known = {name: i for i, name in names.items()} if set(own) <= set(names.values()) else dict(zip(own, names))
+    known = {name: i for i, name in names.items()}
+    if not known.keys() & {*own}:  # the names are for people, and the folders in their order
+        known = dict(zip(own, names))
 
     def verify(file: str) -> Entry:
         cls = known.get(Path(file).relative_to(path).parts[0])
@@ -284,8 +287,8 @@ def _labelled(files: Sequence[str], content: Mapping[str, Any], task: str | None
     )
 
 
-def _describe(key: str, entries: list[Entry], names: Mapping[int, str]) -> tuple[str, int]:
-    """Return the text on one split, and the number of faults in it."""
+def _describe(key: str, entries: list[Entry], names: Mapping[int, str], boxed: bool) -> tuple[str, int]:
+    """Return the text on one split, and the number of faults in it; `boxed`: its objects have boxes."""
     sound, faulty = [e for e in entries if not e.fault], [e for e in entries if e.fault]
     lines = [f"\n{key}: {len(entries)} pictures, {len(sound)} of them sound"]
     rows = [e.rows for e in sound]
@@ -293,11 +296,12 @@ def _describe(key: str, entries: list[Entry], names: Mapping[int, str]) -> tuple
     unlabelled = sum(not e.found for e in sound)
     background = sum(not len(e.rows) for e in sound)
     duplicates = sum(e.duplicates for e in sound)
-    lines.append(f"  objects: {len(boxes)}; backgrounds: {background}, {unlabelled} of them without a label file")
+    if boxed:
+        lines.append(f"  objects: {len(boxes)}; backgrounds: {background}, {unlabelled} of them without a label file")
     if duplicates:
         lines.append(f"  note: {duplicates} rows stand twice and count once")
     if sound:
-        lines += _sizes(sound, boxes)
+        lines += _sizes(sound, boxes[: len(boxes) * boxed])
         lines += _classes(rows, names)
     faults = len(faulty)
     if faulty:
@@ -355,8 +359,9 @@ def run_convert(words: Sequence[str]) -> int:
     if missing := [k for k in needed if k not in texts]:
         raise ConfigError(f"`yolo data convert {name}` needs {' and '.join(f'{k}=...' for k in missing)}.")
     values = {k: v if k in {"source", "save_dir"} else smart_value(v) for k, v in texts.items()}
-    if isinstance(values.get("names"), str):
-        values["names"] = converter.read_classes(values["names"])
+    if isinstance(given := values.get("names"), str):
+        words = [word.strip(" '\"") for word in given.strip("[]").split(",")]
+        values["names"] = converter.read_classes(given) if Path(given).is_file() else words
     result = function(*[values.pop("source")], **{p.name: values[k] for k, p in zip(keys, parameters) if k in values})
     print(f"Converted into '{result}'." if isinstance(result, Path) else "Converted.")
     return 0

@@ -21,6 +21,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 MAX_RATIO = 100  # pictures and labels shrink far less; what unpacks to more is a bomb
 MIN_LIMIT = 1 << 30  # bytes that any archive may unpack to
 _CHUNK = 1 << 20
+_MOST_PADDING = 64  # chunks behind the last member of a tar that are looked at
 _JUNK = {"__MACOSX", ".DS_Store"}
 _DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
@@ -131,6 +132,9 @@ def _members(file: Path) -> Iterator[Iterator[Member]]:
     elif tarfile.is_tarfile(file):
         with tarfile.open(file) as archive:
             yield _tar_members(archive)
+            for _ in range(_MOST_PADDING):  # what compresses a tar has its checksum at the very end
+                if not archive.fileobj.read(_CHUNK):
+                    break
     else:
         raise DataError("Its content is neither zip nor tar; it may be damaged: delete it and fetch it again.")
 
@@ -159,10 +163,12 @@ def _extract(members: Iterator[Member], stage: Path, limit: int, file: Path) -> 
         target = safe_join(stage, name)
         if _JUNK & {*PurePosixPath(name).parts}:
             continue
+        try:
+            (target if is_folder else target.parent).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise DataError(f"A folder and a file of the same name stand in it: '{name}'.") from None
         if is_folder:
-            target.mkdir(parents=True, exist_ok=True)
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             raise DataError(f"'{name}' stands in it twice.")
         with open(target, "xb") as out, open_member() as source:
