@@ -82,9 +82,10 @@ def test_download(server, datasets, tmp_path, capsys, caplog, monkeypatch, form,
     url = f"{server.url}/mini.zip"
     describe({"text": url, "list": [url], "mapping": {url: "."}}[form])
     assert main(["data", "download", "mini"]) == 0
-    assert f"Downloading {url} to '{datasets / 'archives' / 'mini.zip'}'" in caplog.text
+    assert f"Downloading {url} to '{datasets / 'archives' / 'mini' / 'mini.zip'}'" in caplog.text
     assert f"'mini' is in '{datasets / 'mini'}'." in capsys.readouterr().out
     assert files_in(datasets) == [f"mini/{name}" for name in WHOLE]  # the archive is gone
+    assert [p.name for p in datasets.iterdir()] == ["mini"]
     assert main(["data", "check", "data=mini.yaml"]) == 0
     assert main(["data", "download", "mini.yaml"]) == 0
     assert len(server.asked) == 1  # what is here is not fetched again
@@ -95,13 +96,13 @@ def test_parts_go_into_their_folders_and_archives_may_be_kept(server, datasets, 
     describe({f"{server.url}/mini.zip": "pictures"}, train="pictures/train/images", val="pictures/train/images")
     assert main(["data", "download", "mini", "keep=true"]) == 0
     wanted = [f"mini/pictures/train/{name}" for name in WHOLE]
-    assert files_in(datasets) == ["archives/mini.zip", *wanted]
+    assert files_in(datasets) == ["archives/mini/mini.zip", *wanted]
 
 
 def test_an_archive_put_there_by_hand_is_used_and_kept(datasets, tmp_path, server, capsys):
     url = "http://192.0.2.1/mini.zip"
     describe([url])
-    place = datasets / "archives" / "mini.zip"
+    place = datasets / "archives" / "mini" / "mini.zip"
     assert main(["data", "download", "mini"]) == 2
     error = capsys.readouterr().err
     assert "could not be fetched" in error and f"Put it at '{place}' by hand" in error
@@ -144,6 +145,8 @@ def test_visdrone_is_converted(server, datasets, tmp_path):
         ({"path": "../../elsewhere"}, "which is not inside of"),
         ({"path": "/elsewhere"}, "which is not inside of"),
         ({"convert": "shell"}, "says `convert: shell`; allowed are voc, visdrone"),
+        ({"download": ["http://127.0.0.1/a.zip", "http://127.0.0.1/b/a.zip"]}, "a file name of their own"),
+        ({"download": "http://127.0.0.1/"}, "a file name of their own"),
         ({"download": {"http://127.0.0.1/a.zip": "../x"}}, "could not be fetched"),
     ],
 )
@@ -169,7 +172,7 @@ def test_an_evil_archive_is_refused(server, datasets, tmp_path, capsys):
     describe([f"{server.url}/mini.zip"])
     assert main(["data", "download", "mini"]) == 2
     assert "leads out of the folder" in capsys.readouterr().err
-    assert files_in(datasets) == ["archives/mini.zip"] and not list(tmp_path.rglob("evil.txt"))
+    assert files_in(datasets) == ["archives/mini/mini.zip"] and not list(tmp_path.rglob("evil.txt"))
 
 
 def test_an_archive_of_another_set_is_told(server, datasets, tmp_path):

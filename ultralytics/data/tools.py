@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ yolo data convert FORMAT source=... save_dir=...
                                         labels of another format, which is coco, voc, visdrone, labelimg, dota or masks
 """
 SPLITS = ("train", "val", "test")
-ARCHIVES = "archives"  # in datasets_dir: where fetched archives lie until they are unpacked
+ARCHIVES = "archives"  # in datasets_dir: where fetched archives lie, in a folder for each set, until unpacked
 _SHOWN = 5  # faulty files listed for each split
 _MOST_CLASSES = 30  # of the table, which is cut off behind them
 _ARRANGE: dict[str, Callable[[Path], list]] = {"voc": converter.arrange_voc, "visdrone": converter.arrange_visdrone}
@@ -114,11 +115,12 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     if not _absent(data, root):
         LOGGER.info(f"'{file.name}' has its pictures in '{root}' already; nothing is fetched.")
         return root
-    sources, fetched, archives = _sources(data, file), [], []
-    for url, _ in sources:
-        target = datasets / ARCHIVES / Path(check_url(url).path).name
-        fetched += [] if target.exists() else [target]
-        archives.append(safe_download(url, target, resume=True))
+    sources, shelf = _sources(data, file), datasets / ARCHIVES / root.name
+    targets = [shelf / PurePosixPath(check_url(url).path).name for url, _ in sources]
+    if len(set(targets)) < len(targets) or shelf in targets:
+        raise DataError(f"The addresses in '{file}' must each end in a file name of their own.")
+    fetched = [target for target in targets if not target.exists()]
+    archives = [safe_download(url, target, resume=True) for (url, _), target in zip(sources, targets)]
     for archive, (_, folder) in zip(archives, sources):
         count = len(_place(archive, safe_join(root, folder), root.name))
         LOGGER.info(f"{count} files of '{archive.name}' are in '{root}'.")
@@ -131,6 +133,9 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     if not keep:
         for archive in fetched:
             archive.unlink()
+        for folder in (shelf, shelf.parent):
+            with contextlib.suppress(OSError):  # what was put there by hand stays
+                folder.rmdir()
     return root
 
 
