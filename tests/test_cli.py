@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import ultralytics
-from ultralytics.cfg import DEFAULT_CFG_PATH
+from ultralytics.cfg import DEFAULT_CFG_PATH, TASK2DATA
 from ultralytics.cli import join_words, main, parse
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.settings import SettingsManager
@@ -143,13 +143,19 @@ def test_training_without_a_model_starts_from_the_yaml_of_the_default(calls, cap
     assert calls[1][1] == "yolo11n.pt"
 
 
-def test_training_without_data_says_where_to_put_it(calls, capsys):
-    text = answer(capsys, "train", "model=yolo11n.yaml")
-    assert "'coco8.yaml'" in text and "nothing is downloaded" in text and str(Path.cwd()) in text
-    assert not calls
-    Path("coco8.yaml").touch()
+def test_training_without_data_takes_the_task_s_own(calls):
     assert main(["train", "model=yolo11n.yaml"]) == 0
     assert calls[0][3] == {"data": "coco8.yaml"}
+
+
+def test_training_without_data_says_where_to_put_it(calls, capsys, monkeypatch):
+    monkeypatch.setitem(TASK2DATA, "detect", "absent.yaml")
+    text = answer(capsys, "train", "model=yolo11n.yaml")
+    assert "'absent.yaml'" in text and "nothing is downloaded" in text and str(Path.cwd()) in text
+    assert not calls
+    Path("absent.yaml").touch()
+    assert main(["train", "model=yolo11n.yaml"]) == 0
+    assert calls[0][3] == {"data": "absent.yaml"}
 
 
 def test_data_that_the_model_remembers_is_used(calls, monkeypatch):

@@ -39,6 +39,7 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo version              the version
            yolo checks               what of this machine fits
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
+           yolo data                 list, download, check and convert data sets
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
@@ -276,6 +277,13 @@ def change_settings(words: Sequence[str]) -> int:
     return 0
 
 
+def data_tools(words: Sequence[str]) -> int:
+    """List, download, check or convert data sets."""
+    from ultralytics.data.tools import main as run_data
+
+    return run_data([word.removesuffix(",") for word in join_words(words)])
+
+
 def show_cfg(words: Sequence[str]) -> int:
     """Print all settings with their defaults."""
     _no_more("cfg", words)
@@ -301,6 +309,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "version": show_version,
     "checks": show_checks,
     "settings": change_settings,
+    "data": data_tools,
     "cfg": show_cfg,
     "copy-cfg": copy_cfg,
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ultralytics.data.folders import Share, class_folders, find_samples
 from ultralytics.data.images import (
@@ -18,14 +21,16 @@ from ultralytics.data.images import (
 )
 from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
 from ultralytics.data.masks import polygon2mask, polygons2masks, polygons2masks_overlap
-from ultralytics.utils import LOGGER, yaml_load
+from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.checks import check_class_names, check_yaml
-from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+from ultralytics.utils.files import atomic_write
 
 __all__ = (
     "FORMATS_HELP",
     "IMG_FORMATS",
     "VID_FORMATS",
+    "autosplit",
     "check_class_names",
     "check_cls_dataset",
     "check_det_dataset",
@@ -213,8 +218,11 @@ def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
 def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFileError:
     """Return the error that lists where the pictures of a split were looked for."""
     tried = "\n".join(f"  {p}" for p in dict.fromkeys(p for root in roots for p in _as_list(_resolve(data[key], root))))
-    source = data.get("download")
-    hint = f" Its `download:` line says where they come from: {str(source).strip().splitlines()[0]}" if source else ""
+    source, hint = data.get("download"), ""
+    if source:
+        first = next(iter(source), "") if isinstance(source, (list, dict)) else str(source).strip().splitlines()[0]
+        name = file.stem if file.parent == ROOT / "cfg" / "datasets" else file
+        hint = f" `yolo data download {name}` fetches them from {first}"
     return MissingFileError(
         f"The {key} pictures of '{file}' (`{key}: {data[key]}`) are not here; tried\n{tried}\n"
         f"Put the pictures there, or correct `path` and `{key}` in that file; nothing is downloaded by itself.{hint}"
@@ -246,3 +254,44 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 def _exists(value: str | list[str]) -> bool:
     return all(Path(p).exists() for p in _as_list(value))
+
+
+def autosplit(
+    path: str | Path = "datasets/coco8/images",
+    weights: Sequence[float] = (0.9, 0.1, 0.0),
+    annotated_only: bool = False,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Share the pictures of a folder out by chance: autosplit_train.txt, _val.txt and _test.txt are written beside it.
+
+    Args:
+        path: folder of pictures, with its subfolders.
+        weights: of train, val and test; a split of weight 0 gets no file.
+        annotated_only: leave out pictures without a label file.
+        seed: of the chance; the same seed gives the same split.
+
+    Returns:
+        The number of pictures in each split.
+    """
+    shares = np.asarray(weights, np.float64)
+    if shares.shape != (3,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.sum():
+        raise ConfigError(f"weights={tuple(weights)} is not possible; give three numbers for train, val and test.")
+    path = Path(path)
+    files = [Path(f) for f in list_images(path)]
+    if annotated_only:
+        files = [f for f, label in zip(files, img2label_paths(files)) if Path(label).is_file()]
+    if not files:
+        raise MissingFileError(f"There are no pictures{' with labels' if annotated_only else ''} in '{path}'.")
+    ends = np.round(np.cumsum(shares / shares.sum()) * len(files)).astype(int)
+    order = np.random.default_rng(seed).permutation(len(files))
+    counts = {}
+    for split, chosen in zip(("train", "val", "test"), np.split(order, ends[:2])):
+        target = path.parent / f"autosplit_{split}.txt"
+        target.unlink(missing_ok=True)  # of an earlier split
+        if len(chosen):
+            lines = sorted(f"./{files[i].relative_to(path.parent).as_posix()}\n" for i in chosen)
+            with atomic_write(target, "w", encoding="utf-8") as f:
+                f.writelines(lines)
+        counts[split] = len(chosen)
+    LOGGER.info(f"Split '{path}' into {', '.join(f'{n} {split}' for split, n in counts.items())}.")
+    return counts
