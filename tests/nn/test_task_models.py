@@ -65,6 +65,19 @@ def test_weight_file_builds_the_same_again(rows, tmp_path, name):
     assert torch.equal(*((y if isinstance(y, torch.Tensor) else y[0]) for y in (a, b)))
 
 
+@pytest.mark.parametrize("name", ["yolo11n-seg", "yolov8n-pose", "yolo11n-obb", "yolo11n-cls"])
+def test_import_of_a_pickled_model(rows, tmp_path, name):
+    """Files of 8.x hold the model itself, under these class names, and its task at times by its head alone."""
+    model = fill(build(name, nc=2)).eval()
+    torch.save({"model": model, "train_args": {}}, tmp_path / "8x.pt")
+    ckpt = load_checkpoint(tmp_path / "8x.pt")
+    assert (ckpt["source"], ckpt["task"], ckpt["nc"]) == ("ultralytics", model.task, 2)
+    again = build_from_checkpoint(ckpt).eval()
+    with torch.no_grad():
+        a, b = (m(image(1, 64, 64)) for m in (model, again))
+    assert torch.equal(*((y if isinstance(y, torch.Tensor) else y[0]) for y in (a, b)))
+
+
 def test_key_points_of_the_data(rows, caplog):
     model = PoseModel("yolo11n-pose.yaml", nc=1, data_kpt_shape=(4, 2), verbose=True)
     assert "kpt_shape=[4, 2]" in caplog.text
