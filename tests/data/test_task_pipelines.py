@@ -10,7 +10,7 @@ from scenes import make_set, settings
 from task_scenes import FLIP_IDX, POINT_COLORS, fill, make_polygon_set, make_pose_set, rectangle
 
 from ultralytics.data import YOLODataset, build_dataloader, build_yolo_dataset
-from ultralytics.data.augment import CopyPaste, Format, RandomFlip
+from ultralytics.data.augment import CopyPaste, Format, Mosaic, RandomFlip
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
 
@@ -48,6 +48,7 @@ def inner(mask):
 PIPELINES = {
     "default": {},
     "turned": dict(degrees=180.0, shear=8.0, flipud=0.5),
+    "small": dict(degrees=45.0, scale=0.9, fliplr=0.0),
     "tilted": dict(degrees=20.0, perspective=0.0004, scale=0.2),
     "one picture": dict(mosaic=0.0, degrees=45.0, flipud=1.0, fliplr=1.0),
 }
@@ -72,6 +73,25 @@ def test_masks_lie_on_their_objects(tmp_path, overrides):
         missed = colors.any(0) & ~near(masks > 0, 2)
         lost, painted = lost + missed.sum(), painted + colors.sum()
     assert objects > 20 and lost < 0.005 * painted  # slivers not worth an object
+
+
+def test_mosaic_cuts_polygons_and_points_where_it_cuts_pictures(tmp_path):
+    cut = 0
+    for make, task, data in ((make_polygon_set, "segment", None), (make_pose_set, "pose", POSE)):
+        dataset = build(make(tmp_path / task), task, data)
+        for i in range(12):
+            sample = dataset.get_image_and_label(i % 6) | {"rng": np.random.default_rng(i)}
+            out = Mosaic(dataset, 256)(sample)
+            if task == "segment":
+                points = np.concatenate(out["segments"])
+                boxes = np.array([[*s.min(0), *s.max(0)] for s in out["segments"]])
+                np.testing.assert_allclose(out["bboxes"], boxes, atol=1e-4)
+                cut += (points == 0).any() or (points == 512).any()
+            else:
+                points = out["keypoints"][out["keypoints"][..., 2] > 0][:, :2]
+                cut += (out["keypoints"][..., :2].max() > 512) or (out["keypoints"][..., :2].min() < 0)
+            assert (points >= 0).all() and (points <= 512).all()
+    assert cut > 10
 
 
 @pytest.mark.parametrize("mode", ["flip", "mixup"])
