@@ -41,7 +41,8 @@ def test_model_equals_reference(key):
 @pytest.mark.parametrize("key", [k for k in ZOO if k[6] in "ns" or k in {f"yolo11{s}.yaml" for s in "mlx"}])
 def test_cost_equals_reference_before_and_after_fusing(key):
     model, figures = build(key), ZOO[key]
-    assert get_flops(model, 640) == pytest.approx(figures["gflops_640"], rel=0.03)  # batch norms count there
+    unfused = 0.03 if "-cls" in key else 0.015  # batch norms count there, and a classifier has little beside them
+    assert get_flops(model, 640) == pytest.approx(figures["gflops_640"], rel=unfused)
     model.fuse(verbose=False)
     assert get_flops(model, 640) == pytest.approx(figures["fused_gflops_640"], rel=0.015)
     assert get_num_params(model) == figures["fused_params"]

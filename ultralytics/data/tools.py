@@ -280,12 +280,10 @@ def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
 
 def _labelled(files: Sequence[str], content: Mapping[str, Any], task: str | None) -> Iterable[Entry]:
     """Verify pictures with their label files, as a training would."""
-    nc, layout = len(content["names"]), {}
-    if layout_of := getattr(labels, "layout_of", None):
-        kpt_shape = content.get("kpt_shape")
-        layout = {"layout": layout_of(task or ("pose" if kpt_shape else "detect"), kpt_shape)}
+    nc, kpt_shape = len(content["names"]), content.get("kpt_shape")
+    layout = labels.layout_of(task or ("pose" if kpt_shape else "detect"), kpt_shape)
     return labels.parallel(
-        lambda im, lb: labels.verify_image_label(im, lb, nc, **layout),
+        lambda im, lb: labels.verify_image_label(im, lb, nc, layout=layout),
         files,
         labels.img2label_paths(files),
         desc="Verifying",
