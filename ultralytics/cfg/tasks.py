@@ -38,6 +38,17 @@ TASKS: dict[str, Task] = {
             weights="yolo11n.pt",
             metric="metrics/mAP50-95(B)",
         ),
+        Task(
+            name="segment",
+            heads=("Segment",),
+            model="ultralytics.nn.tasks:SegmentationModel",
+            trainer="ultralytics.models.yolo.segment:SegmentationTrainer",
+            validator="ultralytics.models.yolo.segment:SegmentationValidator",
+            predictor="ultralytics.models.yolo.segment:SegmentationPredictor",
+            data="coco8-seg.yaml",
+            weights="yolo11n-seg.pt",
+            metric="metrics/mAP50-95(M)",
+        ),
     )
 }
 

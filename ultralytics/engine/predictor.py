@@ -84,6 +84,8 @@ class BasePredictor(Callbacks):
         results, seen: what was found in that batch, and the number of pictures so far.
     """
 
+    task: str | None = None  # of which predictors of one task say the name
+
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self._cfg = cfg
         self.update_args(overrides)
@@ -99,6 +101,7 @@ class BasePredictor(Callbacks):
     def update_args(self, overrides: dict | None = None) -> None:
         """Take other settings, for the calls that begin from now on; what is not named has its default again."""
         self.args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
+        self.args.task = self.task or self.args.task
         if self.args.conf is None:
             self.args.conf = 0.25
 
