@@ -49,6 +49,17 @@ TASKS: dict[str, Task] = {
             weights="yolo11n-seg.pt",
             metric="metrics/mAP50-95(M)",
         ),
+        Task(
+            name="pose",
+            heads=("Pose",),
+            model="ultralytics.nn.tasks:PoseModel",
+            trainer="ultralytics.models.yolo.pose:PoseTrainer",
+            validator="ultralytics.models.yolo.pose:PoseValidator",
+            predictor="ultralytics.models.yolo.pose:PosePredictor",
+            data="coco8-pose.yaml",
+            weights="yolo11n-pose.pt",
+            metric="metrics/mAP50-95(P)",
+        ),
     )
 }
 
