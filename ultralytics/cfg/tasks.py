@@ -38,6 +38,28 @@ TASKS: dict[str, Task] = {
             weights="yolo11n.pt",
             metric="metrics/mAP50-95(B)",
         ),
+        Task(
+            name="segment",
+            heads=("Segment",),
+            model="ultralytics.nn.tasks:SegmentationModel",
+            trainer="ultralytics.models.yolo.segment:SegmentationTrainer",
+            validator="ultralytics.models.yolo.segment:SegmentationValidator",
+            predictor="ultralytics.models.yolo.segment:SegmentationPredictor",
+            data="coco8-seg.yaml",
+            weights="yolo11n-seg.pt",
+            metric="metrics/mAP50-95(M)",
+        ),
+        Task(
+            name="pose",
+            heads=("Pose",),
+            model="ultralytics.nn.tasks:PoseModel",
+            trainer="ultralytics.models.yolo.pose:PoseTrainer",
+            validator="ultralytics.models.yolo.pose:PoseValidator",
+            predictor="ultralytics.models.yolo.pose:PosePredictor",
+            data="coco8-pose.yaml",
+            weights="yolo11n-pose.pt",
+            metric="metrics/mAP50-95(P)",
+        ),
     )
 }
 

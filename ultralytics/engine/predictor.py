@@ -83,6 +83,8 @@ class BasePredictor(Callbacks):
         trackers: those of the latest call of mode 'track', one a stream; None before.
     """
 
+    task: str | None = None  # of which predictors of one task say the name
+
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self._cfg = cfg
         self.update_args(overrides)
@@ -98,6 +100,7 @@ class BasePredictor(Callbacks):
     def update_args(self, overrides: dict | None = None) -> None:
         """Take other settings, for the calls that begin from now on; what is not named has its default again."""
         self.args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
+        self.args.task = self.task or self.args.task
         if self.args.conf is None:
             self.args.conf = 0.25
 

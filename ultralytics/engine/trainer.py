@@ -53,12 +53,14 @@ class BaseTrainer(Callbacks):
         UserError: a setting, the dataset, the model or the device cannot be used; no run folder has been made then.
     """
 
+    task: str | None = None  # of which trainers of one task say the name
     loss_names: tuple[str, ...] = ("loss",)
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self.resume_ckpt = None
         overrides = self._with_resume(dict(overrides or {}))
         self.args = get_cfg(cfg, overrides)
+        self.args.task = self.task or self.args.task
         trust_modules(self.args.model, self.args.trust_modules)
         self.callbacks = _callbacks or get_default_callbacks()
         self.epochs = self.args.epochs or 100

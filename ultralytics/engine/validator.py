@@ -30,6 +30,8 @@ class BaseValidator(Callbacks):
         _callbacks: functions by event.
     """
 
+    task: str | None = None  # of which validators of one task say the name
+
     def __init__(
         self,
         dataloader: Any = None,
@@ -39,6 +41,7 @@ class BaseValidator(Callbacks):
         _callbacks: dict | None = None,
     ):
         self.args = get_cfg(overrides=args)
+        self.args.task = self.task or self.args.task
         self.dataloader = dataloader
         self.callbacks = _callbacks or get_default_callbacks()
         self.save_dir = Path(save_dir) if save_dir else get_save_dir(self.args)

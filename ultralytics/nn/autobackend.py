@@ -61,6 +61,7 @@ class AutoBackend(nn.Module):
         model: the module that runs, or None where the backend has none.
         names: {class: name}.
         stride: that picture sides must be multiples of.
+        kpt_shape: number of key points and their dimensions, where it finds any, else None.
         task, nc: what the model does, and for how many classes.
         pt: whether this is a PyTorch model, which takes pictures of any shape.
         nn_module: whether it was given in memory.
@@ -89,6 +90,7 @@ class AutoBackend(nn.Module):
         self.stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
         self.task = getattr(model, "task", None)
         self.nc = len(self.names)
+        self.kpt_shape = getattr(model, "kpt_shape", None)
         if fp16 and not self.fp16 and verbose:
             LOGGER.warning("WARNING: half=True works on a GPU only; this CPU computes in float32.")
 

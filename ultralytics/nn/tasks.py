@@ -243,6 +243,7 @@ class PoseModel(DetectionModel):
                 LOGGER.info(f"The model is built for kpt_shape={shape} instead of its YAML's {cfg.get('kpt_shape')}.")
             cfg["kpt_shape"] = shape
         super().__init__(cfg, ch, nc, verbose)
+        self.kpt_shape = tuple(getattr(self.model[-1], "kpt_shape", ()))
 
     def init_criterion(self) -> v8PoseLoss:
         return v8PoseLoss(self)

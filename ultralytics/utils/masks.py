@@ -156,6 +156,26 @@ def masks2segments(masks: torch.Tensor | np.ndarray, strategy: str = "largest") 
     return segments
 
 
+def mask2rle(mask: np.ndarray) -> dict:
+    """Return a mask (h, w) of zeros and ones as COCO's compressed run lengths: {"size": [h, w], "counts": text}.
+
+    The lengths of runs of zeros and ones in turn, column by column; from the fourth on the difference to the last but
+    one, in groups of five bits, the lowest first, of which bit 5 says that more follow; 48 is added to give letters.
+    """
+    pixels = np.asarray(mask, bool).T.ravel()
+    ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    runs = np.diff(np.concatenate(([0], ends, [len(pixels)]))).tolist()
+    runs = [0, *runs] if len(pixels) and pixels[0] else runs
+    text = []
+    for i, run in enumerate(runs):
+        left, more = run - runs[i - 2] if i > 2 else run, True
+        while more:
+            group, left = left & 31, left >> 5
+            more = left != (-1 if group & 16 else 0)
+            text.append(chr(group + 32 * more + 48))
+    return {"size": [*mask.shape], "counts": "".join(text)}
+
+
 def convert_torch2numpy_batch(batch: torch.Tensor) -> np.ndarray:
     """Turn pictures (b, 3, h, w), floats in 0..1, into (b, h, w, 3) uint8; the order of the colours stays."""
     return (batch.detach().permute(0, 2, 3, 1).float() * 255).clamp(0, 255).to(torch.uint8).contiguous().cpu().numpy()

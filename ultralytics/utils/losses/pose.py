@@ -55,7 +55,7 @@ class v8PoseLoss(v8DetectionLoss):
         maps, kpts = preds
         found = self.match(*self.flatten(maps), maps, batch)
         box, cls, dfl = self.parts(found)
-        target = batch["keypoints"].to(kpts.device, torch.float32).reshape(-1, *self.kpt_shape)
+        target = batch["keypoints"].to(kpts.device, torch.float32)  # with visibility, also where the model gives none
         target = torch.cat((target[..., :2] * target.new_tensor(self.size(maps)), target[..., 2:]), -1)
         pose, kobj = self.keypoints(found, kpts, target)
         gains = self.hyp.box, self.hyp.pose, self.hyp.kobj, self.hyp.cls, self.hyp.dfl
