@@ -38,6 +38,17 @@ TASKS: dict[str, Task] = {
             weights="yolo11n.pt",
             metric="metrics/mAP50-95(B)",
         ),
+        Task(
+            name="obb",
+            heads=("OBB",),
+            model="ultralytics.nn.tasks:OBBModel",
+            trainer="ultralytics.models.yolo.obb:OBBTrainer",
+            validator="ultralytics.models.yolo.obb:OBBValidator",
+            predictor="ultralytics.models.yolo.obb:OBBPredictor",
+            data="dota8.yaml",
+            weights="yolo11n-obb.pt",
+            metric="metrics/mAP50-95(B)",
+        ),
     )
 }
 

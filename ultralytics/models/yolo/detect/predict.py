@@ -22,6 +22,8 @@ def to_pictures(batch: torch.Tensor) -> list[np.ndarray]:
 class DetectionPredictor(BasePredictor):
     """Predicts boxes: `DetectionPredictor(overrides={"model": "best.pt"})(source)` returns a list of Results."""
 
+    rotated = False  # whether the model's last output is the angle of its boxes
+
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
         """Suppress overlapping boxes and map the rest onto the original pictures."""
         rows = non_max_suppression(
@@ -31,6 +33,7 @@ class DetectionPredictor(BasePredictor):
             classes=[self.args.classes] if isinstance(self.args.classes, int) else self.args.classes,
             agnostic=self.args.agnostic_nms,
             max_det=self.args.max_det,
+            rotated=self.rotated,
         )
         pictures = to_pictures(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
         return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, pictures, self.batch[0])]

@@ -22,6 +22,7 @@ class DetectionTrainer(BaseTrainer):
     """Trains a detector: `DetectionTrainer(overrides={"model": "yolo11n.yaml", "data": "fire.yaml"}).train()`."""
 
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
+    model_class, validator_class = DetectionModel, DetectionValidator
 
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
         return build_yolo_dataset(
@@ -58,23 +59,15 @@ class DetectionTrainer(BaseTrainer):
         self.model.args = self.args
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
-        model = DetectionModel(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
+        model = self.model_class(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
         if weights:
             model.load(weights)
         return model
 
     def get_validator(self) -> DetectionValidator:
-        return DetectionValidator(
+        return self.validator_class(
             self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
         )
-
-    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
-        keys = [f"{prefix}/{name}" for name in self.loss_names]
-        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
-
-    def progress_string(self) -> str:
-        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
-        return "\n" + "%11s" * len(columns) % columns
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         from ultralytics.utils.plotting import plot_images
@@ -97,8 +90,3 @@ class DetectionTrainer(BaseTrainer):
         boxes = np.concatenate([lb["bboxes"] for lb in labels], 0)
         cls = np.concatenate([lb["cls"] for lb in labels], 0).squeeze(-1)
         plot_labels(boxes, cls, names=self.data["names"], save_dir=self.save_dir, on_plot=self.on_plot)
-
-    def plot_metrics(self) -> None:
-        from ultralytics.utils.plotting import plot_results
-
-        plot_results(file=self.csv, on_plot=self.on_plot)

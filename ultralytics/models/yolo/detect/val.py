@@ -21,6 +21,8 @@ from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 class DetectionValidator(BaseValidator):
     """Validates a detector: precision, recall, mAP50 and mAP50-95, overall and by class, and the confusion matrix."""
 
+    rotated = False  # whether the model's last output is the angle of its boxes
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.metrics = DetMetrics(save_dir=self.save_dir, on_plot=self.on_plot)
@@ -57,7 +59,7 @@ class DetectionValidator(BaseValidator):
     def postprocess(self, preds: Any) -> list[torch.Tensor]:
         return non_max_suppression(
             preds, self.args.conf, self.args.iou, multi_label=True,
-            agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det,
+            agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det, rotated=self.rotated,
         )  # fmt: skip
 
     def update_metrics(self, preds: list[torch.Tensor], batch: dict) -> None:
@@ -67,7 +69,7 @@ class DetectionValidator(BaseValidator):
                 pred[:, 5] = 0
             cls, boxes = self._labels(si, batch)
             pred = self._to_original(pred, si, batch)
-            tp = match_predictions(pred[:, 5], cls, box_iou(boxes, pred[:, :4]), self.iouv)
+            tp = match_predictions(pred[:, 5], cls, self._iou(boxes, pred), self.iouv)
             for key, value in zip(self.stats, (tp, pred[:, 4], pred[:, 5], cls)):
                 self.stats[key].append(value)
             if self.args.plots:
@@ -88,25 +90,38 @@ class DetectionValidator(BaseValidator):
         shape, ratio_pad = batch["ori_shape"][si], batch["ratio_pad"][si]
         return scale_boxes(batch["img"].shape[2:], pred, shape, ratio_pad=ratio_pad)
 
+    def _iou(self, boxes: torch.Tensor, pred: torch.Tensor) -> torch.Tensor:
+        """Return how well each box of `_labels` agrees with each prediction of `_to_original`: (m, n)."""
+        return box_iou(boxes, pred[:, :4])
+
     def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int]) -> None:
         """Write the predictions of a picture as COCO JSON rows and as a label file, where asked."""
         if self.args.save_json:
             stem = Path(file).stem
-            boxes = pred[:, :4].cpu()
-            ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
-            for row, box in zip(pred.tolist(), ltwh.tolist()):
+            for row, place in zip(pred.tolist(), self._json_places(pred)):
                 self.jdict.append(
                     {
                         "image_id": int(stem) if stem.isnumeric() else stem,
                         "category_id": self.class_map[int(row[5])],
-                        "bbox": [round(x, 3) for x in box],
+                        **place,
                         "score": round(row[4], 5),
                     }
                 )
         if self.args.save_txt:
             blank = np.zeros((*shape, 3), dtype=np.uint8)
             out = self.save_dir / "labels" / f"{Path(file).stem}.txt"
-            Results(blank, path=file, names=self.names, boxes=pred[:, :6]).save_txt(out, save_conf=self.args.save_conf)
+            found = Results(blank, path=file, names=self.names, **self._parts(pred))
+            found.save_txt(out, save_conf=self.args.save_conf)
+
+    def _json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
+        """Return the entries of JSON rows that say where the objects are: `bbox`, left, top, width, height."""
+        boxes = pred[:, :4].cpu()
+        ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
+        return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
+
+    def _parts(self, pred: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the parts of `Results` that the predictions of a picture are."""
+        return {"boxes": pred[:, :6]}
 
     def get_stats(self) -> dict[str, float]:
         stats = {k: torch.cat(v, 0).cpu().numpy() for k, v in self.stats.items()}
