@@ -194,7 +194,7 @@ def test_resume(calls, capsys):
         ("xyzzyq", "`yolo help`"),
         ("detect", "No mode was given"),
         ("train yolo11n.yaml", "Did you mean 'model=yolo11n.yaml'"),
-        ("train task=segmnt", "'task' takes detect"),
+        ("train task=segmnt", "'task' takes one of detect"),
         ("train model=yolo11n-GostConv.yaml", "Did you mean 'yolo11-GhostConv.yaml'"),
         ("train model=yolo11n", "Did you mean 'yolo11n.yaml'?"),
         ("predict model=bst.pt", "The weight file 'bst.pt' does not exist"),
