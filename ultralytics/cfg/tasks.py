@@ -60,6 +60,28 @@ TASKS: dict[str, Task] = {
             weights="yolo11n-pose.pt",
             metric="metrics/mAP50-95(P)",
         ),
+        Task(
+            name="obb",
+            heads=("OBB",),
+            model="ultralytics.nn.tasks:OBBModel",
+            trainer="ultralytics.models.yolo.obb:OBBTrainer",
+            validator="ultralytics.models.yolo.obb:OBBValidator",
+            predictor="ultralytics.models.yolo.obb:OBBPredictor",
+            data="dota8.yaml",
+            weights="yolo11n-obb.pt",
+            metric="metrics/mAP50-95(B)",
+        ),
+        Task(
+            name="classify",
+            heads=("Classify", "Classifier"),
+            model="ultralytics.nn.tasks:ClassificationModel",
+            trainer="ultralytics.models.yolo.classify:ClassificationTrainer",
+            validator="ultralytics.models.yolo.classify:ClassificationValidator",
+            predictor="ultralytics.models.yolo.classify:ClassificationPredictor",
+            data="imagenet10",
+            weights="yolo11n-cls.pt",
+            metric="metrics/accuracy_top1",
+        ),
     )
 }
 

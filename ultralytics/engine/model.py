@@ -18,7 +18,8 @@ from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 
-KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls")  # settings of the training that later calls start from
+# Settings of the training that later calls start from
+KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
 
 # Settings that no code acts on yet, and why; said when one of them is given.
 IDLE = {

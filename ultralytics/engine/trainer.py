@@ -558,11 +558,13 @@ class BaseTrainer(Callbacks):
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
         """Return the loss items by name, or their names alone."""
-        return {"loss": loss_items} if loss_items is not None else ["loss"]
+        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
 
     def progress_string(self) -> str:
         """Return the heading of the progress bar's columns."""
-        return ""
+        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
+        return "\n" + "%11s" * len(columns) % columns
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         """Draw a training batch."""
@@ -572,6 +574,9 @@ class BaseTrainer(Callbacks):
 
     def plot_metrics(self) -> None:
         """Draw results.csv."""
+        from ultralytics.utils.plotting import plot_results
+
+        plot_results(file=self.csv, on_plot=self.on_plot)
 
     def _close_dataloader_mosaic(self) -> None:
         """Train the last epochs on whole pictures."""

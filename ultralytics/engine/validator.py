@@ -118,7 +118,7 @@ class BaseValidator(Callbacks):
         self.stride = max(int(backend.stride), 32)
         self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
         if self.dataloader is None:
-            self.data = self.data or check_det_dataset(self.args.data)
+            self.data = self.data or self.get_dataset()
             path = self.data.get(self.args.split)
             if path is None:
                 splits = [s for s in ("train", "val", "test") if self.data.get(s)]
@@ -166,6 +166,10 @@ class BaseValidator(Callbacks):
         self.plots[Path(name)] = {"data": data}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
+
+    def get_dataset(self) -> dict:
+        """Return the description of the dataset (see `check_det_dataset`)."""
+        return check_det_dataset(self.args.data)
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         """Return the loader of a split."""

@@ -24,6 +24,7 @@ class DetectionPredictor(BasePredictor):
     """Predicts boxes: `DetectionPredictor(overrides={"model": "best.pt"})(source)` returns a list of Results."""
 
     task = "detect"
+    rotated = False  # whether the model's last output is the angle of its boxes
 
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
         """Suppress overlapping boxes and map the rest onto the original pictures."""
@@ -35,6 +36,7 @@ class DetectionPredictor(BasePredictor):
             agnostic=self.args.agnostic_nms,
             max_det=self.args.max_det,
             nc=len(self.model.names),
+            rotated=self.rotated,
         )
         pictures = to_pictures(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
         more = self.by_picture(preds, len(rows))

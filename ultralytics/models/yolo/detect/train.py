@@ -72,14 +72,6 @@ class DetectionTrainer(BaseTrainer):
             self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
         )
 
-    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
-        keys = [f"{prefix}/{name}" for name in self.loss_names]
-        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
-
-    def progress_string(self) -> str:
-        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
-        return "\n" + "%11s" * len(columns) % columns
-
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         from ultralytics.utils.plotting import plot_images
 
@@ -102,8 +94,3 @@ class DetectionTrainer(BaseTrainer):
         boxes = np.concatenate([lb["bboxes"] for lb in labels], 0)
         cls = np.concatenate([lb["cls"] for lb in labels], 0).squeeze(-1)
         plot_labels(boxes, cls, names=self.data["names"], save_dir=self.save_dir, on_plot=self.on_plot)
-
-    def plot_metrics(self) -> None:
-        from ultralytics.utils.plotting import plot_results
-
-        plot_results(file=self.csv, on_plot=self.on_plot)

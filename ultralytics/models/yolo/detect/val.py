@@ -27,6 +27,7 @@ class DetectionValidator(BaseValidator):
     most_drawn = 300  # predictions in the picture of a batch, of each of its pictures
     drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
     known: Any = ()  # labels that `save_hybrid` puts among the predictions of the present batch
+    rotated = False  # whether the model's last output is the angle of its boxes
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -62,7 +63,7 @@ class DetectionValidator(BaseValidator):
         self.seen = 0
         self.stats = {name: [] for name in self.stat_names}
         self.metrics.names, self.metrics.plot = self.names, self.args.plots
-        self.confusion_matrix = ConfusionMatrix(nc=self.nc, conf=self.args.conf)
+        self.confusion_matrix = ConfusionMatrix(nc=self.nc, conf=self.args.conf, task=self.task)
         self.iouv = self.iouv.to(self.device)
         self.class_map = list(range(self.nc))
 
@@ -75,6 +76,7 @@ class DetectionValidator(BaseValidator):
         return non_max_suppression(
             preds, self.args.conf, self.args.iou, multi_label=True, labels=self.known,
             agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det, nc=self.nc,
+            rotated=self.rotated,
         )  # fmt: skip
 
     def update_metrics(self, preds: list[torch.Tensor], batch: dict) -> None:
@@ -131,15 +133,13 @@ class DetectionValidator(BaseValidator):
         """Write the predictions of a picture as COCO JSON rows and as a label file, where asked."""
         if self.args.save_json:
             stem = Path(file).stem
-            boxes = pred[:, :4].cpu()
-            ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
             more = self.json_columns(**parts)
-            for i, (row, box) in enumerate(zip(pred.tolist(), ltwh.tolist())):
+            for i, (row, place) in enumerate(zip(pred.tolist(), self.json_places(pred))):
                 self.jdict.append(
                     {
                         "image_id": int(stem) if stem.isnumeric() else stem,
                         "category_id": self.class_map[int(row[5])],
-                        "bbox": [round(x, 3) for x in box],
+                        **place,
                         "score": round(row[4], 5),
                         **{key: column[i] for key, column in more.items()},
                     }
@@ -147,8 +147,14 @@ class DetectionValidator(BaseValidator):
         if self.args.save_txt:
             blank = np.zeros((*shape, 3), dtype=np.uint8)
             out = self.save_dir / "labels" / f"{Path(file).stem}.txt"
-            result = Results(blank, path=file, names=self.names, boxes=pred[:, :6], **parts)
+            result = Results(blank, path=file, names=self.names, **{"boxes": pred[:, :6], **parts})
             result.save_txt(out, save_conf=self.args.save_conf)
+
+    def json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
+        """Return the entries of JSON rows that say where the objects are: `bbox`, left, top, width, height."""
+        boxes = pred[:, :4].cpu()
+        ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
+        return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
 
     def json_columns(self, **parts: torch.Tensor) -> dict[str, list]:
         """Return what the rows of COCO JSON have besides, a list of one entry a row; `parts` are those of a picture."""
