@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import ultralytics
-from ultralytics.cfg import DEFAULT_CFG_PATH
+from ultralytics.cfg import DEFAULT_CFG_PATH, TASK2DATA
 from ultralytics.cli import join_words, main, parse
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.settings import SettingsManager
@@ -35,6 +35,7 @@ class NotingModel:
 
     def predict(self, **kwargs):
         self.calls.append(("predict", *self.made, kwargs))
+        return iter(())
 
 
 @pytest.fixture
@@ -142,13 +143,19 @@ def test_training_without_a_model_starts_from_the_yaml_of_the_default(calls, cap
     assert calls[1][1] == "yolo11n.pt"
 
 
-def test_training_without_data_says_where_to_put_it(calls, capsys):
-    text = answer(capsys, "train", "model=yolo11n.yaml")
-    assert "'coco8.yaml'" in text and "nothing is downloaded" in text and str(Path.cwd()) in text
-    assert not calls
-    Path("coco8.yaml").touch()
+def test_training_without_data_takes_the_task_s_own(calls):
     assert main(["train", "model=yolo11n.yaml"]) == 0
     assert calls[0][3] == {"data": "coco8.yaml"}
+
+
+def test_training_without_data_says_where_to_put_it(calls, capsys, monkeypatch):
+    monkeypatch.setitem(TASK2DATA, "detect", "absent.yaml")
+    text = answer(capsys, "train", "model=yolo11n.yaml")
+    assert "'absent.yaml'" in text and "nothing is downloaded" in text and str(Path.cwd()) in text
+    assert not calls
+    Path("absent.yaml").touch()
+    assert main(["train", "model=yolo11n.yaml"]) == 0
+    assert calls[0][3] == {"data": "absent.yaml"}
 
 
 def test_data_that_the_model_remembers_is_used(calls, monkeypatch):
@@ -161,7 +168,10 @@ def test_prediction_saves_unless_told_otherwise(calls):
     Path("best.pt").touch()
     assert main(["predict", "model=best.pt", "source=a.jpg"]) == 0
     assert main(["predict", "model=best.pt", "save=False"]) == 0
-    assert [call[3] for call in calls] == [{"source": "a.jpg", "save": True}, {"save": False}]
+    assert [call[3] for call in calls] == [
+        {"source": "a.jpg", "save": True, "stream": True},
+        {"save": False, "stream": True},
+    ]
 
 
 def test_resume(calls, capsys):
@@ -194,14 +204,15 @@ def test_resume(calls, capsys):
         ("xyzzyq", "`yolo help`"),
         ("detect", "No mode was given"),
         ("train yolo11n.yaml", "Did you mean 'model=yolo11n.yaml'"),
-        ("train task=segmnt", "'task' takes detect"),
+        ("train task=segmnt", "'task' takes one of detect, segment"),
         ("train model=yolo11n-GostConv.yaml", "Did you mean 'yolo11-GhostConv.yaml'"),
         ("train model=yolo11n", "Did you mean 'yolo11n.yaml'?"),
         ("predict model=bst.pt", "The weight file 'bst.pt' does not exist"),
         ("val model=yolo11s.pt", "write 'model=yolo11s.yaml'"),
         ("predict", "'yolo11n.pt' does not exist"),
         ("train cfg=nothing.yaml", "'nothing.yaml' does not exist"),
-        ("benchmark model=yolo11n.yaml", "'benchmark' is not in this version yet, which has train, val, predict."),
+        ("benchmark model=yolo11n.yaml", "'benchmark' is not in this version yet, which has train, val, predict"),
+        ("export model=yolo11n.yaml format=onnx", "'export' is not in this version yet"),
         ("settings run_dir=x", "Did you mean 'runs_dir'?"),
         ("settings sync=maybe", "'sync' takes True or False"),
         ("settings rset", "Did you mean 'reset'?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,19 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, d
 USAGE = f"""yolo TASK MODE key=value ...
 
   TASK  {", ".join(TASKS)}; may be left out, the model tells it
-  MODE  train, val or predict
+  MODE  train, val, predict or track
   key=value  any settings, in any order
 
 Train:     yolo detect train model=yolo11n-GhostConv.yaml data=fire.yaml epochs=30 imgsz=320
 Validate:  yolo detect val model=runs/detect/train/weights/best.pt data=fire.yaml
 Predict:   yolo detect predict model=runs/detect/train/weights/best.pt source=pictures/
+Track:     yolo detect track model=runs/detect/train/weights/best.pt source=video.mp4 tracker=bytetrack.yaml
 
 Others:    yolo help [KEY or MODE]   this text; what a setting means; the settings of a mode
            yolo version              the version
            yolo checks               what of this machine fits
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
+           yolo data                 list, download, check and convert data sets
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
@@ -183,8 +186,8 @@ def check_mode(mode: str | None) -> None:
         raise ConfigError(f"No mode was given. Write one of {', '.join(MODES)}, as in `yolo train model=yolo11n.yaml`.")
     from ultralytics import YOLO
 
-    if not callable(getattr(YOLO, mode, None)):
-        built = [name for name in MODES if callable(getattr(YOLO, name, None))]
+    built = [name for name in MODES if not getattr(getattr(YOLO, name, None), "later", not hasattr(YOLO, name))]
+    if mode not in built:
         raise ConfigError(f"The mode '{mode}' is not in this version yet, which has {', '.join(built)}.")
 
 
@@ -200,7 +203,7 @@ def resumed_model(resume: bool | str | None) -> str | None:
     return str(latest)
 
 
-def run_mode(settings: dict[str, Any]) -> Any:
+def run_mode(settings: dict[str, Any]) -> None:
     """Build the model that settings name and call the mode on it."""
     settings = dict(settings)
     task, mode = settings.pop("task", None), settings.pop("mode", None)
@@ -210,12 +213,15 @@ def run_mode(settings: dict[str, Any]) -> Any:
 
     from ultralytics import YOLO
 
-    model = YOLO(file, task=task)
+    trusts = {key: settings[key] for key in ("trust_modules",) if settings.get(key)}
+    model = YOLO(file, task=task, **trusts)
     if mode in {"train", "val"} and not (settings.get("data") or resume or model.overrides.get("data")):
         settings["data"] = choose_data(task or model.task)
     if mode in {"predict", "track"}:
         settings.setdefault("save", DEFAULTS["save"])  # from Python the results are returned, from here they are files
-    return getattr(model, mode)(**settings)
+        deque(getattr(model, mode)(**settings, stream=True), maxlen=0)  # none is kept: a video may be long
+    else:
+        getattr(model, mode)(**settings)
 
 
 # Verbs ----------------------------------------------------------------------------------------------------------------
@@ -271,6 +277,13 @@ def change_settings(words: Sequence[str]) -> int:
     return 0
 
 
+def data_tools(words: Sequence[str]) -> int:
+    """List, download, check or convert data sets."""
+    from ultralytics.data.tools import main as run_data
+
+    return run_data([word.removesuffix(",") for word in join_words(words)])
+
+
 def show_cfg(words: Sequence[str]) -> int:
     """Print all settings with their defaults."""
     _no_more("cfg", words)
@@ -296,6 +309,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "version": show_version,
     "checks": show_checks,
     "settings": change_settings,
+    "data": data_tools,
     "cfg": show_cfg,
     "copy-cfg": copy_cfg,
 }

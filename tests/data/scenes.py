@@ -10,9 +10,11 @@ import numpy as np
 from ultralytics.cfg import get_cfg
 
 
-def settings(**overrides):
-    """Return the default settings with some changed."""
-    return get_cfg(overrides={"task": "detect", "imgsz": 128, **overrides})
+def settings(task="detect", **overrides):
+    """Return the default settings with some changed; the data know each task, also where no model has it yet."""
+    cfg = get_cfg(overrides={"imgsz": 128, **overrides})
+    cfg.task = task
+    return cfg
 
 
 def scene(h: int, w: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

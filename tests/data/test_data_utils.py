@@ -118,3 +118,25 @@ def test_the_file_is_only_read(root):
     before = yaml_load(file)
     check_det_dataset(file)
     assert yaml_load(file) == before
+
+
+def test_keypoints_pass_through(root):
+    data = check_det_dataset(write(root, kpt_shape=[3, 2], flip_idx=[1, 0, 2]))
+    assert data["kpt_shape"] == [3, 2] and data["flip_idx"] == [1, 0, 2]
+    assert "flip_idx" not in check_det_dataset(write(root, kpt_shape=[3, 3]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (dict(kpt_shape=[3]), r"says `kpt_shape: \[3\]`"),
+        (dict(kpt_shape=[3, 4]), r"2 \(x, y\) or 3"),
+        (dict(kpt_shape=[0, 3]), "wanted are the number of keypoints"),
+        (dict(kpt_shape=[3, 3], flip_idx=[1, 0]), "has 2 entries in `flip_idx` and 3 keypoints"),
+        (dict(kpt_shape=[3, 3], flip_idx=[1, 1, 2]), "must name each of the keypoints 0 to 2 once"),
+        (dict(flip_idx=[1, 0, 2]), "no `kpt_shape`"),
+    ],
+)
+def test_bad_keypoints_say_what_is_wrong(root, content, message):
+    with pytest.raises(DataError, match=message):
+        check_det_dataset(write(root, **content))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from scenes import make_set, scene, write_labels, write_picture
 
 from ultralytics.data import labels as module
 from ultralytics.data.images import verify_image
-from ultralytics.data.labels import img2label_paths, load_labels, read_label, verify_image_label
+from ultralytics.data.labels import img2label_paths, layout_of, load_labels, read_label, verify_image_label
 from ultralytics.data.utils import list_images
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -206,3 +207,107 @@ def test_cache_without_any_label_row(tmp_path):
     (tmp_path / "labels").mkdir()
     for _ in range(2):
         assert load_labels(list_images(tmp_path / "images"), 1)[0].rows.shape == (0, 5)
+
+
+# Labels of the other tasks -------------------------------------------------------------------------------------------
+
+POSE = layout_of("pose", (2, 3))
+TASK_ROWS = {
+    "segment": (layout_of("segment"), "1 .1 .2 .5 .2 .3 .8 .2 .5"),
+    "obb": (layout_of("obb"), "1 .1 .2 .5 .3 .4 .8 .0 .7"),
+    "pose": (POSE, "1 .3 .5 .4 .6 .2 .3 2 0 0 0"),
+}
+
+
+def read(tmp_path, text, layout, nc=3):
+    write_picture(tmp_path / "a.png", scene(40, 50, 1, 0)[0])
+    (tmp_path / "a.txt").write_text(text)
+    return verify_image_label(str(tmp_path / "a.png"), str(tmp_path / "a.txt"), nc, layout=layout)
+
+
+def test_polygons_are_kept_beside_their_boxes(tmp_path):
+    entry = read(tmp_path, "1 .1 .2 .5 .2 .3 .8\n0 .1 .1 .2 .1 .2 .3 .1 .3 .05 .2\n", layout_of("segment"))
+    assert not entry.fault and [len(s) for s in entry.segments] == [3, 5] and entry.keypoints is None
+    np.testing.assert_allclose(entry.rows, [[1, 0.3, 0.5, 0.4, 0.6], [0, 0.125, 0.2, 0.15, 0.2]], rtol=1e-5)
+    np.testing.assert_allclose(entry.segments[0], [[0.1, 0.2], [0.5, 0.2], [0.3, 0.8]], rtol=1e-6)
+
+
+def test_keypoints_are_read_with_their_visibility(tmp_path):
+    entry = read(tmp_path, TASK_ROWS["pose"][1], POSE)
+    np.testing.assert_allclose(entry.keypoints, [[[0.2, 0.3, 2], [0, 0, 0]]], rtol=1e-6)
+    np.testing.assert_allclose(entry.rows, [[1, 0.3, 0.5, 0.4, 0.6]], rtol=1e-6)
+    plain = read(tmp_path, "1 .3 .5 .4 .6 .2 .3 0 0", layout_of("pose", (2, 2)))
+    np.testing.assert_allclose(plain.keypoints, entry.keypoints)
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "fault"),
+    [
+        ("segment", "0 .5 .5 .2 .2", r"wrong columns: line 1 has 5 columns; wanted are 7 or 9, 11, .* not boxes"),
+        ("segment", "0 .1 .2 .5 .2 .3", "wrong columns: line 1 has 6"),
+        ("segment", "0 .1 .2 .5 .2 .3 1.2", "out of range: line 1 holds 1.2"),
+        ("segment", "5 .1 .2 .5 .2 .3 .2", "wrong class: line 1 has class 5"),
+        ("obb", "0 .1 .2 .5 .2 .3 .8", "wrong columns: line 1 has 7 columns; wanted are 9"),
+        ("obb", "0 .5 .5 .2 .2 .7", "wrong columns: line 1 has 6"),
+        ("pose", "0 .5 .5 .2 .2", r"wrong columns: line 1 has 5 columns; wanted are 11 \(class x y w h, then x y vis"),
+        ("pose", "0 .5 .5 .2 .2 .1 .1 3 0 0 0", "wrong visibility: line 1 holds 3"),
+        ("pose", "0 .5 .5 .2 .2 .1 -.1 2 0 0 0", "out of range: line 1 holds -0.1"),
+        ("pose", "0 .5 .5 .2 .2 .1 nan 2 0 0 0", "not a number"),
+    ],
+)
+def test_fault_says_what_the_task_wants(tmp_path, task, text, fault):
+    entry = read(tmp_path, text, TASK_ROWS[task][0])
+    assert re.match(fault, entry.fault) and not len(entry.rows)
+
+
+@pytest.mark.parametrize("task", TASK_ROWS)
+def test_duplicate_objects_and_backgrounds_of_each_task(tmp_path, task):
+    layout, row = TASK_ROWS[task]
+    other = row.replace("1 ", "0 ", 1)
+    entry = read(tmp_path, f"{row}\n{other}\n{row}\n", layout)
+    assert entry.duplicates == 1 and entry.rows[:, 0].tolist() == [1, 0]
+    assert len(entry.segments if layout.keeps_polygons else entry.keypoints) == 2
+    empty = read(tmp_path, "", layout)
+    assert not empty.fault and not len(empty.segments if layout.keeps_polygons else empty.keypoints)
+
+
+def test_polygons_with_the_same_box_are_no_duplicates(tmp_path):
+    entry = read(tmp_path, "0 .1 .1 .9 .1 .9 .9\n0 .1 .1 .9 .9 .1 .9\n", layout_of("segment"))
+    assert entry.duplicates == 0 and len(entry.segments) == 2 and np.array_equal(*entry.rows)
+
+
+@pytest.mark.parametrize("task", TASK_ROWS)
+def test_cache_of_each_task(tmp_path, task, monkeypatch):
+    layout, row = TASK_ROWS[task]
+    folder = make_set(tmp_path, 4, objects=0)
+    for i, text in enumerate((row, "", f"{row}\n{row.replace('1 ', '2 ', 1)}", "0 .5")):
+        (tmp_path / "labels" / "train" / f"p{i}.txt").write_text(text)
+    fresh = load_labels(list_images(folder), 3, layout=layout)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "verify_image_label", None)  # must not be called
+        cached = load_labels(list_images(folder), 3, layout=layout)
+    assert [len(e.rows) for e in fresh] == [1, 0, 2]
+    for a, b in zip(fresh, cached):
+        np.testing.assert_array_equal(a.rows, b.rows)
+        assert (a.shape, a.duplicates, a.found) == (b.shape, b.duplicates, b.found)
+        assert (a.segments is None) == (b.segments is None) and (a.keypoints is None) == (b.keypoints is None)
+        for s, t in zip(a.segments or [], b.segments or []):
+            np.testing.assert_array_equal(s, t)
+        if a.keypoints is not None:
+            np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+def test_cache_of_another_task_is_not_used(tmp_path):
+    folder = make_set(tmp_path, 2, objects=0)
+    (tmp_path / "labels" / "train" / "p0.txt").write_text(TASK_ROWS["obb"][1])
+    files = list_images(folder)
+    for task in ("detect", "segment", "obb", "segment"):
+        entry = load_labels(files, 3, layout=layout_of(task))[0]
+        assert len(entry.rows) == 1 and (entry.segments is None) == (task == "detect")
+
+
+def test_layout_needs_to_know_the_keypoints():
+    with pytest.raises(DataError, match="no `kpt_shape`"):
+        layout_of("pose")
+    with pytest.raises(ConfigError, match="'classify' has no label files"):
+        layout_of("classify")

@@ -13,6 +13,7 @@ from tiny import FAST, tiny_model
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError
 
 ALL = {"conf": 0.0, "imgsz": 64, "max_det": 20, "verbose": False}
@@ -168,3 +169,132 @@ def test_unknown_task_and_source(model: YOLO, work_dir: Path):
         YOLO(tiny_model(work_dir), task="detct")
     with pytest.raises(ConfigError, match="prompts="):
         model.predict("x.jpg", prompts=["a"])
+
+
+# As in 8.3.0 ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_module_and_gives_what_the_network_has(model: YOLO):
+    network = model.model
+    assert isinstance(model, torch.nn.Module)
+    assert model.stride is network.stride and model.yaml is network.yaml
+    assert [*model.parameters()] == [*network.parameters()]
+    with pytest.raises(AttributeError, match=r"'YOLO' object has no attribute 'nmaes'.*Did you mean.*'names'"):
+        _ = model.nmaes
+    assert not hasattr(model, "transform") and model.transforms is None
+
+
+def test_modes_of_the_layers_start_no_training(model: YOLO):
+    assert model.eval() is model and not model.model.training
+    assert model.train(True) is model and model.model.training and model.trainer is None
+    model.train(False)
+    assert not any(m.training for m in model.modules())
+
+
+def test_moving_is_remembered_and_drops_the_predictor(model: YOLO, picture: np.ndarray):
+    boxes(model, picture)
+    assert model.to("cpu") is model and model.predictor is None
+    assert model.overrides["device"] == "cpu"
+    assert model.half().model.model[0].conv.weight.dtype == torch.float16
+    assert len(boxes(model.float(), picture)) == 20
+
+
+def test_features(model: YOLO, picture: np.ndarray):
+    """By default of the layer before the head; the mean over the letterboxed picture."""
+    feature = model.embed([picture, picture], imgsz=64, verbose=False)
+    assert [f.shape for f in feature] == [(16,), (16,)] and torch.equal(feature[0], feature[1])
+    assert not feature[0].is_inference()
+    both = model.predict(picture, embed=[1, 4], imgsz=64, verbose=False)[0]
+    assert both.shape == (8 + 16,) and torch.allclose(both[8:], feature[0], atol=1e-6)
+    assert len(next(model.embed(picture, stream=True, embed=[0], imgsz=64))) == 8
+    seen = []
+    layer = model.predictor.model.model.model[4]  # fused, as the predictor runs it
+    hook = layer.register_forward_hook(lambda m, inputs, out: seen.append(out))
+    model.embed(picture, imgsz=64, verbose=False)
+    hook.remove()
+    assert torch.allclose(seen[0].mean((2, 3))[0], feature[0], atol=1e-6)
+    assert len(boxes(model, picture)) == 20  # the setting is that call's alone
+    with pytest.raises(ConfigError, match=r"embed=\[5\]: layer 5 gives no features\. Choose from 0 to 4"):
+        model.embed(picture, embed=[5])
+    with pytest.raises(ConfigError, match=r"layer 99 gives no"):
+        model.embed(picture, embed=[0, 99])
+
+
+def test_visualize_writes_a_picture_for_each_layer(model: YOLO, picture: np.ndarray, work_dir: Path):
+    plain = boxes(model, picture)
+    shown = model.predict(picture, visualize=True, project="runs", name="v", **ALL)[0]
+    assert torch.equal(shown.boxes.data, plain)
+    files = {f.name for f in (work_dir / "runs/v/image0").iterdir()}
+    assert {"stage0_Conv_features.png", "stage1_GhostConv_features.png", "stage4_Conv_features.npy"} <= files
+    assert np.load(work_dir / "runs/v/image0/stage1_GhostConv_features.npy").shape == (8, 16, 16)
+
+
+def test_later_modes_say_so(model: YOLO):
+    for mode in ("export", "benchmark"):
+        with pytest.raises(ConfigError, match=f"'{mode}' is not in this version yet"):
+            getattr(model, mode)(format="onnx")
+
+
+def test_classes_of_ones_own(model: YOLO, picture: np.ndarray, tiny_data: Path):
+    class Validator(DetectionValidator):
+        def get_desc(self) -> str:
+            self.described = True
+            return super().get_desc()
+
+        def finalize_metrics(self) -> None:
+            super().finalize_metrics()
+            self.metrics.finalized_by = type(self)
+
+    class Predictor(DetectionPredictor):
+        def postprocess(self, preds, img, orig_imgs):
+            return [r[:3] for r in super().postprocess(preds, img, orig_imgs)]
+
+    class Trainer(DetectionTrainer):
+        def get_validator(self):
+            return Validator(self.test_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
+
+    assert model.val(validator=Validator, data=str(tiny_data), **FAST).finalized_by is Validator
+    assert len(boxes(model, picture)) == 20
+    assert len(model.predict(picture, predictor=Predictor, **ALL)[0]) == 3
+    assert type(model.predictor) is Predictor and len(boxes(model, picture)) == 3
+    metrics = model.train(trainer=Trainer, data=str(tiny_data), epochs=1, project="runs", **FAST)
+    assert metrics.finalized_by is Validator and model.trainer.validator.described
+
+
+def test_a_task_map_of_ones_own(work_dir: Path, picture: np.ndarray):
+    class Network(DetectionModel):
+        pass
+
+    class Predictor(DetectionPredictor):
+        pass
+
+    class Own(YOLO):
+        @property
+        def task_map(self):
+            return {"detect": {**super().task_map["detect"], "model": Network, "predictor": Predictor}}
+
+    model = Own(tiny_model(work_dir))
+    model.predict(picture, **ALL)
+    assert type(model.model) is Network and type(model.predictor) is Predictor
+
+
+def test_hybrid_labels_are_found_with_certainty(model: YOLO, tiny_data: Path):
+    """Labels go among the predictions, so each of them is found."""
+    plain = model.val(data=str(tiny_data), **FAST)
+    hybrid = model.val(data=str(tiny_data), save_hybrid=True, **FAST)
+    assert plain.box.mr < 0.5 and hybrid.box.mr == pytest.approx(1.0)
+
+
+def test_validating_with_augmentation(model: YOLO, tiny_data: Path):
+    seen = []
+    model.add_callback("on_val_start", lambda v: seen.append(v.args.augment))
+    metrics = model.val(data=str(tiny_data), augment=True, **FAST)
+    assert seen == [True] and 0 <= metrics.box.map <= 1
+
+
+def test_settings_without_effect_say_so(model: YOLO, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    said = []
+    monkeypatch.setattr(LOGGER, "warning", lambda text, *_: said.append(text))
+    model.predict(picture, dnn=True, **ALL)
+    model.predict(picture, dnn=False, **ALL)
+    assert len(said) == 1 and "dnn=True is for ONNX files" in said[0] and "no effect" in said[0]

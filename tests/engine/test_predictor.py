@@ -263,11 +263,16 @@ def test_arrays_are_numbered_in_the_log_and_quiet_is_quiet(tmp_path, log):
     assert log == []
 
 
-def test_what_is_not_built_says_so(tmp_path, log):
-    assert len(make(tmp_path, augment=True, visualize=True)(scene())[0]) == 2
-    assert any("augment=True" in line for line in log) and any("visualize=True" in line for line in log)
-    with pytest.raises(ConfigError, match="embed"):
-        make(tmp_path, embed=[3])(scene())
+def test_augment_is_handed_to_the_model(tmp_path):
+    class Notes(RedFinder):
+        def forward(self, x, augment=False):
+            self.fused = augment
+            return super().forward(x)
+
+    predictor = make(tmp_path, augment=True)
+    predictor.setup_model(Notes())
+    predictor(scene())
+    assert predictor.model.model.fused is True
 
 
 def test_show_without_a_screen_warns_once_and_goes_on(tmp_path, pictures, log, monkeypatch):

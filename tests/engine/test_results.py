@@ -217,3 +217,171 @@ def test_show_opens_the_picture_in_true_colours(result, monkeypatch):
     monkeypatch.setattr(Image.Image, "show", lambda self, title=None: shown.append((self.getpixel((10, 50)), title)))
     result.show(line_width=1, labels=False)
     assert shown == [(colors(0), "folder/street.jpg")]
+
+
+# Other tasks -------------------------------------------------------------------------------------------------------
+def segmented(image, **kwargs) -> Results:
+    """Two objects with masks of the picture's own size: a square, and a piece of the first one's box."""
+    masks = np.zeros((2, 100, 120), np.float32)
+    masks[0, 20:81, 30:91], masks[1, 30:51, 40:61] = 1, 1
+    boxes = np.array([[30, 20, 90, 80, 0.9, 0], [40, 30, 60, 50, 0.6, 1]], np.float32)
+    return Results(image, "a.jpg", NAMES, boxes=boxes, masks=masks, **kwargs)
+
+
+def posed(image, k: int = 17) -> Results:
+    points = np.full((1, k, 3), 0.9, np.float32)
+    points[0, :, 0], points[0, :, 1] = np.linspace(20, 100, k), 50
+    points[0, 1, 2] = 0.2  # not seen
+    return Results(image, "a.jpg", NAMES, boxes=np.array([[10, 40, 110, 60, 0.8, 0]], np.float32), keypoints=points)
+
+
+def rotated(image, kind=torch.tensor) -> Results:
+    rows = [[60.0, 50, 60, 20, np.pi / 4, 0.9, 1], [60, 50, 60, 20, -np.pi / 4, 0.7, 0]]
+    return Results(image, "a.jpg", NAMES, obb=kind(rows))
+
+
+def classified(image) -> Results:
+    names = {i: f"class {i}" for i in range(7)}
+    return Results(image, "a.jpg", names, probs=torch.tensor([0.02, 0.5, 0.03, 0.2, 0.1, 0.1, 0.05]))
+
+
+ALL = [segmented, posed, rotated, classified]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_other_tasks_are_containers_too(make, image):
+    result = make(image)
+    assert len(result) == {segmented: 2, posed: 1, rotated: 2, classified: 7}[make]
+    copies = (result.cpu(), result.numpy(), result.to(torch.float64), pickle.loads(pickle.dumps(result)))
+    for twin in (*copies, result.new()):
+        assert twin.names == result.names and twin.orig_shape == (100, 120)
+    assert list(result.numpy()._present()) == list(result._present()) and not result.new()._present()
+    assert all(isinstance(part.data, np.ndarray) for part in result.numpy()._present().values())
+    picked = result[0]
+    assert list(picked._present()) == list(result._present())
+    assert all(len(part) == 1 for name, part in picked._present().items() if name != "probs")
+    assert len(picked.probs) == 7 if make is classified else picked.probs is None
+
+
+def test_update_replaces_single_parts(image):
+    result = segmented(image)
+    result.update(masks=torch.zeros(2, 10, 12), keypoints=torch.ones(2, 5, 2))
+    assert result.masks.shape == (2, 10, 12) and result.keypoints.shape == (2, 5, 2) and len(result.boxes) == 2
+    result.update(obb=torch.zeros(1, 7), probs=torch.tensor([0.5, 0.5]))
+    assert len(result.obb) == 1 and result.probs.top5 == [0, 1]
+
+
+def test_phrases_of_other_tasks(image):
+    assert rotated(image).verbose() == "1 person, 1 bus, "
+    phrase = "class 1 0.50, class 3 0.20, class 4 0.10, class 5 0.10, class 6 0.05, "
+    assert classified(image).verbose() in (phrase, phrase.replace("4 0.10, class 5", "5 0.10, class 4"))
+    assert Results(image, "a.jpg", NAMES, obb=torch.zeros(0, 7)).verbose() == "(no detections), "
+
+
+def test_summary_of_masks_and_key_points(image):
+    item = segmented(image).summary(normalize=True)[0]
+    assert list(item) == ["name", "class", "confidence", "box", "segments"]
+    assert min(item["segments"]["x"]) == 0.25 and max(item["segments"]["y"]) == 0.8
+    points = posed(image, 3).summary()[0]["keypoints"]
+    assert points == {"x": [20, 0, 100], "y": [50, 0, 50], "visible": pytest.approx([0.9, 0.2, 0.9])}
+    unseen = Results(image, "a", NAMES, boxes=np.ones((1, 6)), keypoints=np.full((1, 1, 2), 30.0))
+    assert unseen.summary(normalize=True)[0]["keypoints"] == {"x": [0.25], "y": [0.3]}
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_summary_of_rotated_boxes_has_four_corners(image, kind):
+    box = rotated(image, kind).summary(decimals=1)[0]["box"]
+    assert list(box) == ["x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"]
+    assert (box["x1"], box["y1"], box["x3"], box["y3"]) == (74.1, 78.3, 45.9, 21.7)
+    empty = Results(image, "a", NAMES, obb=kind(np.zeros((0, 7)).tolist()).reshape(0, 7))
+    assert empty.summary() == [] and empty.obb.xyxy.shape == (0, 4)
+
+
+def test_summary_of_a_classification_is_its_best_class(image):
+    assert classified(image).summary() == [{"name": "class 1", "class": 1, "confidence": 0.5}]
+
+
+def test_xml(result, image):
+    import xml.etree.ElementTree as ET
+
+    root = ET.fromstring(result.to_xml().encode())
+    assert [row.find("name").text for row in root] == ["person", "person", "bus"]
+    assert len(ET.fromstring(empty(image).to_xml().encode())) == 0
+
+
+def lines(result, tmp_path, **kwargs) -> list[list[str]]:
+    file = tmp_path / f"{len(list(tmp_path.iterdir()))}.txt"
+    result.save_txt(file, **kwargs)
+    return [line.split() for line in file.read_text().splitlines()]
+
+
+def test_save_txt_of_masks_is_their_outline(image, tmp_path):
+    first = lines(segmented(image), tmp_path, save_conf=True)[0]
+    assert first[0] == "0" and first[-1] == "0.9"
+    outline = np.array(first[1:-1], float).reshape(-1, 2)
+    np.testing.assert_allclose(sorted(outline.tolist()), [[0.25, 0.2], [0.25, 0.8], [0.75, 0.2], [0.75, 0.8]])
+
+
+def test_save_txt_of_key_points(image, tmp_path):
+    (line,) = lines(posed(image, 3), tmp_path, save_conf=True)
+    seen = [float(v) for v in line]
+    wanted = [0, 0.5, 0.5, 100 / 120, 0.2, 20 / 120, 0.5, 0.9, 0, 0, 0.2, 100 / 120, 0.5, 0.9, 0.8]
+    np.testing.assert_allclose(seen, wanted, rtol=1e-5)
+
+
+def test_save_txt_of_rotated_boxes_and_classes(image, tmp_path):
+    first, second = lines(rotated(image), tmp_path)
+    assert len(first) == len(second) == 9 and (first[0], second[0]) == ("1", "0")
+    corners = np.array(first[1:], float).reshape(4, 2) * [120, 100]
+    np.testing.assert_allclose(corners, rotated(image).obb.xyxyxyxy[0], rtol=1e-4)
+    best = lines(classified(image), tmp_path)
+    assert len(best) == 5 and best[0] == ["0.50", "class", "1"]
+
+
+def test_save_crop_needs_upright_boxes(image, tmp_path):
+    for make in (rotated, classified):
+        make(image).save_crop(tmp_path / "crops")
+    assert not (tmp_path / "crops").exists()
+
+
+def test_masks_are_drawn_under_boxes(image):
+    result = segmented(image)
+    drawn = result.plot(line_width=1, labels=False)
+    tint = (np.array(colors(0, True)) + 50) / 2
+    np.testing.assert_allclose(drawn[70, 80], tint, atol=1)
+    assert tuple(drawn[50, 30]) == colors(0, True), "the edge of the box is not tinted"
+    assert tuple(drawn[10, 10]) == (50, 50, 50)
+    assert tuple(result.plot(line_width=1, labels=False, masks=False)[70, 80]) == (50, 50, 50)
+    instance = result.plot(line_width=1, labels=False, boxes=False, color_mode="instance")[70, 80]
+    np.testing.assert_allclose(instance, tint, atol=1)
+    only = Results(image, "a.jpg", NAMES, masks=result.masks.data).plot(line_width=1)
+    np.testing.assert_allclose(only[70, 80], tint, atol=1, err_msg="masks without boxes")
+
+
+def test_key_points_are_joined_where_they_are_a_persons(image):
+    bare = posed(image).plot(boxes=False, kpt_radius=1, kpt_line=False)
+    joined = posed(image).plot(boxes=False, kpt_radius=1)
+    assert (joined != 50).any(-1).sum() > (bare != 50).any(-1).sum() > 15
+    dots = posed(image, 5).plot(boxes=False, kpt_radius=3)
+    assert (dots[50, [20, 60, 80, 100]] != 50).any(-1).all()
+    assert (dots[50, 40] == 50).all() and (dots[0, 0] == 50).all(), "the point that is not seen is not drawn"
+
+
+def test_rotated_boxes_are_drawn_turned(image):
+    drawn = rotated(image).plot(line_width=1, labels=False)
+    x, y = rotated(image).obb.xyxyxyxy[0].mean(0)
+    first = rotated(image).obb.xyxyxyxy[0]
+    middle = ((first[0] + first[3]) / 2).round().int().tolist()
+    assert np.abs(drawn[middle[1], middle[0]].astype(int) - colors(1, True)).max() < 90
+    assert tuple(drawn[int(y), int(x)]) == (50, 50, 50)
+    labelled = rotated(image).plot(line_width=1)
+    assert (labelled != drawn).any()
+    assert np.array_equal(rotated(image).plot(boxes=False), image)
+
+
+def test_the_best_classes_are_written(image):
+    result = classified(np.full((300, 400, 3), 50, np.uint8))
+    drawn = result.plot()
+    written = np.argwhere((drawn > 200).all(-1))
+    assert len(written) > 200 and written[:, 0].max() < 150 and written[:, 1].max() < 200
+    assert np.array_equal(result.plot(probs=False), result.orig_img)

@@ -7,23 +7,29 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from zoo import build
 
 from fill import fill, image
-from ultralytics.nn.tasks import DetectionModel
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FORWARD = np.load(REFERENCE / "forward.npz")
 LOSS = json.loads((REFERENCE / "loss.json").read_text())
 TARGETS = np.load(REFERENCE / "loss_targets.npz")
-MODELS = ("yolo11n", "yolo11m", "yolo11n-GhostConv")
+TASKS = {"yolo11n-seg": "segment", "yolo11n-pose": "pose", "yolo11n-obb": "obb", "yolo11n-cls": "classify"}
+GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5, pose=12.0, kobj=1.0, overlap_mask=True)
 
 
 def flat(y):
     return [y] if isinstance(y, torch.Tensor) else [t for part in y for t in flat(part)]
 
 
+def targets(task):
+    found = {k.split("/")[1]: torch.from_numpy(TARGETS[k]) for k in TARGETS.files if k.startswith(f"{task}/")}
+    return found or {"cls": torch.tensor([3, 7, 60])}  # classes of whole pictures
+
+
 def run(name, mode):
-    model = fill(DetectionModel(f"{name}.yaml", verbose=False)).train(mode == "train")
+    model = fill(build(name)).train(mode == "train")
     if mode == "fused":
         model.fuse(verbose=False)
     with torch.no_grad():
@@ -31,7 +37,7 @@ def run(name, mode):
 
 
 @pytest.mark.parametrize("mode", ["eval", "fused", "train"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LOSS)
 def test_outputs(name, mode):
     outputs = run(name, mode)
     assert len(outputs) == sum(k.startswith(f"{name}/{mode}/") for k in FORWARD.files)
@@ -41,19 +47,20 @@ def test_outputs(name, mode):
         np.testing.assert_allclose(y.numpy(), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
-def test_channels_last_gives_the_same():
-    model = fill(DetectionModel("yolo11n-GhostConv.yaml", verbose=False)).eval().to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("name", ["yolo11n-GhostConv", *TASKS])
+def test_channels_last_gives_the_same(name):
+    model = fill(build(name)).eval().to(memory_format=torch.channels_last)
     with torch.no_grad():
-        y = model(image(2, 96, 64).to(memory_format=torch.channels_last))[0]
-    expected = FORWARD["yolo11n-GhostConv/eval/0"]
+        y = flat(model(image(2, 96, 64).to(memory_format=torch.channels_last)))[0]
+    expected = FORWARD[f"{name}/eval/0"]
     np.testing.assert_allclose(y.numpy(), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LOSS)
 def test_loss_and_gradients(name):
-    model = fill(DetectionModel(f"{name}.yaml", verbose=False)).train()
-    model.args = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)
-    batch = {k: torch.from_numpy(TARGETS[f"detect/{k}"]) for k in ("batch_idx", "cls", "bboxes")}
+    model = fill(build(name)).train()
+    model.args = GAINS
+    batch = targets(TASKS.get(name, "detect"))
     loss, items = model({**batch, "img": image(3, 128, 96, seed=3)})
     loss.backward()
     norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters() if p.grad is not None))

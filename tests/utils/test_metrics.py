@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils import metrics
+from ultralytics.utils import confusion, metrics
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, ap_per_class, bbox_iou, match_predictions
+from ultralytics.utils.metrics import (
+    ClassifyMetrics,
+    ConfusionMatrix,
+    DetMetrics,
+    OBBMetrics,
+    PoseMetrics,
+    SegmentMetrics,
+    ap_per_class,
+    bbox_iou,
+    match_predictions,
+)
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 IOUV = torch.linspace(0.5, 0.95, 10)
@@ -163,6 +173,82 @@ def test_curves_are_drawn(tmp_path):
     assert result.curves_results[0][1].shape == (2, 1000)
 
 
+# Tasks
+
+PARTS = [(SegmentMetrics, "seg", "M", "Mask"), (PoseMetrics, "pose", "P", "Pose")]
+AP = ["metrics/precision", "metrics/recall", "metrics/mAP50", "metrics/mAP50-95"]
+
+
+@pytest.mark.parametrize(("kind", "part", "letter", "_"), PARTS)
+def test_two_parts_are_judged_apart(figures, kind, part, letter, _):
+    """Boxes as in the reference; of the second part every second one is wrong."""
+    tp, conf, pred_cls, target_cls = (figures[f"in/{k}"] for k in ("tp", "conf", "pred_cls", "target_cls"))
+    worse = tp.copy()
+    worse[::2] = False
+    result = kind(names={i: str(i) for i in range(8)})
+    result.process(tp, worse, conf, pred_cls, target_cls)
+    alone = DetMetrics(names=result.names)
+    alone.process(worse, conf, pred_cls, target_cls)
+    second = getattr(result, part)
+    close(result.box.all_ap, figures["out/ap"])
+    close(second.all_ap, alone.box.all_ap)
+    assert 0 < second.map < result.box.map
+    assert result.keys == [f"{k}(B)" for k in AP] + [f"{k}({letter})" for k in AP]
+    assert list(result.results_dict) == [*result.keys, "fitness"]
+    assert result.mean_results() == result.box.mean_results() + second.mean_results()
+    assert result.class_result(2) == (*result.box.class_result(2), *second.class_result(2))
+    assert result.fitness == pytest.approx(result.box.fitness() + second.fitness())
+    close(result.maps, result.box.maps + second.maps)
+    assert result.ap_class_index.tolist() == figures["out/unique_classes"].tolist()
+    assert len(result.curves) == len(result.curves_results) == 8
+    assert result.curves[4] == f"Precision-Recall({letter})"
+    assert result.curves_results[4][1] is second.prec_values
+
+
+@pytest.mark.parametrize(("kind", "part", "letter", "prefix"), PARTS)
+def test_curves_of_both_parts_are_drawn(tmp_path, monkeypatch, kind, part, letter, prefix):
+    from ultralytics.utils import plotting
+
+    drawn = []
+    for function in ("plot_pr_curve", "plot_mc_curve"):
+        monkeypatch.setattr(
+            plotting, function, lambda *args, **_: drawn.extend(p.name for p in args if isinstance(p, Path))
+        )
+    tp, conf, cls, target = perfect(3)
+    kind(tmp_path, plot=True, names=["a", "b"]).process(tp, tp, conf, cls, target)
+    assert drawn == [f"{p}{c}_curve.png" for p in ("Box", prefix) for c in ("PR", "F1", "P", "R")]
+
+
+@pytest.mark.parametrize("kind", [SegmentMetrics, PoseMetrics])
+def test_two_parts_before_anything_was_processed(kind):
+    result = kind()
+    assert result.mean_results() == [0] * 8 and result.fitness == 0
+    assert DetMetrics.keys == [f"{k}(B)" for k in AP], "the detector's keys stay"
+
+
+def test_rotated_boxes_have_the_keys_of_boxes():
+    result = OBBMetrics(names=["a", "b", "c", "d"])
+    result.process(*perfect())
+    assert list(result.results_dict) == [*(f"{k}(B)" for k in AP), "fitness"]
+    assert result.fitness == pytest.approx(0.995, abs=1e-3)
+
+
+def test_classification():
+    result = ClassifyMetrics()
+    assert result.fitness == 0 and result.speed["inference"] == 0
+    pred = [torch.tensor([[3, 1, 2, 0, 4], [1, 3, 2, 0, 4]]), torch.tensor([[9, 8, 7, 6, 5], [0, 1, 2, 3, 4]])]
+    result.process([torch.tensor([3, 3]), torch.tensor([1, 4])], pred)
+    assert (result.top1, result.top5, result.fitness) == (0.25, 0.75, 0.5)
+    assert result.results_dict == {"metrics/accuracy_top1": 0.25, "metrics/accuracy_top5": 0.75, "fitness": 0.5}
+    assert result.curves == result.curves_results == []
+
+
+def test_classification_of_few_classes():
+    result = ClassifyMetrics()
+    result.process([torch.tensor([1, 0])], [torch.tensor([[1, 0], [1, 0]])])
+    assert (result.top1, result.top5) == (0.5, 1.0)
+
+
 # Matching
 
 
@@ -264,6 +350,33 @@ def test_confusion_of_rotated_boxes():
     assert matrix.matrix[1, 1] == 1
 
 
+def test_confusion_of_a_rotated_box_that_lies_across():
+    """It has the same upright box, and is seen in the background."""
+    matrix = ConfusionMatrix(nc=2, task="obb")
+    found = torch.tensor([[50.0, 50, 30, 4, 0.9, 1, 0.785]])
+    matrix.process_batch(found, torch.tensor([[50.0, 50, 30, 4, 2.356]]), torch.tensor([1]))
+    assert matrix.matrix[1, 2] == 1 and matrix.matrix[2, 1] == 1 and matrix.matrix.sum() == 2
+
+
+def test_confusion_of_boxes_with_one_more_column():
+    """Seven columns are a rotated box only where the objects are rotated too."""
+    matrix = ConfusionMatrix(nc=2, task="segment")
+    matrix.process_batch(torch.tensor([[0.0, 0, 10, 10, 0.9, 1, 7.0]]), BOXES[:1], torch.tensor([1]))
+    assert matrix.matrix[1, 1] == 1 and matrix.matrix.sum() == 1
+
+
+def test_confusion_of_classification_is_drawn_without_background(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from ultralytics.utils import curves
+
+    shown = []
+    monkeypatch.setattr(curves, "save_figure", lambda figure, *_: shown.append(figure))
+    ConfusionMatrix(nc=3, task="classify").plot(save_dir=tmp_path, names=["a", "b", "c"])
+    ConfusionMatrix(nc=2, task="obb").plot(save_dir=tmp_path, names=["a", "b"])
+    labels = [[t.get_text() for t in f.axes[0].get_yticklabels()] for f in shown]
+    assert labels == [["a", "b", "c"], ["a", "b", "background"]]
+
+
 def test_confusion_of_classification():
     matrix = ConfusionMatrix(nc=3, task="classify")
     matrix.process_cls_preds([torch.tensor([[0, 1], [2, 1]])], [torch.tensor([0, 1])])
@@ -288,6 +401,6 @@ def test_confusion_is_drawn(tmp_path):
 
 def test_confusion_is_printed(capsys, monkeypatch):
     lines = []
-    monkeypatch.setattr(metrics.LOGGER, "info", lines.append)
+    monkeypatch.setattr(confusion.LOGGER, "info", lines.append)
     ConfusionMatrix(nc=1).print()
     assert lines == ["0 0", "0 0"]

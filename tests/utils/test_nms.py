@@ -12,6 +12,7 @@ import torch
 
 from ultralytics.utils import LOGGER, nms
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.overlap import batch_probiou
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = json.loads((REFERENCE / "nms_cases.json").read_text())
@@ -237,3 +238,74 @@ def test_a_slow_batch_is_reported_and_whole(messages):
     prediction = torch.stack([one(50, 50, 20, 20, 0.9)] * 2)
     assert [len(rows) for rows in nms.non_max_suppression(prediction, max_time_img=-5)] == [1, 1]
     assert any("2 images" in m for m in messages)
+
+
+# Rotated boxes
+
+
+def rotated(n=1500, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    low, span = torch.tensor([0.0, 0, 10, 10, 0]), torch.tensor([200.0, 200, 40, 15, 3.14])
+    return low + torch.rand(n, 5, generator=generator) * span, torch.rand(n, generator=generator)
+
+
+def plain_rotated_nms(boxes, scores, threshold):
+    """A box stays if none that is surer comes near it, kept or not."""
+    order = scores.argsort(descending=True, stable=True)
+    iou = batch_probiou(boxes[order], boxes[order])
+    return [int(order[j]) for j in range(len(order)) if j == 0 or iou[:j, j].max() < threshold]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.45])
+@pytest.mark.parametrize("block", [64, 5000])
+def test_rotated_equals_the_plain_rule(threshold, block):
+    boxes, scores = rotated()
+    got = nms.nms_rotated(boxes, scores, threshold, block=block)
+    assert 20 < len(got) < 1400
+    assert got.tolist() == plain_rotated_nms(boxes, scores, threshold)
+    assert nms.nms_rotated(boxes, scores, threshold, limit=15, block=block).tolist() == got[:15].tolist()
+
+
+def test_rotated_tells_crossing_boxes_apart():
+    """Two thin boxes that cross have the same upright box, and are two objects."""
+    boxes = torch.tensor([[50.0, 50, 40, 4, 0.785], [50, 50, 40, 4, 2.356], [50.5, 50, 40, 4, 0.79]])
+    assert nms.nms_rotated(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.45).tolist() == [0, 1]
+    assert nms.nms_rotated(boxes[:0], torch.zeros(0)).tolist() == []
+    assert nms.nms_rotated(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.0)[0] == 0, "the surest stays in any case"
+
+
+def obb_prediction():
+    a = one(50, 50, 40, 6, 0.9, 0, 0.785)
+    again = one(50, 51, 40, 6, 0.6, 0, 0.785)
+    across = one(50, 50, 40, 6, 0.8, 0, 2.356)
+    other = one(50, 50, 40, 6, 0, 0.7, 0.785)
+    return torch.cat((a, again, across, other), 1)[None]
+
+
+@pytest.mark.parametrize("nc", [0, 2])
+def test_rotated_rows_are_box_confidence_class_angle(nc):
+    prediction = obb_prediction()
+    before = prediction.clone()
+    rows = nms.non_max_suppression((prediction, None), nc=nc, rotated=True)[0]
+    wanted = [[50, 50, 40, 6, 0.9, 0, 0.785], [50, 50, 40, 6, 0.8, 0, 2.356], [50, 50, 40, 6, 0.7, 1, 0.785]]
+    torch.testing.assert_close(rows, torch.tensor(wanted))
+    assert torch.equal(prediction, before)
+
+
+def test_rotated_switches():
+    def find(**kwargs):
+        return nms.non_max_suppression(obb_prediction(), nc=2, rotated=True, **kwargs)[0]
+
+    assert find(agnostic=True)[:, 4].tolist() == pytest.approx([0.9, 0.8])
+    assert find(classes=[1])[:, 4].tolist() == pytest.approx([0.7])
+    assert len(find(max_det=1)) == 1
+    assert len(find(iou_thres=0.99)) == 4
+    assert find(conf_thres=0.95).shape == (0, 7)
+    six = torch.cat((obb_prediction(), torch.zeros(1, 7, 2)), 2)  # six anchors are no finished rows
+    assert len(nms.non_max_suppression(six, nc=2, rotated=True)[0]) == 3
+
+
+def test_ops_offers_rotated_nms():
+    from ultralytics.utils import ops
+
+    assert ops.nms_rotated is nms.nms_rotated

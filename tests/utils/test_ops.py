@@ -121,3 +121,47 @@ def test_nms_is_found_here_too():
     assert ops.non_max_suppression is non_max_suppression
     with pytest.raises(AttributeError, match="nothing_such"):
         ops.nothing_such  # noqa: B018
+
+
+# Polygons ------------------------------------------------------------------------------------------------------------
+
+TRIANGLE = np.array([[10, 20], [40, 20], [10, 60]], dtype=np.float32)
+
+
+def test_boxes_around_polygons():
+    np.testing.assert_allclose(ops.segments2boxes([TRIANGLE, TRIANGLE[:2] + 5]), [[25, 40, 30, 40], [30, 25, 30, 0]])
+    assert ops.segments2boxes([]).shape == (0, 4)
+    np.testing.assert_allclose(ops.segment2box(TRIANGLE, 100, 100), [10, 20, 40, 60])
+    np.testing.assert_allclose(ops.segment2box(TRIANGLE, 100, 50), [10, 20, 40, 20])  # one corner lies outside
+    np.testing.assert_allclose(ops.segment2box(TRIANGLE + 200, 100, 100), [0, 0, 0, 0])
+
+
+def test_resampled_polygons_lie_on_the_same_lines():
+    (points,) = ops.resample_segments([TRIANGLE], 10)
+    assert points.shape == (10, 2) and points.dtype == np.float32
+    np.testing.assert_allclose(points[::3], [*TRIANGLE, TRIANGLE[0]], atol=1e-5)
+    np.testing.assert_allclose(points[1], TRIANGLE[0] + (10, 0), atol=1e-5)
+    assert ops.resample_segments([TRIANGLE, TRIANGLE])[1].shape == (1000, 2) and len(TRIANGLE) == 3
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+@pytest.mark.parametrize("degrees", [0, 10, 44, 46, 80, 89.5, 90, 135, 179])
+def test_rotated_boxes_of_corners(degrees, as_tensor):
+    angle = np.radians(degrees)
+    u, v = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    corners = np.array([[[50, 40] + x * 20 * u + y * 5 * v for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))]])
+    corners = corners.astype(np.float32).reshape(1, 8)
+    out = ops.xyxyxyxy2xywhr(torch.from_numpy(corners) if as_tensor else corners)
+    assert isinstance(out, torch.Tensor) == as_tensor and out.shape == (1, 5)
+    x, y, w, h, r = np.asarray(out)[0].tolist()
+    assert 0 <= r < np.pi / 2
+    assert (x, y) == pytest.approx((50, 40), abs=1e-3)
+    long = r if w > h else r + np.pi / 2  # direction of the longer side
+    assert sorted((w, h)) == pytest.approx([10, 40], abs=1e-3) and abs(np.sin(long - angle)) < 1e-4
+
+
+def test_rotated_boxes_of_no_and_of_ragged_polygons():
+    assert ops.xyxyxyxy2xywhr(np.zeros((0, 8))).shape == ops.xyxyxyxy2xywhr([]).shape == (0, 5)
+    boxes = ops.xyxyxyxy2xywhr([np.zeros((0, 2)), TRIANGLE, np.array([[0, 0], [6, 0], [6, 2], [3, 1], [0, 2]])])
+    assert not boxes[0].any() and boxes[1, 2] * boxes[1, 3] == pytest.approx(1200, rel=1e-4)
+    np.testing.assert_allclose(boxes[2], [3, 1, 6, 2, 0], atol=1e-4)

@@ -275,7 +275,7 @@ def test_weak_predictions_are_left_out_and_at_most_sixteen_pictures_shown(tmp_pa
     images = np.zeros((20, 3, 32, 32), np.float32)
     file = tmp_path / "val.jpg"
     paths = [f"folder/{i}.jpg" for i in range(20)]
-    plotting.plot_images(images, [0], [0], [[16, 16, 8, 8]], [0.1], paths, file, {0: "a"}, on_plot=seen.append)
+    plotting.plot_images(images, [0], [0], [[16, 16, 8, 8]], [0.1], (), (), paths, file, {0: "a"}, seen.append)
     assert seen == [file]
     im = cv2.imread(str(file))
     assert im.shape == (128, 128, 3)
@@ -288,6 +288,70 @@ def test_plot_images_writes_file_names():
     named = plotting.plot_images(*args, paths=["some/where/fire_1.jpg"], save=False)
     where = np.argwhere(changed(plain, named))
     assert len(where) > 100 and where[:, 0].max() < 40
+
+
+def overlap_masks() -> np.ndarray:
+    """Of two pictures (64, 96), a quarter the size: two objects in the first, one in the second."""
+    masks = np.zeros((2, 16, 24), np.uint8)
+    masks[0, :8], masks[0, 8:, :12], masks[1, 4:12, 6:18] = 1, 2, 1
+    return masks
+
+
+def test_plot_images_draws_masks_of_pictures_and_of_objects():
+    images, index, cls = np.zeros((2, 3, 64, 96)), [0, 0, 1], [3, 5, 7]
+    masks = overlap_masks()
+    single = np.stack([masks[0] == 1, masks[0] == 2, masks[1] == 1]).astype(np.float32)
+    kinds = [plotting.plot_images(images, index, cls, masks=m, save=False) for m in (masks, single)]
+    assert np.array_equal(*kinds)
+    first, second = kinds[0][:, :96], kinds[0][:, 96:]
+    half = [np.array(colors(c, True)) / 2 for c in cls]
+    np.testing.assert_allclose(first[16, 48], half[0], atol=1)
+    np.testing.assert_allclose(first[48, 20], half[1], atol=1)
+    np.testing.assert_allclose(second[32, 48], half[2], atol=1)
+    assert not first[48, 70].any() and not second[56, 48].any()
+
+
+def test_plot_images_leaves_weak_masks_out():
+    images, masks = np.zeros((2, 3, 64, 96)), torch.from_numpy(overlap_masks())
+    boxes = [[0.5, 0.25, 0.9, 0.4]] * 3
+    canvas = plotting.plot_images(images, [0, 0, 1], [3, 5, 7], boxes, [0.9, 0.1, 0.8], masks=masks, save=False)
+    np.testing.assert_allclose(canvas[22, 60], np.array(colors(3, True)) / 2, atol=1)
+    assert not canvas[48, 20].any()
+
+
+def test_plot_images_draws_key_points_in_shares_and_pixels():
+    images, kpts = np.zeros((1, 3, 80, 100)), np.array([[[0.2, 0.5, 2], [0.7, 0.5, 2], [0.5, 0.9, 0]]])
+    pixels = kpts * (100, 80, 1)
+    draw = [plotting.plot_images(images, [0], [0], kpts=k, save=False) for k in (kpts, pixels, torch.tensor(kpts))]
+    assert np.array_equal(draw[0], draw[1]) and np.array_equal(draw[0], draw[2])
+    assert tuple(draw[0][40, 20]) == colors(0, True) and tuple(draw[0][40, 70]) == colors(1, True)
+    assert not draw[0][72, 50].any()
+
+
+def test_plot_images_draws_rotated_boxes():
+    images = np.zeros((1, 3, 100, 100))
+    share = np.array([[0.5, 0.5, 0.6, 0.2, np.pi / 2]])
+    pixels = share * (100, 100, 100, 100, 1)
+    draw = [plotting.plot_images(images, [0], [0], b, names=["a"], save=False) for b in (share, pixels)]
+    assert np.array_equal(*draw)
+    np.testing.assert_allclose(draw[0][50, [40, 60]], [colors(0, True)] * 2, atol=40)
+    assert not draw[0][50, 25].any()
+
+
+def test_plot_images_writes_the_classes_of_a_classification():
+    images = np.full((2, 3, 200, 200), 0.5)
+    canvas = plotting.plot_images(images, [0, 1], [0, 1], paths=["a.jpg", "b.jpg"], names=["cat", "dog"], save=False)
+    other = plotting.plot_images(images, [0, 1], [1, 1], paths=["a.jpg", "b.jpg"], names=["cat", "dog"], save=False)
+    where = np.argwhere(changed(canvas, other))
+    assert len(where) > 20 and where[:, 1].max() < 100 and where[:, 0].max() < 60
+
+
+def test_output_to_rotated_target_keeps_the_angle():
+    rows = [torch.zeros(0, 7), torch.tensor([[10.0, 20, 30, 60, 0.9, 2, 0.5]] * 4)]
+    index, cls, boxes, conf = plotting.output_to_rotated_target(rows, max_det=3)
+    assert index.tolist() == [1, 1, 1] and cls.tolist() == [2, 2, 2]
+    assert boxes[0].tolist() == [10, 20, 30, 60, 0.5] and conf[0] == pytest.approx(0.9)
+    assert [len(v) for v in plotting.output_to_rotated_target([])] == [0, 0, 0, 0]
 
 
 def test_output_to_target_numbers_the_pictures():

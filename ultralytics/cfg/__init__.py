@@ -116,7 +116,7 @@ def get_save_dir(args: SimpleNamespace, name: str | None = None) -> Path:
 def model_key(name: str | Path) -> str:
     """Return the name by which a model YAML is looked up: no scale letter, no folder, hyphens for underscores."""
     stem = Path(name).stem.lower().replace("_", "-")
-    return re.sub(r"^(yolo\D*\d+)[nslmx](?=[-.]|$)", r"\1", stem)
+    return re.sub(r"^((?:yolo|ghostnet)\D*\d+)[nslmx](?=[-.]|$)", r"\1", stem)
 
 
 @lru_cache(maxsize=1)

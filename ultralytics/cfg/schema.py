@@ -130,7 +130,9 @@ class Settings:
     val: bool = setting(True, "Validate during training.", _TRAIN, section="Validation")
     split: str = setting("val", "Part of the data to validate on.", _VAL, choices=("train", "val", "test"))
     save_json: bool = setting(False, "Save the predictions as a COCO JSON file.", _VAL)
-    save_hybrid: bool = setting(False, "Save labels together with predictions.", _VAL)
+    save_hybrid: bool = setting(
+        False, "Add the labels to the predictions, surest of all; metrics mean little then.", _VAL
+    )
     conf: float | None = setting(
         None,
         "Least confidence of a detection; 0.25 when predicting and 0.001 when validating if not given.",
@@ -153,7 +155,7 @@ class Settings:
     vid_stride: int = setting(1, "Take every Nth frame of a video.", _PREDICT, lo=1)
     stream_buffer: bool = setting(False, "Keep all frames of a live stream instead of the newest.", _PREDICT)
     visualize: bool = setting(False, "Save pictures of the feature maps.", _PREDICT)
-    augment: bool = setting(False, "Predict on flipped and scaled copies as well, and merge.", _PREDICT)
+    augment: bool = setting(False, "Predict on flipped and scaled copies as well, and merge.", (*_PREDICT, "val"))
     agnostic_nms: bool = setting(False, "Let NMS compare boxes of different classes.", ("val", "predict", "track"))
     classes: int | list[int] | None = setting(
         None, "Keep only the classes with these indices.", ("train", "val", "predict", "track"), lo=0
@@ -223,6 +225,13 @@ class Settings:
     )
     erasing: float = setting(0.4, "Probability of erasing a part for classification.", _TRAIN, lo=0, hi=0.9)
     crop_fraction: float = setting(1.0, "Share of the picture cropped for classification.", _TRAIN, lo=0.1, hi=1)
+
+    trust_modules: bool | str = setting(
+        False,
+        "Run the module files that a model names; a text is the folder where they lie.",
+        _ALL,
+        section="Modules of one's own",
+    )
 
     cfg: str | None = setting(None, "YAML file of settings to start from.", _ALL, section="Files of settings")
     tracker: str = setting("botsort.yaml", "YAML file of the tracker's settings.", _TRACK)
@@ -324,10 +333,15 @@ class Spec:
         )
 
 
-SPECS: dict[str, Spec] = {
-    f.name: Spec(f.name, tuple(kind.strip() for kind in str(f.type).split("|")), f.default, **f.metadata)
-    for f in fields(Settings)
-}
+def read_specs(settings: type) -> dict[str, Spec]:
+    """Return what is known of each field of a dataclass of settings."""
+    return {
+        f.name: Spec(f.name, tuple(kind.strip() for kind in str(f.type).split("|")), f.default, **f.metadata)
+        for f in fields(settings)
+    }
+
+
+SPECS: dict[str, Spec] = read_specs(Settings)
 DEFAULTS: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
 
 

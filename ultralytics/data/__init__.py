@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from ultralytics.data.build import InfiniteDataLoader, build_dataloader, build_yolo_dataset, load_inference_source
-from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.dataset import ClassificationDataset, YOLODataset
 
-__all__ = ("InfiniteDataLoader", "YOLODataset", "build_dataloader", "build_yolo_dataset", "load_inference_source")
+__all__ = (
+    "ClassificationDataset", "InfiniteDataLoader", "YOLODataset", "build_dataloader", "build_yolo_dataset",
+    "load_inference_source",
+)  # fmt: skip

@@ -1,13 +1,11 @@
 """Augmentations: each takes a sample, a dict, and returns it changed.
 
-While a sample travels, `img` is a uint8 (h, w, 3) BGR array that no transform changes in place, `cls` is (n, 1)
-float32, `bboxes` is (n, 4) float32 xyxy in pixels of `img`, and `rng` is the generator that every transform draws from.
-`Format` ends the journey.
+While a sample travels, `img` is a uint8 (h, w, 3) BGR array that no transform changes in place, its objects are as
+`instances` says, and `rng` is the generator that every transform draws from. `Format` ends the journey.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,11 +13,31 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.canvas import BORDER, Canvas, warp
+from ultralytics.data.classify import classify_augmentations, classify_transforms
 from ultralytics.data.images import letterbox_geometry
-from ultralytics.utils.errors import ConfigError
+from ultralytics.data.instances import (
+    box_candidates,
+    crop,
+    join,
+    mirror,
+    objects_of,
+    project,
+    scale_shift,
+    select,
+    warp_boxes,
+)
+from ultralytics.data.masks import polygons2masks, polygons2masks_overlap
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError, DataError
+from ultralytics.utils.metrics import bbox_ioa
+from ultralytics.utils.ops import xyxyxyxy2xywhr
 
-GREY = 114  # value of every padded pixel
-_BORDER = (GREY, GREY, GREY)
+__all__ = (
+    "Canvas", "Compose", "CopyPaste", "Format", "LetterBox", "MixUp", "Mosaic", "RandomFlip", "RandomHSV",
+    "RandomPerspective", "box_candidates", "classify_augmentations", "classify_transforms", "generator",
+    "v8_transforms", "warp", "warp_boxes",
+)  # fmt: skip
 
 
 def generator(labels: dict) -> np.random.Generator:
@@ -96,73 +114,15 @@ class LetterBox:
         if (w, h) != size:
             img = cv2.resize(img, size, interpolation=cv2.INTER_LINEAR)
         if left or top or right or bottom:
-            img = cv2.copyMakeBorder(img, top, bottom, left, right, cv2.BORDER_CONSTANT, value=_BORDER)
+            img = cv2.copyMakeBorder(img, top, bottom, left, right, cv2.BORDER_CONSTANT, value=BORDER)
         if not labels:
             return img
         labels["img"], labels["resized_shape"] = img, img.shape[:2]
         if "ratio_pad" in labels:
             labels["ratio_pad"] = (labels["ratio_pad"], (left, top))
         if "bboxes" in labels:
-            gain, shift = np.array([size[0] / w, size[1] / h] * 2), np.array([left, top] * 2)
-            labels["bboxes"] = (labels["bboxes"] * gain + shift).astype(np.float32)
+            labels |= scale_shift(labels, (size[0] / w, size[1] / h), (left, top))
         return labels
-
-
-class Canvas:
-    """Pictures laid out on grey but not yet painted, so that a warp touches only the pixels it shows.
-
-    Args:
-        shape: (height, width, 3).
-        tiles: (pixels, left, top) of each picture; they do not overlap.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], tiles: list[tuple[np.ndarray, int, int]]):
-        self.shape, self.tiles, self.dtype, self.ndim = shape, tiles, np.dtype(np.uint8), 3
-
-    def paint(self) -> np.ndarray:
-        """Return the whole canvas as an array."""
-        img = np.full(self.shape, GREY, np.uint8)
-        for tile, x, y in self.tiles:
-            img[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-        return img
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self.paint().astype(dtype or np.uint8, copy=False)
-
-    def warp(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the canvas under a 3x3 matrix, as (h, w, 3) for size (w, h); seams between tiles stay sharp."""
-        sx, sy = matrix[0, 0], matrix[1, 1]
-        upright = np.count_nonzero(matrix[[0, 1, 2, 2], [1, 0, 0, 1]]) == 0 and sx > 0 and sy > 0
-        if not upright:  # turned tiles overlap in the picture's rows and columns
-            return warp(self.paint(), matrix, size)
-        img = np.full((size[1], size[0], 3), GREY, np.uint8)
-        for tile, x, y in self.tiles:
-            x1, x2 = _shown(x, x + tile.shape[1], sx, matrix[0, 2], size[0])
-            y1, y2 = _shown(y, y + tile.shape[0], sy, matrix[1, 2], size[1])
-            if x1 >= x2 or y1 >= y2:
-                continue
-            back = np.array([[1 / sx, 0, (x1 - matrix[0, 2]) / sx - x], [0, 1 / sy, (y1 - matrix[1, 2]) / sy - y]])
-            img[y1:y2, x1:x2] = cv2.warpAffine(
-                tile,
-                back,
-                (x2 - x1, y2 - y1),
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-        return img
-
-
-def _shown(start: int, stop: int, scale: float, shift: float, size: int) -> tuple[int, int]:
-    """Return the range of output pixels whose centres fall on the source pixels [start, stop)."""
-    low, high = (math.ceil(scale * (edge - 0.5) + shift) for edge in (start, stop))
-    return max(low, 0), min(high, size)
-
-
-def warp(img: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a picture under a 3x3 matrix, grey outside; size is (w, h)."""
-    if np.array_equal(matrix[2], (0, 0, 1)):
-        return cv2.warpAffine(img, matrix[:2], dsize=size, borderValue=_BORDER)
-    return cv2.warpPerspective(img, matrix, dsize=size, borderValue=_BORDER)
 
 
 class Mosaic:
@@ -193,24 +153,26 @@ class Mosaic:
         s = self.imgsz
         yc, xc = (int(rng.uniform(s / 2, 3 * s / 2)) for _ in range(2))
         parts = [labels, *(_fetch(self.dataset, i, labels) for i in _partners(self.dataset, labels, self.n - 1))]
-        tiles, boxes = [], []
+        tiles, objects = [], []
         for i, part in enumerate(parts):
             img = part["img"]
             h, w = img.shape[:2]
             x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # where the picture's corner lies, perhaps off the canvas
             x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s)
             tiles.append((img[y1 - y : y2 - y, x1 - x : x2 - x], x1, y1))
-            boxes.append(part["bboxes"] + np.array([x, y, x, y], np.float32))
-        boxes, cls = np.concatenate(boxes).clip(0, 2 * s), np.concatenate([p["cls"] for p in parts])
-        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            objects.append(scale_shift(part, (1, 1), (x, y)))
+        cut = crop(join(objects), (2 * s, 2 * s))
+        boxes = cut["bboxes"]
         labels.pop("ratio_pad", None)
-        return labels | {
-            "img": Canvas((2 * s, 2 * s, 3), tiles),
-            "bboxes": boxes[seen],
-            "cls": cls[seen],
-            "resized_shape": (2 * s, 2 * s),
-            "mosaic_border": self.border,
-        }
+        return (
+            labels
+            | select(cut, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+            | {
+                "img": Canvas((2 * s, 2 * s, 3), tiles),
+                "resized_shape": (2 * s, 2 * s),
+                "mosaic_border": self.border,
+            }
+        )
 
 
 def _partners(dataset: Any, labels: dict, k: int) -> list[int]:
@@ -226,7 +188,7 @@ def _fetch(dataset: Any, index: int, labels: dict) -> dict:
 
 
 class RandomPerspective:
-    """Rotate, scale, shear, shift and tilt a picture and its boxes by random amounts.
+    """Rotate, scale, shear, shift and tilt a picture and its objects by random amounts.
 
     Args:
         degrees: rotation within -degrees..degrees.
@@ -256,7 +218,7 @@ class RandomPerspective:
             labels = self.pre_transform(labels)
         labels.pop("ratio_pad", None)  # no single ratio leads back to the original picture
         border = labels.pop("mosaic_border", self.border)
-        img, boxes = labels["img"], labels["bboxes"]
+        img = labels["img"]
         h, w = img.shape[:2]
         size = w + 2 * border[1], h + 2 * border[0]
         matrix, gain = self.draw(generator(labels), (w, h), size)
@@ -264,9 +226,10 @@ class RandomPerspective:
             img = img.warp(matrix, size) if isinstance(img, Canvas) else warp(img, matrix, size)
         elif isinstance(img, Canvas):
             img = img.paint()
-        new = warp_boxes(boxes, matrix).clip(0, np.array([*size, *size], np.float32))
-        keep = box_candidates(boxes * gain, new)
-        return labels | {"img": img, "bboxes": new[keep], "cls": labels["cls"][keep], "resized_shape": img.shape[:2]}
+        new = project(labels, matrix, size)
+        least = 0.01 if "segments" in labels else 0.1  # a polygon's box fits what is left of it, so less of it will do
+        keep = box_candidates(labels["bboxes"] * gain, new["bboxes"], area_thr=least)
+        return labels | select(new, keep) | {"img": img, "resized_shape": img.shape[:2]}
 
     def draw(self, rng: np.random.Generator, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, float]:
         """Return a random 3x3 matrix from a picture of (w, h) `old` to one of `new`, and its gain."""
@@ -278,33 +241,6 @@ class RandomPerspective:
         shear[0, 1], shear[1, 0] = np.tan(np.radians(rng.uniform(-self.shear, self.shear, 2)))
         shift[:2, 2] = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * new
         return shift @ shear @ turn @ tilt @ center, gain
-
-
-def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the upright boxes (n, 4) xyxy around the corners of the warped ones."""
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    points = corners @ matrix[:, :2].T + matrix[:, 2]
-    points = points[..., :2] / points[..., 2:]
-    return np.concatenate([points.min(1), points.max(1)], 1).astype(np.float32)
-
-
-def box_candidates(
-    before: np.ndarray,
-    after: np.ndarray,
-    wh_thr: float = 2,
-    ar_thr: float = 100,
-    area_thr: float = 0.1,
-    eps: float = 1e-16,
-) -> np.ndarray:
-    """Return which boxes (n, 4) xyxy are still worth learning.
-
-    A box stays if both sides are above `wh_thr` pixels, the longer is below `ar_thr` times the shorter, and more than
-    `area_thr` of its area before is left.
-    """
-    w1, h1 = (before[:, 2:] - before[:, :2]).T
-    w2, h2 = (after[:, 2:] - after[:, :2]).T
-    aspect = np.maximum(w2 / (h2 + eps), h2 / (w2 + eps))
-    return (w2 > wh_thr) & (h2 > wh_thr) & (w2 * h2 / (w1 * h1 + eps) > area_thr) & (aspect < ar_thr)
 
 
 class MixUp:
@@ -324,9 +260,52 @@ class MixUp:
             other = self.pre_transform(other)
         ratio = rng.beta(32.0, 32.0)
         labels["img"] = cv2.addWeighted(labels["img"], ratio, other["img"], 1 - ratio, 0)
-        for key in ("bboxes", "cls"):
-            labels[key] = np.concatenate([labels[key], other[key]])
-        return labels
+        return labels | join([labels, other])
+
+
+class CopyPaste:
+    """Paste objects with polygons where they hide little of the others.
+
+    Ghiasi et al., Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation, arXiv 2012.07177.
+
+    Args:
+        dataset: where mode 'mixup' takes its other pictures from.
+        pre_transform: applied to those.
+        p: 'flip': share of the objects that are pasted; 'mixup': also the probability of pasting at all.
+        mode: 'flip' pastes the picture's own objects mirrored, 'mixup' those of another picture.
+    """
+
+    def __init__(self, dataset: Any = None, pre_transform: Callable | None = None, p: float = 0.5, mode: str = "flip"):
+        if mode not in {"flip", "mixup"}:
+            raise ConfigError(f"copy_paste_mode={mode} is not allowed; give flip or mixup.")
+        self.dataset, self.pre_transform, self.p, self.mode = dataset, pre_transform, p, mode
+
+    def __call__(self, labels: dict) -> dict:
+        if self.p <= 0 or "segments" not in labels:
+            return labels
+        if self.mode == "flip":
+            return self._paste(labels, labels | mirror(labels, 0, labels["img"].shape[1]), mirrored=True)
+        if generator(labels).random() >= self.p:
+            return labels
+        other = _fetch(self.dataset, _partners(self.dataset, labels, 1)[0], labels)
+        return self._paste(labels, self.pre_transform(other) if self.pre_transform else other)
+
+    def _paste(self, labels: dict, other: dict, mirrored: bool = False) -> dict:
+        """Paste that share of the other sample's objects that hides the least, and less than 30 % of any object."""
+        if not len(other["bboxes"]):
+            return labels
+        hidden = bbox_ioa(other["bboxes"], labels["bboxes"]).max(1, initial=0.0)
+        free = np.flatnonzero(hidden < 0.3)
+        chosen = free[np.argsort(hidden[free], kind="stable")][: round(self.p * len(free))]
+        if not len(chosen):
+            return labels
+        img, source = np.array(labels["img"]), np.asarray(other["img"])
+        source = cv2.flip(source, 1) if mirrored else source
+        pasted, stencil = select(other, chosen), np.zeros(img.shape[:2], np.uint8)
+        for polygon in pasted["segments"]:
+            cv2.fillPoly(stencil, [polygon.astype(np.int32)], 1)
+        cv2.copyTo(source, stencil, img)
+        return labels | join([labels, pasted]) | {"img": img}
 
 
 class RandomHSV:
@@ -353,20 +332,20 @@ class RandomFlip:
     Args:
         p: probability.
         direction: 'horizontal' (left and right change places) or 'vertical'.
+        flip_idx: for each keypoint the one that takes its place in a mirror.
     """
 
-    def __init__(self, p: float = 0.5, direction: str = "horizontal"):
+    def __init__(self, p: float = 0.5, direction: str = "horizontal", flip_idx: Sequence[int] | None = None):
         if direction not in {"horizontal", "vertical"}:
             raise ConfigError(f"A flip is 'horizontal' or 'vertical', not '{direction}'.")
-        self.p, self.direction = p, direction
+        self.p, self.direction, self.flip_idx = p, direction, flip_idx
 
     def __call__(self, labels: dict) -> dict:
         if self.p <= 0 or generator(labels).random() >= self.p:
             return labels
         img, axis = labels["img"], int(self.direction == "vertical")  # 0: x changes, 1: y changes
-        boxes = labels["bboxes"].copy()
-        boxes[:, [axis, axis + 2]] = img.shape[1 - axis] - labels["bboxes"][:, [axis + 2, axis]]
-        return labels | {"img": cv2.flip(img, 1 - axis), "bboxes": boxes}
+        turned = mirror(labels, axis, img.shape[1 - axis], self.flip_idx)
+        return labels | turned | {"img": cv2.flip(img, 1 - axis)}
 
 
 class Format:
@@ -376,50 +355,106 @@ class Format:
 
     Args:
         bgr: probability of leaving the channels in the order BGR.
+        return_mask: add `masks`, (1, h / ratio, w / ratio) of 0 or 1 + index of the object, the largest object first.
+        return_keypoint: add `keypoints` (n, k, 3): normalised x and y, and visibility 0, 1 or 2; zeros where it is 0.
+        return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh normalised, radians.
+        mask_ratio: how many times smaller than the picture masks are.
+        mask_overlap: join the masks of a picture in one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
     """
 
-    def __init__(self, bgr: float = 0.0):
-        self.bgr = bgr
+    def __init__(
+        self,
+        bgr: float = 0.0,
+        return_mask: bool = False,
+        return_keypoint: bool = False,
+        return_obb: bool = False,
+        mask_ratio: int = 4,
+        mask_overlap: bool = True,
+    ):
+        self.bgr, self.mask_ratio, self.mask_overlap = bgr, mask_ratio, mask_overlap
+        self.return_mask, self.return_keypoint, self.return_obb = return_mask, return_keypoint, return_obb
 
     def __call__(self, labels: dict) -> dict:
-        img, boxes = labels["img"], labels["bboxes"]
+        img = labels["img"]
         swapped = self.bgr > 0 and generator(labels).random() < self.bgr
         pixels = np.array(img) if swapped else cv2.cvtColor(np.asarray(img), cv2.COLOR_BGR2RGB)
         h, w = pixels.shape[:2]
-        xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / (w, h, w, h)
         sample = {k: labels[k] for k in ("im_file", "ori_shape", "resized_shape", "ratio_pad") if k in labels}
+        sample["img"] = torch.from_numpy(pixels).permute(2, 0, 1)
+        objects = objects_of(labels)
+        if self.return_mask:
+            masks, objects = self._masks(objects, (h, w))
+            sample["masks"] = torch.from_numpy(masks)
+        if self.return_keypoint:
+            points = objects["keypoints"] / np.array((w, h, 1), np.float32)
+            sample["keypoints"] = torch.from_numpy(points * (points[..., 2:] > 0))
+        boxes = objects["bboxes"]
+        if self.return_obb:
+            xywh = xyxyxyxy2xywhr(crop(objects, (w, h))["segments"]) / (w, h, w, h, 1)
+        else:
+            xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / (w, h, w, h)
         return sample | {
-            "img": torch.from_numpy(pixels).permute(2, 0, 1),
-            "cls": torch.from_numpy(np.array(labels["cls"], np.float32)).reshape(-1, 1),
-            "bboxes": torch.from_numpy(xywh.astype(np.float32)).reshape(-1, 4),
+            "cls": torch.from_numpy(np.array(objects["cls"], np.float32)).reshape(-1, 1),
+            "bboxes": torch.from_numpy(xywh.astype(np.float32)).reshape(-1, 5 if self.return_obb else 4),
             "batch_idx": torch.zeros(len(boxes)),
         }
+
+    def _masks(self, objects: dict, size: tuple[int, int]) -> tuple[np.ndarray, dict]:
+        """Return the masks of objects in a picture of (h, w), and the objects in the order in which masks count."""
+        if not self.mask_overlap:
+            return polygons2masks(size, objects["segments"], downsample_ratio=self.mask_ratio), objects
+        union, order = polygons2masks_overlap(size, objects["segments"], self.mask_ratio)
+        return union[None], select(objects, order)
 
 
 def v8_transforms(dataset: Any, imgsz: int, hyp: Any, stretch: bool = False) -> Compose:
     """Return the training pipeline up to, and without, `Format`.
 
     Args:
-        dataset: where mosaic and mixup take their other samples from.
+        dataset: where mosaic and mixup take their other samples from; has `data` where keypoints are mirrored.
         imgsz: side of the training picture.
         hyp: settings with the augmentation's strengths.
         stretch: the samples are already square; no letterbox.
     """
-    geometry = Compose([
-        Mosaic(dataset, imgsz=imgsz, p=hyp.mosaic),
-        RandomPerspective(
-            degrees=hyp.degrees,
-            translate=hyp.translate,
-            scale=hyp.scale,
-            shear=hyp.shear,
-            perspective=hyp.perspective,
-            pre_transform=None if stretch else LetterBox((imgsz, imgsz)),
-        ),
-    ])  # fmt: skip
+    mosaic = Mosaic(dataset, imgsz=imgsz, p=hyp.mosaic)
+    perspective = RandomPerspective(
+        degrees=hyp.degrees,
+        translate=hyp.translate,
+        scale=hyp.scale,
+        shear=hyp.shear,
+        perspective=hyp.perspective,
+        pre_transform=None if stretch else LetterBox((imgsz, imgsz)),
+    )
+    geometry = Compose([mosaic, perspective])
+    if hyp.copy_paste > 0 and hyp.copy_paste_mode == "flip":
+        geometry.insert(1, CopyPaste(p=hyp.copy_paste))
+    elif hyp.copy_paste > 0:
+        geometry.append(CopyPaste(dataset, Compose([mosaic, perspective]), hyp.copy_paste, hyp.copy_paste_mode))
+    flips, flip_idx = _flips(dataset, hyp)
     return Compose([
         geometry,
         MixUp(dataset, pre_transform=geometry, p=hyp.mixup),
         RandomHSV(hyp.hsv_h, hyp.hsv_s, hyp.hsv_v),
-        RandomFlip(hyp.flipud, "vertical"),
-        RandomFlip(hyp.fliplr, "horizontal"),
+        RandomFlip(flips[0], "vertical", flip_idx),
+        RandomFlip(flips[1], "horizontal", flip_idx),
     ])  # fmt: skip
+
+
+def _flips(dataset: Any, hyp: Any) -> tuple[tuple[float, float], list[int]]:
+    """Return the probabilities of vertical and horizontal flips, and `flip_idx`; keypoints do not flip without."""
+    flips = (hyp.flipud, hyp.fliplr)
+    if not getattr(dataset, "use_keypoints", False):
+        return flips, []
+    flip_idx = list(dataset.data.get("flip_idx") or [])
+    if not flip_idx and any(flips):
+        LOGGER.warning(
+            "WARNING ⚠️ The data have no `flip_idx`, which says how keypoints change places in a mirror, so pictures "
+            "are not flipped (fliplr=0, flipud=0). Add it to the data YAML, as `flip_idx: [0, 2, 1]`."
+        )
+        flips = (0.0, 0.0)
+    if flip_idx and len(flip_idx) != dataset.data["kpt_shape"][0]:
+        raise DataError(
+            f"`flip_idx` has {len(flip_idx)} entries and `kpt_shape` says {dataset.data['kpt_shape'][0]} keypoints; "
+            "give one entry for each keypoint."
+        )
+    return flips, flip_idx

@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ultralytics.data.dataset import YOLODataset, epoch_order
+from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_order
 from ultralytics.data.loaders import load_inference_source
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
 
-__all__ = ("EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset", "load_inference_source")
+__all__ = (
+    "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
+    "load_inference_source",
+)  # fmt: skip
 
 
 def build_yolo_dataset(

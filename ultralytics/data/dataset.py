@@ -1,4 +1,4 @@
-"""A dataset of pictures with boxes in YOLO's text format."""
+"""A dataset of pictures with labels in YOLO's text format."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
+from ultralytics.data.folders import ClassificationDataset
 from ultralytics.data.images import FORMATS_HELP, is_image, list_images
-from ultralytics.data.labels import Entry, img2label_paths, load_labels
+from ultralytics.data.instances import select
+from ultralytics.data.labels import Entry, img2label_paths, layout_of, load_labels
 from ultralytics.data.pictures import Pictures
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 _NEIGHBOURS = 8  # batches back to which a mosaic reaches for its other pictures
-_CONCATENATED = {"cls", "bboxes", "batch_idx"}
+_CONCATENATED = {"cls", "bboxes", "masks", "keypoints", "batch_idx"}
+
+__all__ = ("ClassificationDataset", "YOLODataset", "epoch_order", "find_images")
 
 
 class YOLODataset(Dataset):
-    """Pictures and boxes; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
+    """Pictures and objects; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
 
     Args:
         img_path: folder, text file of paths, or a list of both.
@@ -37,10 +41,10 @@ class YOLODataset(Dataset):
         stride: of the model.
         pad: share of a stride added to rectangular batches.
         single_cls: every class counts as 0.
-        classes: keep boxes of these classes alone.
+        classes: keep objects of these classes alone.
         fraction: share of the pictures to use.
-        data: description of the data with `names`.
-        task: detect.
+        data: description of the data with `names`, and with `kpt_shape` where objects have keypoints.
+        task: detect, segment, pose or obb; says what label files and samples hold.
         seed: of all random numbers; the settings' own if None.
     """
 
@@ -68,6 +72,8 @@ class YOLODataset(Dataset):
         self.img_path, self.imgsz, self.augment, self.prefix = img_path, imgsz, augment, prefix
         self.rect, self.batch_size, self.stride, self.pad = rect, max(1, int(batch_size)), int(stride), pad
         self.single_cls, self.data, self.task = single_cls, data or {"names": {}}, task
+        self.layout = layout_of(task, self.data.get("kpt_shape"))
+        self.use_keypoints = self.layout.kpt_shape is not None
         self.seed = int(getattr(hyp, "seed", 0) if seed is None else seed)
         self.epoch = 0  # of samples asked for by a plain index
         self.labels = self.get_labels(_first(find_images(img_path), fraction))
@@ -88,18 +94,20 @@ class YOLODataset(Dataset):
         return len(self.labels)
 
     def get_labels(self, im_files: list[str]) -> list[dict]:
-        """Return one dict per sound picture: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh."""
+        """Return one dict per sound picture: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh.
+
+        Where the task has them also `segments`, n polygons (m, 2), or `keypoints` (n, k, 3), normalised.
+        """
         nc = len(self.data["names"]) or 2**24  # without names any class is taken
-        return [_as_label(e) for e in load_labels(im_files, nc, self.single_cls, self.prefix)]
+        return [_as_label(e) for e in load_labels(im_files, nc, self.single_cls, self.prefix, self.layout)]
 
     def update_labels(self, classes: Sequence[int] | int | None) -> None:
-        """Keep the boxes of some classes alone."""
+        """Keep the objects of some classes alone."""
         if classes is None:
             return
         wanted = np.atleast_1d(np.asarray(classes, np.float32))
         for label in self.labels:
-            keep = np.isin(label["cls"][:, 0], wanted)
-            label["cls"], label["bboxes"] = label["cls"][keep], label["bboxes"][keep]
+            label |= select(label, np.isin(label["cls"][:, 0], wanted))
 
     def set_rectangle(self) -> None:
         """Sort the pictures by aspect and give each batch the smallest frame that holds them all."""
@@ -117,13 +125,23 @@ class YOLODataset(Dataset):
     def build_transforms(self, hyp: Any) -> Compose:
         """Return the pipeline that the settings ask for."""
         if not self.augment:
-            return Compose([LetterBox((self.imgsz, self.imgsz), scaleup=False), Format()])
+            return Compose([LetterBox((self.imgsz, self.imgsz), scaleup=False), self._format(hyp)])
         if self.rect:
             hyp = copy.copy(hyp)
             hyp.mosaic = hyp.mixup = 0.0  # a mosaic is square
         transforms = v8_transforms(self, self.imgsz, hyp)
-        transforms.append(Format(bgr=hyp.bgr))
+        transforms.append(self._format(hyp, hyp.bgr))
         return transforms
+
+    def _format(self, hyp: Any, bgr: float = 0.0) -> Format:
+        return Format(
+            bgr=bgr,
+            return_mask=self.layout.masks,
+            return_keypoint=self.use_keypoints,
+            return_obb=self.layout.rotated,
+            mask_ratio=hyp.mask_ratio,
+            mask_overlap=hyp.overlap_mask,
+        )
 
     def close_mosaic(self, hyp: Any) -> None:
         """Go on without mosaic and mixup; processes that load data must be started anew (`loader.reset()`)."""
@@ -150,6 +168,10 @@ class YOLODataset(Dataset):
             "resized_shape": (h, w),
             "ratio_pad": (h / h0, w / w0),
         }
+        if "segments" in label:
+            sample["segments"] = [s * np.array((w, h), np.float32) for s in label["segments"]]
+        if "keypoints" in label:
+            sample["keypoints"] = label["keypoints"] * np.array((w, h, 1), np.float32)
         if self.rect:
             sample["rect_shape"] = tuple(self.batch_shapes[self.batch[i]].tolist())
         return sample
@@ -177,7 +199,7 @@ class YOLODataset(Dataset):
 
     @staticmethod
     def collate_fn(batch: list[dict]) -> dict:
-        """Join samples: img (b, 3, h, w) uint8, channels-last in memory; `batch_idx` says whose a box is."""
+        """Join samples: img (b, 3, h, w) uint8, channels-last in memory; `batch_idx` says whose an object is."""
         joined = {key: [sample[key] for sample in batch] for key in batch[0]}
         for key in _CONCATENATED & joined.keys():
             joined[key] = torch.cat(joined[key])
@@ -233,4 +255,9 @@ def _first(files: list[str], fraction: float) -> list[str]:
 
 
 def _as_label(entry: Entry) -> dict:
-    return {"im_file": entry.im_file, "shape": entry.shape, "cls": entry.rows[:, :1], "bboxes": entry.rows[:, 1:]}
+    label = {"im_file": entry.im_file, "shape": entry.shape, "cls": entry.rows[:, :1], "bboxes": entry.rows[:, 1:]}
+    if entry.segments is not None:
+        label["segments"] = entry.segments
+    if entry.keypoints is not None:
+        label["keypoints"] = entry.keypoints
+    return label

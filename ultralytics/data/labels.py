@@ -10,28 +10,92 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ultralytics.data.images import verify_image
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import ConfigError, DataError
 
-CACHE_VERSION = 1  # raise it when the cache's layout or the rules of verification change
+CACHE_VERSION = 2  # raise it when the cache's layout or the rules of verification change
 THREADS = min(8, max(1, (os.cpu_count() or 2)))
 NO_LABELS = np.zeros((0, 5), np.float32)
 _SHOWN = 5  # names listed in a warning
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What a row of a task's label files holds after its class; numbers are fractions of the picture, 0 to 1."""
+
+    task: str = "detect"
+    boxes: bool = True  # x y w h
+    corners: int | None = 3  # fewest of a polygon x1 y1 x2 y2 ..., None where there are none
+    masks: bool = False  # samples hold masks of the polygons
+    rotated: bool = False  # boxes of samples are the smallest rectangles around the polygons
+    kpt_shape: tuple[int, int] | None = None  # keypoints and numbers of each, after the box
+
+    def fits(self, n: int) -> bool:
+        """Whether a row may have n columns."""
+        polygon = self.corners is not None and n % 2 == 1 and n >= 1 + 2 * self.corners
+        return polygon or (self.boxes and n == self.columns)
+
+    @property
+    def keeps_polygons(self) -> bool:
+        """Whether polygons are kept; else a polygon becomes its box."""
+        return self.masks or self.rotated
+
+    @property
+    def columns(self) -> int:
+        """Columns of a row with a box."""
+        return 5 + (self.kpt_shape[0] * self.kpt_shape[1] if self.kpt_shape else 0)
+
+    @property
+    def wanted(self) -> str:
+        """The allowed columns in words."""
+        if self.kpt_shape:
+            point = "x y visibility" if self.kpt_shape[1] == 3 else "x y"
+            return f"{self.columns} (class x y w h, then {point} of {self.kpt_shape[0]} keypoints)"
+        least = 1 + 2 * (self.corners or 0)
+        if self.boxes:
+            return f"5 (class x y w h), or {least}, {least + 2}, ... of a polygon"
+        return f"{least} or {least + 2}, {least + 4}, ... (class x1 y1 x2 y2 ... of the corners), not boxes"
+
+
+DETECT = Layout()
+LAYOUTS = {
+    "detect": DETECT,
+    "segment": Layout("segment", boxes=False, masks=True),
+    "obb": Layout("obb", boxes=False, corners=4, rotated=True),
+    "pose": Layout("pose", corners=None),
+}
+
+
+def layout_of(task: str, kpt_shape: Sequence[int] | None = None) -> Layout:
+    """Return the layout of a task's label files; for keypoints `kpt_shape` says (how many, 2 or 3 numbers each)."""
+    if task not in LAYOUTS:
+        raise ConfigError(f"The task '{task}' has no label files; those with some are {', '.join(LAYOUTS)}.")
+    layout = LAYOUTS[task]
+    if layout.corners is not None:
+        return layout
+    if kpt_shape is None:
+        raise DataError(
+            "The data have no `kpt_shape`, which says how many keypoints an object has and how many numbers each. "
+            "Add it to the data YAML, as `kpt_shape: [17, 3]` (3: x, y, visibility; 2: x, y)."
+        )
+    return replace(layout, kpt_shape=(int(kpt_shape[0]), int(kpt_shape[1])))
+
+
 @dataclass
 class Entry:
-    """What is known of one picture and its labels: `rows` (n, 5) are class and box xywh, normalised to 0..1."""
+    """What is known of one picture and its labels; all coordinates are normalised to 0..1."""
 
     im_file: str
     shape: tuple[int, int] = (0, 0)  # height, width
-    rows: np.ndarray = field(default_factory=lambda: NO_LABELS)
+    rows: np.ndarray = field(default_factory=lambda: NO_LABELS)  # (n, 5) class and box xywh
+    segments: list[np.ndarray] | None = None  # n polygons (m, 2), where the task has some
+    keypoints: np.ndarray | None = None  # (n, k, 3) x, y, visibility (0 not there, 1 hidden, 2 seen), likewise
     found: bool = False  # there is a label file
     duplicates: int = 0  # rows removed because they stood twice
     fault: str = ""  # `KIND: DETAIL` if the picture must be left out
@@ -51,15 +115,21 @@ def _label_path(image: str) -> str:
 
 
 def read_label(file: str | Path, nc: int, single_cls: bool = False) -> tuple[np.ndarray, int]:
-    """Read one label file.
+    """Read the boxes of one label file, as `read_objects` does; return (n, 5) rows and the number of duplicates."""
+    entry = Entry("")
+    read_objects(entry, file, nc, single_cls)
+    return entry.rows, entry.duplicates
+
+
+def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = False, layout: Layout = DETECT) -> None:
+    """Read one label file into an entry.
 
     Args:
-        file: rows of `class x y w h`, or of `class x1 y1 x2 y2 x3 y3 ...` (a polygon, which becomes its box).
+        entry: gets `rows`, `duplicates`, and `segments` or `keypoints` where the layout has them.
+        file: one object per line.
         nc: number of classes; a row's class must be below it.
         single_cls: every class counts as 0.
-
-    Returns:
-        (n, 5) float32 rows of class and normalised xywh, and how many duplicates were removed.
+        layout: what a row holds.
 
     Raises:
         DataError: `KIND: DETAIL` with the line at fault.
@@ -67,57 +137,88 @@ def read_label(file: str | Path, nc: int, single_cls: bool = False) -> tuple[np.
     text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
     lines = [(i, line.split()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
-        return NO_LABELS, 0
-    rows = np.stack([_row(i, words) for i, words in lines])
-    cls, limit = rows[:, 0], 1 if single_cls else nc
+        return
+    full = [_row(i, words, layout) for i, words in lines]
+    cls, limit = np.array([row[0] for row in full]), 1 if single_cls else nc
     if single_cls:
         cls[:] = 0
     bad = (cls != np.floor(cls)) | (cls < 0) | (cls >= limit)
     if bad.any():
         i, value = lines[int(bad.argmax())][0], cls[bad.argmax()]
         raise DataError(f"wrong class: line {i} has class {value:g}; allowed are the whole numbers 0 to {limit - 1}")
-    first = np.unique(rows, axis=0, return_index=True)[1]
-    return rows[np.sort(first)], len(rows) - len(first)
+    objects = [_object(c, row, layout) for c, row in zip(cls, full)]
+    first: dict[tuple, tuple] = {}
+    for found in objects:
+        first.setdefault(tuple(part.tobytes() for part in found if part is not None), found)
+    unique = list(first.values())
+    entry.rows, entry.duplicates = np.stack([box for box, _, _ in unique]), len(objects) - len(unique)
+    if layout.keeps_polygons:
+        entry.segments = [polygon for _, polygon, _ in unique]
+    if layout.kpt_shape:
+        entry.keypoints = np.stack([points for _, _, points in unique])
 
 
-def _row(i: int, words: list[str]) -> np.ndarray:
-    """Turn the words of line `i` into class and normalised xywh."""
-    n = len(words)
-    if n != 5 and (n < 7 or n % 2 == 0):
-        raise DataError(
-            f"wrong columns: line {i} has {n} columns; wanted are 5 (class x y w h), or 7, 9, ... of a polygon"
-        )
+def _row(i: int, words: list[str], layout: Layout) -> np.ndarray:
+    """Return the numbers in line `i`, checked but for the class."""
+    if not layout.fits(len(words)):
+        raise DataError(f"wrong columns: line {i} has {len(words)} columns; wanted are {layout.wanted}")
     try:
         row = np.array([float(w) for w in words], np.float32)
     except ValueError:
         raise DataError(f"not a number: line {i} reads '{' '.join(words)[:60]}'") from None
     if not np.isfinite(row).all():
         raise DataError(f"not a number: line {i} holds NaN or infinity")
-    if (row[1:] < 0).any() or (row[1:] > 1).any():
-        worst = row[1:][np.abs(row[1:] - 0.5).argmax()]
+    places = row[1:]
+    if layout.kpt_shape:
+        points = row[5:].reshape(layout.kpt_shape)
+        places = np.concatenate([row[1:5], points[:, :2].ravel()])
+        if points.shape[1] == 3 and not np.isin(points[:, 2], (0, 1, 2)).all():
+            worst = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
+            raise DataError(
+                f"wrong visibility: line {i} holds {worst:g}; allowed are 0 (not there), 1 (hidden), 2 (seen)"
+            )
+    if (places < 0).any() or (places > 1).any():
+        worst = places[np.abs(places - 0.5).argmax()]
         raise DataError(f"out of range: line {i} holds {worst:g}; coordinates are fractions of the picture, 0 to 1")
-    if n == 5:
-        return row
-    points = row[1:].reshape(-1, 2)
-    low, high = points.min(0), points.max(0)
-    return np.concatenate([row[:1], (low + high) / 2, high - low])
+    return row
 
 
-def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = False) -> Entry:
+def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Turn a row into class with box xywh (5,), polygon (m, 2) and keypoints (k, 3), each None where not kept."""
+    if layout.kpt_shape:
+        points = row[5:].reshape(layout.kpt_shape)
+        if points.shape[1] == 2:  # without visibility, 0 0 stands for a point that is not there
+            points = np.concatenate([points, 2.0 * points.any(1, keepdims=True)], 1).astype(np.float32)
+        return np.array([cls, *row[1:5]], np.float32), None, points
+    if len(row) == 5:
+        return np.array([cls, *row[1:]], np.float32), None, None
+    polygon = row[1:].reshape(-1, 2)
+    low, high = polygon.min(0), polygon.max(0)
+    box = np.array([cls, *((low + high) / 2), *(high - low)], np.float32)
+    return box, polygon if layout.keeps_polygons else None, None
+
+
+def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = False, layout: Layout = DETECT) -> Entry:
     """Check one picture and its label file; what is wrong with them stands in the entry's `fault`."""
     entry = Entry(im_file)
+    if layout.keeps_polygons:
+        entry.segments = []
+    if layout.kpt_shape:
+        entry.keypoints = np.zeros((0, layout.kpt_shape[0], 3), np.float32)
     try:
         entry.shape = verify_image(im_file)
         # a list of class names that happens to stand where the labels of `classes.jpg` would be is no label
         if os.path.basename(lb_file).lower() != "classes.txt" and os.path.isfile(lb_file):
             entry.found = True
-            entry.rows, entry.duplicates = read_label(lb_file, nc, single_cls)
+            read_objects(entry, lb_file, nc, single_cls, layout)
     except (DataError, OSError) as e:
         entry.fault = str(e) if isinstance(e, DataError) else f"unreadable label: {e.strerror or e}"
     return entry
 
 
-def load_labels(im_files: Sequence[str], nc: int, single_cls: bool = False, prefix: str = "") -> list[Entry]:
+def load_labels(
+    im_files: Sequence[str], nc: int, single_cls: bool = False, prefix: str = "", layout: Layout = DETECT
+) -> list[Entry]:
     """Return the sound pictures with their labels; what is at fault is named in the log and left out.
 
     Args:
@@ -125,6 +226,7 @@ def load_labels(im_files: Sequence[str], nc: int, single_cls: bool = False, pref
         nc: number of classes.
         single_cls: every class counts as 0.
         prefix: start of each log line, as `train: `.
+        layout: what a row of the task's label files holds.
 
     Raises:
         DataError: no picture is sound.
@@ -132,12 +234,15 @@ def load_labels(im_files: Sequence[str], nc: int, single_cls: bool = False, pref
     lb_files = img2label_paths(im_files)
     folder = Path(lb_files[0]).parent
     cache = folder.with_name(f"{folder.name or 'labels'}.cache.npz")
-    key = _fingerprint(im_files, lb_files, nc, single_cls)
-    entries = _read_cache(cache, key, im_files)
+    key = fingerprint([f for pair in zip(im_files, lb_files) for f in pair], nc, single_cls, layout)
+    entries = _read_cache(cache, key, im_files, layout)
     if entries is None:
-        entries = list(_scan(im_files, lb_files, nc, single_cls, f"{prefix}Scanning {folder}"))
-        _write_cache(cache, key, entries, prefix)
-    return _report(entries, folder, prefix)
+        desc = f"{prefix}Scanning {folder}"
+        entries = list(
+            parallel(lambda im, lb: verify_image_label(im, lb, nc, single_cls, layout), im_files, lb_files, desc=desc)
+        )
+        write_arrays(cache, prefix, key=np.array(key), **_arrays(entries, layout))
+    return _report(entries, folder, prefix, layout)
 
 
 def progress(iterable: Iterable, total: int, desc: str) -> Iterable:
@@ -153,11 +258,7 @@ def parallel(function: Callable, *arguments: Sequence, desc: str) -> Iterable:
         yield from progress(pool.map(function, *arguments), len(arguments[0]), desc)
 
 
-def _scan(im_files: Sequence[str], lb_files: Sequence[str], nc: int, single_cls: bool, desc: str) -> Iterable[Entry]:
-    return parallel(lambda im, lb: verify_image_label(im, lb, nc, single_cls), im_files, lb_files, desc=desc)
-
-
-def _report(entries: list[Entry], folder: Path, prefix: str) -> list[Entry]:
+def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> list[Entry]:
     """Say what was found, and return the entries without fault."""
     sound = [e for e in entries if not e.fault]
     faulty = [e for e in entries if e.fault]
@@ -181,8 +282,8 @@ def _report(entries: list[Entry], folder: Path, prefix: str) -> list[Entry]:
     if background == len(sound):
         LOGGER.warning(
             f"WARNING ⚠️ {prefix}no labels found in '{folder}'; all {len(sound)} pictures count as "
-            "background, so nothing can be learned or measured. Put one .txt file per picture there, with rows of "
-            "class x y w h, each 0 to 1."
+            f"background, so nothing can be learned or measured. Put one .txt file per picture there, each row with "
+            f"{layout.wanted} columns, coordinates 0 to 1."
         )
     return sound
 
@@ -193,10 +294,10 @@ def refuse_read_only(folder: str | Path) -> None:
         raise PermissionError(errno.EACCES, "the folder is marked read-only", str(folder))
 
 
-def _fingerprint(im_files: Sequence[str], lb_files: Sequence[str], nc: int, single_cls: bool) -> str:
+def fingerprint(files: Iterable[str], *rules: object) -> str:
     """Return a hash that changes with any path, size or time of change, and with the rules of verification."""
-    digest = hashlib.sha256(f"{CACHE_VERSION} {nc} {single_cls}".encode())
-    for file in (f for pair in zip(im_files, lb_files) for f in pair):
+    digest = hashlib.sha256(f"{CACHE_VERSION} {rules}".encode())
+    for file in files:
         try:
             stat = os.stat(file)
             digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
@@ -205,38 +306,61 @@ def _fingerprint(im_files: Sequence[str], lb_files: Sequence[str], nc: int, sing
     return digest.hexdigest()
 
 
-def _read_cache(cache: Path, key: str, im_files: Sequence[str]) -> list[Entry] | None:
-    """Return the entries stored under `key`, or None if there are none, or the file is damaged or of another time."""
+def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
+    """Return the arrays stored under `key`, or None if there are none, or the file is damaged or of another time."""
     try:
         with np.load(cache, allow_pickle=False) as z:
-            if str(z["key"]) != key:
-                return None
-            faults = json.loads(z["faults"].tobytes())
-            rows = np.split(z["rows"], np.cumsum(z["counts"])[:-1])
-            table = zip(im_files, z["shapes"].tolist(), rows, z["found"].tolist(), z["duplicates"].tolist())
-            return [Entry(f, tuple(s), r, o, d, faults.get(str(i), "")) for i, (f, s, r, o, d) in enumerate(table)]
-    except Exception:  # missing, truncated, foreign: the labels are then read anew
+            return dict(z) if str(z["key"]) == key else None
+    except Exception:  # missing, truncated, foreign
         return None
 
 
-def _write_cache(cache: Path, key: str, entries: list[Entry], prefix: str) -> None:
-    """Store the entries in arrays and JSON, without pickle; a folder that cannot be written costs a log line."""
+def _read_cache(cache: Path, key: str, im_files: Sequence[str], layout: Layout) -> list[Entry] | None:
+    """Return the entries stored under `key`, or None: the labels are then read anew."""
+    z = read_arrays(cache, key)
+    if z is None:
+        return None
+    try:
+        faults = json.loads(z["faults"].tobytes())
+        stops = np.cumsum(z["counts"])[:-1]
+        table = zip(im_files, z["shapes"].tolist(), np.split(z["rows"], stops), z["found"].tolist())
+        entries = [Entry(f, tuple(shape), rows, found=found) for f, shape, rows, found in table]
+        polygons = np.split(z["corners"], np.cumsum(z["lengths"])[:-1]) if len(z["lengths"]) else []
+        points = np.split(z["keypoints"], stops) if layout.kpt_shape else [None] * len(entries)
+        for i, (entry, stop) in enumerate(zip(entries, np.cumsum(z["counts"]).tolist())):
+            entry.duplicates, entry.fault = int(z["duplicates"][i]), faults.get(str(i), "")
+            entry.keypoints = points[i]
+            entry.segments = polygons[stop - len(entry.rows) : stop] if layout.keeps_polygons else None
+    except (KeyError, ValueError, IndexError):
+        return None
+    return entries
+
+
+def _arrays(entries: list[Entry], layout: Layout) -> dict[str, np.ndarray]:
+    """Return the entries as arrays to store."""
+    polygons = [s for e in entries for s in e.segments or ()]
     faults = json.dumps({i: e.fault for i, e in enumerate(entries) if e.fault}).encode()
+    arrays = {
+        "faults": np.frombuffer(faults, np.uint8),
+        "shapes": np.array([e.shape for e in entries], np.int32),
+        "counts": np.array([len(e.rows) for e in entries], np.int64),
+        "rows": np.concatenate([e.rows for e in entries]),
+        "found": np.array([e.found for e in entries]),
+        "duplicates": np.array([e.duplicates for e in entries], np.int32),
+        "lengths": np.array([len(s) for s in polygons], np.int64),
+        "corners": np.concatenate([np.zeros((0, 2), np.float32), *polygons]),
+    }
+    return arrays | ({"keypoints": np.concatenate([e.keypoints for e in entries])} if layout.kpt_shape else {})
+
+
+def write_arrays(cache: Path, prefix: str, **arrays: np.ndarray) -> None:
+    """Store arrays, without pickle, in one step; a folder that cannot be written costs a log line."""
     temporary = None
     try:
         refuse_read_only(cache.parent)
         with tempfile.NamedTemporaryFile(dir=cache.parent, prefix=cache.name, suffix=".tmp", delete=False) as f:
             temporary = f.name
-            np.savez_compressed(
-                f,
-                key=np.array(key),
-                faults=np.frombuffer(faults, np.uint8),
-                shapes=np.array([e.shape for e in entries], np.int32),
-                counts=np.array([len(e.rows) for e in entries], np.int64),
-                rows=np.concatenate([e.rows for e in entries]),
-                found=np.array([e.found for e in entries]),
-                duplicates=np.array([e.duplicates for e in entries], np.int32),
-            )
+            np.savez_compressed(f, **arrays)
         os.replace(temporary, cache)
     except OSError as e:
         if temporary and os.path.exists(temporary):

@@ -79,9 +79,12 @@ class Pictures:
         file = self.files[i]
         image = self._read_stored(file) if self.mode == "disk" else None
         image = read_image(file) if image is None else image
-        scaled = resize_long_side(image, self.imgsz)
+        scaled = self._scaled(image)
         scaled.flags.writeable = False
         return scaled, image.shape[:2]
+
+    def _scaled(self, image: np.ndarray) -> np.ndarray:
+        return resize_long_side(image, self.imgsz)
 
     def _fill_memory(self) -> None:
         """Decode every picture, if there is room for all."""

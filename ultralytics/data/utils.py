@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ultralytics.data.folders import Share, class_folders, find_samples
 from ultralytics.data.images import (
     FORMATS_HELP,
     IMG_FORMATS,
@@ -16,20 +20,27 @@ from ultralytics.data.images import (
     verify_image,
 )
 from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
-from ultralytics.utils import LOGGER, yaml_load
+from ultralytics.data.masks import polygon2mask, polygons2masks, polygons2masks_overlap
+from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.checks import check_class_names, check_yaml
-from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+from ultralytics.utils.files import atomic_write
 
 __all__ = (
     "FORMATS_HELP",
     "IMG_FORMATS",
     "VID_FORMATS",
+    "autosplit",
     "check_class_names",
+    "check_cls_dataset",
     "check_det_dataset",
     "exif_size",
     "img2label_paths",
     "is_image",
     "list_images",
+    "polygon2mask",
+    "polygons2masks",
+    "polygons2masks_overlap",
     "read_image",
     "read_label",
     "verify_image",
@@ -48,7 +59,8 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[s
         autodownload: accepted for compatibility, without effect.
 
     Returns:
-        The YAML's content with absolute `path`, `train`, `val` (and `test`), `nc`, `names` {int: str}, and `yaml_file`.
+        The YAML's content with absolute `path`, `train`, `val` (and `test`), `nc`, `names` {int: str}, `yaml_file`, and
+        where it has keypoints `kpt_shape` [how many, 2 or 3 numbers each] and `flip_idx`.
 
     Raises:
         MissingFileError: the YAML, or the pictures that it names, are not there; the message lists the places tried.
@@ -60,6 +72,7 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[s
         data["val"] = data.pop("validation")
     _check_keys(data, file)
     data["names"], data["nc"] = _names(data, file)
+    _check_keypoints(data, file)
     root, splits = _find_splits(data, file)
     return data | splits | {"path": root, "yaml_file": str(file)}
 
@@ -94,6 +107,99 @@ def _names(data: dict, file: Path) -> tuple[dict[int, str], int]:
     return names, len(names)
 
 
+def _check_keypoints(data: dict, file: Path) -> None:
+    """Raise where `kpt_shape` or `flip_idx` cannot be right."""
+    shape, flip = data.get("kpt_shape"), data.get("flip_idx")
+    if shape is not None:
+        whole = isinstance(shape, (list, tuple)) and len(shape) == 2 and all(type(v) is int for v in shape)
+        if not whole or shape[0] < 1 or shape[1] not in {2, 3}:
+            raise DataError(
+                f"'{file}' says `kpt_shape: {shape}`; wanted are the number of keypoints and 2 (x, y) or 3 "
+                "(x, y, visibility) numbers of each, as `kpt_shape: [17, 3]`."
+            )
+        data["kpt_shape"] = list(shape)
+    if not flip:
+        return
+    if shape is None:
+        raise DataError(f"'{file}' has `flip_idx` but no `kpt_shape`. Add it, as `kpt_shape: [{len(flip)}, 3]`.")
+    if len(flip) != shape[0]:
+        raise DataError(
+            f"'{file}' has {len(flip)} entries in `flip_idx` and {shape[0]} keypoints in `kpt_shape`; `flip_idx` says "
+            "for each keypoint which one takes its place in a mirror. Give one entry for each keypoint."
+        )
+    if sorted(flip) != list(range(shape[0])):
+        raise DataError(
+            f"'{file}' says `flip_idx: {flip}`; it must name each of the keypoints 0 to {shape[0] - 1} once."
+        )
+    data["flip_idx"] = list(flip)
+
+
+def check_cls_dataset(dataset: str | Path, split: str = "") -> dict[str, Any]:
+    """Find the folders of a classification dataset; nothing is ever downloaded.
+
+    Args:
+        dataset: a folder with `train` and `val` (or `test`), each with one folder of pictures per class; or a folder of
+            such class folders, of whose pictures a fifth is then kept for validation. Looked for as given, then in
+            datasets_dir.
+        split: must be there, as 'val'.
+
+    Returns:
+        train, val, test (paths, or None), nc, and names {int: str} from the folders.
+
+    Raises:
+        MissingFileError: the folder or the wanted split is not there; the message lists the places tried.
+        DataError: there are no pictures, or a split has a class that training has not.
+    """
+    root = _find_folder(dataset)
+    found = {
+        "train": _first_folder(root, "train"),
+        "val": _first_folder(root, "val", "validation", "valid"),
+        "test": _first_folder(root, "test"),
+    }
+    if not any(found.values()):
+        found = {"train": Share(str(root), "train"), "val": Share(str(root), "val"), "test": None}
+    if found["train"] is None:
+        raise MissingFileError(f"'{root}' has no folder 'train'. Put the training pictures there, a folder per class.")
+    found["val"] = found["val"] or found["test"]
+    if found.get(split or "val") is None:
+        raise MissingFileError(f"'{root}' has no folder '{split or 'val'}'. Put pictures there, a folder per class.")
+    names, _ = find_samples(found["train"])
+    for key, folder in found.items():
+        unknown = sorted(set(class_folders(folder)) - set(names)) if folder else []
+        if unknown:
+            raise DataError(
+                f"'{folder}' has the class folders {', '.join(unknown[:5])}, which '{found['train']}' has not. "
+                f"The folders of {key} must be among those of train."
+            )
+        if folder and sorted(class_folders(folder)) != names:
+            missing = sorted(set(names) - set(class_folders(folder)))
+            raise DataError(
+                f"'{folder}' lacks the class folders {', '.join(missing[:5])}, so its classes would be counted "
+                "differently than in training. Make the folders, empty if need be."
+            )
+    return {**found, "nc": len(names), "names": dict(enumerate(names))}
+
+
+def _find_folder(dataset: str | Path) -> Path:
+    """Return the folder of that name: as given, in the working folder, or in datasets_dir."""
+    from ultralytics.utils import SETTINGS
+
+    bases = (Path.cwd(), Path(SETTINGS["datasets_dir"]))
+    tried = list(dict.fromkeys((base / Path(str(dataset)).expanduser()).resolve() for base in bases))
+    for folder in tried:
+        if folder.is_dir():
+            return folder
+    places = "\n".join(f"  {p}" for p in tried)
+    raise MissingFileError(
+        f"The classification dataset '{dataset}' is not here; tried\n{places}\nPut there a folder with 'train' and "
+        "'val', each with one folder of pictures per class; nothing is downloaded by itself."
+    )
+
+
+def _first_folder(root: Path, *names: str) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
 def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
     """Return the first root under which training and validation pictures are, and each split's absolute path."""
     roots = _roots(data.get("path") or "", file)
@@ -112,8 +218,11 @@ def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
 def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFileError:
     """Return the error that lists where the pictures of a split were looked for."""
     tried = "\n".join(f"  {p}" for p in dict.fromkeys(p for root in roots for p in _as_list(_resolve(data[key], root))))
-    source = data.get("download")
-    hint = f" Its `download:` line says where they come from: {str(source).strip().splitlines()[0]}" if source else ""
+    source, hint = data.get("download"), ""
+    if source:
+        first = next(iter(source), "") if isinstance(source, (list, dict)) else str(source).strip().splitlines()[0]
+        name = file.stem if file.parent == ROOT / "cfg" / "datasets" else file
+        hint = f" `yolo data download {name}` fetches them from {first}"
     return MissingFileError(
         f"The {key} pictures of '{file}' (`{key}: {data[key]}`) are not here; tried\n{tried}\n"
         f"Put the pictures there, or correct `path` and `{key}` in that file; nothing is downloaded by itself.{hint}"
@@ -145,3 +254,44 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 def _exists(value: str | list[str]) -> bool:
     return all(Path(p).exists() for p in _as_list(value))
+
+
+def autosplit(
+    path: str | Path = "datasets/coco8/images",
+    weights: Sequence[float] = (0.9, 0.1, 0.0),
+    annotated_only: bool = False,
+    seed: int = 0,
+) -> dict[str, int]:
+    """Share the pictures of a folder out by chance: autosplit_train.txt, _val.txt and _test.txt are written beside it.
+
+    Args:
+        path: folder of pictures, with its subfolders.
+        weights: of train, val and test; a split of weight 0 gets no file.
+        annotated_only: leave out pictures without a label file.
+        seed: of the chance; the same seed gives the same split.
+
+    Returns:
+        The number of pictures in each split.
+    """
+    shares = np.asarray(weights, np.float64)
+    if shares.shape != (3,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.sum():
+        raise ConfigError(f"weights={tuple(weights)} is not possible; give three numbers for train, val and test.")
+    path = Path(path)
+    files = [Path(f) for f in list_images(path)]
+    if annotated_only:
+        files = [f for f, label in zip(files, img2label_paths(files)) if Path(label).is_file()]
+    if not files:
+        raise MissingFileError(f"There are no pictures{' with labels' if annotated_only else ''} in '{path}'.")
+    ends = np.round(np.cumsum(shares / shares.sum()) * len(files)).astype(int)
+    order = np.random.default_rng(seed).permutation(len(files))
+    counts = {}
+    for split, chosen in zip(("train", "val", "test"), np.split(order, ends[:2])):
+        target = path.parent / f"autosplit_{split}.txt"
+        target.unlink(missing_ok=True)  # of an earlier split
+        if len(chosen):
+            lines = sorted(f"./{files[i].relative_to(path.parent).as_posix()}\n" for i in chosen)
+            with atomic_write(target, "w", encoding="utf-8") as f:
+                f.writelines(lines)
+        counts[split] = len(chosen)
+    LOGGER.info(f"Split '{path}' into {', '.join(f'{n} {split}' for split, n in counts.items())}.")
+    return counts

@@ -41,9 +41,12 @@ EVENTS = (
 )
 
 
+default_callbacks: dict[str, list[Callable]] = {event: [] for event in EVENTS}  # a user may add what all shall run
+
+
 def get_default_callbacks() -> dict[str, list[Callable]]:
-    """Return an empty list of functions for each event."""
-    return defaultdict(list, {event: [] for event in EVENTS})
+    """Return a list of functions for each event, empty unless something was put into `default_callbacks`."""
+    return defaultdict(list, {event: [*functions] for event, functions in default_callbacks.items()})
 
 
 class Callbacks:

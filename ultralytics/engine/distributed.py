@@ -134,6 +134,8 @@ def launch(trainer: Any) -> None:
     if any(trainer.callbacks.values()):
         LOGGER.warning("Callbacks added in this process do not run in the processes that are launched.")
     args = {**vars(trainer.args), "device": "cpu" if "cpu" in trainer.ranks else ",".join(trainer.ranks)}
+    if getattr(trainer.model, "yaml", {}).get("modules") and not args["trust_modules"]:
+        args["trust_modules"] = True  # it runs in this process, so it was trusted here
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "model.pt"
         if isinstance(trainer.model, nn.Module):  # as it is in memory, with what was loaded into it

@@ -14,31 +14,62 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, yaml_model_load
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
-from ultralytics.utils.torch_utils import initialize_weights
 
-KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls")  # settings of the training that later calls start from
+# Settings of the training that later calls start from
+KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
+
+# Settings that no code acts on yet, and why; said when one of them is given.
+IDLE = {
+    "dnn": "is for ONNX files, which come in a later version",
+    "profile": "is for exported formats, which come in a later version",
+    "label_smoothing": "is not applied by the loss of any task",
+}
 
 
-class Model(Callbacks):
+def _say_what_idles(settings: dict[str, Any]) -> None:
+    for key in [key for key in IDLE if settings.get(key)]:
+        LOGGER.warning(f"WARNING: {key}={settings[key]} {IDLE[key]}; it has no effect.")
+
+
+def _later(mode: str) -> Any:
+    """Return a method that says that a mode of 8.3.0 is still to come; `later` tells the command line."""
+
+    def method(self: Model, *args, **kwargs) -> Any:
+        raise ConfigError(f"The mode '{mode}' is not in this version yet; it comes in a later one.")
+
+    method.__name__, method.__doc__, method.later = mode, f"Say that `{mode}` comes in a later version.", True
+    return method
+
+
+class Model(Callbacks, nn.Module):
     """A model from a YAML (new, untrained) or a weight file (of this package or of ultralytics 8.x).
 
     Args:
         model: 'yolo11n-GhostConv.yaml', 'best.pt', a Path to either.
         task: 'detect' and so on; found from the model where it is not given.
         verbose: log the table of layers of a new model.
+        trust_modules: run the module files that the model names; a text is the folder where they lie.
 
     Raises:
         UserError: the file does not exist or cannot be used.
     """
 
-    def __init__(self, model: str | Path = "yolo11n.pt", task: str | None = None, verbose: bool = False):
+    def __init__(
+        self,
+        model: str | Path = "yolo11n.pt",
+        task: str | None = None,
+        verbose: bool = False,
+        trust_modules: bool | str = False,
+    ):
+        nn.Module.__init__(self)
         self.callbacks = get_default_callbacks()
-        self.predictor = self.trainer = self.metrics = self.ckpt_path = None
+        self.predictor = self.trainer = self.metrics = self.ckpt_path = self.session = self.cfg = None
         self.ckpt: dict = {}
         self.overrides: dict[str, Any] = {}
+        self.trusts = {"trust_modules": trust_modules} if trust_modules else {}
         name = str(model).strip()
         if Path(name).suffix in {".yaml", ".yml"}:
             self._new(name, task, verbose)
@@ -47,11 +78,12 @@ class Model(Callbacks):
 
     def _new(self, cfg: str, task: str | None = None, verbose: bool = False) -> None:
         """Build an untrained model from a YAML."""
+        trust_modules(cfg, self.trusts.get("trust_modules", False))
         d = yaml_model_load(cfg)
         self.cfg = cfg
         self.task = self._checked_task(task or guess_model_task(d))
-        self.model = load(TASKS[self.task].model)(d, verbose=verbose and RANK in {-1, 0})
-        self.overrides = {"model": cfg, "task": self.task}
+        self.model = self._smart_load("model")(d, verbose=verbose and RANK in {-1, 0})
+        self.overrides = {"model": cfg, "task": self.task, **self.trusts}
         self.model.args = get_cfg(overrides=self.overrides)
         self.model.task = self.task
         self.model_name = cfg
@@ -70,12 +102,13 @@ class Model(Callbacks):
                 f"The weight file '{weights}' does not exist.{near} Nothing is downloaded by itself: "
                 f"put the file there, or start from an untrained model such as {file.stem}.yaml."
             )
+        trust_modules(file, self.trusts.get("trust_modules", False))
         self.model, self.ckpt = attempt_load_one_weight(file)
         self.task = self._checked_task(self.model.task)
         kept = {k: v for k, v in self.ckpt["args"].items() if k in KEPT_FROM_CHECKPOINT}
         self.ckpt_path = self.model_name = str(file)
-        self.overrides = {**kept, "model": str(file), "task": self.task}
-        self.model.args = get_cfg(overrides={**kept, "model": str(file), "task": self.task})
+        self.overrides = {**kept, "model": str(file), "task": self.task, **self.trusts}
+        self.model.args = get_cfg(overrides=self.overrides)
 
     @staticmethod
     def _checked_task(task: str) -> str:
@@ -83,24 +116,36 @@ class Model(Callbacks):
             raise ConfigError(f"task='{task}' is not known. Choose {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
         return task
 
+    def _smart_load(self, part: str) -> type:
+        """Return the class of a part (model, trainer, validator or predictor) for this task; see `task_map`."""
+        return self.task_map[self.task][part]
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what only the network inside has, such as `yaml`, `stride` or `args`."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            network = self.__dict__.get("_modules", {}).get("model")
+            if network is not None and not name.startswith("__") and hasattr(network, name):
+                return getattr(network, name)
+        kind = type(self).__name__
+        raise AttributeError(
+            f"'{kind}' object has no attribute '{name}', nor has the network inside.{did_you_mean(name, dir(self))}"
+        )
+
     def __call__(self, source: Any = None, stream: bool = False, **kwargs) -> Any:
         return self.predict(source, stream, **kwargs)
 
     # What one does with a model ---------------------------------------------------------------------------------------
 
     def train(self, trainer: Any = None, **kwargs) -> Any:
-        """Train with any settings (`data=`, `epochs=`, ...), then hold the best weights; return the last metrics."""
-        overrides = yaml_load(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
-        data = overrides.get("data") or DEFAULT_CFG_DICT["data"] or TASK2DATA[self.task]
-        own = {"data": data, "model": self.overrides["model"]}
-        args = {**overrides, **own, **kwargs, "mode": "train", "task": self.task}
-        if args.get("resume") is True:
-            args["resume"] = self.ckpt_path or True
-        self.trainer = (trainer or load(TASKS[self.task].trainer))(overrides=args, _callbacks=self.callbacks)
-        if not args.get("resume") and not isinstance(self.trainer.args.pretrained, str):
-            weights = self.model if self.ckpt and self.trainer.args.pretrained else None
-            with without_weight_files() if weights else nullcontext():
-                self.trainer.model = self.trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
+        """Train with any settings (`data=`, `epochs=`, ...), then hold the best weights; return the last metrics.
+
+        `train(True)` and `train(False)` only set the mode of the layers, as for any `torch.nn.Module`.
+        """
+        if isinstance(trainer, bool):
+            return nn.Module.train(self, trainer)
+        self.trainer = self.make_trainer(trainer, **kwargs)
         self.trainer.train()
         if RANK in {-1, 0}:
             file = self.trainer.best if self.trainer.best.exists() else self.trainer.last
@@ -110,11 +155,32 @@ class Model(Callbacks):
             self.predictor = None
         return self.metrics
 
+    def eval(self) -> Model:
+        """Set the layers to inference."""
+        return nn.Module.train(self, False)
+
+    def make_trainer(self, trainer: Any = None, **kwargs) -> Any:
+        """Return a trainer that is ready to start from this model, which itself stays as it is."""
+        _say_what_idles(kwargs)
+        overrides = yaml_load(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
+        data = overrides.get("data") or DEFAULT_CFG_DICT["data"] or TASK2DATA[self.task]
+        own = {"data": data, "model": self.overrides["model"]}
+        args = {**overrides, **own, **kwargs, "mode": "train", "task": self.task}
+        if args.get("resume") is True:
+            args["resume"] = self.ckpt_path or True
+        trainer = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
+        if not args.get("resume") and not isinstance(trainer.args.pretrained, str):
+            weights = self.model if self.ckpt and trainer.args.pretrained else None
+            with without_weight_files() if weights else nullcontext():
+                trainer.model = trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
+        return trainer
+
     def val(self, validator: Any = None, **kwargs) -> Any:
         """Validate on a split of a dataset and return the metrics (`metrics.box.map` and so on)."""
+        _say_what_idles(kwargs)
         args = {**self.overrides, "rect": True, **kwargs, "mode": "val"}
         args["data"] = args.get("data") or TASK2DATA[self.task]
-        validator = (validator or load(TASKS[self.task].validator))(args=args, _callbacks=self.callbacks)
+        validator = (validator or self._smart_load("validator"))(args=args, _callbacks=self.callbacks)
         validator(model=self.model)
         self.metrics = validator.metrics
         return self.metrics
@@ -127,13 +193,72 @@ class Model(Callbacks):
         prompts = kwargs.pop("prompts", None)
         if prompts is not None:
             raise ConfigError("prompts= belongs to promptable segmentation models, which this package leaves out.")
+        _say_what_idles(kwargs)
         args = {"conf": 0.25, "batch": 1, "save": False, **self.overrides, **kwargs, "mode": "predict", "rect": True}
-        if self.predictor is None:
-            self.predictor = (predictor or load(TASKS[self.task].predictor))(overrides=args, _callbacks=self.callbacks)
+        return self._ready_predictor(args, predictor)(source=source, stream=stream)
+
+    def track(
+        self, source: Any = None, stream: bool = False, persist: bool = False, predictor: Any = None, **kwargs
+    ) -> Any:
+        """Predict on frames in turn and give each object its number: `result.boxes.id`.
+
+        Args:
+            source: as for `predict`; each video, and each folder of pictures, is tracked by itself.
+            stream: return a generator instead of a list.
+            persist: go on with the numbers of the call before, for those who read the frames themselves.
+            predictor: class of the predictor, by default the task's.
+            kwargs: settings; `tracker='bytetrack.yaml'` chooses the tracker.
+        """
+        from ultralytics.trackers import register_tracker
+
+        if source is None:
+            raise ConfigError("No source was given to track in: write source= and a video, stream, folder or frame.")
+        own = {
+            "conf": kwargs.pop("conf", None) or 0.1,
+            "batch": kwargs.pop("batch", None) or 1,
+        }  # unsure ones count too
+        args = {"save": False, **self.overrides, **kwargs, **own, "mode": "track", "rect": True}
+        ready = self._ready_predictor(args, predictor)
+        register_tracker(ready, persist)
+        return ready(source=source, stream=stream)
+
+    def _ready_predictor(self, args: dict, predictor: Any = None) -> Any:
+        """Return the predictor with these settings; `predictor` is the class of a new one."""
+        if self.predictor is None or (predictor and type(self.predictor) is not predictor):
+            self.predictor = (predictor or self._smart_load("predictor"))(overrides=args, _callbacks=self.callbacks)
             self.predictor.setup_model(model=self.model, verbose=False)
         else:  # the fused model is kept from call to call
             self.predictor.args = get_cfg(overrides=args)
-        return self.predictor(source=source, stream=stream)
+        return self.predictor
+
+    def embed(self, source: Any = None, stream: bool = False, **kwargs) -> Any:
+        """Return for each picture its features, a tensor (channels,); `embed=[...]` names the layers.
+
+        By default the layer before the head is taken. Features are averaged over the picture.
+        """
+        if kwargs.get("embed") is None:
+            kwargs["embed"] = [self.model.model[-1].i - 1]
+        return self.predict(source, stream, **kwargs)
+
+    def tune(self, use_ray: bool = False, iterations: int = 10, *, space: dict | None = None, **kwargs) -> dict:
+        """Search for better hyperparameters by short trainings; return the best (see `engine.tuner.Tuner`).
+
+        Args:
+            use_ray: search with Ray Tune, which this package leaves out.
+            iterations: trainings.
+            space: {setting: (least, greatest)}, by default that of the learning rate, losses and augmentation.
+            **kwargs: settings of the trainings; `search="random"` instead of `"evolution"`; `resume=True` goes on
+                with an earlier search of the same project and name.
+        """
+        from ultralytics.engine.tuner import Tuner
+
+        if use_ray:
+            raise ConfigError("use_ray=True needs Ray Tune, which this package leaves out. Call tune() without it.")
+        args = {**self.overrides, **kwargs, "mode": "train", "task": self.task}
+        return Tuner({**args, "space": space}, self.callbacks)(self, iterations)
+
+    export = _later("export")
+    benchmark = _later("benchmark")
 
     def info(self, detailed: bool = False, verbose: bool = True) -> Any:
         """Log and return layers, parameters, gradients and GFLOPs."""
@@ -148,6 +273,7 @@ class Model(Callbacks):
     def load(self, weights: str | Path | nn.Module | dict = "yolo11n.pt") -> Model:
         """Take over every entry of other weights whose name and shape fit."""
         if isinstance(weights, (str, Path)):
+            trust_modules(weights, self.trusts.get("trust_modules", False))
             weights, self.ckpt = attempt_load_one_weight(weights)
         self.model.load(weights)
         self.predictor = None
@@ -163,16 +289,16 @@ class Model(Callbacks):
         for m in self.model.modules():
             if hasattr(m, "reset_parameters"):
                 m.reset_parameters()
-        initialize_weights(self.model)
         for p in self.model.parameters():
             p.requires_grad = True
         self.predictor = None
         return self
 
-    def to(self, device: Any) -> Model:
-        """Move the model to a device."""
-        self.model.to(device)
+    def _apply(self, fn: Any, recurse: bool = True) -> Model:
+        """Move or convert the network (`to`, `half`, `cpu`, ...); later calls run on the device it is then on."""
+        super()._apply(fn, recurse)
         self.predictor = None
+        self.overrides["device"] = str(self.device)
         return self
 
     @property

@@ -18,20 +18,17 @@ from ultralytics.data.build import load_inference_source
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.features import watch_layers
+from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.annotator import imwrite
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.ops import Profile, clean_str
 from ultralytics.utils.torch_utils import select_device
 
 LONG_SOURCE = 1000  # pictures whose results, kept together, may fill the memory
-
-# Settings that are known but that no code here acts on.
-NOT_BUILT = {
-    "augment": "augment=True (prediction on flipped and scaled copies) is not available; the picture itself is used.",
-    "visualize": "visualize=True (pictures of the feature maps) is not available; it is passed over.",
-}
 
 FRAME = re.compile(r"video \d+/\d+ \(frame (\d+)/")  # how the log text of a video's frame begins
 
@@ -46,6 +43,7 @@ RUN_STATE = (
     "seen",
     "windows",
     "video",
+    "trackers",
     "_save_dir",
     "_fresh",
 )
@@ -82,7 +80,10 @@ class BasePredictor(Callbacks):
         model: the AutoBackend, once `setup_model` has run.
         dataset, batch: the source, and its present batch: paths, pictures, log texts.
         results, seen: what was found in that batch, and the number of pictures so far.
+        trackers: those of the latest call of mode 'track', one a stream; None before.
     """
+
+    task: str | None = None  # of which predictors of one task say the name
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self._cfg = cfg
@@ -99,6 +100,7 @@ class BasePredictor(Callbacks):
     def update_args(self, overrides: dict | None = None) -> None:
         """Take other settings, for the calls that begin from now on; what is not named has its default again."""
         self.args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
+        self.args.task = self.task or self.args.task
         if self.args.conf is None:
             self.args.conf = 0.25
 
@@ -119,6 +121,7 @@ class BasePredictor(Callbacks):
         source = model if model is not None else self.args.model
         if source is None:
             raise ConfigError("No model was given. Name a weight file: model=runs/detect/train/weights/best.pt.")
+        trust_modules(source, self.args.trust_modules)
         self.device = select_device(self.args.device, verbose=verbose)
         self.model = AutoBackend(
             source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose
@@ -145,15 +148,8 @@ class BasePredictor(Callbacks):
         if not self.stream and (moving or len(self.dataset) > LONG_SOURCE):
             LOGGER.warning(
                 "WARNING: results of a long source pile up in memory when they are returned as a list. "
-                "Read them one by one instead: for result in model.predict(source, stream=True): ..."
+                f"Read them one by one instead: for result in model.{self.args.mode}(source, stream=True): ..."
             )
-
-    def _warn_not_built(self) -> None:
-        for key, sentence in NOT_BUILT.items():
-            if getattr(self.args, key, False):
-                LOGGER.warning(f"WARNING: {sentence}")
-        if self.args.embed is not None:
-            raise ConfigError(f"embed={self.args.embed} is not available: features cannot be returned. Leave it out.")
 
     # The steps -----------------------------------------------------------------------------------------------------
     def pre_transform(self, im: list[np.ndarray]) -> list[np.ndarray]:
@@ -175,8 +171,26 @@ class BasePredictor(Callbacks):
         return torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(dtype).div_(255)
 
     def inference(self, im: torch.Tensor, *args, **kwargs) -> Any:
-        """Run the model on a batch."""
-        return self.model(im, *args, **kwargs)
+        """Run the model on a batch; with `visualize`, draw what its layers give on the way."""
+        if self.args.augment:
+            kwargs = {**kwargs, "augment": True}
+        if not self.args.visualize:
+            return self.model(im, *args, **kwargs)
+        folder = self.save_dir / self._out_name(Path(self.batch[0][0])).stem
+        self._fresh.add(folder)
+        return watch_layers(
+            lambda: self.model(im, *args, **kwargs),
+            self.model.model,
+            lambda i, layer, out: feature_visualization(out, type(layer).__name__, i, save_dir=folder),
+        )
+
+    def _embed(self, paths: list[str], pictures: Any) -> list[torch.Tensor]:
+        """Return the features (channels,) of each picture of a batch, from the layers that `embed` names."""
+        layers = [self.args.embed] if isinstance(self.args.embed, int) else self.args.embed
+        with torch.inference_mode():
+            rows = self.model.embed(self.preprocess(pictures), layers)
+        self.seen += len(paths)
+        return [row.clone() for row in rows]  # outside inference mode, as a user's tensors are
 
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
         """Turn what the model gave into one Results a picture.
@@ -203,7 +217,8 @@ class BasePredictor(Callbacks):
 
     def stream_inference(self, source: Any = None, model: Any = None, *args, **kwargs) -> Iterator[Results]:
         """Return an iterator over Results; the settings are those of the moment of this call."""
-        return self._stream(self._new_state(self.args), source, model, args, kwargs)
+        state = {**self._new_state(self.args), "trackers": self.trackers}
+        return self._stream(state, source, model, args, kwargs)
 
     def _stream(self, state: dict, source: Any, model: Any, args: tuple, kwargs: dict) -> Iterator[Results]:
         with self._lock:
@@ -233,7 +248,6 @@ class BasePredictor(Callbacks):
 
     def _begin(self, source: Any, model: Any) -> list[Profile]:
         """Open model and source; return the stopwatches of the three steps."""
-        self._warn_not_built()
         self._ready_model(model)
         self.setup_source(source if source is not None else self.args.source)
         if not self.done_warmup:
@@ -246,6 +260,8 @@ class BasePredictor(Callbacks):
         """Take one batch through all steps."""
         self.run_callbacks("on_predict_batch_start")
         paths, pictures, texts = self.batch
+        if self.args.embed is not None:
+            return self._embed(paths, pictures)
         with torch.inference_mode():
             with profilers[0]:
                 im = self.preprocess(pictures)
@@ -268,7 +284,7 @@ class BasePredictor(Callbacks):
 
     def _end(self, profilers: list[Profile]) -> None:
         """Say how long the steps took and where things were saved."""
-        if self.args.verbose and self.seen:
+        if self.args.verbose and self.seen and self.args.embed is None:
             times = tuple(p.t * 1e3 / self.seen for p in profilers)
             shape = (min(self.args.batch, self.seen), *self._last_shape[1:])
             line = "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at shape "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from ultralytics.engine.parts import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
 from ultralytics.utils import LOGGER, ops
 from ultralytics.utils.errors import DataError, MissingPackageError
 from ultralytics.utils.plotting import Annotator, colors, imwrite, save_one_box
@@ -18,112 +19,7 @@ from ultralytics.utils.plotting import Annotator, colors, imwrite, save_one_box
 if TYPE_CHECKING:
     import pandas as pd
 
-
-class BaseTensor:
-    """Numbers of n objects (`data`, first dimension n; tensor or array) and the (h, w) of the picture they lie on."""
-
-    def __init__(self, data: torch.Tensor | np.ndarray, orig_shape: tuple[int, int]):
-        if not isinstance(data, (torch.Tensor, np.ndarray)):
-            raise DataError(f"{type(self).__name__} takes a tensor or an array, but a {type(data).__name__} was given.")
-        self.data = data
-        self.orig_shape = orig_shape
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    def cpu(self) -> BaseTensor:
-        """Return a copy in main memory."""
-        return self if isinstance(self.data, np.ndarray) else type(self)(self.data.cpu(), self.orig_shape)
-
-    def numpy(self) -> BaseTensor:
-        """Return a copy that holds an array."""
-        return self if isinstance(self.data, np.ndarray) else type(self)(self.data.cpu().numpy(), self.orig_shape)
-
-    def cuda(self) -> BaseTensor:
-        """Return a copy on the GPU."""
-        return type(self)(torch.as_tensor(self.data).cuda(), self.orig_shape)
-
-    def to(self, *args, **kwargs) -> BaseTensor:
-        """Return a copy of another device or type, as `torch.Tensor.to` does."""
-        return type(self)(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, idx) -> BaseTensor:
-        """Return the objects that a number, a slice, a list or a mask picks."""
-        return type(self)(self.data[idx], self.orig_shape)
-
-    def __iter__(self) -> Iterator[BaseTensor]:
-        return (self[i : i + 1] for i in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(shape={tuple(self.shape)}, orig_shape={tuple(self.orig_shape)})\n{self.data}"
-
-
-class Boxes(BaseTensor):
-    """Boxes of one picture.
-
-    Args:
-        boxes: (n, 6) x1, y1, x2, y2 in pixels, confidence, class; or (n, 7) with a track id before the confidence.
-            One box may come as (6,) or (7,).
-        orig_shape: (h, w) of the picture.
-
-    Raises:
-        DataError: the shape is another.
-    """
-
-    def __init__(self, boxes: torch.Tensor | np.ndarray, orig_shape: tuple[int, int]):
-        super().__init__(boxes, orig_shape)
-        if boxes.ndim == 1:
-            self.data = boxes = boxes[None]
-        if boxes.ndim != 2 or boxes.shape[1] not in (6, 7):
-            raise DataError(
-                f"Boxes of shape {tuple(boxes.shape)} were given. Allowed are (n, 6) with x1, y1, x2, y2, confidence, "
-                "class, and (n, 7) with a track id before the confidence."
-            )
-        self.is_track = boxes.shape[1] == 7
-
-    @property
-    def xyxy(self) -> torch.Tensor | np.ndarray:
-        """(n, 4) corners, pixels."""
-        return self.data[:, :4]
-
-    @property
-    def conf(self) -> torch.Tensor | np.ndarray:
-        """(n,) confidences in 0..1."""
-        return self.data[:, -2]
-
-    @property
-    def cls(self) -> torch.Tensor | np.ndarray:
-        """(n,) classes, as floats."""
-        return self.data[:, -1]
-
-    @property
-    def id(self) -> torch.Tensor | np.ndarray | None:
-        """(n,) track ids, or None where nothing was tracked."""
-        return self.data[:, -3] if self.is_track else None
-
-    @property
-    def xywh(self) -> torch.Tensor | np.ndarray:
-        """(n, 4) centre and size, pixels."""
-        return ops.xyxy2xywh(self.xyxy)
-
-    @property
-    def xyxyn(self) -> torch.Tensor | np.ndarray:
-        """(n, 4) corners as shares of the picture."""
-        return self._shares(self.xyxy)
-
-    @property
-    def xywhn(self) -> torch.Tensor | np.ndarray:
-        """(n, 4) centre and size as shares of the picture."""
-        return self._shares(self.xywh)
-
-    def _shares(self, boxes: torch.Tensor | np.ndarray) -> torch.Tensor | np.ndarray:
-        h, w = self.orig_shape
-        size = (w, h, w, h)
-        return boxes / (np.array(size, boxes.dtype) if isinstance(boxes, np.ndarray) else boxes.new_tensor(size))
+__all__ = ("OBB", "BaseTensor", "Boxes", "Keypoints", "Masks", "Probs", "Results")
 
 
 class Results:
@@ -134,12 +30,26 @@ class Results:
         path: of the picture.
         names: {class: name}.
         boxes: (n, 6) or (n, 7), see `Boxes`.
+        masks: (n, h, w), see `Masks`.
+        probs: (nc,), see `Probs`.
+        keypoints: (n, k, 2) or (n, k, 3), see `Keypoints`.
+        obb: (n, 7) or (n, 8), see `OBB`.
         speed: milliseconds of preprocess, inference and postprocess.
     """
 
-    # Each part that a picture can have, and the class that holds it. What no task has given is None.
-    parts: dict[str, type[BaseTensor]] = {"boxes": Boxes}
-    masks = keypoints = probs = obb = None
+    # Each part that a picture can have, and the class that holds it. What the task does not give is None.
+    parts: dict[str, type[BaseTensor]] = {
+        "boxes": Boxes,
+        "masks": Masks,
+        "probs": Probs,
+        "keypoints": Keypoints,
+        "obb": OBB,
+    }
+    boxes: Boxes | None
+    masks: Masks | None
+    probs: Probs | None
+    keypoints: Keypoints | None
+    obb: OBB | None
 
     def __init__(
         self,
@@ -147,11 +57,17 @@ class Results:
         path: str | Path,
         names: dict[int, str],
         boxes: torch.Tensor | np.ndarray | None = None,
+        masks: torch.Tensor | np.ndarray | None = None,
+        probs: torch.Tensor | np.ndarray | None = None,
+        keypoints: torch.Tensor | np.ndarray | None = None,
+        obb: torch.Tensor | np.ndarray | None = None,
         speed: dict[str, float | None] | None = None,
     ):
         self.orig_img = orig_img
         self.orig_shape: tuple[int, int] = tuple(orig_img.shape[:2])
-        self.boxes: Boxes | None = None if boxes is None else Boxes(boxes, self.orig_shape)
+        given = {"boxes": boxes, "masks": masks, "probs": probs, "keypoints": keypoints, "obb": obb}
+        for name, data in given.items():
+            setattr(self, name, None if data is None else self.parts[name](data, self.orig_shape))
         self.speed = {"preprocess": None, "inference": None, "postprocess": None} if speed is None else speed
         self.names = names
         self.path = str(path)
@@ -167,7 +83,9 @@ class Results:
 
     def __getitem__(self, idx) -> Results:
         """Return the same picture with the objects that a number, a slice, a list or a mask picks."""
-        return self._apply("__getitem__", idx)
+        result = self._apply("__getitem__", idx)
+        result.probs = self.probs  # of the picture, not of an object
+        return result
 
     def __iter__(self) -> Iterator[Results]:
         return (self[i : i + 1] for i in range(len(self)))
@@ -185,17 +103,26 @@ class Results:
             setattr(result, name, getattr(part, method)(*args, **kwargs))
         return result
 
+    @property
+    def _rows(self) -> Boxes | OBB | None:
+        """The boxes, upright or rotated."""
+        return self.boxes if self.obb is None else self.obb
+
     def new(self) -> Results:
         """Return the same picture with nothing found in it."""
         result = type(self)(self.orig_img, self.path, self.names, speed=self.speed)
         result.save_dir = self.save_dir
         return result
 
-    def update(self, boxes: torch.Tensor | np.ndarray | None = None) -> None:
-        """Replace the boxes; they are cut at the borders of the picture."""
+    def update(self, boxes=None, masks=None, probs=None, obb=None, keypoints=None) -> None:
+        """Replace the parts that are given, as to `Results`; boxes are cut at the borders of the picture."""
         if boxes is not None:
-            copy = boxes.clone() if isinstance(boxes, torch.Tensor) else np.array(boxes)
-            self.boxes = Boxes(ops.clip_boxes(copy, self.orig_shape), self.orig_shape)
+            boxes = boxes.clone() if isinstance(boxes, torch.Tensor) else np.array(boxes)
+            boxes = ops.clip_boxes(boxes, self.orig_shape)
+        given = {"boxes": boxes, "masks": masks, "probs": probs, "keypoints": keypoints, "obb": obb}
+        for name, data in given.items():
+            if data is not None:
+                setattr(self, name, self.parts[name](data, self.orig_shape))
 
     def cpu(self) -> Results:
         """Return a copy in main memory."""
@@ -222,15 +149,19 @@ class Results:
         font: str = "Arial.ttf",
         pil: bool = False,
         img: np.ndarray | None = None,
-        *,
+        im_gpu: torch.Tensor | None = None,
+        kpt_radius: float = 5,
+        kpt_line: bool = True,
         labels: bool = True,
         boxes: bool = True,
+        masks: bool = True,
+        probs: bool = True,
         show: bool = False,
         save: bool = False,
         filename: str | Path | None = None,
         color_mode: str = "class",
     ):
-        """Draw what was found, the surest on top.
+        """Draw what was found, the surest on top: masks, over them boxes, then key points, labels last.
 
         Args:
             conf: write the confidence behind the name.
@@ -239,8 +170,13 @@ class Results:
             font: path of a font file.
             pil: return a Pillow image.
             img: (h, w, 3) uint8 BGR to draw on a copy of, instead of the original.
+            im_gpu: without effect, for scripts written for 8.3; masks are drawn in main memory.
+            kpt_radius: of key points in pixels.
+            kpt_line: join the 17 key points of a person.
             labels: write class names.
             boxes: draw boxes.
+            masks: draw masks.
+            probs: write the five most probable classes.
             show: open the picture in a viewer.
             save: write it to `filename`, by default `results_NAME` in the working directory.
             color_mode: "class": one colour a class; "instance": one colour an object.
@@ -252,24 +188,40 @@ class Results:
             raise DataError(f"color_mode='{color_mode}' was given, but it can be 'class' or 'instance'.")
         picture = np.array(self.orig_img if img is None else img)
         annotator = Annotator(picture, line_width, font_size, font, pil, example=self.names)
-        if boxes and self.boxes is not None:
+        if masks and self.masks is not None:
+            annotator.masks(self.masks.numpy().data[::-1], self._shades(len(self.masks), color_mode)[::-1])
+        if boxes and self._rows is not None:
             self._draw_boxes(annotator, conf, labels, color_mode)
+        for points in () if self.keypoints is None else self.keypoints.numpy().data[::-1]:
+            annotator.kpts(points, self.orig_shape, kpt_radius, kpt_line)
+        if probs and self.probs is not None:
+            lines = [f"{self._name(c)} {float(p):.2f}" for c, p in zip(self.probs.top5, self.probs.top5conf)]
+            annotator.panel(lines)
         if show:
             annotator.show(self.path)
         if save:
             annotator.save(filename or f"results_{Path(self.path).name}")
         return annotator.to_pil() if pil else annotator.result()
 
+    def _shades(self, n: int, color_mode: str) -> list[tuple[int, int, int]]:
+        """Return the colours (b, g, r) of n objects: by class, or by track id or number."""
+        rows = self._rows
+        if rows is None or (color_mode == "instance" and rows.id is None):
+            keys = range(n)
+        else:
+            keys = (rows.cls if color_mode == "class" else rows.id).tolist()
+        return [colors(k, True) for k in keys]
+
     def _draw_boxes(self, annotator: Annotator, conf: bool, labels: bool, color_mode: str) -> None:
-        rows, texts, shades = self.boxes.numpy(), [], []
-        for i in range(len(rows) - 1, -1, -1):
-            cls, track = int(rows.cls[i]), None if rows.id is None else int(rows.id[i])
-            name = ("" if track is None else f"id:{track} ") + self._name(cls)
+        """Draw boxes and their labels."""
+        rows, texts = self._rows.numpy(), []
+        for i in range(len(rows)):
+            name = ("" if rows.id is None else f"id:{int(rows.id[i])} ") + self._name(int(rows.cls[i]))
             label = f"{name} {rows.conf[i]:.2f}" if conf else name
-            instance = i if track is None else track
             texts.append(label if labels else "")
-            shades.append(colors(cls if color_mode == "class" else instance, True))
-        annotator.box_labels(rows.xyxy[::-1], texts, shades)
+        corners = rows.xyxy if self.obb is None else rows.xyxyxyxy
+        shades = self._shades(len(rows), color_mode)
+        annotator.box_labels(corners[::-1], texts[::-1], shades[::-1], rotated=self.obb is not None)
 
     def _name(self, cls: int) -> str:
         """Return the name of a class; a class without one is called by its number."""
@@ -291,7 +243,7 @@ class Results:
     def save_crop(self, save_dir: str | Path, file_name: str | Path = Path("im.jpg")) -> None:
         """Cut each box out of the picture into `save_dir/CLASS/file_name.jpg`; names that are taken get a number."""
         if self.boxes is None:
-            LOGGER.warning("WARNING: this result has no boxes, so nothing was cut out.")
+            LOGGER.warning("WARNING: this result has no upright boxes, so nothing was cut out.")
             return
         for box in self.boxes.numpy():
             folder = self._name(int(box.cls[0])).replace("/", "_").replace("\\", "_")
@@ -300,50 +252,99 @@ class Results:
 
     # Text ----------------------------------------------------------------------------------------------------------
     def verbose(self) -> str:
-        """Return what was found as a phrase: '3 persons, 1 bus, '."""
+        """Return what was found as a phrase: '3 persons, 1 bus, ', or of a classification 'cat 0.92, dog 0.05, '."""
+        if self.probs is not None:
+            best = zip(self.probs.top5, self.probs.top5conf)
+            return "".join(f"{self._name(c)} {float(p):.2f}, " for c, p in best)
         if not len(self):
             return "(no detections), "
-        counts = Counter(int(c) for c in self.boxes.cls.tolist())
+        counts = Counter(int(c) for c in self._rows.cls.tolist()) if self._rows is not None else {}
         return "".join(f"{n} {self._name(c)}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Append one line a box to a label file: class, x, y, w, h as shares of the picture[, confidence][, track id].
+        """Append what was found to a label file, in shares of the picture, one line an object.
 
-        No file is made where nothing was found.
+        A line is the class, then x, y, w, h (with masks the outline, of rotated boxes the four corners), then the key
+        points x, y[, confidence], then, if there, the confidence and the track id. Of a classification the lines are
+        the probability and the name of the five best classes. No file is made where nothing was found.
         """
-        rows = () if self.boxes is None else self.boxes.numpy()
-        lines = []
-        for box in rows:
-            numbers = [int(box.cls[0]), *box.xywhn[0].tolist()]
-            numbers += [float(box.conf[0])] if save_conf else []
-            numbers += [int(box.id[0])] if box.is_track else []
-            lines.append(" ".join(f"{v:g}" for v in numbers) + "\n")
+        if self.probs is not None:
+            best = zip(self.probs.top5, self.probs.top5conf)
+            lines = [f"{float(p):.2f} {self._name(c)}\n" for c, p in best]
+        else:
+            lines = [f"{' '.join(f'{v:g}' for v in numbers)}\n" for numbers in self._label_rows(save_conf)]
         if lines:
             Path(txt_file).parent.mkdir(parents=True, exist_ok=True)
             with open(txt_file, "a", encoding="utf-8") as f:
                 f.writelines(lines)
         return str(txt_file)
 
+    def _label_rows(self, save_conf: bool) -> Iterator[list[float]]:
+        """Yield the numbers of each line of a label file."""
+        if self._rows is None:
+            return
+        rows = self._rows.numpy()
+        outlines = None if self.masks is None else self.masks.xyn
+        points = None if self.keypoints is None else self._points_n()
+        for i in range(len(rows)):
+            if outlines is not None:
+                shape = outlines[i]
+            else:
+                shape = rows.xywhn[i] if self.obb is None else rows.xyxyxyxyn[i]
+            numbers = [int(rows.cls[i]), *np.ravel(shape).tolist()]
+            numbers += np.ravel(points[i]).tolist() if points is not None else []
+            numbers += [float(rows.conf[i])] if save_conf else []
+            numbers += [int(rows.id[i])] if rows.is_track else []
+            yield numbers
+
+    def _points_n(self) -> np.ndarray:
+        """Return the key points (n, k, 2 or 3) as shares of the picture, with their confidences."""
+        points = self.keypoints.numpy()
+        return np.concatenate((points.xyn, points.data[..., 2:]), -1)
+
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Return one dictionary an object: name, class, confidence, box (x1, y1, x2, y2)[, track_id].
+        """Return one dictionary an object: name, class, confidence, box[, track_id][, segments][, keypoints].
+
+        A box is x1, y1, x2, y2, a rotated one has its four corners x1, y1 ... x4, y4. Of a classification it is one
+        dictionary of name, class and confidence of the best class.
 
         Args:
-            normalize: give the box as shares of the picture.
+            normalize: give coordinates as shares of the picture.
             decimals: to which numbers are rounded.
         """
-        if self.boxes is None:
+        if self.probs is not None:
+            best, conf = self.probs.top1, round(float(self.probs.top1conf), decimals)
+            return [{"name": self._name(best), "class": best, "confidence": conf}]
+        if self._rows is None:
             return []
-        boxes = self.boxes.numpy()
-        corners = (boxes.xyxyn if normalize else boxes.xyxy).tolist()
+
+        def rounded(values: np.ndarray) -> list[float]:
+            return [round(v, decimals) for v in np.asarray(values).tolist()]
+
+        rows = self._rows.numpy()
+        size = tuple(self.orig_shape[::-1]) if normalize else (1, 1)
+        corners = rows.xyxy.reshape(-1, 2, 2) if self.obb is None else rows.xyxyxyxy
+        places = [f"{axis}{k}" for k in range(1, corners.shape[1] + 1) for axis in "xy"]
         found = []
-        for i, corner in enumerate(corners):
-            cls = int(boxes.cls[i])
-            item = {"name": self._name(cls), "class": cls, "confidence": round(float(boxes.conf[i]), decimals)}
-            item["box"] = dict(zip(("x1", "y1", "x2", "y2"), (round(v, decimals) for v in corner)))
-            if boxes.is_track:
-                item["track_id"] = int(boxes.id[i])
+        for i in range(len(rows)):
+            cls = int(rows.cls[i])
+            item = {"name": self._name(cls), "class": cls, "confidence": round(float(rows.conf[i]), decimals)}
+            item["box"] = dict(zip(places, rounded((corners[i] / np.float32(size)).ravel())))
+            if rows.is_track:
+                item["track_id"] = int(rows.id[i])
+            if self.masks is not None:
+                x, y = (self.masks.xy[i] / np.float32(size)).T
+                item["segments"] = {"x": rounded(x), "y": rounded(y)}
+            if self.keypoints is not None:
+                item["keypoints"] = self._point_summary(i, size, rounded)
             found.append(item)
         return found
+
+    def _point_summary(self, i: int, size: tuple[int, int], rounded: Callable) -> dict[str, list[float]]:
+        """Return the key points of one object as lists x, y and, if there, visible."""
+        x, y, *visible = self.keypoints.numpy().data[i].T
+        item = {"x": rounded(x / np.float32(size[0])), "y": rounded(y / np.float32(size[1]))}
+        return item | ({"visible": rounded(visible[0])} if visible else {})
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
         """Return `summary` as a pandas table, one row an object."""
@@ -356,6 +357,12 @@ class Results:
     def to_csv(self, normalize: bool = False, decimals: int = 5, *args, **kwargs) -> str | None:
         """Return the table as CSV text; further arguments go to pandas."""
         return self.to_df(normalize, decimals).to_csv(*args, **kwargs)
+
+    def to_xml(self, normalize: bool = False, decimals: int = 5, *args, **kwargs) -> str:
+        """Return the table as XML text; further arguments go to pandas."""
+        table = self.to_df(normalize, decimals)
+        empty = '<?xml version="1.0" encoding="utf-8"?>\n<root></root>'
+        return empty if table.empty else table.to_xml(*args, **{"parser": "etree"} | kwargs)
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """Return `summary` as JSON text."""

@@ -19,10 +19,11 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import distributed
 from ultralytics.engine.autobatch import auto_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, describe
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
@@ -52,12 +53,15 @@ class BaseTrainer(Callbacks):
         UserError: a setting, the dataset, the model or the device cannot be used; no run folder has been made then.
     """
 
+    task: str | None = None  # of which trainers of one task say the name
     loss_names: tuple[str, ...] = ("loss",)
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self.resume_ckpt = None
         overrides = self._with_resume(dict(overrides or {}))
         self.args = get_cfg(cfg, overrides)
+        self.args.task = self.task or self.args.task
+        trust_modules(self.args.model, self.args.trust_modules)
         self.callbacks = _callbacks or get_default_callbacks()
         self.epochs = self.args.epochs or 100
         self.start_epoch = self.epoch = 0
@@ -97,11 +101,13 @@ class BaseTrainer(Callbacks):
             distributed.launch(self)
             return
         distributed.join(self.device)
+        add_integration_callbacks(self)
         try:
             self._setup_train()
             self._run_epochs()
             self._finish()
         finally:
+            remove_integration_callbacks(self)
             self.model = de_parallel(self.model)
             for loader in filter(None, (self.train_loader, self.test_loader)):
                 loader.close()
@@ -375,6 +381,7 @@ class BaseTrainer(Callbacks):
             )
         self.resume_ckpt = ckpt
         changed = {k: v for k, v in overrides.items() if k in RESUME_MAY_CHANGE}
+        changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
         return {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
 
     def _restore(self, ckpt: dict | None) -> None:
@@ -551,11 +558,13 @@ class BaseTrainer(Callbacks):
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
         """Return the loss items by name, or their names alone."""
-        return {"loss": loss_items} if loss_items is not None else ["loss"]
+        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
 
     def progress_string(self) -> str:
         """Return the heading of the progress bar's columns."""
-        return ""
+        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
+        return "\n" + "%11s" * len(columns) % columns
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         """Draw a training batch."""
@@ -565,6 +574,9 @@ class BaseTrainer(Callbacks):
 
     def plot_metrics(self) -> None:
         """Draw results.csv."""
+        from ultralytics.utils.plotting import plot_results
+
+        plot_results(file=self.csv, on_plot=self.on_plot)
 
     def _close_dataloader_mosaic(self) -> None:
         """Train the last epochs on whole pictures."""

@@ -12,6 +12,7 @@ from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
@@ -29,6 +30,8 @@ class BaseValidator(Callbacks):
         _callbacks: functions by event.
     """
 
+    task: str | None = None  # of which validators of one task say the name
+
     def __init__(
         self,
         dataloader: Any = None,
@@ -38,6 +41,7 @@ class BaseValidator(Callbacks):
         _callbacks: dict | None = None,
     ):
         self.args = get_cfg(overrides=args)
+        self.args.task = self.task or self.args.task
         self.dataloader = dataloader
         self.callbacks = _callbacks or get_default_callbacks()
         self.save_dir = Path(save_dir) if save_dir else get_save_dir(self.args)
@@ -60,6 +64,7 @@ class BaseValidator(Callbacks):
         self.run_callbacks("on_val_start")
         timers = [Profile(device=self.device) for _ in range(3)]
         self.init_metrics(de_parallel(model))
+        augment = {"augment": True} if self.args.augment and not self.training else {}
         self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
         for batch_i, batch in enumerate(TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader))):
             self.run_callbacks("on_val_batch_start")
@@ -67,7 +72,7 @@ class BaseValidator(Callbacks):
             with timers[0]:
                 batch = self.preprocess(batch)
             with timers[1], autocast(self.mixed, self.device.type):
-                preds = model(batch["img"])
+                preds = model(batch["img"], **augment)
             if self.training:
                 loss += model.loss(batch, preds)[1]
             with timers[2]:
@@ -106,13 +111,14 @@ class BaseValidator(Callbacks):
             raise ConfigError(
                 "There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt."
             )
+        trust_modules(model, self.args.trust_modules)
         self.device = select_device(self.args.device, self.args.batch, verbose=True)
         self.half, self.mixed = self.args.half and self.device.type == "cuda", False
         backend = AutoBackend(model, device=self.device, fp16=self.half, fuse=True)
         self.stride = max(int(backend.stride), 32)
         self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
         if self.dataloader is None:
-            self.data = self.data or check_det_dataset(self.args.data)
+            self.data = self.data or self.get_dataset()
             path = self.data.get(self.args.split)
             if path is None:
                 splits = [s for s in ("train", "val", "test") if self.data.get(s)]
@@ -160,6 +166,10 @@ class BaseValidator(Callbacks):
         self.plots[Path(name)] = {"data": data}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
+
+    def get_dataset(self) -> dict:
+        """Return the description of the dataset (see `check_det_dataset`)."""
+        return check_det_dataset(self.args.data)
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         """Return the loader of a split."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.nn import features
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError, did_you_mean
 
@@ -60,6 +61,7 @@ class AutoBackend(nn.Module):
         model: the module that runs, or None where the backend has none.
         names: {class: name}.
         stride: that picture sides must be multiples of.
+        kpt_shape: number of key points and their dimensions, where it finds any, else None.
         task, nc: what the model does, and for how many classes.
         pt: whether this is a PyTorch model, which takes pictures of any shape.
         nn_module: whether it was given in memory.
@@ -88,6 +90,7 @@ class AutoBackend(nn.Module):
         self.stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
         self.task = getattr(model, "task", None)
         self.nc = len(self.names)
+        self.kpt_shape = getattr(model, "kpt_shape", None)
         if fp16 and not self.fp16 and verbose:
             LOGGER.warning("WARNING: half=True works on a GPU only; this CPU computes in float32.")
 
@@ -103,6 +106,13 @@ class AutoBackend(nn.Module):
     def forward(self, im: torch.Tensor, **kwargs) -> Any:
         """Run a batch (b, 3, h, w) in 0..1 and return what the model's head gives."""
         return self.backend(im.half() if self.fp16 and im.dtype != torch.float16 else im, **kwargs)
+
+    def embed(self, im: torch.Tensor, layers: list[int]) -> torch.Tensor:
+        """Return the pooled features of layers (b, channels); PyTorch models only (see `nn.features.embed`)."""
+        return features.embed(self.model, self._laid_out(im), layers)
+
+    def _laid_out(self, im: torch.Tensor) -> torch.Tensor:
+        return (im.half() if self.fp16 else im).contiguous(memory_format=self.backend.layout)
 
     def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
         """Run once on zeros, so that the first picture does not wait for the GPU to start; a CPU needs none."""

@@ -12,7 +12,8 @@ from torch import nn
 
 from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
-from ultralytics.nn.registry import Context, lookup
+from ultralytics.nn.own_modules import describe_files, own_entries
+from ultralytics.nn.registry import Context, Entry, lookup
 from ultralytics.utils import LOGGER, yaml_load
 from ultralytics.utils.errors import MissingFileError, ModelError, UserError
 
@@ -26,13 +27,19 @@ def guess_model_scale(path: str | Path) -> str:
 
 
 def yaml_model_load(path: str | Path) -> dict:
-    """Read the YAML that a model name stands for, with `scale` from the name and `yaml_file` as given added."""
-    d = yaml_load(find_model_yaml(path))
+    """Read the YAML that a model name stands for, with `scale` from the name and `yaml_file` as given added.
+
+    Module files that it names under `modules` become entries of path and hash; they are not run.
+    """
+    file = find_model_yaml(path)
+    d = yaml_load(file)
     missing = [k for k in ("backbone", "head") if not isinstance(d.get(k), list)]
     if missing:
         raise ModelError(f"The model file '{path}' has no list of layers under {' and '.join(map(repr, missing))}.")
     d["scale"] = guess_model_scale(path)
     d["yaml_file"] = str(path)
+    if d.get("modules"):
+        d["modules"] = describe_files(d, file.parent)
     return d
 
 
@@ -107,10 +114,10 @@ def _checked(line: Any, i: int) -> tuple[list[int], int]:
     return sources, line[1]
 
 
-def _build_line(context: Context, line: list) -> tuple[nn.Module, list[int]]:
+def _build_line(context: Context, line: list, own: dict[str, Entry]) -> tuple[nn.Module, list[int]]:
     """Return the module of one YAML line and the channels of each of its outputs."""
     name, args = line[2], [_argument(a, context.yaml) for a in line[3]]
-    entry = lookup(name)
+    entry = lookup(name, own)
     try:
         bound = entry.bind(context, args)
         modules = [entry.cls(*bound.args)]
@@ -144,6 +151,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
     Raises:
         ModelError: a module is unknown, its arguments or channels do not fit, or it reads a layer that is not there.
     """
+    own = own_entries(d)
     letter, depth, width, max_channels = _scale(d, verbose)
     channels, layers, save, i = [ch], OrderedDict(), set(), 0  # channels: of the picture, then of each index
     if verbose:
@@ -154,7 +162,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
                 sources, n = _checked(line, i)
                 repeats = max(round(n * depth), 1) if n > 1 else n
                 inputs = [channels[j] if j < 0 else channels[j + 1] for j in sources]
-                m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line)
+                m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line, own)
             except UserError as e:
                 raise type(e)(f"{describe_line(d, number)}{e}") from e
             m.i, m.f, m.span, m.np = i, line[0], len(out), sum(p.numel() for p in m.parameters())

@@ -43,7 +43,11 @@ class Context:
 
         A number that equals the class count stays as it is, whatever it stands for, as in 8.3.0: its weights must fit.
         """
-        return c2 if c2 == self.yaml.get("nc") else math.ceil(min(c2, self.max_channels) * self.width / 8) * 8
+        return c2 if c2 == self.yaml.get("nc") else self.widened(c2)
+
+    def widened(self, c: int) -> int:
+        """Return `c` channels scaled by the model's width, as a multiple of 8."""
+        return math.ceil(min(c, self.max_channels) * self.width / 8) * 8
 
 
 @dataclass(frozen=True)
@@ -67,33 +71,42 @@ class Entry:
 
 
 REGISTRY: dict[str, Entry] = {}
+OWN: dict[str, dict[str, Entry]] = {}  # of the files that model YAMLs name, by Python module (see own_modules.py)
 
 
 def register(cls: type | None = None, *, bind: Rule | None = None, name: str | None = None) -> Any:
     """Make a module usable in model YAMLs under its class name (or `name`); a name that is taken raises ValueError."""
 
     def add(cls: type) -> type:
-        key = name or cls.__name__
-        known = REGISTRY.get(key)
+        key, registry = name or cls.__name__, OWN.get(cls.__module__, REGISTRY)
+        known = registry.get(key) or REGISTRY.get(key)
+        if known and registry is not REGISTRY and not known.cls.__module__.startswith("ultralytics."):
+            known = registry.get(key)  # a name of a user's other file is free for this one
         if known and (known.cls.__module__, known.cls.__qualname__) != (cls.__module__, cls.__qualname__):
             raise ValueError(
                 f"A module named '{key}' is registered already ({known.cls.__module__}). Choose another class name, "
                 "or pass another one with @register(name=...)."
             )
-        REGISTRY[key] = Entry(cls, bind or rule_from_signature(cls))
+        registry[key] = Entry(cls, bind or rule_from_signature(cls))
         return cls
 
     return add(cls) if cls is not None else add
 
 
-def lookup(name: str) -> Entry:
+def lookup(name: str, own: dict[str, Entry] | None = None) -> Entry:
     """Return the entry of a module named in a YAML: registered, of `torch.nn`, or put into `ultralytics.nn.tasks`.
+
+    Args:
+        name: as the YAML has it.
+        own: what the YAML's own module files registered; it comes first.
 
     Raises:
         ModelError: nothing has that name; the message has the nearest ones.
     """
     import torch
 
+    if own and name in own:
+        return own[name]
     if name in REGISTRY:
         return REGISTRY[name]
     from ultralytics.nn import tasks  # people put their own classes there
@@ -103,8 +116,8 @@ def lookup(name: str) -> Entry:
         if inspect.isclass(cls) and issubclass(cls, torch.nn.Module):
             return Entry(cls, rule_from_signature(cls))
     raise ModelError(
-        f"unknown module '{name}'.{did_you_mean(name, [*REGISTRY, *dir(torch.nn)])} "
-        "Put @register above your own class and import its file before the model is built."
+        f"unknown module '{name}'.{did_you_mean(name, [*(own or ()), *REGISTRY, *dir(torch.nn)])} "
+        "Put @register above your own class, and name its file in the YAML (modules: [FILE.py]) or import it before."
     )
 
 

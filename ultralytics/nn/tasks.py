@@ -11,19 +11,31 @@ from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.nn.features import predict_augmented
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
+from ultralytics.nn.own_modules import load_trusted, own_entries
 from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
 from ultralytics.nn.transfer import matching
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
-from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.loss import (
+    v8ClassificationLoss,
+    v8DetectionLoss,
+    v8OBBLoss,
+    v8PoseLoss,
+    v8SegmentationLoss,
+)
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, initialize_weights, model_info
 
 __all__ = (
     "BaseModel",
+    "ClassificationModel",
     "DetectionModel",
+    "OBBModel",
+    "PoseModel",
+    "SegmentationModel",
     "attempt_load_one_weight",
     "attempt_load_weights",
     "guess_model_scale",
@@ -34,13 +46,53 @@ __all__ = (
 
 
 class BaseModel(nn.Module):
-    """Layers `model` with the indices `save` whose outputs later layers read; a batch (dict) gives the loss."""
+    """Layers `model` with the indices `save` whose outputs later layers read; a batch (dict) gives the loss.
+
+    A subclass says its `task`, how it finds its strides (`prepare`) and what its training minimises (`init_criterion`).
+
+    Args:
+        cfg: name of a model YAML, or its content.
+        ch: channels of the input picture.
+        nc: number of classes, in the place of the YAML's.
+        verbose: log the table of layers and the size of the model.
+
+    Raises:
+        ModelError: a line of the YAML cannot be built, or shapes do not fit; the message names the line.
+    """
+
+    task = ""
+    yaml_file = ""  # built where no other is named
+
+    def __init__(self, cfg: str | Path | dict = "", ch: int = 3, nc: int | None = None, verbose: bool = True):
+        super().__init__()
+        cfg = cfg or self.yaml_file
+        self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
+        self.yaml["ch"] = ch = self.yaml.get("ch", ch)
+        if nc and nc != self.yaml.get("nc"):
+            if verbose:
+                LOGGER.info(f"The model is built for nc={nc} classes instead of the {self.yaml.get('nc')} of its YAML.")
+            self.yaml["nc"] = nc
+        self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
+        self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
+        self.prepare(ch)
+        if verbose:
+            self.info()
+            LOGGER.info("")
+
+    def prepare(self, ch: int) -> None:
+        """Do what is left once the layers stand; `stride` is what the sides of a picture must be multiples of."""
+        self.stride = torch.tensor([1.0])
 
     def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Any:
         return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)
 
     def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Any:
-        """Pass a batch (b, ch, h, w) through all layers and return what the last one returns."""
+        """Pass a batch (b, ch, h, w) through all layers and return what the last one returns.
+
+        With `augment`, a detector does so for scaled and mirrored copies as well (see `predict_augmented`).
+        """
+        if augment:
+            return predict_augmented(self, x)
         kept = []
         for m in self.model:
             if m.f != -1:
@@ -107,45 +159,19 @@ def _fuse_pairs(layers: nn.Sequential) -> None:
 
 
 class DetectionModel(BaseModel):
-    """A detector: layers from a YAML with a head that gives boxes and classes.
+    """A detector: layers from a YAML with a head that gives boxes and classes; for arguments see `BaseModel`."""
 
-    Args:
-        cfg: name of a model YAML, or its content.
-        ch: channels of the input picture.
-        nc: number of classes, in the place of the YAML's.
-        verbose: log the table of layers and the size of the model.
+    task = "detect"
+    yaml_file = "yolo11n.yaml"
 
-    Raises:
-        ModelError: a line of the YAML cannot be built, or shapes do not fit; the message names the line.
-    """
-
-    def __init__(
-        self, cfg: str | Path | dict = "yolo11n.yaml", ch: int = 3, nc: int | None = None, verbose: bool = True
-    ):
-        super().__init__()
-        self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
-        self.yaml["ch"] = ch = self.yaml.get("ch", ch)
-        if nc and nc != self.yaml.get("nc"):
-            if verbose:
-                LOGGER.info(f"The model is built for nc={nc} classes instead of the {self.yaml.get('nc')} of its YAML.")
-            self.yaml["nc"] = nc
-        self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
-        self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
-        self.task = "detect"
-        self._set_stride(ch)
-        initialize_weights(self)
-        if verbose:
-            self.info()
-            LOGGER.info("")
-
-    def _set_stride(self, ch: int, size: int = 256) -> None:
+    def prepare(self, ch: int, size: int = 256) -> None:
         """Find the head's strides by a pass of zeros, and start its biases; a misfit of shapes is explained."""
-        head = self.model[-1]
+        head, maps = self.model[-1], self._probe(torch.zeros(1, ch, size, size))
+        initialize_weights(self)
         if not isinstance(head, Detect):
             self.stride = torch.tensor([32.0])
-            self._probe(torch.zeros(1, ch, size, size))
             return
-        maps = self._probe(torch.zeros(1, ch, size, size))
+        maps = maps[0] if isinstance(maps, tuple) else maps  # other heads than Detect give more besides
         head.stride.copy_(torch.tensor([size / m.shape[-2] for m in maps]))
         self.stride = head.stride.clone()
         head.bias_init()
@@ -180,6 +206,99 @@ class DetectionModel(BaseModel):
 
     def init_criterion(self) -> v8DetectionLoss:
         return v8DetectionLoss(self)
+
+
+class SegmentationModel(DetectionModel):
+    """A detector with a mask for each object."""
+
+    task = "segment"
+    yaml_file = "yolo11n-seg.yaml"
+
+    def init_criterion(self) -> v8SegmentationLoss:
+        return v8SegmentationLoss(self)
+
+
+class PoseModel(DetectionModel):
+    """A detector with key points for each object.
+
+    Args:
+        data_kpt_shape: number of key points and their dimensions (2 or 3), in the place of the YAML's `kpt_shape`.
+    """
+
+    task = "pose"
+    yaml_file = "yolo11n-pose.yaml"
+
+    def __init__(
+        self,
+        cfg: str | Path | dict = "",
+        ch: int = 3,
+        nc: int | None = None,
+        data_kpt_shape: tuple[int | None, int | None] = (None, None),
+        verbose: bool = True,
+    ):
+        cfg = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg or self.yaml_file)
+        shape = [*data_kpt_shape]
+        if any(shape) and shape != [*cfg.get("kpt_shape", ())]:
+            if verbose:
+                LOGGER.info(f"The model is built for kpt_shape={shape} instead of its YAML's {cfg.get('kpt_shape')}.")
+            cfg["kpt_shape"] = shape
+        super().__init__(cfg, ch, nc, verbose)
+        self.kpt_shape = tuple(getattr(self.model[-1], "kpt_shape", ()))
+
+    def init_criterion(self) -> v8PoseLoss:
+        return v8PoseLoss(self)
+
+
+class OBBModel(DetectionModel):
+    """A detector of rotated boxes."""
+
+    task = "obb"
+    yaml_file = "yolo11n-obb.yaml"
+
+    def init_criterion(self) -> v8OBBLoss:
+        return v8OBBLoss(self)
+
+
+class ClassificationModel(BaseModel):
+    """A classifier of whole pictures: logits in training, probabilities in inference; for arguments see `BaseModel`.
+
+    Its batch norms keep PyTorch's eps 1e-5 and momentum 0.1, as those of 8.3.0 and of the published GhostNets.
+    """
+
+    task = "classify"
+    yaml_file = "yolo11n-cls.yaml"
+
+    def loss(self, batch: dict, preds: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        preds = self.predict(batch["img"]) if preds is None else preds
+        if not self.training:  # probabilities, whose logarithms are logits as good as any
+            preds = preds.float().clamp_min(torch.finfo(torch.float32).tiny).log()
+        return super().loss(batch, preds)
+
+    def init_criterion(self) -> v8ClassificationLoss:
+        return v8ClassificationLoss()
+
+    @staticmethod
+    def reshape_outputs(model: nn.Module, nc: int) -> None:
+        """Give a classifier, of this package or of torchvision, `nc` outputs: its last linear or 1x1 layer is new."""
+        parent, name = next(
+            (
+                (model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2])
+                for path, m in reversed([*model.named_modules()])
+                if isinstance(m, (nn.Linear, nn.Conv2d))
+            ),
+            (None, ""),
+        )
+        if parent is None:
+            raise ModelError(
+                f"{type(model).__name__} has no linear layer nor convolution that could give {nc} classes."
+            )
+        last = getattr(parent, name)
+        if isinstance(last, nn.Linear) and last.out_features != nc:
+            setattr(parent, name, nn.Linear(last.in_features, nc, bias=last.bias is not None))
+        elif isinstance(last, nn.Conv2d) and last.out_channels != nc:
+            setattr(
+                parent, name, nn.Conv2d(last.in_channels, nc, last.kernel_size, last.stride, bias=last.bias is not None)
+            )
 
 
 def guess_model_task(model: str | Path | dict | nn.Module) -> str:
@@ -231,11 +350,19 @@ def describe(model: BaseModel) -> dict:
     }
 
 
+def trust_modules(model: Any, where: bool | str) -> None:
+    """Run the module files that a model YAML or a weight file names, if the caller trusts them (see `load_trusted`)."""
+    if where and isinstance(model, (str, Path)):
+        is_yaml = Path(model).suffix in {".yaml", ".yml"}
+        load_trusted(yaml_model_load(model) if is_yaml else load_checkpoint(model)["yaml"], where, model)
+
+
 def attempt_load_one_weight(
     weight: str | Path, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
 ) -> tuple[BaseModel, dict]:
     """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content."""
     ckpt = load_checkpoint(weight)
+    own_entries(ckpt["yaml"], named=str(weight))  # says what is missing in the name of the file
     model = build_from_checkpoint(ckpt)
     model.pt_path = str(weight)
     model = model.to(device or "cpu").eval()

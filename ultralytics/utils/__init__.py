@@ -21,20 +21,19 @@ _COLORS = dict(zip(("black", "red", "green", "yellow", "blue", "magenta", "cyan"
 _STYLES = {"bold": 1, "underline": 4}
 
 
-def _make_logger(name: str) -> logging.Logger:
-    """Return the package's logger: plain messages on standard output, and errors alone from ranks above 0."""
+def set_logging(name: str = "ultralytics", verbose: bool = True) -> logging.Logger:
+    """Return a logger of plain messages on standard output; with `verbose` off, or on ranks above 0, of errors only."""
     logger = logging.getLogger(name)
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.propagate = False
-    verbose = os.getenv("YOLO_VERBOSE", "true").lower() == "true"
     logger.setLevel(logging.INFO if verbose and RANK in {-1, 0} else logging.ERROR)
     return logger
 
 
-LOGGER = _make_logger("ultralytics")
+LOGGER = set_logging("ultralytics", verbose=os.getenv("YOLO_VERBOSE", "true").lower() == "true")
 
 
 def colorstr(*parts: str) -> str:
@@ -106,6 +105,19 @@ _LAZY = {
     "SettingsManager": "ultralytics.utils.settings:SettingsManager",
     "TQDM": "ultralytics.utils.progress:TQDM",
 }
+# Further names of 8.3.0 that scripts import from here: words, for the modules that hold them.
+_ELSEWHERE = {
+    "ultralytics.utils.environment": """
+        MACOS LINUX WINDOWS ARM64 PYTHON_VERSION TORCH_VERSION TORCHVISION_VERSION NUM_THREADS VERBOSE LOGGING_NAME
+        AUTOINSTALL ONLINE IS_COLAB IS_KAGGLE IS_JUPYTER IS_DOCKER IS_RASPBERRYPI IS_PIP_PACKAGE IS_GIT_DIR GIT_DIR
+        USER_CONFIG_DIR DATASETS_DIR WEIGHTS_DIR RUNS_DIR is_ubuntu is_colab is_kaggle is_jupyter is_docker
+        is_raspberrypi is_github_action_running is_pytest_running is_pip_package is_dir_writeable is_git_dir
+        get_git_dir is_online get_user_config_dir""",
+    "ultralytics.utils.helpers": """
+        SimpleClass TryExcept Retry ThreadingLocked threaded emojis remove_colorstr get_default_args
+        yaml_print clean_url url2file plt_settings""",
+}
+_LAZY |= {name: f"{module}:{name}" for module, names in _ELSEWHERE.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

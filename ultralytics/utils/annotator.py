@@ -1,4 +1,4 @@
-"""Draws boxes and their labels on one picture, and cuts boxes out of it."""
+"""Draws boxes, masks, key points and labels on one picture, and cuts boxes out of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,29 @@ import numpy as np
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.fonts import find_font, opencv_draws, warn_no_font
+from ultralytics.utils.masks import scale_image
 
 # Twenty colours that stay apart from their neighbours on photographs: warm and cold, dark and light in turn.
 PALETTE = (
     "FF3B30", "1E88E5", "2EB85C", "FFB300", "8E44EC", "00BCD4", "FF7A1A", "E83E9C", "8BC922", "3949AB",
     "00897B", "C2185B", "F4E04D", "7B5544", "5AC8FA", "B388FF", "6D8B1F", "FF9E9E", "455A64", "A7F0C4",
 )  # fmt: skip
+
+
+# The 17 key points of COCO that are joined: legs, trunk, arms, head. Odd points are on the left of the person.
+SKELETON = (
+    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
+    (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+)  # fmt: skip
+HEAD, LEFT, RIGHT, TRUNK = (80, 220, 120), (40, 160, 255), (255, 170, 50), (210, 110, 200)  # (b, g, r)
+
+
+def limb_color(*points: int) -> tuple[int, int, int]:
+    """Return the colour (b, g, r) of one of the 17 points of a person, or of the line between two."""
+    if max(points) <= 4:
+        return HEAD
+    sides = {point % 2 for point in points}
+    return TRUNK if len(sides) > 1 else (LEFT if 1 in sides else RIGHT)
 
 
 class Colors:
@@ -169,12 +186,18 @@ class Annotator:
         if rotated:
             corners = points.reshape(4, 2).round().astype(np.int32)
             cv2.polylines(self.im, [corners], True, color, self.lw, cv2.LINE_AA)
-            x1, y1 = corners[:, 0].min(), corners[:, 1].min()
         else:
             x1, y1, x2, y2 = (int(v) for v in points.round())
             cv2.rectangle(self.im, (x1, y1), (x2, y2), color, self.lw)
         if label:
-            self._label(int(x1), int(y1), label, color, txt_color or contrast(color))
+            self._label(*self._label_corner(points), label, color, txt_color or contrast(color))
+
+    @staticmethod
+    def _label_corner(points) -> tuple[int, int]:
+        """Return the corner of a box that its label stands on: the left upper, of a rotated box the topmost."""
+        corners = np.reshape(points.tolist() if hasattr(points, "tolist") else points, (-1, 2))
+        x, y = corners[corners[:, 1].argmin()] if len(corners) == 4 else corners[0]
+        return round(float(x)), round(float(y))
 
     def _label(self, x1: int, y1: int, label: str, color, txt_color) -> None:
         """Draw a filled label above the corner (x1, y1); below it where there is no room."""
@@ -189,13 +212,86 @@ class Annotator:
         cv2.rectangle(self.im, (x, y), (x + box_w - 1, y + box_h - 1), color, -1)
         self._write(x + pad, y + pad // 2 + above, text, size, txt_color)
 
-    def box_labels(self, boxes, labels, colors) -> None:
-        """Draw boxes (n, 4) with their labels, later ones on top, and no line through a label."""
+    def box_labels(self, boxes, labels, colors, rotated: bool = False) -> None:
+        """Draw boxes (n, 4), or (n, 4, 2) if rotated, and their labels: later ones on top, no line through a label."""
         for box, color in zip(boxes, colors):
-            self.box_label(box, "", color)
+            self.box_label(box, "", color, rotated=rotated)
         for box, label, color in zip(boxes, labels, colors):
             if label:
-                self._label(round(float(box[0])), round(float(box[1])), label, color, contrast(color))
+                self._label(*self._label_corner(box), label, color, contrast(color))
+
+    def masks(self, masks, colors, im_gpu=None, alpha: float = 0.5, retina_masks: bool = False) -> None:
+        """Tint the picture where masks are, later ones on top, and draw their outlines.
+
+        Args:
+            masks: (n, h, w) of 0 and 1, on the picture or on its letterboxed form.
+            colors: (b, g, r) of each.
+            im_gpu: without effect, for scripts written for 8.3.
+            alpha: how much the colour covers, 0..1.
+            retina_masks: the masks lie on the picture itself, stretched if their shape is another.
+        """
+        array = masks.detach().cpu().numpy() if hasattr(masks, "detach") else np.asarray(masks)
+        size = self.im.shape[:2]
+        for mask, color in zip(array, colors):
+            levels = (mask > 0).astype(np.uint8) * 255
+            if levels.shape != size:
+                levels = cv2.resize(levels, size[::-1]) if retina_masks else scale_image(levels, size)
+            solid = cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)[1]
+            x, y, w, h = cv2.boundingRect(solid)  # the rest of the picture is left alone
+            solid, patch = solid[y : y + h, x : x + w], self.im[y : y + h, x : x + w]
+            cv2.copyTo(cv2.addWeighted(patch, 1 - alpha, np.full_like(patch, color), alpha, 0), solid, patch)
+            outlines = cv2.findContours(solid, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))[0] if w else ()
+            cv2.drawContours(self.im, outlines, -1, color, max(self.lw // 2, 1), cv2.LINE_AA)
+
+    def kpts(
+        self,
+        kpts,
+        shape: tuple[int, int] = (640, 640),
+        radius: float = 5,
+        kpt_line: bool = True,
+        conf_thres: float = 0.25,
+        kpt_color=None,
+    ) -> None:
+        """Draw the key points of one object: 17 are taken for a person's and joined, others are dots.
+
+        Args:
+            kpts: (k, 2) x, y in pixels or (k, 3) with a confidence. Points at the border, as (0, 0), are not seen.
+            shape: (h, w) of the picture.
+            radius: of the dots in pixels.
+            kpt_line: join a person's points.
+            conf_thres: points below are left out.
+            kpt_color: (b, g, r) of all; by default by limb, or by point.
+        """
+        points = np.asarray(kpts.tolist() if hasattr(kpts, "tolist") else kpts, dtype=np.float64)
+        person, (height, width) = len(points) == 17, shape[:2]
+        x, y = points[:, 0], points[:, 1]
+        seen = (x > 0) & (x < width) & (y > 0) & (y < height)
+        if points.shape[1] == 3:
+            seen &= points[:, 2] >= conf_thres
+        pixels, radius = points[:, :2].round().astype(int).tolist(), max(round(radius), 1)
+        for a, b in SKELETON if person and kpt_line else ():
+            if seen[a] and seen[b]:
+                color, thickness = kpt_color or limb_color(a, b), max((radius + 1) // 2, 1)
+                cv2.line(self.im, pixels[a], pixels[b], color, thickness, cv2.LINE_AA)
+        for i in np.flatnonzero(seen).tolist():
+            color = kpt_color or (limb_color(i) if person else colors(i, True))
+            cv2.circle(self.im, pixels[i], radius, color, -1, cv2.LINE_AA)
+            if radius > 3:  # a rim, to stand out from a mask or a ground of the same colour
+                cv2.circle(self.im, pixels[i], radius, contrast(color), 1, cv2.LINE_AA)
+
+    def panel(self, lines: list[str], top: int = 0, alpha: float = 0.6) -> None:
+        """Write lines at the left edge, from `top` downwards, on a dark ground that the picture shines through."""
+        if not lines:
+            return
+        fits = [self._fit(line) for line in lines]
+        size = min(size for _, size in fits)
+        sizes = [self._text_size(text, size) for text, _ in fits]
+        pad, step = 2 * self._pad, sizes[0][1] + sizes[0][2] + self._pad
+        top += pad
+        ground = self.im[top : top + pad + step * len(lines), pad : 3 * pad + max(width for width, *_ in sizes)]
+        ground[:] = (ground * (1 - alpha)).astype(np.uint8)
+        for i, (text, _) in enumerate(fits):
+            self._write(2 * pad, top + pad // 2 + i * step + sizes[i][1], text, size, (255, 255, 255))
 
     def rectangle(self, xy, fill=None, outline=None, width: int = 1) -> None:
         """Draw a plain rectangle (x1, y1, x2, y2)."""

@@ -229,6 +229,26 @@ def check_requirements(requirements: str | Path | Sequence[str], exclude: Sequen
 # The machine ----------------------------------------------------------------------------------------------------------
 
 
+def cuda_device_count() -> int:
+    """Return the number of NVIDIA GPUs that torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def check_amp(model: Any) -> bool:
+    """Tell whether mixed precision gives right results on the model's device; see `torch_utils.check_amp`."""
+    from ultralytics.utils.torch_utils import check_amp
+
+    return check_amp(model)
+
+
+def check_is_path_safe(basedir: str | Path, path: str | Path) -> bool:
+    """Tell whether a path below a folder exists and does not lead out of it."""
+    base, full = Path(basedir).resolve(), (Path(basedir) / path).resolve()
+    return full.exists() and full.is_relative_to(base)
+
+
 def cuda_is_available() -> bool:
     """Tell whether torch can use a CUDA GPU."""
     import torch

@@ -159,13 +159,16 @@ def plot_confusion_matrix(
     normalize: bool = True,
     save_dir: str | Path = "",
     on_plot: Callable | None = None,
+    background: bool = True,
 ) -> None:
     """Draw a confusion matrix as a heat map into `save_dir/confusion_matrix[_normalized].png`.
 
     Args:
-        matrix: (nc + 1, nc + 1) counts, predicted classes down, true classes across, background last.
+        matrix: (nc + 1, nc + 1) counts, predicted classes down, true classes across, background last; (nc, nc) of a
+            classifier, which has no background.
         names: of the nc classes.
         normalize: show each column as shares of its sum.
+        background: whether the last row and column are the background.
     """
     matrix = np.asarray(matrix, dtype=float)
     shown = matrix / (matrix.sum(0, keepdims=True) + 1e-9) if normalize else matrix
@@ -179,7 +182,7 @@ def plot_confusion_matrix(
     if n <= 32:
         _write_cells(ax, shown, 1 if normalize else top, normalize)
     if n <= 100:
-        labels, font = drawable([*as_names(names, n - 1), "background"])
+        labels, font = drawable([*as_names(names, n - background), *["background"] * background])
         size = float(np.clip(240 / n, 5, 11))
         for axis in (ax.set_xticks, ax.set_yticks):
             axis(range(n), labels, fontsize=size, **({"fontproperties": font} if font else {}))

@@ -1,8 +1,7 @@
-"""How well boxes, masks and key points agree, and how good a detector is: IoU in its kinds, AP, confusion matrix."""
+"""How good a model is: average precision, top-1 and top-5, task by task."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,138 +9,26 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError
-
-# Key-point standard deviations of COCO (nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles)
-OKS_SIGMA = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], dtype=np.float32) / 1000
-
-
-# Overlap -------------------------------------------------------------------------------------------------------------
-
-
-def bbox_ioa(box1: np.ndarray, box2: np.ndarray, iou: bool = False, eps: float = 1e-7) -> np.ndarray:
-    """Return what share of each `box2` (m, 4) each `box1` (n, 4) covers, xyxy: (n, m); with `iou`, their IoU."""
-    low = np.maximum(box1[:, None, :2], box2[:, :2])
-    high = np.minimum(box1[:, None, 2:], box2[:, 2:])
-    inter = (high - low).clip(0).prod(2)
-    area = (box2[:, 2:] - box2[:, :2]).prod(1)
-    if iou:
-        area = area + (box1[:, 2:] - box1[:, :2]).prod(1)[:, None] - inter
-    return inter / (area + eps)
+from ultralytics.utils.confusion import ConfusionMatrix  # noqa: F401  public names of this module
+from ultralytics.utils.overlap import (  # noqa: F401
+    OKS_SIGMA,
+    batch_probiou,
+    bbox_ioa,
+    bbox_iou,
+    box_iou,
+    kpt_iou,
+    mask_iou,
+    probiou,
+)
 
 
-def box_iou(box1: torch.Tensor, box2: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
-    """Return the IoU of each of `box1` (n, 4) with each of `box2` (m, 4), xyxy: (n, m)."""
-    box1, box2 = box1[:, None], box2[None]
-    inter = (torch.minimum(box1[..., 2:], box2[..., 2:]) - torch.maximum(box1[..., :2], box2[..., :2])).clamp(0).prod(2)
-    area1, area2 = ((b[..., 2:] - b[..., :2]).prod(2) for b in (box1, box2))
-    return inter / (area1 + area2 - inter + eps)
+def __getattr__(name: str):
+    """Offer the curves here too, where 8.3.0 keeps them; drawing is imported when asked for."""
+    if name in {"plot_pr_curve", "plot_mc_curve"}:
+        from ultralytics.utils import curves
 
-
-def _corners(box: torch.Tensor, xywh: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the left top and right bottom corners (..., 2) each."""
-    first, second = box.split((2, 2), -1)
-    return (first - second / 2, first + second / 2) if xywh else (first, second)
-
-
-def bbox_iou(
-    box1: torch.Tensor,
-    box2: torch.Tensor,
-    xywh: bool = True,
-    GIoU: bool = False,
-    DIoU: bool = False,
-    CIoU: bool = False,
-    eps: float = 1e-7,
-) -> torch.Tensor:
-    """Return the IoU (..., 1) of box pairs, shapes broadcast, or one of its kinds with a gradient for distant boxes.
-
-    GIoU: Rezatofighi et al., Generalized Intersection over Union, arXiv 1902.09630. DIoU and CIoU: Zheng et al.,
-    Distance-IoU Loss, arXiv 1911.08287; the weight of CIoU's aspect term gets no gradient (section 3.3).
-    """
-    low1, high1 = _corners(box1, xywh)
-    low2, high2 = _corners(box2, xywh)
-    size1, size2 = high1 - low1, high2 - low2
-    inter = (torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(0).prod(-1, keepdim=True)
-    union = size1.prod(-1, keepdim=True) + size2.prod(-1, keepdim=True) - inter + eps
-    iou = inter / union
-    if not (GIoU or DIoU or CIoU):
-        return iou
-    hull = torch.maximum(high1, high2) - torch.minimum(low1, low2)  # of the smallest box around both
-    if GIoU:
-        area = hull.prod(-1, keepdim=True) + eps
-        return iou - (area - union) / area
-    apart = (low1 + high1 - low2 - high2).square().sum(-1, keepdim=True) / 4
-    distance = apart / (hull.square().sum(-1, keepdim=True) + eps)
-    if DIoU:
-        return iou - distance
-    angle1, angle2 = (torch.atan(s[..., :1] / (s[..., 1:] + eps)) for s in (size1, size2))
-    v = (4 / math.pi**2) * (angle2 - angle1).square()
-    with torch.no_grad():
-        alpha = v / (v - iou + (1 + eps))
-    return iou - (distance + v * alpha)
-
-
-def mask_iou(mask1: torch.Tensor, mask2: torch.Tensor, eps: float = 1e-7) -> torch.Tensor:
-    """Return the IoU of each of `mask1` (n, pixels) with each of `mask2` (m, pixels), values 0 or 1: (n, m)."""
-    inter = (mask1 @ mask2.T).clamp(0)
-    return inter / (mask1.sum(1)[:, None] + mask2.sum(1)[None] - inter + eps)
-
-
-def kpt_iou(
-    kpt1: torch.Tensor, kpt2: torch.Tensor, area: torch.Tensor, sigma: np.ndarray | list[float], eps: float = 1e-7
-) -> torch.Tensor:
-    """Return COCO's object key-point similarity of each of `kpt1` (n, k, 3) with each of `kpt2` (m, k, 3): (n, m).
-
-    Args:
-        kpt1: true key points x, y, visibility; those of visibility 0 do not count.
-        kpt2: predicted key points.
-        area: (n,) area of the true objects, pixels.
-        sigma: (k,) standard deviation of each key point, in units of the object's size.
-    """
-    sigma = torch.as_tensor(np.asarray(sigma), device=kpt1.device, dtype=kpt1.dtype)
-    d2 = (kpt1[:, None, :, :2] - kpt2[None, :, :, :2]).square().sum(-1)
-    visible = (kpt1[..., 2] != 0)[:, None]
-    e = d2 / ((2 * sigma).square() * (area[:, None, None] + eps) * 2)
-    return ((-e).exp() * visible).sum(-1) / (visible.sum(-1) + eps)
-
-
-def _covariance(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return var(x), var(y), cov(x, y), each (..., 1), of the Gaussians that stand for rotated boxes xywhr."""
-    a, b = boxes[..., 2:3].square() / 12, boxes[..., 3:4].square() / 12
-    cos, sin = boxes[..., 4:5].cos(), boxes[..., 4:5].sin()
-    return a * cos**2 + b * sin**2, a * sin**2 + b * cos**2, (a - b) * cos * sin
-
-
-def probiou(obb1: torch.Tensor, obb2: torch.Tensor, CIoU: bool = False, eps: float = 1e-7) -> torch.Tensor:
-    """Return the probabilistic IoU (..., 1) of pairs of rotated boxes (..., 5) xywhr, r in radians, shapes broadcast.
-
-    One minus the Hellinger distance of the boxes' Gaussians: Llerena et al., Gaussian Bounding Boxes and Probabilistic
-    Intersection-over-Union for Object Detection, arXiv 2106.06072. `CIoU` takes the aspect term of CIoU off.
-    """
-    dx, dy = (obb1[..., i : i + 1] - obb2[..., i : i + 1] for i in (0, 1))
-    a1, b1, c1 = _covariance(obb1)
-    a2, b2, c2 = _covariance(obb2)
-    a, b, c = a1 + a2, b1 + b2, c1 + c2
-    det = a * b - c.square()
-    det1, det2 = ((x * y - z.square()).clamp(0) for x, y, z in ((a1, b1, c1), (a2, b2, c2)))
-    mahalanobis = (a * dy.square() + b * dx.square()) / (det + eps) / 4 - c * dx * dy / (det + eps) / 2
-    spread = (det / (4 * (det1 * det2).sqrt() + eps) + eps).log() / 2
-    bhattacharyya = (mahalanobis + spread).clamp(eps, 100.0)
-    iou = 1 - (1 - (-bhattacharyya).exp() + eps).sqrt()
-    if not CIoU:
-        return iou
-    angle1, angle2 = (torch.atan(o[..., 2:3] / o[..., 3:4]) for o in (obb1, obb2))
-    v = (4 / math.pi**2) * (angle2 - angle1).square()
-    with torch.no_grad():
-        alpha = v / (v - iou + (1 + eps))
-    return iou - v * alpha
-
-
-def batch_probiou(obb1: torch.Tensor | np.ndarray, obb2: torch.Tensor | np.ndarray, eps: float = 1e-7) -> torch.Tensor:
-    """Return the probabilistic IoU of each of `obb1` (n, 5) with each of `obb2` (m, 5), xywhr: (n, m)."""
-    obb1, obb2 = torch.as_tensor(obb1), torch.as_tensor(obb2)
-    return probiou(obb1[:, None], obb2[None], eps=eps)[..., 0]
+        return getattr(curves, name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
 # Average precision ---------------------------------------------------------------------------------------------------
@@ -368,17 +255,31 @@ class Metric:
         ]
 
 
+def _speed() -> dict[str, float]:
+    """Return milliseconds an image, by stage; zero yet."""
+    return {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
+
+
+def _of_part(names: Sequence[str], letter: str) -> list[str]:
+    """Return names with the letter of what they are about behind: 'F1-Confidence(B)'."""
+    return [f"{name}({letter})" for name in names]
+
+
+AP_KEYS = ("metrics/precision", "metrics/recall", "metrics/mAP50", "metrics/mAP50-95")
+AP_CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
+
+
 class DetMetrics:
-    """The metrics of a detector: `process` what was matched, then read them."""
+    """The metrics of a detector: `process` what was matched, then read them.
+
+    A task that also judges something else than boxes names it in `second`: the attribute, and how the names of its
+    pictures begin.
+    """
 
     task = "detect"
-    keys = ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
-    curves = [
-        "Precision-Recall(B)",
-        "F1-Confidence(B)",
-        "Precision-Confidence(B)",
-        "Recall-Confidence(B)",
-    ]
+    second: tuple[str, str] | None = None
+    keys = _of_part(AP_KEYS, "B")
+    curves = _of_part(AP_CURVES, "B")
 
     def __init__(
         self,
@@ -389,10 +290,18 @@ class DetMetrics:
     ):
         self.save_dir, self.plot, self.on_plot, self.names = Path(save_dir), plot, on_plot, names
         self.box = Metric()
-        self.speed = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}  # ms an image
+        self.parts = [self.box]
+        self.speed = _speed()
+        if self.second:
+            setattr(self, self.second[0], Metric())
+            self.parts.append(getattr(self, self.second[0]))
 
     def process(self, tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray) -> None:
         """Compute the metrics; the arguments are those of `ap_per_class`."""
+        self._update(self.box, tp, conf, pred_cls, target_cls, "Box" if self.second else "")
+
+    def _update(self, metric: Metric, tp, conf, pred_cls, target_cls, prefix: str) -> None:
+        """Compute one part; its pictures' names begin with `prefix`."""
         results = ap_per_class(
             tp,
             conf,
@@ -402,25 +311,28 @@ class DetMetrics:
             save_dir=self.save_dir,
             names=self.names,
             on_plot=self.on_plot,
+            prefix=prefix,
         )
-        self.box.nc = max(len(self.names), int(results.unique_classes.max(initial=-1)) + 1)
-        self.box.update(results[2:])
+        metric.nc = max(len(self.names), int(results.unique_classes.max(initial=-1)) + 1)
+        metric.update(results[2:])
 
     def mean_results(self) -> list[float]:
-        """Return mean precision, mean recall, mAP50, mAP50-95."""
-        return self.box.mean_results()
+        """Return mean precision, mean recall, mAP50, mAP50-95 of each part."""
+        return [value for part in self.parts for value in part.mean_results()]
 
-    def class_result(self, i: int) -> tuple[float, float, float, float]:
-        """Return precision, recall, AP50, AP50-95 of the i-th class that has objects."""
-        return self.box.class_result(i)
+    def class_result(self, i: int) -> tuple[float, ...]:
+        """Return precision, recall, AP50, AP50-95 of the i-th class that has objects, of each part."""
+        return tuple(value for part in self.parts for value in part.class_result(i))
 
     @property
     def maps(self) -> np.ndarray:
-        return self.box.maps
+        """(nc,) average precision of every class, summed over the parts."""
+        return sum(part.maps for part in self.parts)
 
     @property
     def fitness(self) -> float:
-        return self.box.fitness()
+        """What the best weights are chosen by, summed over the parts."""
+        return sum(part.fitness() for part in self.parts)
 
     @property
     def ap_class_index(self) -> np.ndarray:
@@ -432,79 +344,68 @@ class DetMetrics:
 
     @property
     def curves_results(self) -> list[list]:
-        return self.box.curves_results
+        return [curve for part in self.parts for curve in part.curves_results]
 
 
-# Confusion matrix ----------------------------------------------------------------------------------------------------
+class SegmentMetrics(DetMetrics):
+    """The metrics of a segmenter: of its boxes (`box`) and of its masks (`seg`)."""
+
+    task = "segment"
+    second = ("seg", "Mask")
+    keys = _of_part(AP_KEYS, "B") + _of_part(AP_KEYS, "M")
+    curves = _of_part(AP_CURVES, "B") + _of_part(AP_CURVES, "M")
+    seg: Metric
+
+    def process(self, tp, tp_m, conf, pred_cls, target_cls) -> None:
+        """Compute the metrics from boxes (`tp`) and masks (`tp_m`, (n, t)) that are right, see `ap_per_class`."""
+        super().process(tp, conf, pred_cls, target_cls)
+        self._update(self.seg, tp_m, conf, pred_cls, target_cls, self.second[1])
 
 
-class ConfusionMatrix:
-    """Counts of predicted class (row) by true class (column); of detectors, the last row and column are background."""
+class PoseMetrics(DetMetrics):
+    """The metrics of a pose estimator: of its boxes (`box`) and of its key points (`pose`)."""
 
-    def __init__(self, nc: int, conf: float | None = 0.25, iou_thres: float = 0.45, task: str = "detect"):
-        layouts = {"detect": nc + 1, "obb": nc + 1, "segment": nc + 1, "pose": nc + 1, "classify": nc}
-        if task not in layouts:
-            raise ConfigError(f"task='{task}' has no confusion matrix; allowed are {', '.join(layouts)}.")
-        self.task, self.nc, self.iou_thres = task, nc, iou_thres
-        self.conf = 0.25 if conf is None or conf == 0.001 else conf  # 0.001 is validation's own, too low to count boxes
-        self.matrix = np.zeros((layouts[task],) * 2)
+    task = "pose"
+    second = ("pose", "Pose")
+    keys = _of_part(AP_KEYS, "B") + _of_part(AP_KEYS, "P")
+    curves = _of_part(AP_CURVES, "B") + _of_part(AP_CURVES, "P")
+    pose: Metric
 
-    def process_cls_preds(self, preds: Sequence[torch.Tensor], targets: Sequence[torch.Tensor]) -> None:
-        """Count classifications: predictions [(b, 1+)], best class first, and targets [(b,)]."""
-        if len(preds):
-            predicted, true = torch.cat([p[:, 0] for p in preds]), torch.cat(list(targets))
-            np.add.at(self.matrix, (predicted.cpu().long().numpy(), true.cpu().long().numpy()), 1)
+    def process(self, tp, tp_p, conf, pred_cls, target_cls) -> None:
+        """Compute the metrics from boxes (`tp`) and poses (`tp_p`, (n, t)) that are right, see `ap_per_class`."""
+        super().process(tp, conf, pred_cls, target_cls)
+        self._update(self.pose, tp_p, conf, pred_cls, target_cls, self.second[1])
 
-    def process_batch(self, detections: torch.Tensor | None, gt_bboxes: torch.Tensor, gt_cls: torch.Tensor) -> None:
-        """Count the detections of one image.
 
-        Args:
-            detections: (n, 6) xyxy, confidence, class; (n, 7) of rotated boxes xywh, confidence, class, angle; or None.
-            gt_bboxes: (m, 4) xyxy, or (m, 5) xywhr.
-            gt_cls: (m,).
-        """
-        true = gt_cls.reshape(-1).cpu().long().numpy()
-        if detections is None:
-            detections = gt_bboxes.new_zeros((0, 6))
-        detections = detections[detections[:, 4] > self.conf]
-        predicted = detections[:, 5].cpu().long().numpy()
-        gt, det = self._pairs(detections, gt_bboxes) if len(true) and len(predicted) else np.zeros((2, 0), dtype=int)
-        np.add.at(self.matrix, (predicted[det], true[gt]), 1)
-        np.add.at(self.matrix, (self.nc, np.delete(true, gt)), 1)  # missed
-        np.add.at(self.matrix, (np.delete(predicted, det), self.nc), 1)  # seen in the background
+class OBBMetrics(DetMetrics):
+    """The metrics of a detector of rotated boxes: those of a detector."""
 
-    def _pairs(self, detections: torch.Tensor, gt_bboxes: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return indices of objects and of the detections that go with them, whatever their class: best IoU first."""
-        if detections.shape[1] == 7:
-            iou = batch_probiou(gt_bboxes, torch.cat((detections[:, :4], detections[:, -1:]), 1))
-        else:
-            iou = box_iou(gt_bboxes, detections[:, :4])
-        iou = iou.cpu().numpy()
-        gt, det = (iou > self.iou_thres).nonzero()
-        order = np.argsort(-iou[gt, det], kind="stable")
-        for i in (1, 0):  # each detection keeps its best object, then each object its best detection
-            order = order[np.sort(np.unique((gt, det)[i][order], return_index=True)[1])]
-        return gt[order], det[order]
+    task = "obb"
 
-    def tp_fp(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return true and false positives of each class, background left out."""
-        tp = self.matrix.diagonal()
-        fp = self.matrix.sum(1) - tp
-        return tp[: self.nc].copy(), fp[: self.nc]
 
-    def plot(
-        self,
-        normalize: bool = True,
-        save_dir: str | Path = "",
-        names: dict[int, str] | Sequence[str] = (),
-        on_plot: Callable | None = None,
-    ) -> None:
-        """Draw the matrix into `save_dir`, as counts or as shares of each true class."""
-        from ultralytics.utils.plotting import plot_confusion_matrix
+class ClassifyMetrics:
+    """The metrics of a classifier: how often the true class is the first guess, and among the first five."""
 
-        plot_confusion_matrix(self.matrix, names=names, normalize=normalize, save_dir=save_dir, on_plot=on_plot)
+    task = "classify"
+    keys = ["metrics/accuracy_top1", "metrics/accuracy_top5"]
+    curves: list[str] = []
+    curves_results: list[list] = []
 
-    def print(self) -> None:
-        """Log the matrix row by row."""
-        for row in self.matrix:
-            LOGGER.info(" ".join(f"{value:g}" for value in row))
+    def __init__(self) -> None:
+        self.top1 = self.top5 = 0.0
+        self.speed = _speed()
+
+    def process(self, targets: Sequence[torch.Tensor], pred: Sequence[torch.Tensor]) -> None:
+        """Compute the metrics from batches of true classes [(b,)] and of guesses [(b, up to 5)], best first."""
+        right = torch.cat(list(pred)) == torch.cat(list(targets))[:, None]
+        if len(right):
+            self.top1, self.top5 = right[:, 0].float().mean().item(), right[:, :5].any(1).float().mean().item()
+
+    @property
+    def fitness(self) -> float:
+        """What the best weights are chosen by: the mean of both."""
+        return (self.top1 + self.top5) / 2
+
+    @property
+    def results_dict(self) -> dict[str, float]:
+        return dict(zip([*self.keys, "fitness"], [self.top1, self.top5, self.fitness]))

@@ -15,6 +15,7 @@ import torch
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.ops import xywh2xyxy
+from ultralytics.utils.overlap import batch_probiou
 
 Suppress = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 
@@ -85,8 +86,37 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float, limit: int 
         size *= 4
 
 
-def _candidates(x: torch.Tensor, nc: int, conf_thres: float, multi_label: bool) -> torch.Tensor:
-    """Turn predictions (n, 4 + nc + extra), xywh, into rows (m, 6 + extra): xyxy, confidence, class, extra."""
+def nms_rotated(
+    boxes: torch.Tensor, scores: torch.Tensor, threshold: float = 0.45, limit: int | None = None, block: int = 256
+) -> torch.Tensor:
+    """Return the indices of the rotated boxes to keep, by falling score: none has a surer one near it.
+
+    A box that goes still suppresses those behind it (Fast NMS: Bolya et al., YOLACT, arXiv 1904.02689, section 3.3),
+    so each block of boxes is judged by itself, and with a `limit` the blocks behind the last kept box are spared.
+
+    Args:
+        boxes: (n, 5) xywhr.
+        scores: (n,); equal ones keep their order.
+        threshold: a box goes if its probabilistic IoU with a surer one reaches this.
+        limit: stop at so many kept boxes.
+        block: boxes compared with all before them at once.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes, kept = boxes[order], []
+    for start in range(0, len(boxes), block):
+        mine = boxes[start : start + block]
+        iou = batch_probiou(boxes[: start + len(mine)], mine).triu_(diagonal=1 - start)  # with surer boxes alone
+        kept.append((iou.amax(0) < max(threshold, 1e-6)).nonzero()[:, 0] + start)
+        if limit is not None and sum(map(len, kept)) >= limit:
+            break
+    return order[torch.cat(kept)[:limit]] if kept else order
+
+
+def _candidates(x: torch.Tensor, nc: int, conf_thres: float, multi_label: bool, rotated: bool) -> torch.Tensor:
+    """Turn predictions (n, 4 + nc + extra), xywh, into rows (m, 6 + extra): box, confidence, class, extra.
+
+    The boxes become xyxy; rotated ones, whose angle is the last extra column, stay xywh.
+    """
     boxes, scores, extra = x.split((4, nc, x.shape[1] - 4 - nc), 1)
     if multi_label:
         row, cls = (scores > conf_thres).nonzero(as_tuple=True)
@@ -95,7 +125,8 @@ def _candidates(x: torch.Tensor, nc: int, conf_thres: float, multi_label: bool) 
         conf, cls = scores.max(1)
         row = (conf > conf_thres).nonzero()[:, 0]
         conf, cls = conf[row], cls[row]
-    return torch.cat((xywh2xyxy(boxes[row]), conf[:, None], cls[:, None].to(x.dtype), extra[row]), 1)
+    boxes = boxes[row] if rotated else xywh2xyxy(boxes[row])
+    return torch.cat((boxes, conf[:, None], cls[:, None].to(x.dtype), extra[row]), 1)
 
 
 def _label_rows(label: torch.Tensor, width: int, like: torch.Tensor) -> torch.Tensor:
@@ -129,6 +160,8 @@ def non_max_suppression(
     max_time_img: float = 0.05,
     max_nms: int = 30000,
     max_wh: int = 7680,
+    in_place: bool = True,
+    rotated: bool = False,
 ) -> list[torch.Tensor]:
     """Turn a detection head's output into final boxes, image by image.
 
@@ -146,9 +179,12 @@ def non_max_suppression(
         max_time_img: seconds for an image; a batch that takes longer (2 s are granted on top) is reported.
         max_nms: greatest number of boxes that enter suppression, the surest.
         max_wh: greater than any picture side: the distance by which classes are kept apart.
+        in_place: without effect; the prediction always stays as it is.
+        rotated: the boxes are rotated, by the angle in the last column, in radians.
 
     Returns:
-        for each image a tensor (n, 6 + extra): x1, y1, x2, y2, confidence, class, extra; by falling confidence.
+        for each image a tensor (n, 6 + extra): x1, y1, x2, y2 (rotated: x, y, w, h), confidence, class, extra (its last
+        column the angle, if rotated); by falling confidence.
     """
     for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
         if not 0 <= value <= 1:
@@ -158,20 +194,25 @@ def non_max_suppression(
     # Class offsets do not fit half precision
     prediction = prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32))
     wanted = None if classes is None else torch.as_tensor(classes, device=prediction.device, dtype=prediction.dtype)
-    if prediction.shape[-1] == 6:  # x1, y1, x2, y2, confidence, class: nothing to suppress
+    if prediction.shape[-1] == 6 and not rotated:  # x1, y1, x2, y2, confidence, class: nothing to suppress
         return [_of_classes(rows[rows[:, 4] > conf_thres], wanted)[:max_det] for rows in prediction]
 
-    nc = nc or prediction.shape[1] - 4
+    nc = nc or prediction.shape[1] - 4 - rotated
     likely = prediction[:, 4 : 4 + nc].amax(1) > conf_thres
     output = []
     for i, (columns, mask) in enumerate(zip(prediction, likely)):
         x = columns[:, mask].T
-        if len(labels) and len(labels[i]):
+        if len(labels) and len(labels[i]) and not rotated:
             x = torch.cat((x, _label_rows(labels[i], x.shape[1], x)))
-        rows = _surest(_of_classes(_candidates(x, nc, conf_thres, multi_label and nc > 1), wanted), max_nms)
+        rows = _surest(_of_classes(_candidates(x, nc, conf_thres, multi_label and nc > 1, rotated), wanted), max_nms)
         # Boxes moved apart by class do not meet; with double precision they keep their IoU even there
         offset = 0 if agnostic else rows[:, 5:6].double() * max_wh
-        output.append(rows[nms(rows[:, :4].double() + offset, rows[:, 4], iou_thres, max_det)])
+        if rotated:
+            boxes = torch.cat((rows[:, :2] + offset, rows[:, 2:4], rows[:, -1:]), 1)
+            keep = nms_rotated(boxes, rows[:, 4], iou_thres, max_det)
+        else:
+            keep = nms(rows[:, :4].double() + offset, rows[:, 4], iou_thres, max_det)
+        output.append(rows[keep])
     if (elapsed := time.perf_counter() - start) > 2.0 + max_time_img * len(output):
         LOGGER.warning(f"NMS took {elapsed:.1f} s for {len(output)} images. A higher conf= leaves it fewer boxes.")
     return output

@@ -11,18 +11,32 @@ import contextlib
 import math
 import re
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import cv2
 import numpy as np
 import torch
+
+from ultralytics.utils.masks import (  # noqa: F401  public names of this module
+    convert_torch2numpy_batch,
+    crop_mask,
+    masks2segments,
+    process_mask,
+    process_mask_native,
+    process_mask_upsample,
+    scale_image,
+    scale_masks,
+)
+from ultralytics.utils.rboxes import regularize_rboxes, xywhr2xyxyxyxy  # noqa: F401
 
 if TYPE_CHECKING:
     Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def __getattr__(name: str):
-    """Offer `non_max_suppression` and `nms` here too, where 8.3.0 keeps them; `utils.nms` itself needs this module."""
-    if name in {"non_max_suppression", "nms"}:
+    """Offer the functions of `utils.nms` here too, where 8.3.0 keeps them; `utils.nms` itself needs this module."""
+    if name in {"non_max_suppression", "nms", "nms_rotated"}:
         from ultralytics.utils import nms
 
         return getattr(nms, name)
@@ -185,6 +199,60 @@ def scale_coords(
         coords[..., 0] /= img0_shape[1]
         coords[..., 1] /= img0_shape[0]
     return coords
+
+
+# Polygons ------------------------------------------------------------------------------------------------------------
+
+
+def segment2box(segment: np.ndarray, width: int = 640, height: int = 640) -> np.ndarray:
+    """Return the box (4,) xyxy around those points of a polygon (m, 2) that lie in the picture; zeros if none does."""
+    inside = segment[((segment >= 0) & (segment <= (width, height))).all(1)]
+    if not len(inside):
+        return np.zeros(4, dtype=segment.dtype)
+    return np.concatenate([inside.min(0), inside.max(0)])
+
+
+def segments2boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the boxes (n, 4) xywh around polygons (m, 2)."""
+    boxes = [np.concatenate([s.min(0), s.max(0)]) for s in segments]
+    return xyxy2xywh(np.array(boxes).reshape(-1, 4))
+
+
+def resample_segments(segments: Sequence[np.ndarray], n: int = 1000) -> list[np.ndarray]:
+    """Return each closed polygon (m, 2) with n points, spread evenly over its corners' numbers; float32."""
+    resampled = []
+    for s in segments:
+        closed = np.concatenate([s, s[:1]])
+        at, corners = np.linspace(0, len(closed) - 1, n), np.arange(len(closed))
+        resampled.append(np.stack([np.interp(at, corners, closed[:, i]) for i in range(2)], 1).astype(np.float32))
+    return resampled
+
+
+def xyxyxyxy2xywhr(x: Array | Sequence[np.ndarray]) -> Array:
+    """Turn corners into the smallest rotated rectangles around them.
+
+    Args:
+        x: (n, 8), (n, 4, 2), or a list of polygons (m, 2).
+
+    Returns:
+        (n, 5) float32 centre, width, height and angle: from 0 up to a quarter turn, clockwise, between width and x.
+    """
+    polygons = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+    rows = [_min_area_rect(np.asarray(p, np.float32).reshape(-1, 2)) for p in polygons]
+    boxes = np.array(rows, np.float32).reshape(-1, 5)
+    return torch.from_numpy(boxes).to(x.device, x.dtype) if isinstance(x, torch.Tensor) else boxes
+
+
+def _min_area_rect(points: np.ndarray) -> tuple[float, ...]:
+    """Return x, y, w, h and angle; versions of OpenCV differ in which quarter turn they give the angle."""
+    if not len(points):
+        return (0.0,) * 5
+    (x, y), (w, h), degrees = cv2.minAreaRect(points)
+    turns, rest = divmod(degrees, 90)
+    if rest > 90 - 1e-4:  # upright but for rounding
+        turns, rest = turns + 1, 0.0
+    w, h = (h, w) if turns % 2 else (w, h)
+    return x, y, w, h, math.radians(rest)
 
 
 # Small things --------------------------------------------------------------------------------------------------------

@@ -26,15 +26,20 @@ from ultralytics.utils.curves import (
     unit_color,
 )
 from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.fonts import find_font
+from ultralytics.utils.ops import xywh2xyxy, xywhr2xyxyxyxy
+from ultralytics.utils.tuning import plot_tune_results
 
 __all__ = (
     "Annotator",
     "Colors",
     "colors",
     "contrast",
+    "feature_visualization",
     "find_font",
     "imwrite",
+    "output_to_rotated_target",
     "output_to_target",
     "plot_confusion_matrix",
     "plot_images",
@@ -42,6 +47,7 @@ __all__ = (
     "plot_mc_curve",
     "plot_pr_curve",
     "plot_results",
+    "plot_tune_results",
     "save_one_box",
 )
 
@@ -71,6 +77,24 @@ def output_to_target(output: Sequence, max_det: int = 300) -> tuple[np.ndarray, 
     return index, stacked[:, 5], np.concatenate([(low + high) / 2, high - low], 1), stacked[:, 4]
 
 
+def output_to_rotated_target(
+    output: Sequence, max_det: int = 300
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Turn the rotated detections of a batch into what `plot_images` takes.
+
+    Args:
+        output: one (n, 7+) tensor an image: x, y, w, h in pixels, confidence, class, ..., angle in radians.
+        max_det: boxes kept of each image.
+
+    Returns:
+        Image index (m,), class (m,), boxes (m, 5) xywhr in pixels, confidence (m,).
+    """
+    rows = [_numpy(o)[:max_det].astype(np.float32) for o in output]
+    index = np.concatenate([np.full(len(r), i, np.float32) for i, r in enumerate(rows)] or [np.zeros(0, np.float32)])
+    stacked = np.concatenate([r[:, [0, 1, 2, 3, -1, 4, 5]] for r in rows]) if rows else np.zeros((0, 7), np.float32)
+    return index, stacked[:, 6], stacked[:, :5], stacked[:, 5]
+
+
 def _to_pictures(images) -> np.ndarray:
     """Return (b, 3, h, w) RGB, floats in 0..1 or bytes, as (b, h, w, 3) uint8 BGR."""
     images = _numpy(images)
@@ -94,12 +118,59 @@ def _mosaic(pictures: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarr
     return canvas, scale, h, w
 
 
+def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
+    """Return xywh (n, 4) as corners (n, 4), or xywhr (n, 5) as corners (n, 4, 2), on a picture drawn h x w large.
+
+    The boxes are in pixels of the picture, drawn at `scale`, or shares of it.
+    """
+    boxes = boxes.copy()
+    shares = len(boxes) and boxes[:, :4].max() <= 1.1
+    boxes[:, :4] *= (w, h, w, h) if shares else scale
+    return xywhr2xyxyxyxy(boxes) if boxes.shape[1] == 5 else xywh2xyxy(boxes)
+
+
+def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
+    """Return the masks (n, h, w) of the n objects of picture i, in their order.
+
+    `masks` are one an object, or one a picture whose pixels are 1 + the place of the object in its picture.
+    """
+    mine = batch_idx == i
+    if len(masks) == len(batch_idx) and masks.max(initial=0) <= 1:
+        return masks[mine] > 0
+    return masks[i][None] == np.arange(1, mine.sum() + 1)[:, None, None]
+
+
+def _points_on(points: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
+    """Return key points (n, k, 2 or 3), pixels or shares of a picture, as pixels of its drawing, h x w large."""
+    points = points.copy()
+    shares = points[..., :2].max(initial=0) <= 1.01
+    points[..., :2] *= (w, h) if shares else scale
+    return points
+
+
+def _draw_objects(annotator: Annotator, title: str, found: list[str], shades, conf_thres: float, boxes, masks, kpts):
+    """Draw the objects of one picture, and its title in a corner."""
+    size = annotator.im.shape[:2]
+    if masks is not None:
+        annotator.masks(masks, shades, retina_masks=True)
+    if title:
+        annotator.text((4, 4), title, txt_color=(250, 250, 250), box_style=True)
+    if boxes is not None:
+        annotator.box_labels(boxes, found, shades, rotated=boxes.ndim == 3)
+    for points in () if kpts is None else kpts:
+        annotator.kpts(points, size, radius=2 * annotator.lw, conf_thres=conf_thres)
+    if boxes is None and masks is None and kpts is None:
+        annotator.panel(found, top=round(1.2 * annotator.font_size) if title else 0)
+
+
 def plot_images(
     images,
     batch_idx,
     cls,
     bboxes=(),
     confs=None,
+    masks=(),
+    kpts=(),
     paths: Sequence[str] | None = None,
     fname: str | Path = "images.jpg",
     names: dict | Sequence[str] | None = None,
@@ -109,14 +180,16 @@ def plot_images(
     save: bool = True,
     conf_thres: float = 0.25,
 ) -> np.ndarray | None:
-    """Draw up to 16 pictures of a batch with their boxes as one mosaic.
+    """Draw up to 16 pictures of a batch with what is on them as one mosaic.
 
     Args:
         images: (b, 3, h, w) RGB, floats in 0..1 or bytes.
-        batch_idx: (n,) picture of each box.
-        cls: (n,) or (n, 1) class of each box.
-        bboxes: (n, 4) xywh, in pixels or as shares of the picture.
+        batch_idx: (n,) picture of each object.
+        cls: (n,) or (n, 1) class of each object; without boxes, masks and key points it is written on the picture.
+        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as shares of the picture, angles in radians.
         confs: (n,) confidences of predictions, those below `conf_thres` are left out; None: these are labels.
+        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the place of the object in its picture.
+        kpts: (n, k, 2) or (n, k, 3), in pixels or as shares of the picture, with visibility or confidence.
         paths: of the pictures, their file names are written on them.
         save: write to `fname` and return None; else return the mosaic, (h, w, 3) BGR.
     """
@@ -124,11 +197,10 @@ def plot_images(
     columns = math.ceil(math.sqrt(len(pictures)))
     canvas, scale, h, w = _mosaic(pictures, max_size, columns)
     batch_idx, cls = _numpy(batch_idx).reshape(-1), _numpy(cls).reshape(-1).astype(int)
-    boxes = _numpy(bboxes).astype(np.float32).reshape(-1, 4).copy()
+    boxes, masks, kpts = (_numpy(v).astype(np.float32) for v in (bboxes, masks, kpts))
+    boxes = _to_corners(boxes.reshape(-1, boxes.shape[-1] if boxes.ndim == 2 and boxes.size else 4), scale, h, w)
+    kpts = _points_on(kpts, scale, h, w) if kpts.ndim == 3 else ()
     confs = None if confs is None else _numpy(confs).reshape(-1)
-    if len(boxes):
-        boxes *= (w, h, w, h) if boxes.max() <= 1.1 else scale
-        boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
     table = as_names(names, max(int(cls.max(initial=0)) + 1, len(names))) if names else None
     texts = [*(table or ()), *(Path(p).name for p in paths or ())]
     line_width, font_size = max(round((h + w) * 0.002), 1), max(round((h + w) * 0.02), 12)
@@ -136,13 +208,19 @@ def plot_images(
         y, x = i // columns * h, i % columns * w
         # each picture is drawn on by itself, so that no label runs into its neighbour
         annotator = Annotator(canvas[y : y + h, x : x + w], line_width, font_size, example=texts)
-        if paths and i < len(paths):
-            annotator.text((4, 4), Path(paths[i]).name[:40], txt_color=(250, 250, 250), box_style=True)
-        rows = [j for j in np.flatnonzero(batch_idx == i) if confs is None or confs[j] >= conf_thres]
+        mine = np.flatnonzero(batch_idx == i)
+        sure = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
+        rows = mine[sure]
         found = [table[cls[j]] if table else str(cls[j]) for j in rows]
         if confs is not None:
             found = [f"{name} {confs[j]:.1f}" for name, j in zip(found, rows)]
-        annotator.box_labels(boxes[rows], found, [colors(cls[j], True) for j in rows])
+        objects = {
+            "boxes": boxes[rows] if len(boxes) else None,
+            "masks": _masks_of(masks, batch_idx, i)[sure] if len(masks) else None,
+            "kpts": kpts[rows] if len(kpts) else None,
+        }
+        title = Path(paths[i]).name[:40] if paths and i < len(paths) else ""
+        _draw_objects(annotator, title, found, [colors(cls[j], True) for j in rows], conf_thres, **objects)
         annotator.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=2)
         canvas[y : y + h, x : x + w] = annotator.result()
     if not save:

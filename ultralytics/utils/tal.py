@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ultralytics.utils.metrics import bbox_iou
+from ultralytics.utils.metrics import bbox_iou, probiou
 
 
 def make_anchors(
@@ -33,13 +33,21 @@ def dist2bbox(distance: torch.Tensor, anchor_points: torch.Tensor, xywh: bool = 
     return torch.cat(((low + high) / 2, high - low) if xywh else (low, high), dim)
 
 
+def dist2rbox(distance: torch.Tensor, angle: torch.Tensor, anchor_points: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    """Turn distances along a box's own axes (4 along `dim`) and its angle (1, radians) into xywh around the anchors."""
+    lt, rb = distance.chunk(2, dim)
+    x, y = ((rb - lt) / 2).chunk(2, dim)
+    cos, sin = angle.cos(), angle.sin()
+    return torch.cat((torch.cat((x * cos - y * sin, x * sin + y * cos), dim) + anchor_points, lt + rb), dim)
+
+
 def bbox2dist(anchor_points: torch.Tensor, bbox: torch.Tensor, reg_max: float) -> torch.Tensor:
     """Turn xyxy boxes into distances left, top, right, bottom from the anchor points, cut to 0..reg_max - 0.01."""
     low, high = bbox.chunk(2, -1)
     return torch.cat((anchor_points - low, high - anchor_points), -1).clamp(0, reg_max - 0.01)
 
 
-# (image, anchor, label), each (p,) -> class scores (p,) 0..1 and boxes (p, 4) xyxy, pixels
+# (image, anchor, label), each (p,) -> class scores (p,) 0..1 and boxes (p, 4) xyxy or (p, 5) xywhr, pixels
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -113,7 +121,7 @@ class TaskAlignedAssigner(nn.Module):
         gt_idx[hits.image, hits.anchor] = slot[hits.gt]
         fg_mask[hits.image, hits.anchor] = True
         target_labels = labels.gather(1, gt_idx)
-        target_bboxes = gt_bboxes.gather(1, gt_idx[..., None].expand(-1, -1, 4))
+        target_bboxes = gt_bboxes.gather(1, gt_idx[..., None].expand(-1, -1, gt_bboxes.shape[-1]))
         target_scores[hits.image, hits.anchor, target_labels[hits.image, hits.anchor]] = hits.score.to(pd_scores.dtype)
         return target_labels, target_bboxes, target_scores, fg_mask, gt_idx
 
@@ -161,19 +169,22 @@ class TaskAlignedAssigner(nn.Module):
         """Return how well boxes (p, 4) fit their objects (p, 4), both xyxy: (p,), 0..1."""
         return bbox_iou(gt_boxes, boxes.float(), xywh=False, CIoU=True)[:, 0].clamp(0)
 
-    @staticmethod
-    def _pairs_inside(points: torch.Tensor, gt_boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    @classmethod
+    def _pairs_inside(cls, points: torch.Tensor, gt_boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (object, anchor) index pairs of the points that lie inside each box, sorted by object."""
         x, y = points.T.contiguous()
         rows = max(1, 2**25 // max(len(points), 1))  # boxes compared at once: at most some 32 MiB for each mask
-        masks = []
-        for part in gt_boxes.split(rows):
-            x1, y1, x2, y2 = part.T[..., None]
-            masks.append(((x > x1) & (x < x2) & (y > y1) & (y < y2)).nonzero())
+        masks = [cls._inside(x, y, *part.T[..., None]).nonzero() for part in gt_boxes.split(rows)]
         if len(masks) > 1:
             for i, pairs in enumerate(masks):
                 pairs[:, 0] += i * rows
         return torch.cat(masks).unbind(1)
+
+    @staticmethod
+    def _inside(x: torch.Tensor, y: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
+        """Mark (g, a) which points (a,) lie inside which boxes, whose columns are (g, 1) each."""
+        x1, y1, x2, y2 = box
+        return (x > x1) & (x < x2) & (y > y1) & (y < y2)
 
     def _top(self, gt: torch.Tensor, align: torch.Tensor, n: int) -> torch.Tensor:
         """Mark (p,) the `topk` pairs of best alignment of each of n objects; `gt` (p,) is sorted."""
@@ -199,3 +210,16 @@ class TaskAlignedAssigner(nn.Module):
             0, place, torch.arange(len(place), device=place.device), "amin"
         )
         return pairs[first[place] == torch.arange(len(place), device=place.device)]
+
+
+class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
+    """The same for rotated boxes (..., 5) xywhr: probabilistic IoU, and the anchors inside the turned rectangle."""
+
+    def iou(self, gt_boxes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return probiou(gt_boxes, boxes.float())[:, 0].clamp(0)
+
+    @staticmethod
+    def _inside(x: torch.Tensor, y: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
+        cx, cy, w, h, angle = box
+        cos, sin, dx, dy = angle.cos(), angle.sin(), x - cx, y - cy
+        return ((dx * cos + dy * sin).abs() <= w / 2) & ((dy * cos - dx * sin).abs() <= h / 2)

@@ -11,6 +11,7 @@ import torch.nn as nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ultralytics.nn.ghostnet.layers import ConvBnAct, GhostBottleneck, ReducedLinear, round_channels
+from ultralytics.nn.registry import Bound, Context
 from ultralytics.utils.errors import ModelError
 
 STEM = 16  # channels behind the first convolution
@@ -135,6 +136,12 @@ class GhostNet(GhostTrunk):
         *_, x = self.stages(x)
         x = self.act2(self.conv_head(self.global_pool(x)))
         return self.classifier(self.dropout(x.flatten(1)))
+
+
+def bind_network(context: Context, args: list) -> Bound:
+    """The YAML's `[classes, dropout, head]`, the last two optional; the width comes with the model's scale letter."""
+    nc, dropout, head = (*args, *(0.2, None)[len(args) - 1 :])
+    return Bound([context.width, nc, dropout, head, context.c1], nc)
 
 
 def _head(head: str | Head | None) -> Head:

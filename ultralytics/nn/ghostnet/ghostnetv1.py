@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ultralytics.nn.ghostnet.backbone import GhostBackbone
-from ultralytics.nn.ghostnet.ghostnet import GhostNet
+from ultralytics.nn.ghostnet.ghostnet import GhostNet, bind_network
 from ultralytics.nn.registry import register
 
 
+@register(bind=bind_network)
 class GhostNetV1(GhostNet):
-    """GhostNet that classifies pictures; the official weight files load strictly."""
+    """GhostNet that classifies pictures, `[-1, 1, GhostNetV1, [nc]]` in a YAML; official weights load strictly."""
 
 
 @register

@@ -7,14 +7,15 @@ large, and long reach pays little there.
 from __future__ import annotations
 
 from ultralytics.nn.ghostnet.backbone import GhostBackbone
-from ultralytics.nn.ghostnet.ghostnet import GhostNet
+from ultralytics.nn.ghostnet.ghostnet import GhostNet, bind_network
 from ultralytics.nn.registry import register
 
 ATTENTION_FROM = 2
 
 
+@register(bind=bind_network)
 class GhostNetV2(GhostNet):
-    """GhostNetV2 that classifies pictures; the official weight files load strictly."""
+    """GhostNetV2 that classifies pictures, `[-1, 1, GhostNetV2, [nc]]` in a YAML; official weights load strictly."""
 
     attention_from = ATTENTION_FROM
 

@@ -13,15 +13,17 @@ from ultralytics.nn.modules.block import (
     C3k,
     C3k2,
     GhostBottleneck,
+    Proto,
     PSABlock,
 )
 from ultralytics.nn.modules.conv import Concat, Conv, ConvTranspose, DWConv, Ghost, GhostConv, autopad
-from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.modules.head import OBB, Classifier, Classify, Detect, Pose, Segment
 
 __all__ = (
     "C2PSA",
     "C3",
     "DFL",
+    "OBB",
     "PSA",
     "SPPF",
     "Attention",
@@ -30,6 +32,8 @@ __all__ = (
     "C3Ghost",
     "C3k",
     "C3k2",
+    "Classifier",
+    "Classify",
     "Concat",
     "Conv",
     "ConvTranspose",
@@ -39,5 +43,8 @@ __all__ = (
     "GhostBottleneck",
     "GhostConv",
     "PSABlock",
+    "Pose",
+    "Proto",
+    "Segment",
     "autopad",
 )

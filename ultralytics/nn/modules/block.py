@@ -26,6 +26,20 @@ class DFL(nn.Module):
         return self.conv(x.view(b, 4, self.c1, a).transpose(2, 1).softmax(1)).view(b, 4, a)
 
 
+class Proto(nn.Module):
+    """Prototype maps for masks: (b, c1, h, w) to (b, c2, 2h, 2w), with `c_` channels between. arXiv 1904.02689."""
+
+    def __init__(self, c1: int, c_: int = 256, c2: int = 32):
+        super().__init__()
+        self.cv1 = Conv(c1, c_, 3)
+        self.upsample = nn.ConvTranspose2d(c_, c_, 2, 2, 0, bias=True)
+        self.cv2 = Conv(c_, c_, 3)
+        self.cv3 = Conv(c_, c2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cv3(self.cv2(self.upsample(self.cv1(x))))
+
+
 @register
 class SPPF(nn.Module):
     """Spatial pyramid pooling, fast: three max-pools of size `k` one after the other see 5, 9 and 13 pixels."""

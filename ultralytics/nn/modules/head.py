@@ -7,21 +7,69 @@ import math
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.block import DFL
+from ultralytics.nn.modules.block import DFL, Proto
 from ultralytics.nn.modules.conv import Conv, DWConv
-from ultralytics.nn.registry import register
-from ultralytics.utils.tal import dist2bbox, make_anchors
+from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
+from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 
-@register
+def _legacy(context: Context) -> bool:
+    """Tell whether a model's head is that of YOLOv8: it is, unless the model has blocks of YOLO11 (C3k2), as in 8.3.0.
+
+    Checkpoints and YAMLs of 8.x say it no other way.
+    """
+    return not any(line[2] == "C3k2" for line in (*context.yaml["backbone"], *context.yaml["head"]))
+
+
+def _bind_head(context: Context, args: list) -> Bound:
+    """The YAML arguments, the channels of all inputs, and which kind of class branch the model's blocks ask for."""
+    bound = bind_channel_list(context, args)
+    return Bound([*bound.args, _legacy(context)], bound.channels)
+
+
+def _bind_segment(context: Context, args: list) -> Bound:
+    """As other heads; the prototypes' hidden channels (third argument) are scaled by the model's width."""
+    return _bind_head(context, [*args[:2], *map(context.widened, args[2:3])])
+
+
+def _branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
+    """Return two 3x3 convolutions and a linear layer for each of the maps with `ch` channels."""
+    return nn.ModuleList(
+        nn.Sequential(Conv(x, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, out, 1)) for x in ch
+    )
+
+
+def _light_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
+    """Return YOLO11's class branch: as `_branch`, but each 3x3 convolution depthwise and followed by a 1x1 one."""
+    return nn.ModuleList(
+        nn.Sequential(
+            nn.Sequential(DWConv(x, x, 3), Conv(x, hidden, 1)),
+            nn.Sequential(DWConv(hidden, hidden, 3), Conv(hidden, hidden, 1)),
+            nn.Conv2d(hidden, out, 1),
+        )
+        for x in ch
+    )
+
+
+def _rows(branch: nn.ModuleList, x: list[torch.Tensor]) -> torch.Tensor:
+    """Return what a branch gives for all positions of all maps, side by side: (b, channels, positions)."""
+    return torch.cat([layer(f).flatten(2) for layer, f in zip(branch, x)], 2)
+
+
+@register(bind=_bind_head)
 class Detect(nn.Module):
-    """Anchor-free detection head of YOLO11: for each position of each map, `nc` class logits and a box distribution.
+    """Anchor-free detection head of YOLOv8 and YOLO11: for each position, `nc` class logits and a box distribution.
 
     In training it returns the maps, each (b, 4 * reg_max + nc, h, w); in inference a pair of the decoded predictions
     (b, 4 + nc, positions), boxes as xywh in input pixels and class probabilities, and the maps.
+
+    Args:
+        nc: number of classes.
+        ch: channels of the maps.
+        legacy: plain convolutions in the class branch (YOLOv8) instead of depthwise ones (YOLO11).
     """
 
-    def __init__(self, nc: int = 80, ch: tuple[int, ...] = ()):
+    def __init__(self, nc: int = 80, ch: tuple[int, ...] = (), legacy: bool = False):
         super().__init__()
         self.nc = nc
         self.nl = len(ch)
@@ -29,33 +77,135 @@ class Detect(nn.Module):
         self.no = nc + self.reg_max * 4  # outputs at each position
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # set by the model that holds the head
         c2, c3 = max(16, ch[0] // 4, self.reg_max * 4), max(ch[0], min(nc, 100))
-        self.cv2 = nn.ModuleList(
-            nn.Sequential(Conv(x, c2, 3), Conv(c2, c2, 3), nn.Conv2d(c2, 4 * self.reg_max, 1)) for x in ch
-        )
-        self.cv3 = nn.ModuleList(
-            nn.Sequential(
-                nn.Sequential(DWConv(x, x, 3), Conv(x, c3, 1)),
-                nn.Sequential(DWConv(c3, c3, 3), Conv(c3, c3, 1)),
-                nn.Conv2d(c3, nc, 1),
-            )
-            for x in ch
-        )
+        self.cv2 = _branch(c2, 4 * self.reg_max, ch)
+        self.cv3 = (_branch if legacy else _light_branch)(c3, nc, ch)
         self.dfl = DFL(self.reg_max)
 
     def forward(self, x: list[torch.Tensor]) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        maps = [torch.cat((box(f), cls(f)), 1) for f, box, cls in zip(x, self.cv2, self.cv3)]
+        maps = self.maps(x)
         return maps if self.training else (self.decode(maps), maps)
 
-    def decode(self, maps: list[torch.Tensor]) -> torch.Tensor:
-        """Turn the raw maps into boxes and class probabilities."""
-        anchors, strides = (a.transpose(0, 1) for a in make_anchors(maps, self.stride, 0.5))
+    def maps(self, x: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Return box distributions and class logits of each map (b, 4 * reg_max + nc, h, w)."""
+        return [torch.cat((box(f), cls(f)), 1) for f, box, cls in zip(x, self.cv2, self.cv3)]
+
+    def decode(self, maps: list[torch.Tensor], *more: torch.Tensor) -> torch.Tensor:
+        """Turn the raw maps into boxes and class probabilities; `more` goes to `boxes`."""
+        anchors, strides = self.anchors(maps)
         flat = torch.cat([m.flatten(2) for m in maps], 2)
         box, cls = flat.split((self.reg_max * 4, self.nc), 1)
-        box = dist2bbox(self.dfl(box), anchors.unsqueeze(0), xywh=True, dim=1) * strides
-        return torch.cat((box, cls.sigmoid()), 1)
+        return torch.cat((self.boxes(self.dfl(box), anchors[None], *more) * strides, cls.sigmoid()), 1)
+
+    def anchors(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return anchor points (2, positions) in strides and strides (1, positions)."""
+        points, strides = make_anchors(maps, self.stride, 0.5)
+        return points.T, strides.T
+
+    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        """Return boxes (b, 4, positions) xywh, in strides, for distances left, top, right, bottom."""
+        return dist2bbox(distances, anchors, xywh=True, dim=1)
 
     def bias_init(self) -> None:
         """Start with boxes of about one cell and with the class odds of five objects in a 640-pixel picture."""
         for box, cls, s in zip(self.cv2, self.cv3, self.stride.tolist()):
             box[-1].bias.data[:] = 1.0
             cls[-1].bias.data[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
+
+
+@register(bind=_bind_segment)
+class Segment(Detect):
+    """Detection with masks: each position gives `nm` coefficients, by which prototype maps of the picture are added.
+
+    Bolya et al., YOLACT, arXiv 1904.02689, section 3. In training it returns maps, coefficients (b, nm, positions) and
+    prototypes (b, nm, 2h, 2w) of the first map's h, w; in inference the decoded predictions with the coefficients below
+    (b, 4 + nc + nm, positions), and these three.
+    """
+
+    def __init__(self, nc: int = 80, nm: int = 32, npr: int = 256, ch: tuple[int, ...] = (), legacy: bool = False):
+        super().__init__(nc, ch, legacy)
+        self.nm, self.npr = nm, npr
+        self.proto = Proto(ch[0], npr, nm)
+        self.cv4 = _branch(max(ch[0] // 4, nm), nm, ch)
+
+    def forward(self, x: list[torch.Tensor]) -> tuple:
+        raw = maps, coefficients, _ = self.maps(x), _rows(self.cv4, x), self.proto(x[0])
+        return raw if self.training else (torch.cat((self.decode(maps), coefficients), 1), raw)
+
+
+@register(bind=_bind_head)
+class Pose(Detect):
+    """Detection with key points: `kpt_shape` is their number and 2 for x, y or 3 for x, y, visibility.
+
+    In training it returns maps and raw key points (b, points * dimensions, positions); in inference the decoded
+    predictions with the key points below, x, y in input pixels and visibility 0..1, and these two.
+    """
+
+    def __init__(
+        self, nc: int = 80, kpt_shape: tuple[int, int] = (17, 3), ch: tuple[int, ...] = (), legacy: bool = False
+    ):
+        super().__init__(nc, ch, legacy)
+        self.kpt_shape = kpt_shape
+        self.nk = kpt_shape[0] * kpt_shape[1]
+        self.cv4 = _branch(max(ch[0] // 4, self.nk), self.nk, ch)
+
+    def forward(self, x: list[torch.Tensor]) -> tuple:
+        raw = maps, kpts = self.maps(x), _rows(self.cv4, x)
+        return raw if self.training else (torch.cat((self.decode(maps), self.keypoints(maps, kpts)), 1), raw)
+
+    def keypoints(self, maps: list[torch.Tensor], kpts: torch.Tensor) -> torch.Tensor:
+        """Turn raw key points (b, points * dimensions, positions) into pixels and visibility 0..1."""
+        anchors, strides = self.anchors(maps)
+        y = kpts.unflatten(1, tuple(self.kpt_shape))
+        xy = (y[:, :, :2] * 2 + (anchors - 0.5)) * strides
+        return torch.cat((xy, y[:, :, 2:].sigmoid()), 2).flatten(1, 2)
+
+
+@register(bind=_bind_head)
+class OBB(Detect):
+    """Detection of rotated boxes: distances along the box's own axes, and its angle.
+
+    In training it returns maps and angles (b, ne, positions) in radians, -pi/4 to 3pi/4; in inference the decoded
+    predictions (b, 4 + nc + ne, positions), boxes as xywh in pixels and the angle last, and these two.
+    """
+
+    def __init__(self, nc: int = 80, ne: int = 1, ch: tuple[int, ...] = (), legacy: bool = False):
+        super().__init__(nc, ch, legacy)
+        self.ne = ne
+        self.cv4 = _branch(max(ch[0] // 4, ne), ne, ch)
+
+    def forward(self, x: list[torch.Tensor]) -> tuple:
+        raw = maps, angle = self.maps(x), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi
+        return raw if self.training else (torch.cat((self.decode(maps, angle), angle), 1), raw)
+
+    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
+        """Return boxes (b, 4, positions) xywh, in strides; the width lies along the angle."""
+        return dist2rbox(distances, angle, anchors, dim=1)
+
+
+@register
+class Classify(nn.Module):
+    """Classification head: a 1x1 convolution, the mean over all positions, a linear layer.
+
+    Logits (b, c2) in training, probabilities in inference.
+    """
+
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, p: int | None = None, g: int = 1):
+        super().__init__()
+        hidden = 1280  # as EfficientNet-B0
+        self.conv = Conv(c1, hidden, k, s, p, g)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.drop = nn.Dropout(p=0.0, inplace=True)
+        self.linear = nn.Linear(hidden, c2)
+
+    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+        x = torch.cat(x, 1) if isinstance(x, list) else x
+        x = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))
+        return x if self.training else x.softmax(1)
+
+
+@register
+class Classifier(nn.Module):
+    """The end of a network that classifies by itself: its logits (b, nc) in training, probabilities in inference."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.training else x.softmax(1)

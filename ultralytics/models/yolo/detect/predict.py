@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ def to_pictures(batch: torch.Tensor) -> list[np.ndarray]:
 class DetectionPredictor(BasePredictor):
     """Predicts boxes: `DetectionPredictor(overrides={"model": "best.pt"})(source)` returns a list of Results."""
 
+    task = "detect"
+    rotated = False  # whether the model's last output is the angle of its boxes
+
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
         """Suppress overlapping boxes and map the rest onto the original pictures."""
         rows = non_max_suppression(
@@ -31,12 +35,31 @@ class DetectionPredictor(BasePredictor):
             classes=[self.args.classes] if isinstance(self.args.classes, int) else self.args.classes,
             agnostic=self.args.agnostic_nms,
             max_det=self.args.max_det,
+            nc=len(self.model.names),
+            rotated=self.rotated,
         )
         pictures = to_pictures(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
-        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, pictures, self.batch[0])]
+        more = self.by_picture(preds, len(rows))
+        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, pictures, self.batch[0], *more)]
 
-    def construct_result(self, pred: torch.Tensor, orig_img: np.ndarray, path: str, shape: tuple[int, int]) -> Results:
-        """Return the Results of one picture from its boxes (n, 6) on the model's input of `shape` (h, w)."""
-        boxes = torch.cat((scale_boxes(shape, pred[:, :4], orig_img.shape), pred[:, 4:6]), 1)
-        with torch.inference_mode(False):  # a copy that the user may change
-            return Results(orig_img, path=path, names=self.model.names, boxes=boxes.clone())
+    def by_picture(self, preds: Any, n: int) -> Sequence[Sequence]:
+        """Return what of the model's output, besides boxes, each of the n pictures needs."""
+        return ()
+
+    def construct_result(self, pred: torch.Tensor, orig_img: np.ndarray, path: str, *more: Any) -> Results:
+        """Return the Results of one picture.
+
+        Args:
+            pred: (n, 6 or more) boxes on the model's input, confidence, class and what the task adds.
+            orig_img: the picture.
+            path: of the picture.
+            more: of the picture, from `by_picture`; last the (h, w) of the model's input.
+        """
+        parts = self.parts(pred, orig_img.shape[:2], *more)
+        with torch.inference_mode(False):  # copies that the user may change
+            parts = {name: None if part is None else part.clone() for name, part in parts.items()}
+            return Results(orig_img, path=path, names=self.model.names, **parts)
+
+    def parts(self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
+        """Return what was found, by the names that `Results` gives it, in pixels of the picture of `size` (h, w)."""
+        return {"boxes": scale_boxes(shape, pred[:, :6], size)}

@@ -21,6 +21,10 @@ from ultralytics.utils.torch_utils import torch_distributed_zero_first
 class DetectionTrainer(BaseTrainer):
     """Trains a detector: `DetectionTrainer(overrides={"model": "yolo11n.yaml", "data": "fire.yaml"}).train()`."""
 
+    task = "detect"
+    model_class: type[DetectionModel] = DetectionModel
+    validator_class: type[DetectionValidator] = DetectionValidator
+    drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
 
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
@@ -58,23 +62,15 @@ class DetectionTrainer(BaseTrainer):
         self.model.args = self.args
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
-        model = DetectionModel(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
+        model = self.model_class(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
         if weights:
             model.load(weights)
         return model
 
     def get_validator(self) -> DetectionValidator:
-        return DetectionValidator(
+        return self.validator_class(
             self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
         )
-
-    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
-        keys = [f"{prefix}/{name}" for name in self.loss_names]
-        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
-
-    def progress_string(self) -> str:
-        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
-        return "\n" + "%11s" * len(columns) % columns
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         from ultralytics.utils.plotting import plot_images
@@ -84,6 +80,7 @@ class DetectionTrainer(BaseTrainer):
             batch["batch_idx"],
             batch["cls"].squeeze(-1),
             batch["bboxes"],
+            **{argument: batch[key] for argument, key in self.drawn.items()},
             paths=batch["im_file"],
             fname=self.save_dir / f"train_batch{ni}.jpg",
             names=self.data["names"],
@@ -97,8 +94,3 @@ class DetectionTrainer(BaseTrainer):
         boxes = np.concatenate([lb["bboxes"] for lb in labels], 0)
         cls = np.concatenate([lb["cls"] for lb in labels], 0).squeeze(-1)
         plot_labels(boxes, cls, names=self.data["names"], save_dir=self.save_dir, on_plot=self.on_plot)
-
-    def plot_metrics(self) -> None:
-        from ultralytics.utils.plotting import plot_results
-
-        plot_results(file=self.csv, on_plot=self.on_plot)

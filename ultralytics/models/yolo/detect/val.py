@@ -21,9 +21,17 @@ from ultralytics.utils.ops import scale_boxes, xywh2xyxy
 class DetectionValidator(BaseValidator):
     """Validates a detector: precision, recall, mAP50 and mAP50-95, overall and by class, and the confusion matrix."""
 
+    task = "detect"
+    metrics_class: type[DetMetrics] = DetMetrics
+    stat_names = ("tp", "conf", "pred_cls", "target_cls")  # arguments of the metrics' `process`
+    most_drawn = 300  # predictions in the picture of a batch, of each of its pictures
+    drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
+    known: Any = ()  # labels that `save_hybrid` puts among the predictions of the present batch
+    rotated = False  # whether the model's last output is the angle of its boxes
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.metrics = DetMetrics(save_dir=self.save_dir, on_plot=self.on_plot)
+        self.metrics = self.metrics_class(save_dir=self.save_dir, on_plot=self.on_plot)
         self.iouv = torch.linspace(0.5, 0.95, 10)
 
     def build_dataset(self, img_path: Any, mode: str = "val", batch: int | None = None) -> Any:
@@ -38,26 +46,37 @@ class DetectionValidator(BaseValidator):
         """Move the batch to the device: pictures as floats from 0 to 1, channels last."""
         images = batch["img"].to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
         batch["img"] = (images.half() if self.half else images.float()) / 255
-        for k in ("batch_idx", "cls", "bboxes"):
+        for k in ("batch_idx", "cls", "bboxes", *self.drawn.values()):
             batch[k] = batch[k].to(self.device)
+        self.known = self._labels_as_boxes(batch) if self.args.save_hybrid and not self.training else ()
         return batch
+
+    @staticmethod
+    def _labels_as_boxes(batch: dict) -> list[torch.Tensor]:
+        """Return for each picture its labels (n, 5): class, and x, y, w, h in pixels of the model's input."""
+        h, w = batch["img"].shape[2:]
+        rows = torch.cat((batch["cls"].view(-1, 1), batch["bboxes"] * batch["bboxes"].new_tensor((w, h, w, h))), 1)
+        return [rows[batch["batch_idx"] == i] for i in range(len(batch["img"]))]
 
     def init_metrics(self, model: Any) -> None:
         self.names, self.nc = model.names, len(model.names)
         self.seen = 0
-        self.stats = {"tp": [], "conf": [], "pred_cls": [], "target_cls": []}
+        self.stats = {name: [] for name in self.stat_names}
         self.metrics.names, self.metrics.plot = self.names, self.args.plots
-        self.confusion_matrix = ConfusionMatrix(nc=self.nc, conf=self.args.conf)
+        self.confusion_matrix = ConfusionMatrix(nc=self.nc, conf=self.args.conf, task=self.task)
         self.iouv = self.iouv.to(self.device)
         self.class_map = list(range(self.nc))
 
     def get_desc(self) -> str:
-        return ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+        parts = ["Box", self.metrics.second[1]] if self.metrics.second else ["Box"]
+        columns = [name for part in parts for name in (f"{part}(P", "R", "mAP50", "mAP50-95)")]
+        return ("%22s" + "%11s" * (2 + len(columns))) % ("Class", "Images", "Instances", *columns)
 
     def postprocess(self, preds: Any) -> list[torch.Tensor]:
         return non_max_suppression(
-            preds, self.args.conf, self.args.iou, multi_label=True,
-            agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det,
+            preds, self.args.conf, self.args.iou, multi_label=True, labels=self.known,
+            agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det, nc=self.nc,
+            rotated=self.rotated,
         )  # fmt: skip
 
     def update_metrics(self, preds: list[torch.Tensor], batch: dict) -> None:
@@ -66,13 +85,35 @@ class DetectionValidator(BaseValidator):
             if self.args.single_cls:
                 pred[:, 5] = 0
             cls, boxes = self._labels(si, batch)
-            pred = self._to_original(pred, si, batch)
-            tp = match_predictions(pred[:, 5], cls, box_iou(boxes, pred[:, :4]), self.iouv)
-            for key, value in zip(self.stats, (tp, pred[:, 4], pred[:, 5], cls)):
-                self.stats[key].append(value)
+            found = self._to_original(pred, si, batch)
+            counted = {"conf": found[:, 4], "pred_cls": found[:, 5], "target_cls": cls}
+            for name, iou in self.overlaps(pred, found, boxes, si, batch).items():
+                counted[name] = match_predictions(found[:, 5], cls, iou, self.iouv)
+            for name, values in self.stats.items():
+                values.append(counted[name])
             if self.args.plots:
-                self.confusion_matrix.process_batch(pred, boxes, cls)
-            self._save(pred, batch["im_file"][si], batch["ori_shape"][si])
+                self.confusion_matrix.process_batch(found, boxes, cls)
+            if self.args.save_json or self.args.save_txt:
+                parts = self.parts(pred, found, si, batch)
+                self._save(found, batch["im_file"][si], batch["ori_shape"][si], **parts)
+
+    def overlaps(
+        self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
+    ) -> dict[str, torch.Tensor]:
+        """Return how well the objects of a picture and its predictions agree (m, n), for each `tp` of `stat_names`.
+
+        Args:
+            pred: (n, 6 or more) predictions, in pixels of the model's input.
+            found: the same, in pixels of the original picture.
+            boxes: (m, 4) xyxy of the objects, in pixels of the original picture.
+            si: place of the picture in the batch.
+            batch: the batch, on the device.
+        """
+        return {"tp": box_iou(boxes, found[:, :4])}
+
+    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
+        """Return what `Results` takes of a picture besides boxes; the arguments are those of `overlaps`."""
+        return {}
 
     def _labels(self, si: int, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Return classes (m,) and boxes (m, 4) xyxy in pixels of the original picture."""
@@ -88,25 +129,36 @@ class DetectionValidator(BaseValidator):
         shape, ratio_pad = batch["ori_shape"][si], batch["ratio_pad"][si]
         return scale_boxes(batch["img"].shape[2:], pred, shape, ratio_pad=ratio_pad)
 
-    def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int]) -> None:
+    def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], **parts: torch.Tensor) -> None:
         """Write the predictions of a picture as COCO JSON rows and as a label file, where asked."""
         if self.args.save_json:
             stem = Path(file).stem
-            boxes = pred[:, :4].cpu()
-            ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
-            for row, box in zip(pred.tolist(), ltwh.tolist()):
+            more = self.json_columns(**parts)
+            for i, (row, place) in enumerate(zip(pred.tolist(), self.json_places(pred))):
                 self.jdict.append(
                     {
                         "image_id": int(stem) if stem.isnumeric() else stem,
                         "category_id": self.class_map[int(row[5])],
-                        "bbox": [round(x, 3) for x in box],
+                        **place,
                         "score": round(row[4], 5),
+                        **{key: column[i] for key, column in more.items()},
                     }
                 )
         if self.args.save_txt:
             blank = np.zeros((*shape, 3), dtype=np.uint8)
             out = self.save_dir / "labels" / f"{Path(file).stem}.txt"
-            Results(blank, path=file, names=self.names, boxes=pred[:, :6]).save_txt(out, save_conf=self.args.save_conf)
+            result = Results(blank, path=file, names=self.names, **{"boxes": pred[:, :6], **parts})
+            result.save_txt(out, save_conf=self.args.save_conf)
+
+    def json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
+        """Return the entries of JSON rows that say where the objects are: `bbox`, left, top, width, height."""
+        boxes = pred[:, :4].cpu()
+        ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
+        return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
+
+    def json_columns(self, **parts: torch.Tensor) -> dict[str, list]:
+        """Return what the rows of COCO JSON have besides, a list of one entry a row; `parts` are those of a picture."""
+        return {}
 
     def get_stats(self) -> dict[str, float]:
         stats = {k: torch.cat(v, 0).cpu().numpy() for k, v in self.stats.items()}
@@ -121,7 +173,7 @@ class DetectionValidator(BaseValidator):
                 self.confusion_matrix.plot(normalize, self.save_dir, self.names, on_plot=self.on_plot)
 
     def print_results(self) -> None:
-        row = "%22s" + "%11i" * 2 + "%11.3g" * 4
+        row = "%22s" + "%11i" * 2 + "%11.3g" * len(self.metrics.keys)
         LOGGER.info(row % ("all", self.seen, self.nt_per_class.sum(), *self.metrics.mean_results()))
         if not self.nt_per_class.sum():
             LOGGER.warning(f"The {self.args.split} split has no labels, so its metrics say nothing.")
@@ -130,21 +182,26 @@ class DetectionValidator(BaseValidator):
                 LOGGER.info(row % (self.names[c], self.seen, self.nt_per_class[c], *self.metrics.class_result(i)))
 
     def plot_val_samples(self, batch: dict, ni: int) -> None:
-        self._plot(
-            batch, batch["batch_idx"], batch["cls"].squeeze(-1), batch["bboxes"], None, f"val_batch{ni}_labels.jpg"
-        )
+        more = {argument: batch[key] for argument, key in self.drawn.items()}
+        objects = batch["batch_idx"], batch["cls"].squeeze(-1), batch["bboxes"]
+        self._plot(batch, *objects, None, f"val_batch{ni}_labels.jpg", **more)
 
     def plot_predictions(self, batch: dict, preds: list[torch.Tensor], ni: int) -> None:
         from ultralytics.utils.plotting import output_to_target
 
-        index, cls, boxes, conf = output_to_target(preds, max_det=self.args.max_det)
-        self._plot(batch, index, cls, boxes, conf, f"val_batch{ni}_pred.jpg")
+        preds = [pred[: min(self.args.max_det, self.most_drawn)] for pred in preds]
+        index, cls, boxes, conf = output_to_target(preds)
+        self._plot(batch, index, cls, boxes, conf, f"val_batch{ni}_pred.jpg", **self.drawn_parts(preds, batch))
 
-    def _plot(self, batch: dict, index: Any, cls: Any, boxes: Any, conf: Any, name: str) -> None:
+    def drawn_parts(self, preds: list[torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
+        """Return what `plot_images` draws of predictions besides boxes, in pixels of the model's input."""
+        return {}
+
+    def _plot(self, batch: dict, index: Any, cls: Any, boxes: Any, conf: Any, name: str, **more: Any) -> None:
         from ultralytics.utils.plotting import plot_images
 
         self.save_dir.mkdir(parents=True, exist_ok=True)
         plot_images(
             batch["img"], index, cls, boxes, conf,
-            paths=batch["im_file"], fname=self.save_dir / name, names=self.names, on_plot=self.on_plot,
+            paths=batch["im_file"], fname=self.save_dir / name, names=self.names, on_plot=self.on_plot, **more,
         )  # fmt: skip

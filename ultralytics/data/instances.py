@@ -1,0 +1,172 @@
+"""The objects of a sample: boxes with their classes and, where the task has them, polygons and keypoints.
+
+A sample, a dict, holds `cls` (n, 1), `bboxes` (n, 4) xyxy, and perhaps `segments`, a list of n polygons (m, 2), and
+`keypoints` (n, k, 3) of x, y and visibility (0: not there, 1: hidden, 2: seen). All are float32, in pixels of the
+picture. Polygons are kept by their corners alone: straight sides stay straight under every transform here. Each
+function takes such a dict and returns a new one with the objects alone; nothing is changed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+
+import numpy as np
+
+FIELDS = ("cls", "bboxes", "segments", "keypoints")
+_MARGIN = 16.0  # pixels around the picture where polygons are cut, so that the cut's edges do not show in masks
+
+
+def objects_of(labels: dict) -> dict:
+    """Return the objects of a sample, without the rest."""
+    return {key: labels[key] for key in FIELDS if key in labels}
+
+
+def select(labels: dict, keep: np.ndarray) -> dict:
+    """Return some of the objects: those of a mask (n,), or of indices in their order."""
+    chosen = np.flatnonzero(keep) if keep.dtype == bool else keep
+    return {
+        key: [value[i] for i in chosen] if isinstance(value, list) else value[chosen]
+        for key, value in objects_of(labels).items()
+    }
+
+
+def join(parts: Sequence[dict]) -> dict:
+    """Return the objects of several samples as those of one."""
+    joined = {}
+    for key in objects_of(parts[0]):
+        values = [part[key] for part in parts]
+        joined[key] = list(chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
+    return joined
+
+
+def scale_shift(labels: dict, gain: Sequence[float], shift: Sequence[float]) -> dict:
+    """Return the objects multiplied by gain (x, y) and then moved by (x, y) pixels."""
+    gain, shift = np.array(gain, np.float64), np.array(shift, np.float64)
+    moved = objects_of(labels)
+    moved["bboxes"] = (moved["bboxes"] * np.tile(gain, 2) + np.tile(shift, 2)).astype(np.float32)
+    return _move_points(moved, lambda points: points * gain + shift)
+
+
+def mirror(labels: dict, axis: int, length: int, flip_idx: Sequence[int] | None = None) -> dict:
+    """Return the objects mirrored along x (axis 0) or y (axis 1) of a picture that is `length` pixels long there.
+
+    `flip_idx` names for each keypoint the one that takes its place: the mirror turns a left hand into a right one.
+    """
+    turned = objects_of(labels)
+    boxes = turned["bboxes"].copy()
+    boxes[:, [axis, axis + 2]] = length - turned["bboxes"][:, [axis + 2, axis]]
+    turned["bboxes"] = boxes
+    sign, shift = (np.array(v, np.float64)[[axis, 1 - axis]] for v in ((-1, 1), (length, 0)))
+    turned = _move_points(turned, lambda points: points * sign + shift)
+    if "keypoints" in turned and flip_idx:
+        turned["keypoints"] = turned["keypoints"][:, list(flip_idx)]
+    return turned
+
+
+def crop(labels: dict, size: tuple[int, int]) -> dict:
+    """Return the objects cut at the borders of a picture of (w, h); what lies outside has a box without area."""
+    cut, frame = objects_of(labels), np.array(size, np.float32)
+    if "segments" in cut:
+        cut["segments"] = [clip_polygon(s, np.zeros(2), frame) for s in cut["segments"]]
+        cut["bboxes"] = polygon_boxes(cut["segments"])
+    else:
+        cut["bboxes"] = cut["bboxes"].clip(0, np.tile(frame, 2))
+    if "keypoints" in cut:
+        cut["keypoints"] = hide_outside(cut["keypoints"], size)
+    return cut
+
+
+def project(labels: dict, matrix: np.ndarray, size: tuple[int, int]) -> dict:
+    """Return the objects under a 3x3 matrix, as a picture of (w, h) shows them.
+
+    The box of an object with a polygon is that of the polygon's visible part; the polygon itself still reaches a little
+    beyond the picture.
+    """
+    seen, frame = objects_of(labels), np.array(size, np.float32)
+    if "segments" not in seen:
+        seen["bboxes"] = warp_boxes(seen["bboxes"], matrix).clip(0, np.tile(frame, 2))
+    seen = _move_points(seen, lambda points: _warp(points, matrix))
+    if "segments" in seen:
+        seen["segments"] = [clip_polygon(s, np.full(2, -_MARGIN), frame + _MARGIN) for s in seen["segments"]]
+        seen["bboxes"] = polygon_boxes([clip_polygon(s, np.zeros(2), frame) for s in seen["segments"]])
+    if "keypoints" in seen:
+        seen["keypoints"] = hide_outside(seen["keypoints"], size)
+    return seen
+
+
+def hide_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the keypoints (n, k, 3) with visibility 0 where they lie outside of a picture of (w, h)."""
+    outside = (keypoints[..., :2] < 0).any(-1) | (keypoints[..., :2] > size).any(-1)
+    hidden = keypoints.copy()
+    hidden[..., 2][outside] = 0
+    return hidden
+
+
+def _move_points(labels: dict, move: Callable[[np.ndarray], np.ndarray]) -> dict:
+    """Apply a function of points (n, 2) to the polygons and keypoints of a dict, which is changed and returned."""
+    if labels.get("segments"):
+        stops = np.cumsum([len(s) for s in labels["segments"]])[:-1]
+        labels["segments"] = np.split(move(np.concatenate(labels["segments"])).astype(np.float32), stops)
+    if "keypoints" in labels:
+        points = labels["keypoints"]
+        moved = move(points[..., :2].reshape(-1, 2)).reshape(*points.shape[:2], 2)
+        labels["keypoints"] = np.concatenate([moved, points[..., 2:]], -1).astype(np.float32)
+    return labels
+
+
+def _warp(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return points (..., 2) under a 3x3 matrix."""
+    points = points @ matrix[:, :2].T + matrix[:, 2]
+    return points[..., :2] / points[..., 2:]
+
+
+def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return the upright boxes (n, 4) xyxy around the corners of the warped ones."""
+    points = _warp(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), matrix)
+    return np.concatenate([points.min(1), points.max(1)], 1).astype(np.float32)
+
+
+def polygon_boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the boxes (n, 4) xyxy around polygons; zeros for one without points."""
+    boxes = [np.concatenate([s.min(0), s.max(0)]) if len(s) else np.zeros(4) for s in segments]
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def clip_polygon(polygon: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the part of a polygon (m, 2) between two corners (x, y) of a rectangle; (0, 2) if there is none.
+
+    Sutherland and Hodgman, Reentrant Polygon Clipping, 1974: one side of the rectangle after the other.
+    """
+    for axis, sign, bound in ((0, 1, low[0]), (1, 1, low[1]), (0, -1, high[0]), (1, -1, high[1])):
+        depth = sign * (polygon[:, axis] - bound)
+        inside = depth >= 0
+        if inside.all():
+            continue
+        if not inside.any():
+            return np.zeros((0, 2), np.float32)
+        following, next_depth = np.roll(polygon, -1, 0), np.roll(depth, -1)
+        crosses = inside != np.roll(inside, -1)
+        share = np.divide(depth, depth - next_depth, where=crosses, out=np.zeros_like(depth))
+        cut = polygon + share[:, None] * (following - polygon)
+        polygon = np.stack([polygon, cut], 1)[np.stack([inside, crosses], 1)]
+    return polygon.astype(np.float32, copy=False)
+
+
+def box_candidates(
+    before: np.ndarray,
+    after: np.ndarray,
+    wh_thr: float = 2,
+    ar_thr: float = 100,
+    area_thr: float = 0.1,
+    eps: float = 1e-16,
+) -> np.ndarray:
+    """Return which boxes (n, 4) xyxy are still worth learning.
+
+    A box stays if both sides are above `wh_thr` pixels, the longer is below `ar_thr` times the shorter, and more than
+    `area_thr` of its area before is left.
+    """
+    w1, h1 = (before[:, 2:] - before[:, :2]).T
+    w2, h2 = (after[:, 2:] - after[:, :2]).T
+    aspect = np.maximum(w2 / (h2 + eps), h2 / (w2 + eps))
+    return (w2 > wh_thr) & (h2 > wh_thr) & (w2 * h2 / (w1 * h1 + eps) > area_thr) & (aspect < ar_thr)

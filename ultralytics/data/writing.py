@@ -1,0 +1,116 @@
+"""Label files that come into their place all at once, and the counts of what was left out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.archives import move_into, safe_join
+from ultralytics.utils.errors import DataError
+
+
+@dataclass
+class Converted:
+    """What a conversion made, and what it left out by reason."""
+
+    folder: Path
+    files: int = 0
+    objects: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+    left_out: Counter = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        missing = ", ".join(f"{n} {reason}" for reason, n in self.left_out.most_common())
+        text = f"{self.files} label files with {self.objects} objects in '{self.folder}'"
+        return f"{text}; left out: {missing}." if missing else f"{text}; nothing was left out."
+
+
+class Writer:
+    """Writes label files into a folder that is not in its place yet, and counts."""
+
+    def __init__(self, stage: Path, result: Converted) -> None:
+        self.stage, self.result = stage, result
+
+    def write(self, name: str | Path, rows: Sequence[str]) -> None:
+        """Write the rows of one picture; a row that stands twice is written once, as trainers count it."""
+        unique = list(dict.fromkeys(rows))
+        if len(unique) < len(rows):
+            self.result.left_out["duplicates"] += len(rows) - len(unique)
+        file = safe_join(self.stage, str(name)).with_suffix(".txt")
+        if file.exists():
+            raise DataError(f"Two pictures want the label file '{name}'. Give them different names.")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{row}\n" for row in unique), encoding="utf-8")
+        self.result.files += 1
+        self.result.objects += len(unique)
+
+
+@contextmanager
+def staged(folder: str | Path, exist_ok: bool = False) -> Iterator[Writer]:
+    """Give a writer whose files come into `folder` when the block ends well.
+
+    Raises:
+        DataError: a file is there already, and `exist_ok` is False.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    try:
+        writer = Writer(stage, Converted(folder))
+        yield writer
+        if not exist_ok:
+            refuse_existing(stage, folder)
+        move_into(stage, folder, exist_ok=True)
+        LOGGER.info(f"Wrote {writer.result}")
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def refuse_existing(stage: Path, folder: Path) -> None:
+    """Raise DataError if a file of `stage` stands in `folder` already."""
+    clash = [p for p in (folder / f.relative_to(stage) for f in stage.rglob("*") if f.is_file()) if p.exists()]
+    if clash:
+        raise DataError(
+            f"{len(clash)} files are in '{folder}' already, such as '{min(clash)}', and nothing was written. "
+            "Choose another folder, or pass exist_ok=True to replace them."
+        )
+
+
+def row_of(cls: int, values: Iterable[float]) -> str:
+    """Return one line of a label file."""
+    return " ".join([str(int(cls)), *(f"{float(v):.6g}" for v in values)])
+
+
+def box_row(cls: int, xyxy: Sequence[float], w: float, h: float) -> str | None:
+    """Return the line of a box, cut off at the picture's border; None if nothing of it remains.
+
+    Args:
+        cls: class.
+        xyxy: pixels.
+        w: width of the picture.
+        h: height of the picture.
+    """
+    box = np.asarray(xyxy, np.float64) / (w, h, w, h)
+    if not np.isfinite(box).all():
+        return None
+    x1, y1, x2, y2 = box.clip(0, 1)
+    if x2 <= x1 or y2 <= y1:
+        return None
+    return row_of(cls, ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
+
+
+def polygon_row(cls: int, points: np.ndarray, w: float, h: float) -> str | None:
+    """Return the line of an outline (n, 2) in pixels, cut off at the border; None if it encloses nothing."""
+    points = np.asarray(points, np.float64).reshape(-1, 2) / (w, h)
+    if len(points) < 3 or not np.isfinite(points).all():
+        return None
+    points = points.clip(0, 1)
+    return row_of(cls, points.ravel()) if (np.ptp(points, axis=0) > 0).all() else None

@@ -1,0 +1,7 @@
+"""Pose estimation: boxes and key points."""
+
+from ultralytics.models.yolo.pose.predict import PosePredictor
+from ultralytics.models.yolo.pose.train import PoseTrainer
+from ultralytics.models.yolo.pose.val import PoseValidator
+
+__all__ = "PosePredictor", "PoseTrainer", "PoseValidator"

@@ -1,0 +1,41 @@
+"""Prediction of boxes and key points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ultralytics.models.yolo.detect import DetectionPredictor
+from ultralytics.utils.ops import scale_coords
+
+
+def keypoints_of(
+    pred: torch.Tensor,
+    kpt_shape: Sequence[int],
+    shape: Sequence[int],
+    size: Sequence[int],
+    ratio_pad: tuple | None = None,
+) -> torch.Tensor:
+    """Return the key points (n, k, 2 or 3) of the predictions of one picture, in pixels of the picture.
+
+    Args:
+        pred: (n, 6 + k * dimensions) box, confidence, class, key points in pixels of the model's input.
+        kpt_shape: k and dimensions.
+        shape: (h, w) of the model's input.
+        size: (h, w) of the picture.
+        ratio_pad: how the picture was letterboxed, see `scale_boxes`; None: it follows from the shapes.
+    """
+    points = pred[:, 6:].reshape(-1, *kpt_shape).clone()
+    return scale_coords(shape, points, size, ratio_pad=ratio_pad)
+
+
+class PosePredictor(DetectionPredictor):
+    """Predicts boxes and key points: `PosePredictor(overrides={"model": "best.pt"})(source)` returns Results."""
+
+    task = "pose"
+
+    def parts(self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
+        keypoints = keypoints_of(pred, self.model.kpt_shape, shape, size)
+        return {**super().parts(pred, size, shape), "keypoints": keypoints}

@@ -1,0 +1,101 @@
+"""What lies between the layers: pooled features of chosen layers, and test-time augmentation."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.torch_utils import scale_img
+
+VIEWS = ((1.0, False), (0.83, True), (0.67, False))  # scale, and whether mirrored left to right
+
+
+class _Reached(Exception):
+    """The last layer that is wanted has run; the rest is left out."""
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """Return the layers of a model of this package, or the parts of any other."""
+    inner = getattr(model, "model", None)
+    return list(inner if isinstance(inner, nn.Sequential) else model.children())
+
+
+def watch_layers(run: Callable[[], Any], model: nn.Module, see: Callable[[int, nn.Module, Any], None]) -> Any:
+    """Call `run`, and `see(index, layer, output)` after each layer of a model meanwhile; return what `run` gives."""
+
+    def hook(layer: nn.Module, _: Any, out: Any) -> None:  # what a hook returns would take the place of the output
+        see(getattr(layer, "i", numbers[layer]), layer, out)
+
+    numbers = {layer: i for i, layer in enumerate(layers_of(model))}
+    hooks = [layer.register_forward_hook(hook) for layer in numbers]
+    try:
+        return run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def embed(model: nn.Module, x: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
+    """Return the features of layers, each averaged over the picture, side by side: (b, sum of channels).
+
+    Args:
+        model: of any task.
+        x: (b, ch, h, w) pictures.
+        layers: indices as in the model's YAML, lower than the head's.
+
+    Raises:
+        ConfigError: there is no such layer, or it gives no feature map.
+    """
+    wanted, found = set(layers), {}
+    last = max(wanted)
+
+    def see(i: int, layer: nn.Module, out: Any) -> None:
+        outputs = out if getattr(layer, "span", 1) > 1 else [out]
+        found.update({i + k: y for k, y in enumerate(outputs) if i + k in wanted})
+        if i + len(outputs) > last:
+            raise _Reached
+
+    with contextlib.suppress(_Reached):
+        watch_layers(lambda: model(x), model, see)
+    for i in layers:
+        if not isinstance(found.get(i), torch.Tensor) or found[i].ndim not in {2, 4}:
+            count = getattr(layers_of(model)[-1], "i", len(layers_of(model)) - 1)
+            raise ConfigError(f"embed={list(layers)}: layer {i} gives no features. Choose from 0 to {count - 1}.")
+    pooled = [adaptive_avg_pool2d(found[i], 1).flatten(1) if found[i].ndim == 4 else found[i] for i in layers]
+    return torch.cat(pooled, 1)
+
+
+def predict_augmented(model: nn.Module, x: torch.Tensor) -> Any:
+    """Return the predictions of a detector for a batch and for smaller and mirrored copies of it, side by side.
+
+    Copies see objects at other sizes. Positions of the coarsest map at full size, and of the finest at the smallest,
+    are left out: what they are for is seen better at another scale. Other tasks predict on the batch alone.
+
+    Returns:
+        (b, 4 + nc, positions of all copies) boxes as xywh in pixels of `x`, and None in the place of the maps.
+    """
+    if getattr(model, "task", "detect") != "detect":
+        LOGGER.warning(f"WARNING: augment=True is for detection; {model.task} predicts on the picture itself.")
+        return model.predict(x)
+    height, width = x.shape[2:]
+    stride, found = max(int(model.stride.max()), 32), []
+    for n, (scale, mirrored) in enumerate(VIEWS):
+        view = scale_img(x.flip(3) if mirrored else x, scale, gs=stride)
+        decoded, maps = model.predict(view)
+        # The copy is resized to whole pixels, so its true scale is that of its rounded sides
+        sx, sy = (int(width * scale) / width, int(height * scale) / height) if scale != 1 else (1.0, 1.0)
+        boxes = decoded[:, :4] / decoded.new_tensor((sx, sy, sx, sy)).view(4, 1)
+        if mirrored:
+            boxes = torch.cat((width - boxes[:, :1], boxes[:, 1:]), 1)
+        sizes = [m.shape[-2:].numel() for m in maps]
+        start = sizes[0] if n == len(VIEWS) - 1 and len(sizes) > 1 else 0
+        stop = decoded.shape[-1] - (sizes[-1] if n == 0 and len(sizes) > 1 else 0)
+        found.append(torch.cat((boxes, decoded[:, 4:]), 1)[..., start:stop])
+    return torch.cat(found, 2), None

@@ -1,0 +1,200 @@
+"""Files of users' modules that a model YAML names (`modules: [my_blocks.py]`), run only where the caller trusts them.
+
+A YAML or a checkpoint names such files with the hash of their content; neither can make them run. `load_trusted` runs
+them, once for each content. What a file registers is seen by the models that name the file, and by no others, so two
+projects or two versions of a file may use one class name in one process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import traceback
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+from ultralytics.nn.registry import OWN, Entry, lookup
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import MissingFileError, ModelError, UserError
+
+LOADED: dict[str, dict[str, Entry]] = {}  # what each file registered, by the hash of its content
+
+
+class ModuleFile(NamedTuple):
+    """A file that a model names: its path as it was when the YAML was read, and the hash of its content."""
+
+    file: str  # with forward slashes
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The name without folders."""
+        return self.file.rpartition("/")[2]
+
+
+class _Loader(SourceFileLoader):
+    """Loads a module from text that has been read already, so that what runs is what was hashed, never a stale .pyc."""
+
+    def __init__(self, name: str, path: str, source: bytes):
+        super().__init__(name, path)
+        self.source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.source, self.path)
+
+
+def module_files(d: dict) -> list[ModuleFile]:
+    """Return the files that a model description names, as `describe_files` or a checkpoint wrote them, or bare names.
+
+    Raises:
+        ModelError: `modules` is no list of file names.
+    """
+    given = d.get("modules") or []
+    if isinstance(given, list) and given and all(isinstance(m, dict) and {"file", "sha256"} <= m.keys() for m in given):
+        return [ModuleFile(str(m["file"]).replace("\\", "/"), str(m["sha256"])) for m in given]
+    return [ModuleFile(**m) for m in describe_files(d, Path(str(d.get("yaml_file") or "")).parent)]
+
+
+def describe_files(d: dict, folder: Path) -> list[dict[str, str]]:
+    """Return path and hash of each file that a YAML in `folder` names; the files are read, but not run."""
+    given = d.get("modules") or []
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or not all(isinstance(name, str) and name.endswith(".py") for name in given):
+        raise ModelError(
+            f"modules: {given!r} in '{d.get('yaml_file') or 'the model'}' is no list of Python files. "
+            "Write their names relative to the YAML, such as modules: [my_blocks.py]."
+        )
+    described = []
+    for name in given:
+        path = folder / name
+        if not path.is_file():
+            raise MissingFileError(
+                f"The model YAML names the module file '{name}', but there is no '{path}'. Put it there: a name under "
+                "'modules' is relative to the YAML."
+            )
+        described.append({"file": path.as_posix(), "sha256": _hash(path.read_bytes())})
+    return described
+
+
+def own_entries(d: dict, named: str = "") -> dict[str, Entry]:
+    """Return what the files that a model names have registered.
+
+    Args:
+        d: a model description.
+        named: what holds it, for the error; the description's own `yaml_file` if not given.
+
+    Raises:
+        ModelError: a file was not loaded, and a layer is known by no other way.
+    """
+    files = module_files(d)
+    missing = [f for f in files if f.sha256 not in LOADED]
+    if missing and not _all_known(d):
+        named = named or d.get("yaml_file") or "the model"
+        names = " and ".join(f"'{f.file}'" for f in missing)
+        raise ModelError(
+            f"'{named}' uses modules from {names}, which nobody has allowed to run. Look into the file, and if you "
+            f"trust it, pass trust_modules=True: YOLO('{named}', trust_modules=True), or trust_modules=true behind "
+            "`yolo`. (If the file lies elsewhere now, name its folder instead: trust_modules=FOLDER.)"
+        )
+    return {name: entry for f in files for name, entry in LOADED.get(f.sha256, {}).items()}
+
+
+def _all_known(d: dict) -> bool:
+    """Return whether each layer is known without the files, as when the user's script has imported them itself."""
+    try:
+        for line in [*d["backbone"], *d["head"]]:
+            lookup(line[2])
+    except (ModelError, IndexError, TypeError):
+        return False
+    return True
+
+
+def load_trusted(d: dict, where: bool | str, named: str | Path) -> None:
+    """Load the files that a model names, because the caller trusts them.
+
+    Args:
+        d: a model description from a YAML or a checkpoint.
+        where: True: as recorded, beside the model's file, or in the working directory, with unchanged content.
+            A folder, or a file in it: from there, whatever the content.
+        named: the YAML or weight file.
+
+    Raises:
+        UserError: a file is missing, has changed, or cannot be run.
+    """
+    for f in module_files(d):
+        if f.sha256 in LOADED and where is True:
+            continue
+        path = _find(f, where, Path(named))
+        LOADED[f.sha256] = load_file(path)
+
+
+def _find(f: ModuleFile, where: bool | str, named: Path) -> Path:
+    """Return where a module file lies."""
+    if where is not True:
+        folder = Path(where)
+        path = (folder.parent if folder.suffix == ".py" else folder) / f.name
+        if not path.is_file():
+            raise MissingFileError(f"'{named}' needs the module file '{f.name}', but there is no '{path}'.")
+        if _hash(path.read_bytes()) != f.sha256:
+            LOGGER.warning(f"'{path}' has changed since '{named}' was made with it.")
+        return path
+    places = dict.fromkeys([Path(f.file), named.parent / f.name, Path(f.name)])
+    there = [path for path in places if path.is_file()]
+    if found := next((path for path in there if _hash(path.read_bytes()) == f.sha256), None):
+        return found
+    if there:
+        raise ModelError(
+            f"The module file '{there[0]}' has changed since '{named}' was made with it. Bring back the old content, "
+            f"or take the new all the same by naming its folder: trust_modules={there[0].parent.as_posix()}"
+        )
+    tried = " or ".join(f"'{path}'" for path in places)
+    raise MissingFileError(
+        f"'{named}' needs the module file '{f.name}', which is not at {tried}. "
+        "Put it there, or name its folder: trust_modules=FOLDER."
+    )
+
+
+def load_file(path: Path) -> dict[str, Entry]:
+    """Run a module file, unless its content has run already; return what it registered.
+
+    Raises:
+        ModelError: it fails; the message names file and line.
+    """
+    source = path.read_bytes()
+    sha256 = _hash(source)
+    if sha256 in LOADED:
+        return LOADED[sha256]
+    name = "own_" + re.sub(r"\W", "_", path.stem) + "_" + sha256[:12]
+    loader = _Loader(name, str(path.resolve()), source)
+    module = module_from_spec(spec_from_file_location(name, loader.path, loader=loader))
+    OWN[name] = {}
+    sys.modules[name] = module  # before it runs, as an import does: dataclasses and pickle look there
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as e:
+        del sys.modules[name], OWN[name]
+        raise ModelError(f"The module file '{path}' cannot be loaded: {_fault(e, module)}. Mend it there.") from e
+    if not OWN[name]:
+        LOGGER.warning(f"The module file '{path}' registers nothing: put @register above its classes.")
+    else:
+        LOGGER.info(f"Modules from '{path}': {', '.join(OWN[name])}.")
+    LOADED[sha256] = OWN[name]
+    return OWN[name]
+
+
+def _fault(e: BaseException, module: ModuleType) -> str:
+    """Return 'line 3: NameError: ...' for an error that arose while a module file ran."""
+    lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == module.__file__]
+    line = e.lineno if isinstance(e, SyntaxError) and e.filename == module.__file__ else lines[-1] if lines else None
+    reason = e.msg if isinstance(e, SyntaxError) else " ".join(str(e).split()).removesuffix(".")
+    kind = "" if isinstance(e, UserError) else f"{type(e).__name__}: "
+    return (f"line {line}: " if line else "") + kind + reason
+
+
+def _hash(source: bytes) -> str:
+    """Return the hash of a file's content, whatever its line ends."""
+    return hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()

@@ -1,0 +1,94 @@
+"""Matching of tracks with detections: distances between them, and the best assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ultralytics.utils.metrics import batch_probiou, bbox_ioa
+
+
+def _solve(cost: np.ndarray) -> np.ndarray:
+    """Return for each row of a cost matrix (n, m), n <= m, its column in an assignment of the least total cost.
+
+    Shortest augmenting paths with dual prices: Jonker and Volgenant, A Shortest Augmenting Path Algorithm for Dense and
+    Sparse Linear Assignment Problems, Computing 38, 1987.
+    """
+    n, m = cost.shape
+    row_price, column_price = np.zeros(n), np.zeros(m)
+    row_of = np.full(m + 1, -1)  # the last column is the place from which each search starts
+    for row in range(n):
+        row_of[m] = row
+        column, visited, rows = m, np.zeros(m, bool), []
+        least, before = np.full(m, np.inf), np.full(m, m)
+        while row_of[column] >= 0:  # until a free column is reached
+            i = row_of[column]
+            rows.append(i)
+            visited[column : column + 1] = True  # no effect on the last
+            reduced = cost[i] - row_price[i] - column_price
+            better = ~visited & (reduced < least)
+            least[better], before[better] = reduced[better], column
+            column = int(np.where(visited, np.inf, least).argmin())
+            step = least[column]
+            row_price[rows] += step
+            column_price[visited] -= step
+            least[~visited] -= step
+        while column != m:  # turn the path round
+            row_of[column] = row_of[before[column]]
+            column = before[column]
+    taken = np.flatnonzero(row_of[:m] >= 0)
+    return taken[np.argsort(row_of[taken])]
+
+
+def _groups(allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and columns of the parts of a matrix (n, m) that no allowed pair connects: few objects meet many."""
+    n = len(allowed)
+    of_row, before = np.arange(n), None
+    while before is None or (of_row != before).any():  # each takes the least label that it meets
+        before = of_row
+        of_column = np.where(allowed, of_row[:, None], n).min(0, initial=n)
+        of_row = np.where(allowed, of_column, n).min(1, initial=n)
+    for label in np.unique(of_row[of_row < n]):
+        yield np.flatnonzero(of_row == label), np.flatnonzero(of_column == label)
+
+
+def linear_assignment(cost_matrix: np.ndarray, thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Match rows with columns so that the sum of `cost - thresh` over the matches is the least that can be.
+
+    No match costs `thresh` or more. Costs that are no finite numbers are never matched.
+
+    Returns:
+        matches (k, 2), rows without a match, columns without a match.
+    """
+    cost = np.asarray(cost_matrix, float)
+    gain = np.where(np.isfinite(cost), np.minimum(cost - thresh, 0), 0)
+    matches = np.empty((0, 2), int)
+    for rows, columns in _groups(gain < 0):
+        part = gain[np.ix_(rows, columns)]
+        wide = len(rows) <= len(columns)
+        found = _solve(part if wide else part.T)
+        pairs = (np.arange(len(found)), found) if wide else (found, np.arange(len(found)))
+        pairs = np.stack((rows[pairs[0]], columns[pairs[1]]), 1)
+        matches = np.concatenate((matches, pairs[gain[pairs[:, 0], pairs[:, 1]] < 0]))
+    matches = matches[matches[:, 0].argsort()]
+    free_rows, free_columns = (np.setdiff1d(np.arange(n), matches[:, k]) for k, n in enumerate(cost.shape))
+    return matches, free_rows, free_columns
+
+
+def iou_distance(atracks: Sequence[Any], btracks: Sequence[Any]) -> np.ndarray:
+    """Return 1 - IoU (n, m) of tracks; rotated boxes are compared by their probabilistic IoU."""
+    if not len(atracks) or not len(btracks):
+        return np.zeros((len(atracks), len(btracks)))
+    if atracks[0].angle is not None and btracks[0].angle is not None:
+        a, b = (np.stack([t.xywha for t in tracks]) for tracks in (atracks, btracks))
+        return 1 - batch_probiou(a, b).numpy()
+    a, b = (np.stack([t.xyxy for t in tracks]) for tracks in (atracks, btracks))
+    return 1 - bbox_ioa(a, b, iou=True)
+
+
+def fuse_score(cost_matrix: np.ndarray, detections: Sequence[Any]) -> np.ndarray:
+    """Multiply the overlap in a cost matrix (n, m) by the scores of the m detections."""
+    scores = np.array([d.score for d in detections])
+    return 1 - (1 - cost_matrix) * scores[None] if cost_matrix.size else cost_matrix

@@ -1,0 +1,141 @@
+"""Where this runs: which system, notebook or container; asked when first wanted, and remembered."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import socket
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils import LOGGER, ROOT
+from ultralytics.utils.settings import user_config_dir
+
+MACOS, LINUX, WINDOWS = (platform.system() == name for name in ("Darwin", "Linux", "Windows"))
+ARM64 = platform.machine().lower() in {"arm64", "aarch64"}
+PYTHON_VERSION = platform.python_version()
+NUM_THREADS = min(8, max(1, (os.cpu_count() or 1) - 1))  # for work shared among threads
+VERBOSE = os.getenv("YOLO_VERBOSE", "true").lower() == "true"
+LOGGING_NAME = LOGGER.name
+AUTOINSTALL = ONLINE = False  # nothing is installed by itself, and nothing is asked of the network at import
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+@lru_cache(maxsize=1)
+def is_ubuntu() -> bool:
+    """Tell whether the system is Ubuntu."""
+    return re.search(r"^ID=\"?ubuntu\b", _read("/etc/os-release"), re.MULTILINE) is not None
+
+
+def is_colab() -> bool:
+    """Tell whether this is a Google Colab notebook."""
+    return "COLAB_RELEASE_TAG" in os.environ or "COLAB_BACKEND_VERSION" in os.environ
+
+
+def is_kaggle() -> bool:
+    """Tell whether this is a Kaggle notebook."""
+    return os.getenv("PWD") == "/kaggle/working" and os.getenv("KAGGLE_URL_BASE") == "https://www.kaggle.com"
+
+
+def is_jupyter() -> bool:
+    """Tell whether this is a notebook with widgets."""
+    shell = sys.modules.get("IPython")
+    return bool(shell) and type(shell.get_ipython()).__name__ in {"ZMQInteractiveShell", "Shell"}
+
+
+def is_docker() -> bool:
+    """Tell whether this is a Docker container."""
+    return Path("/.dockerenv").exists() or "docker" in _read("/proc/self/cgroup")
+
+
+@lru_cache(maxsize=1)
+def is_raspberrypi() -> bool:
+    """Tell whether this is a Raspberry Pi."""
+    return "Raspberry Pi" in _read("/proc/device-tree/model")
+
+
+def is_github_action_running() -> bool:
+    """Tell whether this is a GitHub Actions job."""
+    return "GITHUB_ACTIONS" in os.environ and "GITHUB_WORKFLOW" in os.environ and "RUNNER_OS" in os.environ
+
+
+def is_pytest_running() -> bool:
+    """Tell whether pytest runs this."""
+    return "PYTEST_CURRENT_TEST" in os.environ or "pytest" in sys.modules
+
+
+def is_pip_package(filepath: str = __name__) -> bool:
+    """Tell whether a module is an installed one."""
+    spec = importlib.util.find_spec(filepath)
+    return spec is not None and "site-packages" in str(spec.origin)
+
+
+def is_dir_writeable(dir_path: str | Path) -> bool:
+    """Tell whether files can be made in a folder."""
+    return os.access(str(dir_path), os.W_OK)
+
+
+def get_git_dir() -> Path | None:
+    """Return the folder of the Git repository that the package lies in, or None."""
+    return next((d for d in Path(ROOT).parents if (d / ".git").exists()), None)
+
+
+def is_git_dir() -> bool:
+    """Tell whether the package lies in a Git repository."""
+    return get_git_dir() is not None
+
+
+def is_online(timeout: float = 2.0) -> bool:
+    """Tell whether a public name server can be reached; this asks the network, and only when called."""
+    for host in ("1.1.1.1", "8.8.8.8"):
+        try:
+            socket.create_connection((host, 53), timeout=timeout).close()
+            return True
+        except OSError:
+            continue
+    return False
+
+
+def get_user_config_dir(sub_dir: str = "") -> Path:
+    """Return the folder for the user's settings, or one below it, and make it."""
+    folder = user_config_dir() / sub_dir if sub_dir and sub_dir != "Ultralytics" else user_config_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# Constants of 8.3.0 that cost something to find out, and how they are.
+_LAZY: dict[str, Any] = {
+    "IS_COLAB": is_colab,
+    "IS_KAGGLE": is_kaggle,
+    "IS_JUPYTER": is_jupyter,
+    "IS_DOCKER": is_docker,
+    "IS_RASPBERRYPI": is_raspberrypi,
+    "IS_PIP_PACKAGE": is_pip_package,
+    "IS_GIT_DIR": is_git_dir,
+    "GIT_DIR": get_git_dir,
+    "USER_CONFIG_DIR": user_config_dir,
+    "TORCH_VERSION": lambda: metadata.version("torch"),
+    "TORCHVISION_VERSION": lambda: metadata.version("torchvision"),
+}
+_FOLDERS = {"DATASETS_DIR": "datasets_dir", "WEIGHTS_DIR": "weights_dir", "RUNS_DIR": "runs_dir"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return _LAZY[name]()
+    if name in _FOLDERS:
+        from ultralytics.utils import SETTINGS
+
+        return Path(SETTINGS[_FOLDERS[name]])
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -1,0 +1,1 @@
+"""What training minimises, a file for each task; `utils/loss.py` has all names."""
