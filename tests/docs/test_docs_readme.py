@@ -74,7 +74,7 @@ def costs() -> list[str]:
     """The table of costs as it is now, of the models that the README's own command names."""
     line = next(line for line in commands(TEXT) if "ultralytics.lab.profile" in line)
     models = shlex.split(line)[3:]
-    assert len(models) == 5
+    assert len(models) == 4
     return markdown_table(models).splitlines()
 
 
