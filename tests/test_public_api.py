@@ -73,8 +73,8 @@ HERE = {
     "ultralytics.utils.files": "increment_path file_size file_date file_age get_latest_run",
     "ultralytics.utils.downloads": "download safe_download",
 }
-# What the other tasks, tracking and the tools for data bring: passed over as long as it is missing.
-TO_COME = {
+# What single tasks, tracking and the tools for data bring.
+OF_PARTS = {
     "segmentation": {
         "ultralytics.models.yolo.segment": "SegmentationTrainer SegmentationValidator SegmentationPredictor",
         "ultralytics.nn.tasks": "SegmentationModel",
@@ -141,16 +141,10 @@ def test_names_are_where_scripts_look_for_them(module: str):
         assert find(module, name) is not None or name in {"GIT_DIR"}, name
 
 
-@pytest.mark.parametrize("part", TO_COME)
-def test_names_of_parts_still_to_come(part: str):
-    missing = []
-    for module, name in names(TO_COME[part]):
-        try:
-            find(module, name)
-        except ImportError:
-            missing.append(f"{module}.{name}")
-    if missing:
-        pytest.skip(f"still to come with {part}: {', '.join(missing)}")
+@pytest.mark.parametrize("part", OF_PARTS)
+def test_names_of_parts(part: str):
+    for module, name in names(OF_PARTS[part]):
+        find(module, name)
 
 
 def test_one_script_imports_everything(tmp_path):

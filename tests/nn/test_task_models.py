@@ -1,7 +1,6 @@
 """Models of the tasks beside detection: arguments of their own, weight files, fusing, and the rule for their heads."""
 
 import math
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,6 @@ from torch import nn
 from zoo import CLASSES, build
 
 from fill import fill, image
-from ultralytics.cfg.tasks import TASKS
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import (
@@ -24,37 +22,22 @@ from ultralytics.nn.tasks import (
     yaml_model_load,
 )
 
-ROWS = {
-    "segment": (("Segment",), "SegmentationModel", "yolo11n-seg.pt"),
-    "pose": (("Pose",), "PoseModel", "yolo11n-pose.pt"),
-    "obb": (("OBB",), "OBBModel", "yolo11n-obb.pt"),
-    "classify": (("Classify", "Classifier"), "ClassificationModel", "yolo11n-cls.pt"),
-}
-
-
-@pytest.fixture
-def rows(monkeypatch):
-    """The table of tasks with a row for each."""
-    for name, (heads, model, weights) in ROWS.items():
-        row = replace(TASKS["detect"], name=name, heads=heads, model=f"ultralytics.nn.tasks:{model}", weights=weights)
-        monkeypatch.setitem(TASKS, name, row)
-
 
 @pytest.mark.parametrize("suffix", CLASSES)
 @pytest.mark.parametrize("family", ["yolo11n", "yolov8n", "yolo11n-GhostConv"])
-def test_task_is_known_by_model_yaml_and_name(rows, family, suffix):
+def test_task_is_known_by_model_yaml_and_name(family, suffix):
     task = CLASSES[suffix].task
     assert guess_model_task(yaml_model_load(f"{family}-{suffix}.yaml")) == task
     assert guess_model_task(f"runs/{family}-{suffix}.pt") == task
     assert guess_model_task(CLASSES[suffix](f"{family}-{suffix}.yaml", nc=2, verbose=False)) == task
 
 
-def test_task_of_a_ghostnet(rows):
+def test_task_of_a_ghostnet():
     assert guess_model_task(yaml_model_load("ghostnetv2s-cls.yaml")) == "classify"
 
 
 @pytest.mark.parametrize("name", ["yolo11n-seg", "yolo11n-pose", "yolov8n-obb", "yolov8n-cls", "ghostnetv1n-cls"])
-def test_weight_file_builds_the_same_again(rows, tmp_path, name):
+def test_weight_file_builds_the_same_again(tmp_path, name):
     model = fill(build(name, nc=2)).eval()
     model.names = {0: "a", 1: "b"}
     save_checkpoint(tmp_path / "w.pt", describe(model))
@@ -66,7 +49,7 @@ def test_weight_file_builds_the_same_again(rows, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["yolo11n-seg", "yolov8n-pose", "yolo11n-obb", "yolo11n-cls"])
-def test_import_of_a_pickled_model(rows, tmp_path, name):
+def test_import_of_a_pickled_model(tmp_path, name):
     """Files of 8.x hold the model itself, under these class names, and its task at times by its head alone."""
     model = fill(build(name, nc=2)).eval()
     torch.save({"model": model, "train_args": {}}, tmp_path / "8x.pt")
@@ -78,7 +61,7 @@ def test_import_of_a_pickled_model(rows, tmp_path, name):
     assert torch.equal(*((y if isinstance(y, torch.Tensor) else y[0]) for y in (a, b)))
 
 
-def test_key_points_of_the_data(rows, caplog):
+def test_key_points_of_the_data(caplog):
     model = PoseModel("yolo11n-pose.yaml", nc=1, data_kpt_shape=(4, 2), verbose=True)
     assert "kpt_shape=[4, 2]" in caplog.text
     assert model.yaml["kpt_shape"] == [4, 2] and model.model[-1].nk == 8
