@@ -8,6 +8,7 @@ the model YAML leaves the layers behind it their weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -70,6 +71,8 @@ def _source(source: Any) -> tuple[nn.Module | None, dict[str, torch.Tensor]]:
 
 def _by_place(source: BaseModel, target: BaseModel) -> Report:
     """Take what fits from the layers in the same places."""
+    if _has_norms(source) and not _has_norms(target):  # the target was fused
+        source = deepcopy(source).fuse(verbose=False)
     theirs, mine = graph_of(source), graph_of(target)
     match, rows = align(theirs, mine), []
     for b in mine.nodes:
@@ -78,6 +81,10 @@ def _by_place(source: BaseModel, target: BaseModel) -> Report:
         b.module.load_state_dict(taken.values, strict=False)
         rows.append(_row(b.index, b.kind, b.entries, taken.counts, taken.notes, a.label if a else ""))
     return Report(rows)
+
+
+def _has_norms(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
 
 
 def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:

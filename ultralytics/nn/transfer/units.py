@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules.head import Detect
-from ultralytics.nn.transfer.graph import Graph, Node
+from ultralytics.nn.transfer.graph import Graph, Node, Port
 
 Entries = Mapping[str, torch.Tensor]
 COUNTER = "num_batches_tracked"  # of a norm; files of old versions lack it
@@ -130,7 +130,7 @@ class Pair:
     def _levels(self) -> dict[str, dict[int, int]]:
         """Return for each list of branches, one per map that the layer reads, which of the source's each one is."""
         a, b = self.a, self.b
-        order = self._same_inputs([p for p in b.inputs], [p for p in a.inputs])
+        order = self._same_inputs(b.inputs, a.inputs)
         if len(b.inputs) < 2 or [*order.items()] == [(k, k) for k in range(len(b.inputs))]:
             return {}
         lists = [
@@ -143,7 +143,7 @@ class Pair:
         ]
         return {prefix: order for prefix in lists[0] & lists[1]}
 
-    def _same_inputs(self, mine: list, theirs: list) -> dict[int, int]:
+    def _same_inputs(self, mine: list[Port], theirs: list[Port]) -> dict[int, int]:
         """Return which input of the source each input of the target is: by the layer it comes from, else by stride."""
         found: dict[int, int] = {}
         strides = [
@@ -171,12 +171,9 @@ class Pair:
             i = next((i for i in same if i not in pairs.values()), None)
             if i is not None:
                 pairs[j] = i
-        left = [i for i in range(len(theirs)) if i not in pairs.values()]
-        for j, (_, place) in enumerate(mine):  # a layer that took the place of another
-            i = next((i for i in left if _width(theirs[i][1]) == _width(place)), None) if j not in pairs else None
-            if i is not None:
-                pairs[j] = i
-                left.remove(i)
+        for j, (_, place) in enumerate(mine if len(mine) == len(theirs) else ()):
+            if j not in pairs and j not in pairs.values() and _width(theirs[j][1]) == _width(place):
+                pairs[j] = j  # a layer that took the place of another
         found = [(mine[j][1], theirs[i][1]) for j, i in sorted(pairs.items())]
         ends = (mine[-1][1].stop, theirs[-1][1].stop) if mine and theirs else (0, 0)
         covered = sum(_width(x) for x, _ in found)
@@ -216,14 +213,12 @@ class Pair:
             if n in theirs:
                 taken.add(n, theirs[n])
         if covered < new.shape[1]:
-            how = "start at zero" if added else "are random"
-            taken.remark(
-                f"{new.shape[1] - covered} of {new.shape[1]} input channels are new and {how}".replace(
-                    "are new and are", "are new and"
-                )
-            )
+            start = "start at zero" if added else "random"
+            taken.remark(f"{new.shape[1] - covered} of {new.shape[1]} input channels are new, {start}")
+        elif covered < old.shape[1]:
+            taken.remark(f"{covered} of {old.shape[1]} input channels are left")
         else:
-            taken.remark(f"{covered} of {old.shape[1]} input channels, put in their places")
+            taken.remark("input channels in another order")
         return True
 
     # Rows of a class output ------------------------------------------------------------------------------------------
@@ -271,7 +266,7 @@ def known_names(names: Mapping[int, str]) -> dict[int, str]:
     return {} if all(name == str(i) for i, name in found.items()) else found
 
 
-def _places(segments: list) -> list[tuple[tuple[int, int], slice]]:
+def _places(segments: list[tuple[Port, int]]) -> list[tuple[Port, slice]]:
     """Return ports with the channels that each one fills."""
     found, start = [], 0
     for port, channels in segments:
