@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this clone, installed or not
 
-from ultralytics.nn.tasks import DetectionModel, attempt_load_one_weight, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel, attempt_load_one_weight
 from ultralytics.nn.transfer import matching, transfer
 
 CHANGES = (  # what is done, before or in the place of which line, and the new line
@@ -45,27 +45,24 @@ def change(d: dict, what: str, at: int, line: list | None = None) -> dict:
     return {**d, "backbone": lines[:end], "head": lines[end:]}
 
 
-def shares(source: DetectionModel, d: dict) -> tuple[float, float]:
-    """Return the share of the source's numbers that a model takes by place, and by name and shape."""
-    target = DetectionModel(d, verbose=False)
+def row(source: DetectionModel, target: DetectionModel, what: str, at: int, line: list | None = None) -> str:
+    """Return what is done, and which shares of the source's numbers the target takes by place, and by name and shape."""
     by_name = sum(t.numel() for t in matching(source.state_dict(), target.state_dict()).values())
     all_of_it = sum(t.numel() for t in source.state_dict().values())
-    return transfer(source, target).taken / all_of_it, by_name / all_of_it
+    by_place = transfer(source, target).taken
+    d = source.yaml
+    old = [*d["backbone"], *d["head"]][at][2]
+    text = f"insert {line[2]} before {at}" if what == "insert" else f"{what} {at}, {old}"
+    text += f" by {line[2]}" if what == "replace" else ""
+    return f"| {text} | {by_place / all_of_it:.1%} | {by_name / all_of_it:.1%} |"
 
 
-def table(source: DetectionModel) -> str:
-    """Return the table as Markdown."""
-    d = {**yaml_model_load("yolo11n.yaml"), "nc": len(source.names)}
-    names = [line[2] for line in (*d["backbone"], *d["head"])]
-    rows = ["| change | by place | by name |", "|---|---:|---:|"]
-    for what, at, line in CHANGES:
-        by_place, by_name = shares(source, change(d, what, at, line))
-        new = f" by {line[2]}" if what == "replace" else ""
-        text = f"{what} {line[2]} before {at}" if what == "insert" else f"{what} {at}, {names[at]}{new}"
-        rows.append(f"| {text} | {by_place:.1%} | {by_name:.1%} |")
-    return "\n".join(rows)
+def main(source: DetectionModel) -> None:
+    print("| change | by place | by name |", "|---|---:|---:|", sep="\n")
+    for what in CHANGES:
+        print(row(source, DetectionModel(change(source.yaml, *what), verbose=False), *what))
 
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    print(table(attempt_load_one_weight(given[0])[0] if given else DetectionModel("yolo11n.yaml", verbose=False)))
+    main(attempt_load_one_weight(given[0])[0] if given else DetectionModel("yolo11n.yaml", verbose=False))

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fill import fill
 
+from fill import fill
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.lab.transfer import KEYS, USAGE, load_pictures
@@ -26,8 +26,7 @@ def trained(work_dir: Path) -> dict[str, torch.Tensor]:
     model = fill(DetectionModel(d, nc=2, verbose=False))
     model.names, model.args = {0: "fire", 1: "smoke"}, {"imgsz": 64, "data": "fire.yaml", "lr0": 0.5}
     save_checkpoint("best.pt", describe(model))
-    head = [[[j + 1 if j >= 0 else j for j in f] if isinstance(f, list) else f, *rest] for f, *rest in d["head"]]
-    head = [[[j + (j == 4) for j in f] if isinstance(f, list) else f, *rest] for f, *rest in head]
+    head = [[[j + (j > 10) for j in f] if isinstance(f, list) else f, *rest] for f, *rest in d["head"]]
     d = {k: v for k, v in d.items() if k not in {"yaml_file", "scale", "ch"}}
     yaml_save("new.yaml", {**d, "backbone": [*d["backbone"], [-1, 1, "nn.Identity", []]], "head": head})
     yaml_save("other.yaml", {**d, "nc": 5})
