@@ -46,7 +46,7 @@ def change(d: dict, what: str, at: int, line: list | None = None) -> dict:
 
 
 def row(source: DetectionModel, target: DetectionModel, what: str, at: int, line: list | None = None) -> str:
-    """Return what is done, and which shares of the source's numbers the target takes by place, and by name and shape."""
+    """Return a change, and the shares of the source's numbers taken by place, and by name and shape."""
     by_name = sum(t.numel() for t in matching(source.state_dict(), target.state_dict()).values())
     all_of_it = sum(t.numel() for t in source.state_dict().values())
     by_place = transfer(source, target).taken
