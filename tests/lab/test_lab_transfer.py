@@ -70,7 +70,7 @@ def test_pictures_convert_layers(by, trained, tiny_data, monkeypatch, capsys):
 
     def to_ghost(source, target, pictures):
         calls.append((source.names, target.names, pictures))
-        return Report([Row(3, "Conv", "converted", 7, 9, "explained variance 0.5")])
+        return Report([Row(3, "3 Conv", "Conv", "converted", 7, 9, "explained variance 0.5")])
 
     monkeypatch.setitem(sys.modules, "ultralytics.nn.transfer.ghost", SimpleNamespace(to_ghost=to_ghost))
     where = tiny_data if by == "data" else tiny_data.parent / "images" / "train"

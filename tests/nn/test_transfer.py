@@ -334,12 +334,17 @@ def test_names_come_along_where_there_were_none(little):
 
 
 def test_report_adds_up_and_rows_can_be_replaced():
-    report = Report([Row(0, "Conv", "whole", 10, 10, source="0 Conv"), Row(1, "GhostConv", "random", 0, 30)])
+    report = Report(
+        [Row(0, "0 Conv", "Conv", "whole", 10, 10, "", 6, 6), Row(1, "", "GhostConv", "random", 0, 30, "", 0, 12)]
+    )
     assert report.share == 0.25
-    new = report.replace([Row(1, "GhostConv", "converted", 30, 30, "explained variance 0.9"), Row(2, "X", "-", 0, 0)])
+    new = report.replace(
+        [Row(1, "1 Conv", "GhostConv", "converted", 30, 30, "explained variance 0.9"), Row(2, "", "X", "-", 0, 0)]
+    )
+    assert "18/18 entries (100% of" in new.summary() and "6/18 entries (25% of" in report.summary()
     assert new.share == 1 and [r.layer for r in new.rows] == [0, 1, 2] and report.row(1).how == "random"
     lines = str(new).splitlines()
     assert lines[0].split() == ["layer", "kind", "from", "how", "taken", "of", "note"]
     assert "explained variance 0.9" in lines[2] and lines[-1].endswith("Layers: 1 whole, 1 converted.")
     with pytest.raises(ValueError, match="how='all'"):
-        Row(0, "Conv", "all", 1, 1)
+        Row(0, "0 Conv", "Conv", "all", 1, 1)

@@ -111,7 +111,7 @@ def _row(
     if how == PART:
         notes = [*notes, *_left(entries, counts)]
     whole = sum(counts.get(name) == t.numel() for name, t in entries.items())
-    return Row(index, kind, how, taken, numbers, "; ".join(notes), source, whole, len(entries))
+    return Row(index, source, kind, how, taken, numbers, "; ".join(notes), whole, len(entries))
 
 
 def _left(entries: Mapping[str, torch.Tensor], counts: Mapping[str, int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,23 +16,23 @@ class Row:
 
     Args:
         layer: index of the layer in the target.
+        source: index and class of the source's layer, such as "3 Conv"; empty if there is none.
         kind: class of the layer, as its YAML line names it.
         how: "whole", "part", "converted" (computed from other weights), "random" (as it was), "-" (it has no weights).
         taken: numbers of its state dict that came from the source.
         numbers: numbers in its state dict.
         note: what a reader should know besides.
-        source: index and class of the source's layer, such as "3 Conv"; empty if there is none.
         taken_entries: entries of its state dict that were taken whole.
-        entries: entries in its state dict.
+        entries: entries in its state dict; 0 if they were not counted.
     """
 
     layer: int
+    source: str
     kind: str
     how: str
     taken: int
     numbers: int
     note: str = ""
-    source: str = ""
     taken_entries: int = 0
     entries: int = 0
 
@@ -67,8 +68,14 @@ class Report:
 
     def replace(self, rows: Iterable[Row] | Report) -> Report:
         """Return a report in which these rows stand in the place of those of the same layers, others being added."""
-        new = {r.layer: r for r in (rows.rows if isinstance(rows, Report) else rows)}
-        return Report(sorted({**{r.layer: r for r in self.rows}, **new}.values(), key=lambda r: r.layer))
+        found = {r.layer: r for r in self.rows}
+        for r in rows.rows if isinstance(rows, Report) else rows:
+            old = found.get(r.layer)
+            if old and not r.entries:  # whoever made the row did not count them
+                whole = old.entries if r.taken == r.numbers else old.taken_entries
+                r = dataclasses.replace(r, taken_entries=whole, entries=old.entries)
+            found[r.layer] = r
+        return Report(sorted(found.values(), key=lambda r: r.layer))
 
     def summary(self) -> str:
         """Return what was taken over in one line."""
