@@ -12,11 +12,11 @@ from torch import nn
 from ultralytics.cfg import TASK2DATA, get_cfg
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.nn.checkpoint import save_checkpoint
+from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
-from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 
 # Settings of the training that later calls start from
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
@@ -271,14 +271,24 @@ class Model(Callbacks, nn.Module):
         return self
 
     def load(self, weights: str | Path | nn.Module | dict = "yolo11n.pt") -> Model:
-        """Take over every entry of other weights whose name and shape fit."""
+        """Take over what fits from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
         if isinstance(weights, (str, Path)):
-            trust_modules(weights, self.trusts.get("trust_modules", False))
-            weights, self.ckpt = attempt_load_one_weight(weights)
+            weights = self._read(weights)
+        if isinstance(weights, Model):
+            weights = weights.model
         self.model.load(weights)
         self.predictor = None
         self.ckpt = self.ckpt or {"model": self.model.state_dict()}
         return self
+
+    def _read(self, file: str | Path) -> nn.Module | dict:
+        """Return the model in a weight file, or the content of one that holds a bare state dict."""
+        try:
+            trust_modules(file, self.trusts.get("trust_modules", False))
+            model, self.ckpt = attempt_load_one_weight(file)
+            return model
+        except CheckpointError:
+            return load_state_dict_file(file)
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:
         """Write the model as a weight file."""

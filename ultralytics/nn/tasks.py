@@ -17,7 +17,7 @@ from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and l
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.own_modules import load_trusted, own_entries
 from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
-from ultralytics.nn.transfer import matching
+from ultralytics.nn.transfer import Report, known_names, transfer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.loss import (
@@ -131,18 +131,15 @@ class BaseModel(nn.Module):
         """Log and return layers, parameters, gradients and GFLOPs."""
         return model_info(self, detailed=detailed, verbose=verbose, imgsz=imgsz)
 
-    def load(self, weights: dict | nn.Module, verbose: bool = True) -> None:
-        """Take over each entry of a checkpoint or model whose name and shape fit; say how many did."""
-        source = weights["model"] if isinstance(weights, dict) and "model" in weights else weights
-        source = source.float().state_dict() if isinstance(source, nn.Module) else source
-        own = self.state_dict()
-        taken = matching(source, own)
-        self.load_state_dict(taken, strict=False)
+    def load(self, weights: dict | nn.Module, verbose: bool = True) -> Report:
+        """Take over what fits from a model, a checkpoint or a state dict; say and return how much (see `transfer`)."""
+        report = transfer(weights, self)
+        names = weights.get("names") if isinstance(weights, dict) else getattr(weights, "names", None)
+        if names and len(names) == len(self.names) and report.taken and not known_names(self.names):
+            self.names = dict(names)  # no others were set yet
         if verbose:
-            share = sum(v.numel() for v in taken.values()) / sum(v.numel() for v in own.values())
-            LOGGER.info(
-                f"Transferred {len(taken)}/{len(own)} entries ({share:.0%} of the numbers) from pretrained weights."
-            )
+            (LOGGER.info if report.taken else LOGGER.warning)(report.summary())
+        return report
 
     def init_criterion(self) -> Any:
         """Return the loss function `(preds, batch) -> (loss, items)` of the task."""

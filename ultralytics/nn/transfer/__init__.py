@@ -1,10 +1,124 @@
-"""Taking trained weights over into another model."""
+"""Taking trained weights over into another model.
+
+`transfer(source, target)` finds for each layer of the target the layer of the source that stands in its place, takes
+what fits, and returns a report of it. Names and indices need not agree: a line that was added, removed or replaced in
+the model YAML leaves the layers behind it their weights.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
 import torch
+from torch import nn
+
+from ultralytics.nn.transfer.graph import graph_of, has_graph
+from ultralytics.nn.transfer.match import align
+from ultralytics.nn.transfer.report import HOWS, NOTHING, PART, RANDOM, WHOLE, Report, Row
+from ultralytics.nn.transfer.units import Pair, Taken, by_child, known_names
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ModelError, UserError
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
+__all__ = "HOWS", "Report", "Row", "known_names", "matching", "transfer"
 
 
-def matching(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def matching(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the entries of `source` whose name and shape stand in `target`."""
     return {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
+
+
+@torch.no_grad()
+def transfer(source: BaseModel | nn.Module | Mapping[str, Any], target: BaseModel) -> Report:
+    """Take over into `target`, in place, what its layers can use of a source, and report it layer by layer.
+
+    Args:
+        source: a model, a checkpoint (`load_checkpoint(path)`), or a state dict. Where there is no description of the
+            layers, as with a state dict, entries are taken by name and shape.
+        target: the model that takes; what nothing fits stays as it is.
+
+    Raises:
+        ModelError: `source` is none of these.
+    """
+    model, entries = _source(source)
+    if model is None or not has_graph(model) or not has_graph(target):
+        return _by_name(entries if model is None else model.state_dict(), target)
+    return _by_place(model, target)
+
+
+def _source(source: Any) -> tuple[nn.Module | None, dict[str, torch.Tensor]]:
+    """Return the model that a source is or describes, else its state dict."""
+    content = source["model"] if isinstance(source, Mapping) and "model" in source else source
+    if isinstance(content, nn.Module):
+        return content, {}
+    if not isinstance(content, Mapping) or not all(isinstance(t, torch.Tensor) for t in content.values()):
+        raise ModelError(
+            f"Weights cannot be taken from a {type(content).__name__}. Give a model, a checkpoint or a state dict."
+        )
+    if content is not source and {"yaml", "task", "nc", "names", "args"} <= source.keys():
+        from ultralytics.nn.tasks import build_from_checkpoint
+
+        try:
+            return build_from_checkpoint(source), {}
+        except UserError as e:
+            LOGGER.warning(f"WARNING: the layers are matched by name only, for their model cannot be built: {e}")
+    return None, dict(content)
+
+
+def _by_place(source: BaseModel, target: BaseModel) -> Report:
+    """Take what fits from the layers in the same places."""
+    if _has_norms(source) and not _has_norms(target):  # the target was fused
+        source = deepcopy(source).fuse(verbose=False)
+    theirs, mine = graph_of(source), graph_of(target)
+    match, rows = align(theirs, mine), []
+    for b in mine.nodes:
+        a = theirs.nodes[match[b.number]] if b.number in match else None
+        taken = Pair(a, b, theirs, mine, match).take() if a else Taken(notes=["new line"])
+        b.module.load_state_dict(taken.values, strict=False)
+        rows.append(_row(b.index, b.kind, b.entries, taken.counts, taken.notes, a.label if a else ""))
+    return Report(rows)
+
+
+def _has_norms(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+
+
+def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:
+    """Take the entries whose name and shape fit."""
+    own = target.state_dict()
+    taken = matching(entries, own)
+    target.load_state_dict(taken, strict=False)
+    rows = []
+    for name, m in target.model.named_children():
+        prefix = f"model.{name}."
+        counts = {k.removeprefix(prefix): v.numel() for k, v in taken.items() if k.startswith(prefix)}
+        kind = getattr(m, "type", type(m).__name__).rpartition(".")[2]
+        source = "same name" if counts else ""
+        rows.append(_row(getattr(m, "i", int(name)), kind, m.state_dict(), counts, [], source))
+    return Report(rows)
+
+
+def _row(
+    index: int, kind: str, entries: Mapping[str, torch.Tensor], counts: Mapping[str, int], notes: list[str], source: str
+) -> Row:
+    """Return the row of a layer of which `counts` numbers of each entry were taken."""
+    taken, numbers = sum(counts.values()), sum(t.numel() for t in entries.values())
+    how = NOTHING if not numbers else WHOLE if taken == numbers else PART if taken else RANDOM
+    if how == PART:
+        notes = [*notes, *_left(entries, counts)]
+    whole = sum(counts.get(name) == t.numel() for name, t in entries.items())
+    return Row(index, source, kind, how, taken, numbers, "; ".join(notes), whole, len(entries))
+
+
+def _left(entries: Mapping[str, torch.Tensor], counts: Mapping[str, int]) -> list[str]:
+    """Return a note on the submodules of which nothing, or not all, was taken."""
+    left = []
+    for child, names in by_child(entries).items():
+        found = [name in counts for name in names]
+        if not all(found):
+            left.append(f"part of {child}" if any(found) else child)
+    return [f"random: {', '.join(left)}"] if left else []

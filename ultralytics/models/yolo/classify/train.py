@@ -60,6 +60,7 @@ class ClassificationTrainer(BaseTrainer):
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> ClassificationModel:
         model = ClassificationModel(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
         if weights:
+            model.names = self.data["names"]  # class outputs are taken by name
             model.load(weights)
         for m in model.modules():
             if isinstance(m, nn.Dropout) and self.args.dropout:

@@ -64,6 +64,7 @@ class DetectionTrainer(BaseTrainer):
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
         model = self.model_class(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
         if weights:
+            model.names = self.data["names"]  # class outputs are taken by name
             model.load(weights)
         return model
 

@@ -23,5 +23,6 @@ class PoseTrainer(DetectionTrainer):
         kpt_shape = self.data.get("kpt_shape") or (None, None)  # without it the data are refused when they are read
         model = PoseModel(cfg, nc=self.data["nc"], data_kpt_shape=kpt_shape, verbose=verbose and RANK in {-1, 0})
         if weights:
+            model.names = self.data["names"]  # class outputs are taken by name
             model.load(weights)
         return model

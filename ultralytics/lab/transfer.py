@@ -1,0 +1,150 @@
+"""`yolo transfer`: the weights of a trained model in a model of another YAML, as a weight file with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ultralytics.cfg.schema import SPECS
+from ultralytics.cfg.tasks import TASKS, load
+from ultralytics.nn.tasks import (
+    BaseModel,
+    attempt_load_one_weight,
+    describe,
+    guess_model_task,
+    trust_modules,
+    yaml_model_load,
+)
+from ultralytics.nn.transfer import Report, transfer
+from ultralytics.utils.errors import ConfigError, did_you_mean
+
+USAGE = """yolo transfer model=best.pt to=NAME.yaml
+                        the weights of a trained model in another one, layer by layer by their places; writes a file
+  save=FILE.pt          where to write; by default NAME-from-best.pt in the working directory
+  nc=N                  classes of the new model; by default those of the old one, with their names
+  pictures=FOLDER       convert layers that became Ghost layers, by what the old ones give for these pictures
+  data=NAME.yaml        the same with the training pictures of a data set
+  count=32 imgsz=640    how many of the pictures, and in which size; by default the size that the model was trained with
+  trust_modules=true    run the module files that the models name
+"""
+KEYS = ("model", "to", "save", "nc", "pictures", "data", "count", "imgsz", "trust_modules")
+PICTURES = 32  # for the conversion: more change the filters little
+KEPT_ARGS = ("imgsz", "data", "single_cls")  # of the old model's training, for what is done with the new one
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `yolo transfer` and return the exit code."""
+    if not words:
+        print(USAGE, end="")
+        return 0
+    given = _settings(words)
+    missing = [key for key in ("model", "to") if key not in given]
+    if missing:
+        raise ConfigError(
+            f"`yolo transfer` needs {' and '.join(f'{key}=' for key in missing)}: `yolo transfer` alone tells more."
+        )
+    trusted = given.get("trust_modules", "").lower() in {"true", "1", "yes"} or given.get("trust_modules", False)
+    trusted = False if str(trusted).lower() in {"false", "0", "no"} else trusted
+    for name in (given["model"], given["to"]):
+        trust_modules(name, trusted)
+    source, _ = attempt_load_one_weight(given["model"])
+    target = build_target(given["to"], source, _number(given, "nc"))
+    report = transfer(source, target)
+    if "pictures" in given or "data" in given:
+        report = report.replace(_convert(source, target, given))
+    print(report)
+    file = (
+        Path(given["save"]) if "save" in given else _free(f"{Path(given['to']).stem}-from-{Path(given['model']).stem}")
+    )
+    _save(target, file)
+    print(f"\nWrote '{file}'. Train on with `yolo train model={file} data=...`.")
+    return 0
+
+
+def build_target(to: str | Path, source: BaseModel, nc: int | None = None) -> BaseModel:
+    """Return an untrained model of a YAML with the classes of another model, or with `nc` classes, in eval mode."""
+    if Path(to).suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"to='{to}' is no model YAML, such as to=yolo11n-GhostConv.yaml.")
+    d = yaml_model_load(to)
+    task = guess_model_task(d)
+    if "kpt_shape" in d and "kpt_shape" in source.yaml:
+        d["kpt_shape"] = source.yaml["kpt_shape"]
+    target = load(TASKS[task].model)(d, nc=nc or len(source.names), verbose=False)
+    if len(target.names) == len(source.names):
+        target.names = dict(source.names)
+    args = source.args if isinstance(source.args, dict) else vars(source.args)
+    target.args = {**{k: args[k] for k in KEPT_ARGS if k in args}, "task": task}
+    return target.eval()
+
+
+def load_pictures(folder: str | Path | list, count: int, imgsz: int) -> torch.Tensor:
+    """Return pictures (count, 3, imgsz, imgsz) RGB from 0 to 1, taken evenly from all that lie there, padded."""
+    from ultralytics.data.augment import LetterBox
+    from ultralytics.data.dataset import find_images
+    from ultralytics.data.images import read_image
+
+    files = find_images(folder)
+    chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).astype(int))]
+    frames = [LetterBox(imgsz)(image=read_image(file))[..., ::-1] for file in chosen]
+    return torch.from_numpy(np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))).float() / 255
+
+
+def _settings(words: Sequence[str]) -> dict[str, str]:
+    """Return `key=value` words as a dict."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in KEYS or not value or key in found:
+            hint = did_you_mean(key, KEYS, n=1)
+            raise ConfigError(
+                f"`yolo transfer` cannot use '{word}'; it takes {', '.join(KEYS)} with '=', each once.{hint}"
+            )
+        found[key] = value
+    return found
+
+
+def _number(given: dict[str, str], key: str, default: int | None = None) -> int | None:
+    """Return a count that was given."""
+    text = given.get(key)
+    if text is None:
+        return default
+    if not text.isdigit() or not int(text):
+        raise ConfigError(f"{key}={text} is not possible: it must be a whole number of 1 or more.")
+    return int(text)
+
+
+def _convert(source: BaseModel, target: BaseModel, given: dict[str, str]) -> Report:
+    """Convert layers that became Ghost layers, by calibration pictures."""
+    from ultralytics.nn.transfer.ghost import to_ghost
+
+    if "pictures" in given and "data" in given:
+        raise ConfigError("pictures= and data= both name the pictures for the conversion. Give one of them.")
+    trained_with = source.args.get("imgsz") if isinstance(source.args, dict) else None
+    imgsz = _number(given, "imgsz", trained_with if isinstance(trained_with, int) else SPECS["imgsz"].default)
+    where = given.get("pictures") or _training_pictures(given["data"], target.task)
+    return to_ghost(source, target, load_pictures(where, _number(given, "count", PICTURES), imgsz))
+
+
+def _training_pictures(data: str, task: str) -> str | list:
+    """Return where the training pictures of a data set lie."""
+    from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+
+    found = (check_cls_dataset if task == "classify" else check_det_dataset)(data)["train"]
+    return found if isinstance(found, list) else str(found)
+
+
+def _free(stem: str) -> Path:
+    """Return a file name that is not there yet."""
+    from ultralytics.utils.files import increment_path
+
+    return increment_path(f"{stem}.pt")
+
+
+def _save(model: BaseModel, file: Path) -> None:
+    from ultralytics.nn.checkpoint import save_checkpoint
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(file, describe(model))
