@@ -99,7 +99,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         **{k: job[k] for k in ("label", "model", "seed", "task")},
         "epochs": epochs,
         "metrics": {k: v for k, v in metrics.results_dict.items() if k != "fitness"},
-        "sizes": getattr(metrics, "sizes", None) or {},
+        "sizes": sizes_of(metrics),
         "curves": curves_of(metrics),
         "cost": vars(cost),
         "nc": len(network.names),
@@ -107,6 +107,12 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "pictures": seen[-1] if seen else None,
         **circumstances(model.device),
     })  # fmt: skip
+
+
+def sizes_of(metrics: Any) -> dict[str, float | None]:
+    """Return the average precision by size of objects; COCO writes -1 where there are none of a size."""
+    found = getattr(metrics, "sizes", None) or {}
+    return {k: v if v is not None and v >= 0 else None for k, v in found.items()}
 
 
 def curves_of(metrics: Any) -> dict[str, dict[str, list[float]]]:

@@ -171,12 +171,10 @@ def _work(
         raise
     outcome = Outcome.of(cells, task, settings, command)
     outcome.notes += notes
-    weights = {
-        c.label: c.best for c in reversed(cells) if c.label in {r.label for r in outcome.rows if c.seed in r.results}
-    }
-    weights = {row.label: weights[row.label] for row in outcome.rows if row.label in weights}
+    finished = {cell.label: cell for cell in reversed(cells) if cell.result is not None}
+    finished = {row.label: finished[row.label] for row in outcome.rows if row.label in finished}
     imgsz = max((result["imgsz"] for result in outcome.results), default=0)
-    outcome.latency, said = latencies(weights, imgsz, runtimes, threads, folder / "latency.json")
+    outcome.latency, said = latencies(finished, imgsz, runtimes, threads, folder / "latency.json")
     outcome.notes += said
     write(outcome, folder)
     return outcome

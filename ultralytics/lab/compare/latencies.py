@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ultralytics.lab.compare.plan import file_hash, read_json, write_json
+from ultralytics.lab.compare.plan import Cell, file_hash, read_json, write_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info
 
@@ -15,27 +15,27 @@ PACKAGES = {"onnxruntime": "onnx onnxscript onnxruntime", "openvino": "onnx onnx
 
 
 def latencies(
-    weights: Mapping[str, Path], imgsz: int, runtimes: Sequence[str], threads: int, file: Path
+    cells: Mapping[str, Cell], imgsz: int, runtimes: Sequence[str], threads: int, file: Path
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a row for each model and runtime, and sentences on how and what was measured.
 
     Args:
-        weights: the weight file by model.
+        cells: a finished cell by model, whose weights are taken.
         imgsz: side of the picture in pixels.
         runtimes: of RUNTIMES; none measures nothing.
         threads: threads of each runtime.
         file: JSON file in which the figures are kept.
     """
-    if not runtimes or not weights:
-        return [], ["Latency was not measured." if weights else "No model was trained, so there is no latency."]
+    if not runtimes or not cells:
+        return [], ["Latency was not measured." if cells else "No model was trained, so there is no latency."]
     key = {
-        "models": {label: file_hash(path) for label, path in weights.items()},
+        "models": {label: file_hash(cell.best) for label, cell in cells.items()},
         "imgsz": imgsz, "runtimes": list(runtimes), "threads": threads, "cpu": get_cpu_info(),
     }  # fmt: skip
     kept = read_json(file) or {}
     if kept.get("key") != key:
         try:
-            kept = {"key": key, "rows": _measure(weights, imgsz, runtimes, threads)}
+            kept = {"key": key, "rows": _measure(cells, imgsz, runtimes, threads)}
         except Exception as e:  # hours of training are not to be lost for it
             LOGGER.warning(f"Latency could not be measured: {e}")
             return [], [f"Latency could not be measured ({type(e).__name__}: {e})."]
@@ -43,13 +43,15 @@ def latencies(
     return kept["rows"], notes_on(kept["rows"], imgsz, runtimes, key["cpu"])
 
 
-def _measure(weights: Mapping[str, Path], imgsz: int, runtimes: Sequence[str], threads: int) -> list[dict[str, Any]]:
+def _measure(cells: Mapping[str, Cell], imgsz: int, runtimes: Sequence[str], threads: int) -> list[dict[str, Any]]:
     """Measure all models in turn."""
     from ultralytics.lab.latency import measure
-    from ultralytics.nn.tasks import attempt_load_weights
+    from ultralytics.nn.tasks import attempt_load_weights, trust_modules
 
-    LOGGER.info(f"Measuring the latency of {len(weights)} models in turn...")
-    models = {label: attempt_load_weights(str(path)) for label, path in weights.items()}
+    LOGGER.info(f"Measuring the latency of {len(cells)} models in turn...")
+    for cell in cells.values():
+        trust_modules(cell.model if cell.train else cell.best, cell.settings.get("trust_modules", False))
+    models = {label: attempt_load_weights(str(cell.best)) for label, cell in cells.items()}
     found = measure(models, imgsz=imgsz, runtimes=tuple(runtimes), threads=threads)
     names = ("model", "runtime", "median_ms", "p90_ms", "threads", "device", "rounds")
     return [{name: getattr(row, name) for name in names} for row in found]

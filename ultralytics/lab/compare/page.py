@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from ultralytics.lab.compare.outcome import Outcome
-from ultralytics.lab.compare.tables import Table
+from ultralytics.lab.compare.tables import Entry, Table
 
 STYLE = """
 :root { color-scheme: light; }
@@ -26,7 +26,8 @@ tbody tr:last-child td { border-bottom: 2px solid #24292f; }
 tbody td:first-child { font-weight: 600; }
 td.wide { text-align: left; white-space: normal; color: #a40e26; }
 td.strong { font-weight: 700; }
-td small { color: #57606a; font-size: inherit; }
+td small { font-size: 13px; }
+td:not(.strong) small { color: #57606a; }
 figure { margin: 24px 0 0; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 ul { padding-left: 20px; } li { margin: 4px 0; }
@@ -68,12 +69,18 @@ def _table(table: Table) -> str:
             kind = ' class="strong"' if entry.strong else ""
             if entry.wide:
                 kind = f' class="wide" colspan="{len(table.head) - len(row) + 1}"'
-            cells.append(f"<td{kind}>{escape(entry.text)}</td>")
+            cells.append(f"<td{kind}>{_entry(entry)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<h2>{escape(table.title)}</h2>\n<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>{''.join(body)}</tbody>\n</table></div>"
     )
+
+
+def _entry(entry: Entry) -> str:
+    """Return the text of an entry; an interval or a change stands below its figure, so that the table stays narrow."""
+    figure, bracket, rest = ("", "", "") if entry.wide or not entry.compound else entry.text.partition(" [")
+    return f"{escape(figure)}<br><small>[{escape(rest)}</small>" if bracket else escape(entry.text)
 
 
 def _figure(title: str, svg: bytes) -> str:

@@ -51,9 +51,9 @@ def _name_lines(figure: Any, handles: Sequence[Any], rows: Sequence[Row]) -> Non
     names, font = drawable([row.label for row in rows])
     # Neither mathematics nor a label that Matplotlib would hide
     names = [(f" {n}" if n.startswith("_") else n).replace("$", r"\$") for n in names]
-    legend = figure.legend(
-        handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False, fontsize=10
-    )
+    each = 0.7 + 0.09 * max(map(len, names), default=0)  # inches that a name and its line take, about
+    columns = max(1, min(len(names), int(figure.get_figwidth() / each)))
+    legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)
     for text in legend.get_texts() if font else ():
         text.set_fontproperties(font)
         text.set_fontsize(10)

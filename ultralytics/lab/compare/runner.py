@@ -17,6 +17,7 @@ from ultralytics.lab.compare.plan import Cell, write_json
 from ultralytics.utils import LOGGER, ROOT
 from ultralytics.utils.errors import ConfigError
 
+COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.cell")
 POLL = 0.2  # seconds between two looks at the processes
 REPORT = 30.0  # seconds between two lines on the progress of a cell
 
@@ -112,7 +113,7 @@ def start(cell: Cell, device: str | None, devices: Sequence[str | None]) -> Runn
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // beside)))
     log = open(cell.folder / "log.txt", "ab")  # noqa: SIM115 - closed when the process has ended
     process = subprocess.Popen(
-        [sys.executable, "-m", "ultralytics.lab.compare.cell", str(cell.folder / "job.json")],
+        [*COMMAND, str(cell.folder / "job.json")],
         stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
     )  # fmt: skip

@@ -17,11 +17,12 @@ NONE = "–"  # where there is no figure
 
 @dataclass(frozen=True)
 class Entry:
-    """A text of a table; `strong` is set in bold, `wide` takes the rest of the row."""
+    """A text of a table: `strong` in bold, `wide` over the rest of the row, `compound` with a part in brackets."""
 
     text: str
     strong: bool = False
     wide: bool = False
+    compound: bool = False
 
 
 @dataclass
@@ -69,9 +70,8 @@ def differences(outcome: Outcome) -> Table:
     for row in outcome.rows[1:]:
         found = [outcome.difference(row, c) for c in columns]
         pairs = max((d.n for d in found), default=0)
-        rows.append([
-            Entry(row.label), *(Entry(said_difference(d), strong=d.clear) for d in found), Entry(str(pairs))
-        ])  # fmt: skip
+        entries = [Entry(said_difference(d), strong=d.clear, compound=True) for d in found]
+        rows.append([Entry(row.label), *entries, Entry(str(pairs))])
     title = f"Difference to {outcome.rows[0].label} (paired by seed, 95 % confidence interval)"
     return Table(title, ["model", *(c.title for c in columns), "pairs"], rows)
 
@@ -85,9 +85,8 @@ def cost(outcome: Outcome) -> Table:
     first, rows = outcome.rows[0], []
     for row in outcome.rows:
         if row.cost:
-            rows.append(
-                [Entry(row.label), *map(Entry, _costs(row, first)), *map(Entry, _latencies(outcome, row, first))]
-            )
+            figures = [*_costs(row, first), *_latencies(outcome, row, first)]
+            rows.append([Entry(row.label), *(Entry(text, compound=True) for text in figures)])
     return Table("Cost (change from the first model)", head, rows)
 
 
