@@ -29,6 +29,7 @@ from ultralytics.utils.errors import MissingFileError, UserError
 from ultralytics.utils.plotting import read_results
 from ultralytics.utils.torch_utils import get_cpu_info, strip_optimizer
 
+COSTS = ("params", "params_fused", "gflops", "gflops_fused", "size_mb")
 POINTS = 201  # of each curve that is kept
 # Settings of a validation that are not taken from the training: what it leaves, and its own defaults.
 NOT_OF_TRAINING = {
@@ -101,7 +102,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "metrics": {k: v for k, v in metrics.results_dict.items() if k != "fitness"},
         "sizes": sizes_of(metrics),
         "curves": curves_of(metrics),
-        "cost": vars(cost),
+        "cost": {k: getattr(cost, k) for k in COSTS},
         "nc": len(network.names),
         "imgsz": args["imgsz"],
         "pictures": seen[-1] if seen else None,

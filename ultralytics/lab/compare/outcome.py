@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics.cfg.tasks import TASKS
-from ultralytics.lab.compare.plan import Cell
+from ultralytics.lab.compare.plan import COMPARED, Cell
 from ultralytics.lab.compare.statistics import Difference, Stat
 from ultralytics.utils.plotting import read_results
 
@@ -138,7 +138,7 @@ class Outcome:
         results, settings = self.results, dict(self.settings)
         fixed = [(key, settings.pop(key)) for key in ("data", "epochs", "imgsz", "batch") if key in settings]
         said = [("task", self.task), *((key, str(value)) for key, value in fixed)]
-        if other := {k: v for k, v in settings.items() if k != "workers"}:
+        if other := {k: v for k, v in settings.items() if k in COMPARED or k == "trust_modules"}:
             said.append(("other settings", ", ".join(f"{k}={v}" for k, v in other.items())))
         said.append(("seeds", ", ".join(map(str, self.seeds))))
         said += [(name, text) for name, key in (("classes", "nc"), ("pictures validated on", "pictures"))

@@ -263,7 +263,8 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
     Raises:
         UserError: a model, the data or a setting cannot be used.
     """
-    models, settings = [str(m) for m in models], dict(settings)
+    models = [str(m) for m in models]
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
     if not models:
         raise ConfigError("No models were given. Write models=yolo11n.yaml,yolo11n-GhostConv.yaml.")
     if file := settings.pop("cfg", None):
@@ -271,7 +272,7 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
             **{k: v for k, v in yaml_load(check_yaml(file)).items() if k not in {"cfg", "save_dir"}},
             **settings,
         }
-        settings = {k: v for k, v in settings.items() if k not in DECIDED or v != DEFAULTS[k]}
+        settings = {k: v for k, v in settings.items() if k not in {*DECIDED, "task"} or v != DEFAULTS[k]}
     for key in settings.keys() & DECIDED.keys():
         raise ConfigError(f"`yolo compare` decides '{key}' itself: {DECIDED[key]}.")
     args = get_cfg(overrides=settings)
