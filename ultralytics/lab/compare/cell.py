@@ -26,6 +26,7 @@ from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import MissingFileError, UserError
+from ultralytics.utils.files import atomic_write
 from ultralytics.utils.plotting import read_results
 from ultralytics.utils.torch_utils import get_cpu_info, strip_optimizer
 
@@ -56,6 +57,7 @@ def train(job: dict[str, Any]) -> None:
     last = run / "weights" / "last.pt"
     own = {"device": job["device"]}
     ckpt = load_checkpoint(last) if last.is_file() else None
+    mend(run / "weights", ckpt)
     if ckpt is None:
         where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
         YOLO(job["model"], **trusts).train(**settings, **trusts, **where, **own, seed=job["seed"])
@@ -66,6 +68,15 @@ def train(job: dict[str, Any]) -> None:
     for file in (last, run / "weights" / "best.pt"):  # killed between the last epoch and the end
         if file.is_file() and load_checkpoint(file).get("optimizer") is not None:
             strip_optimizer(file)
+
+
+def mend(weights: Path, ckpt: dict[str, Any] | None) -> None:
+    """Clear up after a kill that came while files were written: best.pt is written after last.pt."""
+    for half in weights.glob(".*.tmp"):
+        half.unlink()
+    if ckpt and ckpt.get("optimizer") is not None and ckpt["metrics"]["fitness"] == ckpt["best_fitness"]:
+        with atomic_write(weights / "best.pt") as f:
+            f.write((weights / "last.pt").read_bytes())
 
 
 def has_finished(ckpt: dict[str, Any]) -> bool:

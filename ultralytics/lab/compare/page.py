@@ -19,7 +19,7 @@ h2 { font-size: 20px; margin: 40px 0 10px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 7px 10px; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 thead th { border-bottom: 2px solid #24292f; vertical-align: bottom; white-space: normal; }
 tbody td { border-bottom: 1px solid #d9dee3; }
 tbody tr:last-child td { border-bottom: 2px solid #24292f; }

@@ -83,7 +83,8 @@ def training(outcome: Outcome) -> Any:
     columns = list(dict.fromkeys(c for _, row in trained for h in row.histories for c in h))
     metrics = [c.key for c in outcome.columns if c.key in columns]
     groups = [metrics[k : k + 4] for k in range(0, len(metrics), 4)]
-    groups += [[c for c in columns if c.startswith(prefix)] for prefix in ("train/", "val/")]
+    losses = [[c for c in columns if c.startswith(prefix)] for prefix in ("train/", "val/")]
+    groups += losses if sum(map(len, losses)) > 4 else [losses[0] + losses[1]]
     groups = [group for group in groups if group]
     if not groups:
         return None
