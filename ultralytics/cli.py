@@ -41,6 +41,7 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
            yolo data                 list, download, check and convert data sets
            yolo transfer             the weights of a trained model in another model YAML
+           yolo compare              train several models with the same recipe and seeds, and compare them
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
@@ -292,6 +293,13 @@ def transfer_weights(words: Sequence[str]) -> int:
     return run_transfer([word.removesuffix(",") for word in join_words(words)])
 
 
+def compare_models(words: Sequence[str]) -> int:
+    """Train several models alike, or take finished runs, and compare them."""
+    from ultralytics.lab.compare.command import main as run_compare
+
+    return run_compare([word.removesuffix(",") for word in join_words(words)])
+
+
 def show_cfg(words: Sequence[str]) -> int:
     """Print all settings with their defaults."""
     _no_more("cfg", words)
@@ -319,6 +327,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "settings": change_settings,
     "data": data_tools,
     "transfer": transfer_weights,
+    "compare": compare_models,
     "cfg": show_cfg,
     "copy-cfg": copy_cfg,
 }

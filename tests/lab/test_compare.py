@@ -1,0 +1,161 @@
+"""`yolo compare` as a whole: killed in the middle of a cell, started again, and its runs compared once more."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny import LAYERS, tiny_model
+
+from ultralytics.cli import main as yolo
+from ultralytics.lab.compare.cell import has_finished, mend, plain
+from ultralytics.lab.compare.plan import read_json
+
+EPOCHS = 15  # long enough to be killed in the middle of
+
+
+def command(data: Path) -> list[str]:
+    """The words of the comparison of two tiny models."""
+    return [
+        "compare", "models=tiny.yaml,dense.yaml", f"data={data}", f"epochs={EPOCHS}", "seeds=1", "imgsz=64", "batch=4",
+        "workers=0", "device=cpu", "plots=False", "name=both", "project=compared", "runtimes=none",
+    ]  # fmt: skip
+
+
+def until(ready, process: subprocess.Popen, seconds: float = 120) -> None:
+    """Wait for something that a process brings about."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert process.poll() is None, "it ended before"
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.02)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+
+
+def epochs_of(cell: Path) -> list[int]:
+    return [int(float(next(iter(row.values())))) for row in rows_of(cell / "run" / "results.csv")]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> dict:
+    """A comparison that was killed in its second cell and started again."""
+    folder = tmp_path_factory.mktemp("compare")
+    tiny_model(folder)
+    (folder / "dense.yaml").write_text(LAYERS.replace("GhostConv", "Conv"), encoding="utf-8")
+    words = [sys.executable, "-m", "ultralytics", *command(tiny_data)]
+    cells = folder / "compared" / "both" / "cells"
+    first, second = cells / "tiny" / "seed0", cells / "dense" / "seed0"
+
+    with open(folder / "out.txt", "wb") as out:
+        process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out)
+    until((second / "run" / "weights" / "last.pt").exists, process)
+    process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    process.wait()
+    time.sleep(1)  # the cell's process sees that it is alone, and goes
+    stood = epochs_of(second)
+    time.sleep(1)
+    found = {"folder": folder, "first": first, "second": second, "stood": stood, "later": epochs_of(second)}
+    found["result_of_second"] = (second / "result.json").exists()
+    found["before"] = (first / "result.json").stat().st_mtime_ns
+    again = subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
+    return {**found, "code": again.returncode, "said": again.stdout + again.stderr}
+
+
+def test_the_kill_came_in_the_middle(killed):
+    assert 0 < len(killed["stood"]) < EPOCHS
+    assert killed["stood"] == killed["later"], "a training went on alone"
+    assert not killed["result_of_second"]
+
+
+def test_the_finished_cell_is_not_repeated(killed):
+    assert killed["code"] == 0, killed["said"]
+    assert (killed["first"] / "result.json").stat().st_mtime_ns == killed["before"]
+    assert "1 of 2 cells are finished" in killed["said"]
+
+
+def test_the_killed_cell_went_on(killed):
+    assert epochs_of(killed["second"]) == list(range(1, EPOCHS + 1))
+    log = (killed["second"] / "log.txt").read_text(encoding="utf-8")
+    assert "Resuming" in log
+
+
+def test_all_files_are_there(killed):
+    folder = killed["folder"] / "compared" / "both"
+    for name in ("table.csv", "cells.csv", "differences.csv", "table.md", "table.tex", "index.html", "training.png",
+                 "gflops.png"):  # fmt: skip
+        assert (folder / name).stat().st_size > 50
+    table = rows_of(folder / "table.csv")
+    assert [row["model"] for row in table] == ["tiny", "dense"]
+    assert all(0 <= float(row["mAP50-95 mean"]) <= 1 and int(row["params"]) > 1000 for row in table)
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_results_say_what_was_run(killed):
+    result = read_json(killed["first"] / "result.json")
+    assert (result["epochs"], result["nc"], result["pictures"], result["imgsz"]) == (EPOCHS, 2, 4, 64)
+    assert result["cost"]["params"] > result["cost"]["params_fused"] > 0
+    assert result["device"] == "cpu" and result["versions"]["torch"]
+    text = (killed["folder"] / "compared" / "both" / "table.md").read_text(encoding="utf-8")
+    assert "compare models=tiny.yaml,dense.yaml" in text and "With one seed" in text
+
+
+def test_other_settings_are_refused(killed, tiny_data, monkeypatch, capsys):
+    monkeypatch.chdir(killed["folder"])
+    words = [w if w != "imgsz=64" else "imgsz=96" for w in command(tiny_data)]
+    assert yolo(words) == 2
+    assert "imgsz=96 (was 64)" in capsys.readouterr().err
+
+
+def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
+    monkeypatch.chdir(killed["folder"])
+    broken = LAYERS.replace("Conv, [16, 3, 2]", "Conv, [16, 3, 3]", 1).replace("[2, 3, 4]", "[1, 3, 4]")
+    Path("broken.yaml").write_text(broken.replace("GhostConv", "NoSuchLayer"), encoding="utf-8")
+    words = [w.replace("dense.yaml", "dense.yaml,broken.yaml") for w in command(tiny_data)]
+    assert yolo(words) == 1
+    rows = rows_of(Path("compared/both/cells.csv"))
+    assert [(row["model"], bool(row["error"])) for row in rows] == [("tiny", False), ("dense", False), ("broken", True)]
+    assert "NoSuchLayer" in rows[2]["error"]
+
+
+def test_finished_runs_are_judged_alike(killed, monkeypatch):
+    monkeypatch.chdir(killed["folder"])
+    run = killed["first"] / "run"
+    assert yolo(["compare", f"results={run}", "project=compared", "name=runs", "device=cpu", "runtimes=none"]) == 0
+    (row,), (trained, *_) = rows_of(Path("compared/runs/cells.csv")), rows_of(Path("compared/both/cells.csv"))
+    figures = ("model", "seed", "epochs", "P", "R", "mAP50", "mAP50-95")
+    assert [row[k] for k in figures] == [trained[k] for k in figures]
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    ({}, False), ({"epoch": 9}, True), ({"optimizer": None}, True), ({"stopper": [0.5, 1]}, True),
+    ({"stopper": [0.5, 1], "args": {"epochs": 10, "patience": 0}}, False),
+])  # fmt: skip
+def test_when_a_training_has_finished(change, expected):
+    ckpt = {"optimizer": {}, "epoch": 5, "args": {"epochs": 10, "patience": 5}, "stopper": [0.5, 4], **change}
+    assert has_finished(ckpt) is expected
+
+
+@pytest.mark.parametrize(("fitness", "optimizer", "expected"), [
+    (0.5, {}, b"of this epoch"), (0.4, {}, b"of before"), (0.5, None, b"of before"),
+])  # fmt: skip
+def test_weights_that_were_not_yet_written_are_made_up_for(tmp_path, fitness, optimizer, expected):
+    (tmp_path / "last.pt").write_bytes(b"of this epoch")
+    (tmp_path / "best.pt").write_bytes(b"of before")
+    (tmp_path / ".best.pt.12345678.tmp").write_bytes(b"hal")
+    mend(tmp_path, {"optimizer": optimizer, "metrics": {"fitness": fitness}, "best_fitness": 0.5})
+    assert (tmp_path / "best.pt").read_bytes() == expected
+    assert {f.name for f in tmp_path.iterdir()} == {"last.pt", "best.pt"}
+
+
+def test_what_is_no_number_is_none():
+    assert plain({"a": float("nan"), 1: [float("inf"), 2, "x"]}) == {"a": None, "1": [None, 2, "x"]}

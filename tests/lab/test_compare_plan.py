@@ -1,0 +1,237 @@
+"""What is to be compared: names, seeds, the record of what cells have in common, and the words of the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from comparisons import write_run
+from tiny import LAYERS, tiny_model
+
+from ultralytics.cli import main as yolo
+from ultralytics.lab.compare.command import parse
+from ultralytics.lab.compare.finished import read_runs
+from ultralytics.lab.compare.plan import Plan, alone_in, folder_name, labels_of, make_plan, seed_list, write_json
+from ultralytics.lab.compare.runner import device_list
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+
+
+@pytest.fixture
+def plan(work_dir: Path, tiny_data: Path):
+    """Plan a comparison of two tiny models with some settings."""
+    tiny_model(work_dir)
+    (work_dir / "other.yaml").write_text(LAYERS.replace("GhostConv", "Conv"), encoding="utf-8")
+
+    def make(models=("tiny.yaml", "other.yaml"), seeds=2, **settings) -> Plan:
+        return make_plan(models, seeds, {"data": str(tiny_data), "epochs": 2, **settings}, "yolo compare ...")
+
+    return make
+
+
+def test_cells_are_models_times_seeds(plan, work_dir):
+    found = plan(project="p", name="n", lr0=0.02, device="cpu")
+    assert [(c.label, c.seed) for c in found.cells] == [("tiny", 0), ("other", 0), ("tiny", 1), ("other", 1)]
+    assert found.folder == work_dir / "p" / "n"
+    assert len({c.folder for c in found.cells}) == 4
+    assert found.cells[0].settings["lr0"] == 0.02
+    assert not {"device", "project", "name"} & found.cells[0].settings.keys()
+
+
+@pytest.mark.parametrize(("files", "labels"), [
+    (["a/x.yaml", "b/y.yaml"], ["x", "y"]),
+    (["x.yaml", "x.pt"], ["x.yaml", "x.pt"]),
+    (["a/weights/best.pt", "b/weights/best.pt"], ["a/weights/best.pt", "b/weights/best.pt"]),
+])  # fmt: skip
+def test_labels_differ(files, labels):
+    assert labels_of(files) == labels
+
+
+def test_names_become_folders():
+    assert folder_name("a/weights/best.pt") == "a-weights-best.pt"
+    assert folder_name("火焰 <b>") == "火焰-b-"
+    assert folder_name("..") == "model"
+
+
+def test_a_model_takes_part_once(plan):
+    with pytest.raises(ConfigError, match="given twice"):
+        plan(models=["tiny.yaml", "./tiny.yaml"])
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(3, [0, 1, 2]), ([7], [7]), ((4, 0), [4, 0])])
+def test_seeds(seeds, expected):
+    assert seed_list(seeds) == expected
+
+
+@pytest.mark.parametrize("seeds", [0, -1, True, "x", [1, 1], [0.5], [], [-3]])
+def test_seeds_that_are_none(seeds):
+    with pytest.raises(ConfigError, match="seeds"):
+        seed_list(seeds)
+
+
+@pytest.mark.parametrize(("device", "expected"), [
+    (None, [None]), (0, ["0"]), ("0,1", ["0", "1"]), ("cpu,cpu", ["cpu", "cpu"]), ([0, 1], ["0", "1"]),
+    ("cuda:1", ["1"]),
+])  # fmt: skip
+def test_devices(device, expected):
+    assert device_list(device) == expected
+
+
+def test_devices_that_are_none():
+    with pytest.raises(ConfigError, match="device"):
+        device_list("gpu")
+
+
+# The record -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_plan_goes_on(plan):
+    plan().record()
+    plan().record()
+    plan(workers=3, plots=False, device="cpu").record()  # none of this changes a result
+    plan(seeds=5).record()
+    plan(models=["other.yaml"]).record()
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"epochs": 3}, r"epochs=3 \(was 2\)"), ({"lr0": 0.5}, r"lr0=0.5 \(was 0.01\)"), ({"imgsz": 96}, "imgsz=96"),
+])  # fmt: skip
+def test_changed_settings_are_refused(plan, change, said):
+    plan().record()
+    with pytest.raises(ConfigError, match=said) as e:
+        plan(**change).record()
+    assert "name=" in str(e.value)
+
+
+def test_a_changed_model_is_refused(plan, work_dir):
+    plan().record()
+    file = work_dir / "tiny.yaml"
+    file.write_text(file.read_text().replace("[16, 3, 2]", "[24, 3, 2]"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"content of 'tiny\.yaml'"):
+        plan().record()
+
+
+def test_changed_data_is_refused(plan, tiny_data, work_dir):
+    plan().record()
+    copy = work_dir / tiny_data.name
+    described = {**yaml.safe_load(tiny_data.read_text()), "path": str(tiny_data.parent), "names": ["a", "b"]}
+    copy.write_text(yaml.safe_dump(described), encoding="utf-8")
+    with pytest.raises(ConfigError, match="data="):
+        plan(data=str(copy)).record()
+
+
+def test_a_damaged_record_is_told(plan):
+    found = plan()
+    found.folder.mkdir(parents=True)
+    (found.folder / "comparison.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        found.record()
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"batch": -1}, "batch=-1"), ({"seed": 3}, "seeds="), ({"resume": True}, "decides 'resume'"),
+    ({"time": 1}, "epochs"),
+    ({"data": None}, "No data"), ({"epochs": 0}, "epochs"), ({"task": "pose"}, "do not compare"),
+])  # fmt: skip
+def test_what_cannot_be_compared_is_refused_at_once(plan, settings, said):
+    with pytest.raises(ConfigError, match=said):
+        plan(**settings)
+
+
+def test_models_of_two_tasks_are_refused(plan):
+    with pytest.raises(ConfigError, match="do not compare"):
+        plan(models=["tiny.yaml", "yolo11n-cls.yaml"])
+
+
+def test_a_missing_model_is_refused_at_once(plan):
+    with pytest.raises(MissingFileError, match=r"nothing\.yaml"):
+        plan(models=["tiny.yaml", "nothing.yaml"])
+    with pytest.raises(MissingFileError, match=r"nothing\.pt"):
+        plan(models=["tiny.yaml", "nothing.pt"])
+
+
+def test_two_do_not_share_a_folder(tmp_path):
+    with alone_in(tmp_path), pytest.raises(UserError, match="Another process works in"), alone_in(tmp_path):
+        pass
+    with alone_in(tmp_path):  # which has been let go of
+        pass
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def test_words_are_read():
+    words = ["models=a.yaml,b.yaml", "seeds=[0,7]", "epochs=3", "lr0=0.1", "device=0,1", "name=12", "runtimes=none"]
+    assert parse(words) == {
+        "models": ["a.yaml", "b.yaml"], "seeds": [0, 7], "epochs": 3, "lr0": 0.1, "device": "0,1", "name": "12",
+        "runtimes": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["model=a.yaml"], "models="), (["modles=a.yaml"], "Did you mean 'models'"), (["a.yaml"], "key=value"),
+    (["models="], "key=value"), (["data=x.yaml"], "Which models"), (["results=a", "epochs=3"], "'epochs' has no place"),
+    (["results=nowhere"], "no finished run"), (["models=a.yaml", "runtimes=onnxruntim"], "Did you mean 'onnxruntime'"),
+    (["models=a.yaml", "threads=0"], "threads=0"),
+])  # fmt: skip
+def test_mistakes_are_sentences(work_dir, capsys, words, said):
+    assert yolo(["compare", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(work_dir.iterdir())
+
+
+def test_the_verb_alone_says_how(capsys):
+    assert yolo(["compare"]) == 0
+    assert "models=a.yaml,b.yaml" in capsys.readouterr().out
+
+
+# Finished runs --------------------------------------------------------------------------------------------------------
+
+
+def finished_run(folder: Path, **settings) -> str:
+    """Write what a finished run leaves, with nothing for weights."""
+    write_run(folder, "detect")
+    args = {"task": "detect", "model": "yolo11n.yaml", "data": "my.yaml", "seed": 0, "epochs": 3, **settings}
+    (folder / "args.yaml").write_text(yaml.safe_dump(args), encoding="utf-8")
+    (folder / "weights").mkdir()
+    (folder / "weights" / "best.pt").write_bytes(folder.name.encode())
+    return str(folder)
+
+
+def test_runs_that_differ_in_the_seed_are_one_row(work_dir):
+    runs = [finished_run(work_dir / f"r{i}", seed=i % 2, model=("a.yaml", "b.yaml")[i // 2], name=f"r{i}", workers=i)
+            for i in range(4)]  # fmt: skip
+    found = read_runs(runs, None, None)
+    assert [(c.label, c.seed) for c in found.cells] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert found.notes == []
+    assert found.settings["epochs"] == 3
+
+
+def test_unlike_recipes_are_told(work_dir):
+    runs = [finished_run(work_dir / "r0"), finished_run(work_dir / "r1", epochs=9, lr0=0.1)]
+    found = read_runs(runs, "p", "n")
+    assert [c.label for c in found.cells] == ["yolo11n (r0)", "yolo11n (r1)"]
+    (note,) = found.notes
+    assert "epochs (yolo11n (r0): 3, yolo11n (r1): 9)" in note and "lr0 (" in note and "imgsz" not in note
+    assert "epochs" not in found.settings
+
+
+def test_a_run_that_repeats_another_is_left_out(work_dir):
+    found = read_runs([finished_run(work_dir / "r0"), finished_run(work_dir / "r1")], None, None)
+    assert len(found.cells) == 1
+    assert "repeats yolo11n with seed 0" in found.notes[0]
+
+
+def test_results_of_replaced_weights_are_forgotten(work_dir):
+    runs = [finished_run(work_dir / "r0")]
+    (cell,) = read_runs(runs, None, None).cells
+    write_json(cell.folder / "result.json", {"epochs": 3})
+    assert read_runs(runs, None, None).cells[0].result == {"epochs": 3}
+    cell.best.write_bytes(b"trained again")
+    assert read_runs(runs, None, None).cells[0].result is None
+
+
+def test_runs_of_two_tasks_are_refused(work_dir):
+    runs = [finished_run(work_dir / "r0"), finished_run(work_dir / "r1", task="pose")]
+    with pytest.raises(ConfigError, match="several tasks"):
+        read_runs(runs, None, None)

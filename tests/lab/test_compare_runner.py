@@ -1,0 +1,153 @@
+"""Running cells with a stand-in for the work: what fails, what is interrupted, and what goes on side by side."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ultralytics.lab.compare import runner
+from ultralytics.lab.compare.latencies import latencies
+from ultralytics.lab.compare.plan import Cell, read_json
+
+# Does what the model's name says; leaves its times and device behind.
+WORKER = """
+import json, os, pathlib, signal, sys, threading, time
+job = json.loads(pathlib.Path(sys.argv[1]).read_text())
+folder, start = pathlib.Path(job["folder"]), time.time()
+def watch():
+    while os.read(0, 1024): pass
+    (folder / "orphan").write_text("")
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+(folder / "started").write_text("")
+if job["model"] == "fails":
+    (folder / "error.json").write_text('{"error": "It has no layers."}')
+    sys.exit(1)
+if job["model"] == "dies":
+    os.kill(os.getpid(), signal.SIGTERM)
+time.sleep({"slow": 60, "long": 1.5}.get(job["model"], 0))
+times = {"start": start, "end": time.time(), "device": job["device"], "threads": os.getenv("OMP_NUM_THREADS")}
+(folder / "result.json").write_text(json.dumps({"metrics": {}, **times}))
+"""
+
+
+@pytest.fixture
+def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Make cells that do what their models' names say."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER, encoding="utf-8")
+    monkeypatch.setattr(runner, "COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr(runner, "POLL", 0.02)
+
+    def make(*models: str) -> list[Cell]:
+        return [Cell(m, m, i, "detect", tmp_path / f"{i}", tmp_path / f"{i}" / "run") for i, m in enumerate(models)]
+
+    return make
+
+
+def test_a_failure_does_not_stop_the_others(cells):
+    made = cells("fails", "dies", "works")
+    runner.run_cells(made, ["cpu"])
+    assert made[0].error == "It has no layers."
+    assert "signal 15" in made[1].error and "log.txt" in made[1].error
+    assert made[2].result["device"] == "cpu" and made[2].error is None
+
+
+def test_what_is_finished_is_not_repeated_and_what_failed_is_tried_again(cells):
+    made = cells("works", "fails")
+    runner.run_cells(made, [None])
+    before = (made[0].folder / "result.json").stat().st_mtime_ns
+    made[1].model = "works"
+    runner.run_cells(made, [None])
+    assert (made[0].folder / "result.json").stat().st_mtime_ns == before
+    assert made[1].result and made[1].error is None
+
+
+def test_devices_work_at_the_same_time(cells, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    made = cells("long", "long", "works")
+    runner.run_cells(made, ["cpu", "cpu"])
+    first, second, _ = (cell.result for cell in made)
+    assert max(first["start"], second["start"]) < min(first["end"], second["end"])
+    assert int(first["threads"]) >= 1
+
+
+def test_an_interruption_ends_what_was_started(cells, monkeypatch):
+    (cell,) = made = cells("slow")
+
+    def interrupt(seconds: float) -> None:
+        deadline = time.monotonic() + 30
+        while not (cell.folder / "started").exists() and time.monotonic() < deadline:
+            time.monotonic()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        runner, "time", type("Clock", (), {"sleep": staticmethod(interrupt), "monotonic": time.monotonic})
+    )
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_cells(made, [None])
+    assert (cell.folder / "orphan").exists()  # it noticed and went
+    assert cell.result is None and cell.error is None
+
+
+# Latency --------------------------------------------------------------------------------------------------------------
+
+
+class Figures:
+    """Stands in for `lab.latency`, and counts how often it is asked."""
+
+    asked = 0
+
+    def measure(self, models, imgsz, runtimes, threads):
+        from types import SimpleNamespace
+
+        self.asked += 1
+        return [
+            SimpleNamespace(
+                model=m, runtime="eager", median_ms=5.0, p90_ms=6.0, threads=threads, device="cpu", rounds=4
+            )
+            for m in models
+        ]
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
+    found = Figures()
+    monkeypatch.setitem(sys.modules, "ultralytics.lab.latency", found)
+    monkeypatch.setattr("ultralytics.nn.tasks.attempt_load_weights", lambda path: object())
+    return found
+
+
+def finished_cell(folder: Path) -> Cell:
+    """Return a cell with something for weights."""
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "best.pt").write_bytes(folder.name.encode())
+    return Cell("a", "a.yaml", 0, "detect", folder, folder)
+
+
+def test_latency_is_measured_once(tmp_path, figures):
+    cells = {label: finished_cell(tmp_path / label) for label in "ab"}
+    for _ in range(2):
+        rows, notes = latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
+    assert [row["model"] for row in rows] == ["a", "b"]
+    assert figures.asked == 1
+    assert "1 thread," in notes[0] and "Only eager" in notes[-1]
+    cells["b"].best.write_bytes(b"trained again")
+    latencies(cells, 64, ("eager",), 1, tmp_path / "latency.json")
+    assert figures.asked == 2
+
+
+def test_a_failing_measurement_loses_nothing(tmp_path, monkeypatch):
+    rows, notes = latencies({"a": finished_cell(tmp_path / "a")}, 64, ("eager",), 1, tmp_path / "latency.json")
+    assert rows == [] and "could not be measured" in notes[0]
+    assert read_json(tmp_path / "latency.json") is None
+
+
+def test_latency_may_be_left_out(tmp_path):
+    assert latencies({"a": finished_cell(tmp_path)}, 64, (), 1, tmp_path / "l.json") == (
+        [],
+        ["Latency was not measured."],
+    )

@@ -1,0 +1,199 @@
+"""The work of one cell, in a process of its own: train or go on training, validate the best weights, write the result.
+
+`python -m ultralytics.lab.compare.cell job.json`; see `Cell.job`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import sys
+import threading
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics import YOLO, __version__
+from ultralytics.cfg.schema import SPECS
+from ultralytics.lab.compare.plan import read_json, write_json
+from ultralytics.lab.profile import cost_of
+from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
+from ultralytics.utils import yaml_load
+from ultralytics.utils.errors import MissingFileError, UserError
+from ultralytics.utils.files import atomic_write
+from ultralytics.utils.plotting import read_results
+from ultralytics.utils.torch_utils import get_cpu_info, strip_optimizer
+
+COSTS = ("params", "params_fused", "gflops", "gflops_fused", "size_mb")
+POINTS = 201  # of each curve that is kept
+# Settings of a validation that are not taken from the training: what it leaves, and its own defaults.
+NOT_OF_TRAINING = {
+    "task", "mode", "model", "save", "device", "project", "name", "exist_ok", "verbose", "rect", "save_json",
+    "save_hybrid", "plots", "save_txt", "save_conf", "trust_modules", "cfg", "cache",
+}  # fmt: skip
+VALIDATION = [k for k, s in SPECS.items() if "val" in s.modes and k not in NOT_OF_TRAINING]
+
+
+def work(job: dict[str, Any]) -> None:
+    """Bring a cell to its result, from wherever it stands."""
+    if job["train"]:
+        train(job)
+    write_json(Path(job["folder"]) / "result.json", judge(job))
+
+
+# Training -------------------------------------------------------------------------------------------------------------
+
+
+def train(job: dict[str, Any]) -> None:
+    """Train from the start, go on from last.pt, or leave a training that has finished as it is."""
+    run, settings = Path(job["run"]), dict(job["settings"])
+    trusts = {"trust_modules": settings.pop("trust_modules", False)}
+    last = run / "weights" / "last.pt"
+    own = {"device": job["device"]}
+    ckpt = load_checkpoint(last) if last.is_file() else None
+    mend(run / "weights", ckpt)
+    if ckpt is None:
+        where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
+        YOLO(job["model"], **trusts).train(**settings, **trusts, **where, **own, seed=job["seed"])
+    elif not has_finished(ckpt):
+        trust_modules(job["model"], trusts["trust_modules"])  # the checkpoint names the same files
+        workers = {k: settings[k] for k in ("workers", "cache") if k in settings}
+        YOLO(str(last)).train(resume=str(last), **workers, **own)
+    for file in (last, run / "weights" / "best.pt"):  # killed between the last epoch and the end
+        if file.is_file() and load_checkpoint(file).get("optimizer") is not None:
+            strip_optimizer(file)
+
+
+def mend(weights: Path, ckpt: dict[str, Any] | None) -> None:
+    """Clear up after a kill that came while files were written: best.pt is written after last.pt."""
+    for half in weights.glob(".*.tmp"):
+        half.unlink()
+    if ckpt and ckpt.get("optimizer") is not None and ckpt["metrics"]["fitness"] == ckpt["best_fitness"]:
+        with atomic_write(weights / "best.pt") as f:
+            f.write((weights / "last.pt").read_bytes())
+
+
+def has_finished(ckpt: dict[str, Any]) -> bool:
+    """Tell whether a last.pt is that of a training that reached its last epoch or stopped early."""
+    if ckpt.get("optimizer") is None or ckpt["epoch"] + 1 >= ckpt["args"]["epochs"]:
+        return True
+    patience, (_, best_epoch) = ckpt["args"]["patience"], ckpt["stopper"]
+    return bool(patience) and ckpt["epoch"] + 1 - best_epoch >= patience
+
+
+# Judging --------------------------------------------------------------------------------------------------------------
+
+
+def judge(job: dict[str, Any]) -> dict[str, Any]:
+    """Validate the best weights of a run and return all that the comparison needs of it."""
+    run = Path(job["run"])
+    best = run / "weights" / "best.pt"
+    if not best.is_file():
+        raise MissingFileError(f"'{run}' has no weights/best.pt, so there is nothing to judge.")
+    args = yaml_load(run / "args.yaml")
+    if trusts := job["settings"].get("trust_modules"):
+        trust_modules(job["model"] if job["train"] else best, trusts)
+    model, seen = YOLO(str(best)), []
+    model.add_callback("on_val_end", lambda validator: seen.append(validator.seen))
+    chosen = {k: args[k] for k in VALIDATION if args.get(k) is not None}
+    quiet = {"plots": False, "verbose": False, "project": job["folder"], "name": "val", "exist_ok": True}
+    metrics = model.val(**chosen, **quiet, device=job["device"])
+    network, _ = attempt_load_one_weight(best)
+    cost = cost_of(network, args["imgsz"], weights=best)
+    epochs = len(next(iter(read_results(run / "results.csv").values()), ()))
+    return plain({
+        **{k: job[k] for k in ("label", "model", "seed", "task")},
+        "epochs": epochs,
+        "metrics": {k: v for k, v in metrics.results_dict.items() if k != "fitness"},
+        "sizes": sizes_of(metrics),
+        "curves": curves_of(metrics),
+        "cost": {k: getattr(cost, k) for k in COSTS},
+        "nc": len(network.names),
+        "imgsz": args["imgsz"],
+        "pictures": seen[-1] if seen else None,
+        **circumstances(model.device),
+    })  # fmt: skip
+
+
+def sizes_of(metrics: Any) -> dict[str, float | None]:
+    """Return the average precision by size of objects; COCO writes -1 where there are none of a size."""
+    found = getattr(metrics, "sizes", None) or {}
+    return {k: v if v is not None and v >= 0 else None for k, v in found.items()}
+
+
+def curves_of(metrics: Any) -> dict[str, dict[str, list[float]]]:
+    """Return the curves of a validation by name, the mean over the classes at evenly spaced points."""
+    found, at = {}, np.linspace(0, 1, POINTS)
+    for name, (x, y, *_) in zip(metrics.curves, metrics.curves_results):
+        if len(x) and len(y):
+            mean = np.interp(at, x, np.atleast_2d(y).mean(0))
+            found[name] = {"x": at.round(4).tolist(), "y": mean.round(5).tolist()}
+    return found
+
+
+def circumstances(device: torch.device) -> dict[str, Any]:
+    """Return on what the cell was computed."""
+    gpu = device.type == "cuda"
+    return {
+        "device": f"{device} ({torch.cuda.get_device_name(device)})" if gpu else str(device),
+        "cpu": get_cpu_info(),
+        "threads": torch.get_num_threads(),
+        "versions": {"ultralytics": __version__, "torch": torch.__version__, "Python": platform.python_version()},
+        "system": platform.platform(terse=True),
+        "date": datetime.now().isoformat(timespec="seconds"),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it; what is no number is None."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# The process ----------------------------------------------------------------------------------------------------------
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, so that no training goes on unwatched."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main(file: str) -> int:
+    """Work on the cell that a job file describes; return the exit code, 0 if there is a result."""
+    job = read_json(Path(file))
+    error = Path(job["folder"]) / "error.json"
+    end_with_parent()
+    try:
+        work(job)
+    except KeyboardInterrupt:
+        return 130
+    except UserError as e:
+        print(e, file=sys.stderr)
+        write_json(error, {"error": str(e)})
+        return 1
+    except Exception as e:  # what it was goes into the table, and the other cells go on
+        traceback.print_exc()
+        write_json(error, {"error": f"{type(e).__name__}: {e}"})
+        return 1
+    error.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,348 @@
+"""What is to be compared: models and seeds make cells, and a record in the folder says what they have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import get_cfg
+from ultralytics.cfg.schema import DEFAULTS, SPECS
+from ultralytics.utils import SETTINGS, yaml_load
+from ultralytics.utils.checks import check_yaml
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.utils.files import atomic_write
+
+RECORD = "comparison.json"
+# What may differ between cells without making them incomparable: where and how a training runs, and what it leaves.
+FREE = {
+    "task", "mode", "model", "data", "save", "cache", "device", "workers", "project", "name", "exist_ok", "verbose",
+    "seed", "resume", "save_period", "plots", "save_json", "save_txt", "save_conf", "trust_modules", "cfg", "profile",
+    "dnn",
+}  # fmt: skip
+COMPARED = [k for k, s in SPECS.items() if k not in FREE and {"train", "val"} & {*s.modes}]
+# Settings that a comparison decides itself, and what to write instead.
+DECIDED = {
+    "model": "name the models with models=",
+    "seed": "write seeds=3 for three seeds, or seeds=[7] for one",
+    "resume": "the same command goes on by itself",
+    "mode": "leave it out",
+    "time": "the number of epochs would depend on how busy the machine is; write epochs=",
+    "save": "weights are needed for the comparison; leave it out",
+    "exist_ok": "the same folder is gone on with, and name= chooses another",
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that takes part: its name in the tables, its file, and the hash of what the file says."""
+
+    label: str
+    file: str
+    sha256: str = ""
+
+
+@dataclass
+class Cell:
+    """One training (or one finished run) of one model with one seed."""
+
+    label: str
+    model: str
+    seed: int
+    task: str
+    folder: Path  # of result.json, error.json and log.txt
+    run: Path  # of args.yaml, results.csv and weights
+    settings: dict[str, Any] = field(default_factory=dict)
+    train: bool = True
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the cell measured, if it has finished."""
+        return read_json(self.folder / "result.json")
+
+    @property
+    def error(self) -> str | None:
+        """Why the cell failed, if it did."""
+        found = read_json(self.folder / "error.json")
+        return found["error"] if found else None
+
+    @property
+    def best(self) -> Path:
+        """The weights that are judged."""
+        return self.run / "weights" / "best.pt"
+
+    def fail(self, sentence: str) -> None:
+        """Leave behind why the cell failed."""
+        write_json(self.folder / "error.json", {"error": sentence})
+
+    def job(self, device: str | None) -> dict[str, Any]:
+        """Return what the process of the cell is told."""
+        paths = {"folder": str(self.folder), "run": str(self.run)}
+        return {**{k: getattr(self, k) for k in ("label", "model", "seed", "task", "settings", "train")}, **paths,
+                "device": device}  # fmt: skip
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """Return what a JSON file holds, or None if there is none."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        raise ConfigError(f"'{file}' cannot be read ({e}). Delete it to have it made anew.") from None
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    try:
+        with atomic_write(file, "w", encoding="utf-8") as f:
+            json.dump(content, f, ensure_ascii=False, indent=1, allow_nan=False)
+    except OSError as e:
+        raise ConfigError(
+            f"'{file}' cannot be written: {e.strerror or e}. Make room, or choose another folder with project=FOLDER."
+        ) from None
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
+def labels_of(files: Sequence[str]) -> list[str]:
+    """Return a short name for each file, all different: its stem, else its name, else with the folders above it."""
+    paths = [Path(file) for file in files]
+    if twice := [file for file, n in Counter(os.path.abspath(p) for p in paths).items() if n > 1]:
+        raise ConfigError(f"'{Path(twice[0]).name}' was given twice. Name each model once.")
+    ways = [lambda p: p.stem, lambda p: p.name]
+    deepest = max((len(p.parts) for p in paths), default=1)
+    ways += [lambda p, n=n: "/".join(p.parts[-n:]) for n in range(2, deepest + 1)]
+    for way in ways:
+        names = [way(p) for p in paths]
+        if len({folder_name(name).casefold() for name in names}) == len(names):
+            return names
+    return [str(i) for i in range(1, len(paths) + 1)]
+
+
+def folder_name(label: str) -> str:
+    """Return a folder's name for a model: whatever is no letter, digit, '_', '.' or '-' becomes '-'."""
+    return re.sub(r"[^\w.-]+", "-", label).strip(".") or "model"
+
+
+def fingerprint(model: str) -> str:
+    """Return a hash of what a model's file says: of the layers of a YAML and its module files, or of a weight file."""
+    from ultralytics.nn.tasks import yaml_model_load
+
+    if Path(model).suffix.lower() not in {".yaml", ".yml"}:
+        return file_hash(model)
+    d = {k: v for k, v in yaml_model_load(model).items() if k != "yaml_file"}
+    if isinstance(d.get("modules"), list):
+        d["modules"] = [m.get("sha256") if isinstance(m, dict) else m for m in d["modules"]]
+    return hashlib.sha256(json.dumps(d, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_hash(file: str | Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def task_of(model: str) -> str:
+    """Return the task of a model.
+
+    Raises:
+        MissingFileError: there is no such model.
+    """
+    from ultralytics.nn.checkpoint import load_checkpoint
+    from ultralytics.nn.tasks import guess_model_task, yaml_model_load
+
+    if Path(model).suffix.lower() in {".yaml", ".yml"}:
+        return guess_model_task(yaml_model_load(model))
+    if not Path(model).is_file():
+        raise MissingFileError(f"The model '{model}' is neither a model YAML nor a weight file that is here.")
+    return load_checkpoint(model)["task"]
+
+
+# The plan -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Plan:
+    """Models times seeds with one recipe, in a folder."""
+
+    models: list[Candidate]
+    seeds: list[int]
+    task: str
+    settings: dict[str, Any]  # given ones
+    folder: Path
+    command: str
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, seed by seed, so that a table of all models is there as early as may be."""
+        return [self._cell(model, seed) for seed in self.seeds for model in self.models]
+
+    def _cell(self, model: Candidate, seed: int) -> Cell:
+        folder = self.folder / "cells" / folder_name(model.label) / f"seed{seed}"
+        return Cell(model.label, model.file, seed, self.task, folder, folder / "run", self.settings)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The settings on which results depend, in full, and the hashes of the files that they name."""
+        args = vars(get_cfg(overrides=self.settings))
+        return {**{k: args[k] for k in COMPARED}, "data": data_identity(args["data"]), **_named_files(args)}
+
+    def record(self) -> None:
+        """Write down what the cells have in common, or see that it is what the cells of before had.
+
+        Raises:
+            ConfigError: a setting or a model has changed; the message names all that has.
+        """
+        file, recipe = self.folder / RECORD, json.loads(json.dumps(self.recipe))
+        old = read_json(file) or {}
+        models = dict(old.get("models", {}))
+        changes = [
+            f"{key}={_short(recipe.get(key))} (was {_short(was)})"
+            for key, was in old.get("recipe", {}).items()
+            if recipe.get(key, DEFAULTS.get(key)) != was
+        ]
+        if old and old["task"] != self.task:
+            changes.insert(0, f"task={self.task} (was {old['task']})")
+        for model in self.models:
+            if models.setdefault(model.label, {"file": model.file, "sha256": model.sha256})["sha256"] != model.sha256:
+                changes.append(f"the content of '{model.file}'")
+        if changes:
+            raise ConfigError(
+                f"The cells in '{self.folder}' were trained otherwise, so that new ones could not be compared with "
+                f"them. Changed: {', '.join(changes)}. Give the settings of before to go on, or another name= to "
+                "start a new comparison."
+            )
+        write_json(file, {"task": self.task, "models": models, "recipe": recipe, "command": self.command})
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 40 else f"{text[:12]}..."
+
+
+def data_identity(data: str | None) -> str:
+    """Return the name of a data set, with the hash of its YAML if it has one; where it lies does not matter."""
+    file = check_yaml(data, hard=False) if str(data).lower().endswith((".yaml", ".yml")) else ""
+    return f"{Path(str(data)).name} {file_hash(file)}" if file else Path(str(data)).name
+
+
+def _named_files(args: Mapping[str, Any]) -> dict[str, str]:
+    """Return hashes of the weight files that settings name, such as `pretrained`."""
+    files = {k: v for k, v in args.items() if k in COMPARED and isinstance(v, str) and v.endswith(".pt")}
+    return {f"content of {k}": file_hash(v) for k, v in files.items() if Path(v).is_file()}
+
+
+def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[str, Any], command: str = "") -> Plan:
+    """Check what is to be compared before hours are spent on it.
+
+    Args:
+        models: model YAMLs or weight files; the first is what the others are compared with.
+        seeds: how many, or which.
+        settings: settings of the trainings; `project` and `name` choose the folder, by default runs/TASK/compare.
+        command: what was typed.
+
+    Raises:
+        UserError: a model, the data or a setting cannot be used.
+    """
+    models = [str(m) for m in models]
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
+    if not models:
+        raise ConfigError("No models were given. Write models=yolo11n.yaml,yolo11n-GhostConv.yaml.")
+    if file := settings.pop("cfg", None):
+        settings = {
+            **{k: v for k, v in yaml_load(check_yaml(file)).items() if k not in {"cfg", "save_dir"}},
+            **settings,
+        }
+        settings = {k: v for k, v in settings.items() if k not in {*DECIDED, "task"} or v != DEFAULTS[k]}
+    for key in settings.keys() & DECIDED.keys():
+        raise ConfigError(f"`yolo compare` decides '{key}' itself: {DECIDED[key]}.")
+    args = get_cfg(overrides=settings)
+    if not isinstance(args.batch, int) or args.batch < 1:
+        raise ConfigError(f"batch={args.batch} would differ from model to model. Give a number, such as batch=16.")
+    tasks = {model: task_of(model) for model in models}
+    task = settings.pop("task", None) or tasks[models[0]]
+    if other := next((m for m, t in tasks.items() if t != task), None):
+        raise ConfigError(
+            f"'{other}' is a model to {tasks[other]}, but '{models[0]}' one to {task}: they do not compare."
+        )
+    check_data(args.data, task)
+    where = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / task
+    candidates = [Candidate(label, m, fingerprint(m)) for label, m in zip(labels_of(models), models)]
+    given = {k: v for k, v in settings.items() if k not in {"project", "name", "device"}}
+    return Plan(candidates, seed_list(seeds), task, given, (where / (args.name or "compare")).absolute(), command)
+
+
+def check_data(data: str | None, task: str) -> None:
+    """Raise UserError if a data set cannot be used for a task."""
+    from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+
+    if not data:
+        raise ConfigError("No data was given. Write data= and a data YAML, such as data=fire.yaml.")
+    (check_cls_dataset if task == "classify" else check_det_dataset)(data)
+
+
+def seed_list(seeds: int | Sequence[int]) -> list[int]:
+    """Return the seeds: `3` means 0, 1 and 2."""
+    whole = isinstance(seeds, int) and not isinstance(seeds, bool)
+    found = list(range(seeds)) if whole else list(seeds) if isinstance(seeds, (list, tuple)) else []
+    if not found or len({*found}) < len(found) or not all(type(s) is int and s >= 0 for s in found):
+        raise ConfigError(
+            f"seeds={seeds!r} is not possible: give how many, such as seeds=3, or which, each once: seeds=[0,7]."
+        )
+    return found
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it however the process ends.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        f = open(folder / ".lock", "a+b")  # noqa: SIM115 - opened here for its error, held below
+    except OSError as e:
+        raise ConfigError(
+            f"The folder '{folder}' cannot be written: {e.strerror or e}. Choose another with project=FOLDER."
+        ) from None
+    with f:
+        if not _lock(f):
+            raise UserError(f"Another process works in '{folder}'. Wait for it, or choose another name=.")
+        yield
+
+
+def _lock(f: Any) -> bool:
+    """Take the system's lock of an open file; False if another process has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            f.seek(0)
+            msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
