@@ -385,6 +385,8 @@ class BaseTrainer(Callbacks):
             )
         self.resume_ckpt = ckpt
         changed = {k: v for k, v in overrides.items() if k in RESUME_MAY_CHANGE}
+        if ckpt["args"].get("teacher"):  # it may have moved
+            changed["teacher"] = overrides.get("teacher") or ckpt["args"]["teacher"]
         changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
         return {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
 

@@ -81,7 +81,7 @@ def picture_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: fl
 class Distiller(nn.Module):
     """A student and what it needs to learn from a teacher; stands in its place while it trains.
 
-    A batch (dict) gives the student's own loss plus the lessons, anything else what the student gives. The teacher is
+    In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives. The teacher is
     no part of it as a module: it is not trained, saved, sent to other processes or put into training mode.
 
     Args:
@@ -140,12 +140,13 @@ class Distiller(nn.Module):
         They have no bias, which a softmax over places would not see.
         """
         parameter = next(self.student.parameters())
-        training = self.student.training
+        modes = {m: m.training for m in self.student.modules()}
         side = 2 * max(int(s) for s in self.student.stride)
         x = torch.zeros(1, self.student.yaml.get("ch", 3), side, side, device=parameter.device, dtype=parameter.dtype)
         with torch.no_grad():
             mine, true = (_run(model.eval(), x)[1] for model in (self.student, teacher))
-        self.student.train(training)
+        for module, training in modes.items():
+            module.training = training
         with torch.random.fork_rng(devices=[]):  # the student's run draws the same numbers with and without a teacher
             torch.manual_seed(seed)
             adapters = nn.ModuleList(
@@ -155,7 +156,7 @@ class Distiller(nn.Module):
         return adapters.to(parameter.device, memory_format=torch.channels_last)
 
     def forward(self, x: Any, *args, **kwargs) -> Any:
-        if not isinstance(x, dict):
+        if not (self.training and isinstance(x, dict)):
             return self.student(x, *args, **kwargs)
         preds, maps = _run(self.student, x["img"])
         with torch.no_grad():
