@@ -93,7 +93,7 @@ class BaseTrainer(Callbacks):
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
         self.mosaic_closed = self.stop = False
-        self.distiller: Any = None  # the model as a student, where there is a teacher
+        self.distiller: Any = None  # the model and what a teacher adds to it
 
     # The run ----------------------------------------------------------------------------------------------------------
 
@@ -572,8 +572,7 @@ class BaseTrainer(Callbacks):
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
         """Return the loss items by name, or their names alone."""
-        names = self.train_loss_names if prefix == "train" else self.loss_names
-        keys = [f"{prefix}/{name}" for name in names]
+        keys = [f"{prefix}/{name}" for name in (self.train_loss_names if prefix == "train" else self.loss_names)]
         return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
 
     def progress_string(self) -> str:

@@ -81,8 +81,9 @@ def picture_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: fl
 class Distiller(nn.Module):
     """A student and what it needs to learn from a teacher; stands in its place while it trains.
 
-    In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives. The teacher is
-    no part of it as a module: it is not trained, saved, sent to other processes or put into training mode.
+    In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives.
+    The teacher is no part of it as a module: it is not trained, saved, sent to other processes or put into training
+    mode.
 
     Args:
         student: the model to train, on its device.
@@ -115,7 +116,9 @@ class Distiller(nn.Module):
         self.loss_names = tuple(LESSONS[k] for k in self.gains)
         if not self.gains:
             own = ", ".join(f"distill_{k}" for k in (LESSONS if self.detects else ("cls",)))
-            raise ConfigError(f"The teacher has nothing to teach: {own} must not all be 0. Raise one, or leave teacher.")
+            raise ConfigError(
+                f"The teacher has nothing to teach: {own} must not all be 0. Raise one, or train without."
+            )
         self.temperature = temperature
         self.adapters = self._make_adapters(teacher, seed) if "feat" in self.gains else nn.ModuleList()
         self.dtype = torch.float16 if half else parameter.dtype
@@ -238,7 +241,7 @@ def _rows(maps: list[torch.Tensor], reg_max: int, nc: int) -> tuple[torch.Tensor
     return box.unflatten(2, (4, reg_max)), cls
 
 
-# -------------------------------------------------------------------------------------------------------- from a trainer
+# ------------------------------------------------------------------------------------------------------ from a trainer
 
 
 def check_pair(student: nn.Module, teacher: nn.Module) -> None:
@@ -259,7 +262,9 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
     elif channels[0] != channels[1]:
         said = f"takes pictures of {channels[1]} channels, but the model to train takes {channels[0]}"
     elif heads[0] != heads[1] or (student.task != "classify" and not heads[0]):
-        said = f"has the head {type(true).__name__}, the model to train {type(mine).__name__}, but both must be a Detect"
+        said = (
+            f"has the head {type(true).__name__}, the model to train {type(mine).__name__}, but both must be a Detect"
+        )
     elif heads[0] and strides[0] != strides[1]:
         said = f"predicts at the strides {strides[1]}, but the model to train at {strides[0]}"
     elif heads[0] and mine.reg_max != true.reg_max:
@@ -268,7 +273,7 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
         where = getattr(teacher, "pt_path", None)
         raise ConfigError(
             f"The teacher{f' {where!r}' if where else ''} {said}. Choose a teacher that was trained for the same "
-            "task and data, or leave teacher."
+            "task and data, or train without."
         )
 
 
