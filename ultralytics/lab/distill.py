@@ -151,11 +151,14 @@ class Distiller(nn.Module):
         for module, training in modes.items():
             module.training = training
         with torch.random.fork_rng(devices=[]):  # the student's run draws the same numbers with and without a teacher
-            torch.manual_seed(seed)
             adapters = nn.ModuleList(
                 nn.Identity() if s.shape[1] == t.shape[1] else nn.Conv2d(s.shape[1], t.shape[1], 1, bias=False)
                 for s, t in zip(mine, true)
             )
+        generator = torch.Generator().manual_seed(seed)
+        for weight in adapters.parameters():
+            bound = weight.shape[1] ** -0.5  # as for a new convolution
+            weight.data.uniform_(-bound, bound, generator=generator)
         return adapters.to(parameter.device, memory_format=torch.channels_last)
 
     def forward(self, x: Any, *args, **kwargs) -> Any:
@@ -165,15 +168,13 @@ class Distiller(nn.Module):
         with torch.no_grad():
             shown, shown_maps = _run(self.teacher, x["img"].to(self.dtype))
         loss, items = self.student.loss(x, preds)
-        parts = self._head_lessons(preds, shown) if self.detects else {"cls": self._picture_lesson(preds, shown)}
-        if "feat" in self.gains:
-            parts["feat"] = self._feature_lesson(maps, shown_maps)
+        if self.detects:
+            parts = self._head_lessons(preds, shown) | self._feature_lessons(maps, shown_maps)
+        else:
+            parts = {"cls": picture_lesson(preds, shown, self.temperature)}
         lessons = torch.stack([parts[k] * gain for k, gain in self.gains.items()])
         images = len(x["img"]) if self.detects else 1  # a detector's loss is a sum over pictures
         return loss + lessons.sum() * images, torch.cat((items, lessons.detach().to(items)))
-
-    def _picture_lesson(self, preds: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
-        return picture_lesson(preds, shown, self.temperature)
 
     def _head_lessons(self, preds: Any, shown: Any) -> dict[str, torch.Tensor]:
         """Return the lessons on boxes and classes, means over all places by the teacher's weight."""
@@ -189,10 +190,10 @@ class Distiller(nn.Module):
             parts["cls"] = (class_lesson(cls, true_cls, self.temperature) * weight).sum() / total
         return parts
 
-    def _feature_lesson(self, maps: Sequence[torch.Tensor], shown: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _feature_lessons(self, maps: Sequence[torch.Tensor], shown: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the lesson on the maps that the head reads, mean over these."""
         parts = [feature_lesson(f(s), t, self.temperature) for f, s, t in zip(self.adapters, maps, shown)]
-        return torch.stack(parts).mean()
+        return {"feat": torch.stack(parts).mean()} if parts else {}
 
     # Going on with an interrupted run ---------------------------------------------------------------------------------
 
