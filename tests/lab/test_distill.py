@@ -368,6 +368,13 @@ def test_the_student_starts_as_without_a_teacher_and_adapters_are_trained(run):
     assert trainer.ema.ema.state_dict().keys() == own.keys()
 
 
+@pytest.mark.gpu
+def test_on_a_gpu_the_teacher_computes_in_half_precision(run):
+    trainer = run(device=0, batch=4)
+    assert trainer.amp and {p.dtype for p in trainer.distiller.teacher.parameters()} == {torch.float16}
+    assert all(math.isfinite(v) for v in rows(trainer.save_dir)[0].values())
+
+
 def test_frozen_layers_stay_as_they_are(run):
     before, after = {}, {}
     events = {"on_train_start": before, "on_train_epoch_end": after}

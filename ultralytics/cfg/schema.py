@@ -230,8 +230,8 @@ class Settings:
         None, "Weight file of a trained model that teaches this one while it trains.", _TRAIN, section="Distillation"
     )
     distill_box: float = setting(1.0, "Gain of what a teacher says about boxes.", _TRAIN, lo=0)
-    distill_cls: float = setting(1.0, "Gain of what a teacher says about classes.", _TRAIN, lo=0)
-    distill_feat: float = setting(1.0, "Gain of where a teacher's feature maps are active.", _TRAIN, lo=0)
+    distill_cls: float = setting(0.25, "Gain of what a teacher says about classes.", _TRAIN, lo=0)
+    distill_feat: float = setting(0.25, "Gain of where a teacher's feature maps are active.", _TRAIN, lo=0)
     distill_temp: float = setting(
         1.0, "Temperature of distillation; above 1 a teacher's less likely answers count more.", _TRAIN, above=0
     )
