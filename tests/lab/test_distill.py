@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -366,6 +368,22 @@ def test_the_student_starts_as_without_a_teacher_and_adapters_are_trained(run):
     adapters = [k for k in first if k.startswith("adapters.")]
     assert len(adapters) == 3 and not any(torch.equal(first[k], last[k]) for k in adapters)
     assert trainer.ema.ema.state_dict().keys() == own.keys()
+
+
+def test_a_classifier_with_a_teacher(work_dir: Path):
+    names, rng = ("circle", "cross", "square"), np.random.default_rng(0)
+    for folder in (Path("data") / part / name for part in ("train", "val") for name in names):
+        folder.mkdir(parents=True)
+        for i in range(2):
+            cv2.imwrite(str(folder / f"{i}.png"), rng.integers(0, 255, (40, 40, 3), np.uint8))
+    file = save_teacher(work_dir / "dense-cls.pt", CLASSIFIER.format(width=24), names)
+    Path("small-cls.yaml").write_text(CLASSIFIER.format(width=8), encoding="utf-8")
+    settings = {**FAST, "imgsz": 32, "data": str(work_dir / "data"), "epochs": 1, "project": "runs", "name": "a"}
+    YOLO("small-cls.yaml").train(teacher=file, **settings)
+    (row,) = rows(work_dir / "runs/a")
+    assert [c for c in row if c.startswith("train/")] == ["train/loss", "train/kd_cls"] and row["train/kd_cls"] > 0
+    with pytest.raises(ConfigError, match=r"is for classify, but the model to train is for detect"):
+        distill.check_pair(build(), YOLO(file).model)
 
 
 @pytest.mark.gpu
