@@ -30,7 +30,8 @@ hsv_v: 0.4, degrees: 0.0, translate: 0.1, scale: 0.5, shear: 0.0, perspective: 0
 mosaic: 1.0, mixup: 0.0, copy_paste: 0.0, copy_paste_mode: flip, auto_augment: randaugment, erasing: 0.4,
 crop_fraction: 1.0, cfg: null, tracker: botsort.yaml
 """
-OWN = {"trust_modules": False}  # what this package adds
+DISTILLATION = {"teacher": None, "distill_box": 1.0, "distill_cls": 0.25, "distill_feat": 0.25, "distill_temp": 1.0}
+OWN = {"trust_modules": False, **DISTILLATION}  # what this package adds
 
 
 def test_keys_and_defaults_are_those_of_8_3_0():

@@ -226,6 +226,16 @@ class Settings:
     erasing: float = setting(0.4, "Probability of erasing a part for classification.", _TRAIN, lo=0, hi=0.9)
     crop_fraction: float = setting(1.0, "Share of the picture cropped for classification.", _TRAIN, lo=0.1, hi=1)
 
+    teacher: str | None = setting(
+        None, "Weight file of a trained model that teaches this one while it trains.", _TRAIN, section="Distillation"
+    )
+    distill_box: float = setting(1.0, "Gain of what a teacher says about boxes.", _TRAIN, lo=0)
+    distill_cls: float = setting(0.25, "Gain of what a teacher says about classes.", _TRAIN, lo=0)
+    distill_feat: float = setting(0.25, "Gain of where a teacher's feature maps are active.", _TRAIN, lo=0)
+    distill_temp: float = setting(
+        1.0, "Temperature of distillation; above 1 a teacher's less likely answers count more.", _TRAIN, above=0
+    )
+
     trust_modules: bool | str = setting(
         False,
         "Run the module files that a model names; a text is the folder where they lie.",

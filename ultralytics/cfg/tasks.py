@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MODES = ("train", "val", "predict", "export", "track", "benchmark")
+LAB = {"distill": "ultralytics.lab.distill:distil"}  # tools of the lab that the engine reaches for, by setting
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import nn
 
 from ultralytics import __version__
 from ultralytics.cfg import get_cfg, get_save_dir
+from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import distributed
 from ultralytics.engine.autobatch import auto_batch
@@ -92,6 +93,7 @@ class BaseTrainer(Callbacks):
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
         self.mosaic_closed = self.stop = False
+        self.distiller: Any = None  # the model and what a teacher adds to it
 
     # The run ----------------------------------------------------------------------------------------------------------
 
@@ -236,6 +238,8 @@ class BaseTrainer(Callbacks):
         self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
         if self.batch_size < 1:
             self.args.batch = self.batch_size = auto_batch(self.model, self.args.imgsz, self.batch_size, self.amp)
+        if self.args.teacher:
+            self.model = self.distiller = load(LAB["distill"])(self)
         self.train_loader = self.get_dataloader(self.trainset, self.batch_size // WORLD_SIZE, RANK, "train")
         self._setup_optimizer()
         self.stopper = EarlyStopping(patience=self.args.patience)
@@ -381,6 +385,8 @@ class BaseTrainer(Callbacks):
             )
         self.resume_ckpt = ckpt
         changed = {k: v for k, v in overrides.items() if k in RESUME_MAY_CHANGE}
+        if ckpt["args"].get("teacher"):  # it may have moved
+            changed["teacher"] = overrides.get("teacher") or ckpt["args"]["teacher"]
         changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
         return {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
 
@@ -392,6 +398,8 @@ class BaseTrainer(Callbacks):
         model.load_state_dict(ckpt["train_model"])
         for name, p in model.named_parameters():
             p.grad = ckpt["grads"][name].to(p.device) if name in ckpt["grads"] else None
+        if self.distiller:
+            self.distiller.restore(ckpt)
         self.optimizer.load_state_dict(ckpt["optimizer"])
         if ckpt.get("scaler"):
             self.scaler.load_state_dict(ckpt["scaler"])
@@ -421,6 +429,7 @@ class BaseTrainer(Callbacks):
             "model": self.ema.ema.state_dict(),
             "train_model": model.state_dict(),
             "grads": {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None},
+            **(self.distiller.state(waiting) if self.distiller else {}),
             "rng": self._rng_states(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -556,14 +565,19 @@ class BaseTrainer(Callbacks):
         """Give the model names and settings."""
         self.model.names = self.data["names"]
 
+    @property
+    def train_loss_names(self) -> tuple[str, ...]:
+        """The losses of the task, and those that a teacher adds in training."""
+        return (*self.loss_names, *(self.distiller.loss_names if self.distiller else ()))
+
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
         """Return the loss items by name, or their names alone."""
-        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        keys = [f"{prefix}/{name}" for name in (self.train_loss_names if prefix == "train" else self.loss_names)]
         return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
 
     def progress_string(self) -> str:
         """Return the heading of the progress bar's columns."""
-        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size")
+        columns = ("Epoch", "GPU_mem", *self.train_loss_names, "Instances", "Size")
         return "\n" + "%11s" * len(columns) % columns
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:

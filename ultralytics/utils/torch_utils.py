@@ -251,9 +251,9 @@ def is_parallel(model: nn.Module) -> bool:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside DataParallel, DistributedDataParallel and torch.compile wrappers."""
-    while is_parallel(model) or hasattr(model, "_orig_mod"):
-        model = model.module if is_parallel(model) else model._orig_mod
+    """Return the model inside DataParallel, DistributedDataParallel, torch.compile and distillation wrappers."""
+    while is_parallel(model) or hasattr(model, "_orig_mod") or hasattr(model, "student"):
+        model = model.module if is_parallel(model) else getattr(model, "_orig_mod", None) or model.student
     return model
 
 
