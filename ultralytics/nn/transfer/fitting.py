@@ -1,0 +1,104 @@
+"""Least squares on activations: what a convolution reads at sampled positions, and the weights that fit it best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def positions(height: int, width: int, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows and columns of `count` different positions of a map, or of all if it has no more."""
+    chosen = torch.randperm(height * width, generator=generator)[:count]
+    return chosen // width, chosen % width
+
+
+def windows(x: torch.Tensor, conv: nn.Conv2d, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """Return what a convolution reads of (b, c, h, w) for chosen outputs: (b * positions, c, kernel height * width)."""
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+    x = F.pad(x, (pw, pw, ph, ph))
+    r = (rows * sh)[:, None, None] + (torch.arange(kh) * dh)[:, None]
+    c = (cols * sw)[:, None, None] + torch.arange(kw) * dw
+    return x[:, :, r, c].permute(0, 2, 1, 3, 4).flatten(0, 1).flatten(2)
+
+
+def at(z: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """Return the values of maps (b, c, h, w) at positions: (b * positions, c)."""
+    return z[:, :, rows, cols].transpose(1, 2).flatten(0, 1)
+
+
+class NormalEquations:
+    """Sums over samples from which least-squares weights follow; of one regression, or of `batch` side by side."""
+
+    def __init__(self, features: int, targets: int, batch: Sequence[int] = ()):
+        self.xx = torch.zeros(*batch, features + 1, features + 1, dtype=torch.float64)
+        self.xz = torch.zeros(*batch, features + 1, targets, dtype=torch.float64)
+        self.n = 0
+
+    def add(self, x: torch.Tensor, z: torch.Tensor) -> None:
+        """Add samples: features (..., n, features) and targets (..., n, targets)."""
+        x = torch.cat((x, x.new_ones(*x.shape[:-1], 1)), -1)
+        self.xx += (x.mT @ x).double()
+        self.xz += (x.mT @ z).double()
+        self.n += x.shape[-2]
+
+    def solve(self, start: torch.Tensor | None = None, ridge: float = 1e-6) -> torch.Tensor:
+        """Return weights (..., features + 1, targets), the bias last.
+
+        `ridge` holds them near `start` (zero without one), in units of the features' mean square.
+        """
+        features = self.xx.shape[-1] - 1
+        scale = self.xx.diagonal(dim1=-2, dim2=-1)[..., :features].mean(-1).clamp_min(1e-12)
+        penalty = torch.full(self.xx.shape[:-1], ridge, dtype=torch.float64) * scale[..., None]
+        penalty[..., features] = 1e-9 * self.n  # the bias is free
+        start = torch.zeros_like(self.xz) if start is None else start.double()
+        return start + torch.linalg.solve(
+            self.xx + penalty.diag_embed(), self.xz - self.xx @ start
+        )
+
+
+def folded(conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weight and bias of a convolution with its batch norm folded in, as in inference."""
+    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+    if bn is None:
+        return conv.weight.detach().clone(), bias.clone()
+    scale = (bn.weight / (bn.running_var + bn.eps).sqrt()).detach()
+    weight = conv.weight.detach() * scale[:, None, None, None]
+    return weight, bn.bias.detach() + (bias - bn.running_mean) * scale
+
+
+@torch.no_grad()
+def unfold_bn(
+    conv: nn.Conv2d, bn: nn.BatchNorm2d | None, weight: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
+) -> None:
+    """Give a convolution and its batch norm a folded weight and bias, true to the statistics of what they compute.
+
+    Training looks at batch statistics: only if the running ones are those of the folded outputs (mean, var) does the
+    layer compute in training what it computes in inference. The weight keeps the norm that the convolution's had.
+    """
+    if bn is None:
+        conv.weight.copy_(weight)
+        conv.bias.copy_(bias)
+        return
+    norm = weight.flatten(1).norm(dim=1).clamp_min(1e-12)
+    scale = conv.weight.flatten(1).norm(dim=1).clamp_min(1e-3) / norm
+    conv.weight.copy_(weight * scale[:, None, None, None])
+    bn.running_mean.copy_((mean - bias) * scale)
+    bn.running_var.copy_(var * scale.square())
+    bn.weight.copy_((var * scale.square() + bn.eps).sqrt() / scale)
+    bn.bias.copy_(mean)
+
+
+def explained(z: torch.Tensor, fit: torch.Tensor) -> torch.Tensor:
+    """Return the share of the variance of (n, channels) that a fit explains, over all channels together."""
+    return 1 - (z - fit).square().sum() / (z - z.mean(0)).square().sum().clamp_min(1e-12)
+
+
+def batches(pictures: torch.Tensor | Iterable[torch.Tensor], size: int = 8) -> list[torch.Tensor]:
+    """Return pictures (n, ch, h, w), or pictures and batches of them one after the other, as float batches."""
+    whole = [pictures] if isinstance(pictures, torch.Tensor) else [*pictures]
+    whole = [x[None] if x.ndim == 3 else x for x in whole]
+    whole = [x.float() / 255 if x.dtype == torch.uint8 else x.float() for x in whole]
+    return [part for x in whole for part in x.split(size)]
