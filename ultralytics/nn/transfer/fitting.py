@@ -54,9 +54,7 @@ class NormalEquations:
         penalty = torch.full(self.xx.shape[:-1], ridge, dtype=torch.float64) * scale[..., None]
         penalty[..., features] = 1e-9 * self.n  # the bias is free
         start = torch.zeros_like(self.xz) if start is None else start.double()
-        return start + torch.linalg.solve(
-            self.xx + penalty.diag_embed(), self.xz - self.xx @ start
-        )
+        return start + torch.linalg.solve(self.xx + penalty.diag_embed(), self.xz - self.xx @ start)
 
 
 def folded(conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +69,12 @@ def folded(conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> tuple[torch.Tensor, to
 
 @torch.no_grad()
 def unfold_bn(
-    conv: nn.Conv2d, bn: nn.BatchNorm2d | None, weight: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, var: torch.Tensor
+    conv: nn.Conv2d,
+    bn: nn.BatchNorm2d | None,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    mean: torch.Tensor,
+    var: torch.Tensor,
 ) -> None:
     """Give a convolution and its batch norm a folded weight and bias, true to the statistics of what they compute.
 
@@ -91,9 +94,64 @@ def unfold_bn(
     bn.bias.copy_(mean)
 
 
-def explained(z: torch.Tensor, fit: torch.Tensor) -> torch.Tensor:
-    """Return the share of the variance of (n, channels) that a fit explains, over all channels together."""
-    return 1 - (z - fit).square().sum() / (z - z.mean(0)).square().sum().clamp_min(1e-12)
+def explained(goals: list[torch.Tensor], outs: list[torch.Tensor]) -> float:
+    """Return the share of the variance of maps (b, c, h, w) that others explain, over all channels together."""
+    mean = sum(g.sum((0, 2, 3), keepdim=True) for g in goals) / sum(g.numel() // g.shape[1] for g in goals)
+    total = sum(float((g - mean).square().sum()) for g in goals)
+    return 1 - sum(float((g - o).square().sum()) for g, o in zip(goals, outs)) / max(total, 1e-12)
+
+
+def moments(outs: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and variance of each channel over batches of maps (b, c, h, w)."""
+    n, total, squares = 0, 0.0, 0.0
+    for out in outs:
+        n += out.numel() // out.shape[1]
+        total = total + out.double().sum((0, 2, 3))
+        squares = squares + out.double().square().sum((0, 2, 3))
+    mean = total / n
+    return mean.float(), (squares / n - mean.square()).clamp_min(0).float()
+
+
+def fit_behind(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, rounds: int = 8) -> torch.Tensor:
+    """Return filters (c, taps + 1), the bias last, whose outputs behind an activation are nearest to `act(z)`.
+
+    Least squares before the activation, then Gauss-Newton steps (damped, kept only where they help).
+
+    Args:
+        seen: (c, n, taps).
+        z: (c, n).
+    """
+    equations = NormalEquations(seen.shape[-1], 1, (len(seen),))
+    equations.add(seen, z[..., None])
+    weights = equations.solve(ridge=1e-5).float()[..., 0]
+    y = act(z)
+    x = torch.cat((seen, seen.new_ones(*seen.shape[:-1], 1)), -1)
+    damping = torch.full((len(seen), 1, 1), 1e-3)
+
+    def look(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        fit = (x @ w[..., None])[..., 0]
+        with torch.enable_grad():
+            at = fit.clone().requires_grad_()
+            out = act(at)
+            slope = torch.autograd.grad(out.sum(), at)[0]
+        return (y - out.detach()), slope, (y - out.detach()).square().mean(1)
+
+    left, slope, error = look(weights)
+    for _ in range(rounds):
+        j = x * slope[..., None]
+        jj = (j.mT @ j).double()
+        scale = jj.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-9)
+        step = torch.linalg.solve(
+            jj + damping * scale * torch.eye(jj.shape[-1], dtype=jj.dtype), (j.mT @ left[..., None]).double()
+        )
+        tried = weights + step[..., 0].float()
+        left2, slope2, error2 = look(tried)
+        better = error2 < error
+        weights = torch.where(better[:, None], tried, weights)
+        left, slope = torch.where(better[:, None], left2, left), torch.where(better[:, None], slope2, slope)
+        error = torch.where(better, error2, error)
+        damping = torch.where(better[:, None, None], damping / 4, damping * 8)
+    return weights
 
 
 def batches(pictures: torch.Tensor | Iterable[torch.Tensor], size: int = 8) -> list[torch.Tensor]:

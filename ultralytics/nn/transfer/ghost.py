@@ -24,20 +24,22 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.block import C2f, C3Ghost
-from ultralytics.nn.modules.conv import Conv, GhostConv
+from ultralytics.nn.modules.block import DFL, C2f, C3Ghost
+from ultralytics.nn.modules.conv import Conv, Ghost, GhostConv
 from ultralytics.nn.transfer.fitting import (
     NormalEquations,
     at,
     batches,
     explained,
+    fit_behind,
     folded,
+    moments,
     positions,
     unfold_bn,
     windows,
@@ -60,7 +62,8 @@ class Options:
     sequential: bool = True  # fit on what the converted model reads, not on what the dense one does
     refit: bool = True  # fit dense convolutions anew too
     ridge: float = 0.01  # holds refitted weights near the trained ones
-    steps: int = 0  # of Adam for each layer
+    steps: int = 0  # of Adam for each unit of layers
+    rate: float = 1e-3  # learning rate of Adam
     samples: int = 4096  # positions of a layer, at least
     seed: int = 0
 
@@ -133,16 +136,40 @@ class Stream:
         self.now = [out[-1] for out in outs] if m.span > 1 else outs
         self.kept = {j: v for j, v in self.kept.items() if self.last[j] > n}
 
+    def mark(self) -> tuple:
+        """Return where the stream stands, for `back`."""
+        return self.now, dict(self.kept)
+
+    def back(self, mark: tuple) -> None:
+        """Go back to where the stream stood."""
+        self.now, self.kept = mark
+
+    def specs(self, unit: list[int]) -> list[list[list]]:
+        """Return for each batch what each layer of a unit reads: tensors, None for the output of the layer before."""
+        columns = []
+        for k, n in enumerate(unit):
+            m = self.model.model[n]
+            sources = m.f if isinstance(m.f, list) else [m.f]
+            inner = [None] * len(self.now)
+            columns.append(
+                [
+                    inner if j == -1 and k else self.now if j == -1 else self.kept[j % m.i if j < 0 else j]
+                    for j in sources
+                ]
+            )
+        return [[[source[b] for source in column] for column in columns] for b in range(len(self.now))]
+
 
 @dataclass
-class Site:
-    """A convolution of the target and what its output must be: that of `teacher` (batch norm, else convolution)."""
+class Inputs:
+    """A layer of the target, what its counterpart in the dense model reads, and what it reads itself; by batches."""
 
-    path: str
-    conv: nn.Conv2d
-    bn: nn.BatchNorm2d | None
-    teacher: nn.Module
-    first: int | None = None  # this many of the teacher's channels, from the start; None: all
+    layer: nn.Module
+    wanted: list[Any]
+    given: list[Any]
+
+
+Goal = Callable[[Any, Any], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
 
 
 def _pairs(source: nn.Module, target: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module, nn.Module]]:
@@ -160,6 +187,16 @@ def _fits(source: nn.Module, target: nn.Module) -> bool:
     """Tell whether two modules have the same entries with the same shapes."""
     a, b = source.state_dict(), target.state_dict()
     return a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
+
+
+def _becomes_c3ghost(source: nn.Module, target: nn.Module) -> bool:
+    return (
+        isinstance(source, C2f)
+        and isinstance(target, C3Ghost)
+        and source.c == target.cv1.conv.out_channels
+        and len(source.m) == len(target.m)
+        and source.cv2.conv.out_channels == target.cv3.conv.out_channels
+    )
 
 
 def _becomes_ghost(source: nn.Module, target: nn.Module) -> bool:
@@ -183,12 +220,35 @@ class Conversion:
         self.reorder()
         self.copy_whole()
         dense, ghost = Stream(self.dense, self.pictures), Stream(self.target, self.pictures)
-        for n in range(len(self.target.model)):
-            wanted, given = dense.inputs(n), ghost.inputs(n)
-            self.convert(n, wanted, given if self.options.sequential else wanted)
-            dense.advance(n, wanted)
-            ghost.advance(n, given)
+        for unit in self.units():
+            specs, mark = (ghost if self.options.sequential else dense).specs(unit), ghost.mark()
+            for n in unit:
+                wanted, given = dense.inputs(n), ghost.inputs(n)
+                self.convert(n, wanted, given if self.options.sequential else wanted)
+                dense.advance(n, wanted)
+                ghost.advance(n, given)
+            if self.options.steps and any(True for n in unit for _ in self.target.model[n].parameters()):
+                self.reconstruct(unit, specs, dense.now)
+                ghost.back(mark)
+                for n in unit:
+                    given = ghost.inputs(n)
+                    self.refresh(self.target.model[n], given)
+                    ghost.advance(n, given)
         return self.report()
+
+    def units(self) -> list[list[int]]:
+        """Return the layers' numbers in units to be reconstructed together.
+
+        A GhostConv whose output is read by the next layer alone is one unit with it: only what comes out there counts,
+        so its channels need not be those of the dense layer.
+        """
+        units: list[list[int]] = [[]]
+        for n, (s, t) in enumerate(zip(self.dense.model, self.target.model)):
+            units[-1].append(n)
+            inside = len(units[-1]) > 1 and not any(True for _ in t.parameters())  # a Concat within a unit
+            if t.i in self.target.save or not (inside or _becomes_ghost(s, t)):
+                units.append([])
+        return [u for u in units if u]
 
     # ------------------------------------------------------------------------------------------------ order
 
@@ -265,86 +325,150 @@ class Conversion:
     def convert(self, n: int, wanted: list[Any], given: list[Any]) -> None:
         """Fit layer number `n` of the target, which reads `given`, to that of the dense model, which reads `wanted`."""
         s, t = self.dense.model[n], self.target.model[n]
-        if not any(True for _ in t.parameters()):
-            return
         for path, a, b in _pairs(s, t):
+            inputs = Inputs(t, wanted, given)
             if _becomes_ghost(a, b):
-                ev = self.fit_ghost(s, t, a, b, wanted, given)
-                self.notes.setdefault(n, []).append(f"{path} EV {ev:.3f}".strip())
-                self.done[n] = self.done.get(n, 0) + sum(p.numel() for p in b.parameters())
-            elif self.options.refit and _fits(a, b):
-                for site in _sites(a, b):
-                    self.fit(s, t, site, wanted, given)
-        if self.options.steps:
-            reconstruct(s, t, wanted, given, self.options.steps, self.rng)
-            self.refresh(t, given)
+                ev = self.fit_ghost(inputs, b, _shown(s, a.bn))
+            elif _becomes_c3ghost(a, b):
+                ev = self.build_c3ghost(inputs, s, a, b)
+            else:
+                if self.options.refit and _fits(a, b):
+                    for conv, bn, teacher in _convolutions(a, b):
+                        self.fit(inputs, conv, bn, _shown(s, teacher))
+                continue
+            self.notes.setdefault(n, []).append(f"{path} EV {ev:.3f}".strip())
+            self.done[n] = self.done.get(n, 0) + sum(p.numel() for p in b.parameters())
 
-    def fit(self, s: nn.Module, t: nn.Module, site: Site, wanted: list[Any], given: list[Any]) -> None:
-        """Fit a convolution to its teacher's output by least squares, held near the weights that it has."""
-        conv = site.conv
+    def fit(self, inputs: Inputs, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, goal: Goal, ridge: float = 0) -> None:
+        """Fit a convolution to a goal by least squares, held near the weights that it has."""
         depthwise = conv.groups > 1
-        if depthwise and conv.groups != conv.in_channels != conv.out_channels:
+        if depthwise and not conv.groups == conv.in_channels == conv.out_channels:
             return  # groups of several channels stay as they are
-        weight, bias = folded(conv, site.bn)
-        taps = weight[0].numel()
-        per = conv.groups if depthwise else 1
-        equations = NormalEquations(taps, 1 if depthwise else conv.out_channels, (per,) if depthwise else ())
-        share = math.ceil(max(self.options.samples, 4 * taps) / sum(len(x) for x in self.pictures))
-        total = total2 = 0.0
-        for x, y in zip(given, wanted):
-            z = _output(s, site.teacher, y)[:, : site.first]
-            rows, cols = positions(*z.shape[-2:], share, self.rng)
-            seen, z = windows(_input(t, conv, x), conv, rows, cols), at(z, rows, cols)
+        weight, bias = folded(conv, bn)
+        taps, per = weight[0].numel(), (conv.groups,) if depthwise else ()
+        equations = NormalEquations(taps, 1 if depthwise else conv.out_channels, per)
+        for seen, z in self.seen(inputs, conv, goal, max(self.options.samples, 4 * taps)):
             if depthwise:
                 equations.add(seen.transpose(0, 1), z.T[..., None])
             else:
                 equations.add(seen.flatten(1), z)
         start = torch.cat((weight.flatten(1), bias[:, None]), 1)  # out, taps + 1
-        solved = equations.solve(start[..., None] if depthwise else start.T, self.options.ridge).float()
+        solved = equations.solve(start[..., None] if depthwise else start.T, ridge or self.options.ridge).float()
         solved = solved[..., 0] if depthwise else solved.T
-        weight, bias = solved[:, :-1].reshape(weight.shape), solved[:, -1].contiguous()
-        self.write(t, site, weight, bias, given)
+        self.write(inputs, conv, bn, solved[:, :-1].reshape(weight.shape), solved[:, -1].contiguous())
 
-    def write(self, t: nn.Module, site: Site, weight: torch.Tensor, bias: torch.Tensor, given: list[Any]) -> None:
-        """Give a site a folded weight and bias, and its batch norm the statistics of all that it computes."""
-        conv = site.conv
-        if site.bn is None:
-            unfold_bn(conv, None, weight, bias, bias, bias)
-            return
-        outs = [_conv(conv, _input(t, conv, x), weight, bias) for x in given]
-        mean, var = _moments(outs)
-        unfold_bn(conv, site.bn, weight, bias, mean, var)
-
-    def refresh(self, t: nn.Module, given: list[Any]) -> None:
-        """Give the batch norms of a layer the statistics of what they read, outputs unchanged."""
-        for m in t.modules():
-            if isinstance(m, Conv) and m.bn is not None:
-                weight, bias = folded(m.conv, m.bn)
-                self.write(t, Site("", m.conv, m.bn, m), weight, bias, given)
-
-    def fit_ghost(
-        self, s: nn.Module, t: nn.Module, conv: Conv, ghost: GhostConv, wanted: list[Any], given: list[Any]
-    ) -> float:
-        """Fit a GhostConv to a convolution whose channels have its order; return the share of variance it explains."""
-        half = ghost.cv1.conv.out_channels
-        if self.options.sequential or self.options.refit:
-            self.fit(s, t, Site("", ghost.cv1.conv, ghost.cv1.bn, conv.bn, half), wanted, given)
-        share = math.ceil(self.options.samples / sum(len(x) for x in self.pictures))
-        cheap = ghost.cv2.conv
-        xs, zs = [], []
-        for x, y in zip(given, wanted):
-            z = _output(s, conv.bn, y)[:, half:]
+    def seen(
+        self, inputs: Inputs, conv: nn.Conv2d, goal: Goal, samples: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield for each batch what a convolution reads at some positions (n, c, taps), and its goal there (n, c)."""
+        share = math.ceil(samples / sum(len(x) for x in self.pictures))
+        for y, x in zip(inputs.wanted, inputs.given):
+            z = goal(y, x)
             rows, cols = positions(*z.shape[-2:], share, self.rng)
-            xs.append(windows(_input(t, cheap, x), cheap, rows, cols))
-            zs.append(at(z, rows, cols))
-        seen, z = torch.cat(xs).transpose(0, 1), torch.cat(zs).T  # channel, sample, taps
-        weights = fit_behind(seen, z, ghost.cv2.act)
+            yield windows(_input(inputs.layer, conv, x), conv, rows, cols), at(z, rows, cols)
+
+    def write(
+        self, inputs: Inputs, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, weight: torch.Tensor, bias: torch.Tensor
+    ) -> None:
+        """Give a convolution a folded weight and bias, and its batch norm the statistics of all that it computes."""
+        mean = var = bias
+        if bn is not None:
+            mean, var = moments(_conv(conv, _input(inputs.layer, conv, x), weight, bias) for x in inputs.given)
+        unfold_bn(conv, bn, weight, bias, mean, var)
+
+    def refresh(self, layer: nn.Module, given: list[Any]) -> None:
+        """Give the batch norms of a layer the statistics of what they read; outputs stay as they were."""
+        for m in layer.modules():
+            if isinstance(m, Conv):
+                self.write(Inputs(layer, given, given), m.conv, m.bn, *folded(m.conv, m.bn))
+
+    def fit_ghost(self, inputs: Inputs, ghost: GhostConv, goal: Goal) -> float:
+        """Fit a GhostConv to a goal before the activation, channels in its order; return the variance it explains."""
+        half, act, cheap = ghost.cv1.conv.out_channels, ghost.cv2.act, ghost.cv2.conv
+        self.fit(inputs, ghost.cv1.conv, ghost.cv1.bn, lambda y, x: goal(y, x)[:, :half])
+        found = [*self.seen(inputs, cheap, lambda y, x: goal(y, x)[:, half:], self.options.samples)]
+        seen, z = torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+        weights = fit_behind(seen.transpose(0, 1), z.T, act)
         weight = weights[:, :-1].reshape(cheap.weight.shape)
-        self.write(t, Site("", cheap, ghost.cv2.bn, conv), weight, weights[:, -1].contiguous(), given)
-        wish = [_output(s, conv, y) for y in wanted[:2]]
-        made = [_output(t, ghost, x) for x in given[:2]]
-        flat = [torch.cat([m.transpose(0, 1).flatten(1) for m in ms], 1).T for ms in (wish, made)]
-        return float(explained(*flat))
+        self.write(inputs, cheap, ghost.cv2.bn, weight, weights[:, -1].contiguous())
+        pairs = [*zip(inputs.wanted, inputs.given)][:4]
+        return explained([act(goal(y, x)) for y, x in pairs], [_output(inputs.layer, ghost, x) for _, x in pairs])
+
+    def build_c3ghost(self, inputs: Inputs, s: nn.Module, a: C2f, b: C3Ghost) -> float:
+        """Fit a C3Ghost to a C2f or C3k2 of the same widths; return the variance of its output that it explains.
+
+        The halves of the C2f's first convolution become the C3's two, each bottleneck a Ghost bottleneck, and the last
+        convolution makes up for the maps that a C3 does not keep.
+        """
+        c, first, last = a.c, folded(a.cv1.conv, a.cv1.bn), folded(a.cv2.conv, a.cv2.bn)
+        for conv, rows in ((b.cv2, slice(0, c)), (b.cv1, slice(c, 2 * c))):
+            self.write(inputs, conv.conv, conv.bn, first[0][rows], first[1][rows])
+            shown = _shown(s, a.cv1.bn)
+            self.fit(inputs, conv.conv, conv.bn, lambda y, x, rows=rows, shown=shown: shown(y, x)[:, rows])
+        for bottleneck, ghost in zip(a.m, b.m):
+            self.fit_bottleneck(inputs, s, bottleneck, ghost)
+        columns = torch.cat((last[0][:, -c:], last[0][:, :c]), 1)
+        self.write(inputs, b.cv3.conv, b.cv3.bn, columns, last[1])
+        self.fit(inputs, b.cv3.conv, b.cv3.bn, _shown(s, a.cv2.bn), ridge=1e-4)
+        pairs = [*zip(inputs.wanted, inputs.given)][:4]
+        return explained([_output(s, a, y) for y, _ in pairs], [_output(inputs.layer, b, x) for _, x in pairs])
+
+    def fit_bottleneck(self, inputs: Inputs, s: nn.Module, bottleneck: nn.Module, ghost: Ghost) -> None:
+        """Fit a Ghost bottleneck: its first part to the strongest hidden channels, its second to what is left to add.
+
+        The hidden channels are those behind the first convolution of a Bottleneck or C3k; which of them are computed
+        and which derived is a matching again. The second part has no activation, so it is fitted to the bottleneck's
+        output less what the shortcut brings, channels in the order that they have.
+        """
+        enter, leave = ghost.conv[0], ghost.conv[2]
+        width = 2 * enter.cv1.conv.out_channels
+        hidden = _shown(s, bottleneck.cv1.bn)
+        norms = bottleneck.cv2.conv.weight.transpose(0, 1).flatten(1).square().sum(1)
+        cheap = nn.Conv2d(1, 1, 5, padding=2, bias=False)
+        seen, z = [], []
+        for y in inputs.wanted:
+            pre = hidden(y, y)
+            rows, cols = positions(
+                *pre.shape[-2:], math.ceil(self.options.samples / len(inputs.wanted) / len(pre)), self.rng
+            )
+            seen.append(windows(bottleneck.cv1.act(pre), cheap, rows, cols))
+            z.append(at(pre, rows, cols))
+        seen, z = torch.cat(seen), torch.cat(z)
+        norms = norms if len(norms) == z.shape[1] else torch.ones(z.shape[1])
+        strong = (norms * bottleneck.cv1.act(z).var(0)).topk(min(width, z.shape[1])).indices
+        cost = residuals(seen[:, strong], z[:, strong], bottleneck.cv1.act) * norms[strong]
+        order = strong[torch.tensor(match(cost, greedy=not self.options.matching))]
+        if len(order) == width:
+            self.fit_ghost(inputs, enter, lambda y, x: hidden(y, x)[:, order])
+        self.fit_ghost(inputs, leave, lambda y, x: _output(s, bottleneck, y) - _input(inputs.layer, ghost, x))
+
+    def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Any]) -> None:
+        """Bring the output of a unit nearer to the dense one's by Adam on its weights; batch norms as in inference."""
+        layers = [self.target.model[n] for n in unit]
+        goals = [_maps(y) for y in wanted]
+        scales = [len(goals) / sum(float(g[k].var()) for g in goals) for k in range(len(goals[0]))]
+        frozen = {id(p) for layer in layers for m in layer.modules() if isinstance(m, DFL) for p in m.parameters()}
+        params = [p for layer in layers for p in layer.parameters() if id(p) not in frozen]
+        flags = [p.requires_grad for p in params]
+        with torch.enable_grad():
+            for p in params:
+                p.requires_grad_(True)
+            adam = torch.optim.Adam(params, lr=self.options.rate)
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.options.steps)
+            for _ in range(self.options.steps):
+                k = int(torch.randint(len(specs), (1,), generator=self.rng))
+                x = None
+                for layer, spec in zip(layers, specs[k]):
+                    read = [x if v is None else v for v in spec]
+                    x = layer(read if isinstance(layer.f, list) else read[0])
+                loss = sum(w * (o - g).square().mean() for w, o, g in zip(scales, _maps(x), goals[k]))
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+                schedule.step()
+        for p, flag in zip(params, flags):
+            p.requires_grad_(flag)
+            p.grad = None
 
     # ------------------------------------------------------------------------------------------------ report
 
@@ -352,88 +476,13 @@ class Conversion:
         rows = []
         for n, (s, t) in enumerate(zip(self.dense.model, self.target.model)):
             total = sum(p.numel() for p in t.parameters())
-            whole = sum(
-                sum(p.numel() for p in b.parameters()) for _, a, b in _pairs(s, t) if _fits(a, b)
-            )
+            whole = sum(sum(p.numel() for p in b.parameters()) for _, a, b in _pairs(s, t) if _fits(a, b))
             taken = whole + self.done.get(n, 0)
             if total:
                 how = "converted" if n in self.done else "whole" if taken == total else "part" if taken else "random"
                 note = "; ".join(self.notes.get(n, []))
                 rows.append(Row(f"model.{t.i}", f"model.{s.i}", type(t).__name__, how, taken, total, note))
         return Report(rows)
-
-
-def fit_behind(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, rounds: int = 8) -> torch.Tensor:
-    """Return filters (c, taps + 1), the bias last, whose outputs behind an activation are nearest to `act(z)`.
-
-    Least squares before the activation, then Gauss-Newton steps (damped, kept only where they help).
-
-    Args:
-        seen: (c, n, taps).
-        z: (c, n).
-    """
-    equations = NormalEquations(seen.shape[-1], 1, (len(seen),))
-    equations.add(seen, z[..., None])
-    weights = equations.solve(ridge=1e-5).float()[..., 0]
-    y = act(z)
-    x = torch.cat((seen, seen.new_ones(*seen.shape[:-1], 1)), -1)
-    damping = torch.full((len(seen), 1, 1), 1e-3)
-
-    def look(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        fit = (x @ w[..., None])[..., 0]
-        with torch.enable_grad():
-            at = fit.clone().requires_grad_()
-            out = act(at)
-            slope = torch.autograd.grad(out.sum(), at)[0]
-        return (y - out.detach()), slope, (y - out.detach()).square().mean(1)
-
-    left, slope, error = look(weights)
-    for _ in range(rounds):
-        j = x * slope[..., None]
-        jj = (j.mT @ j).double()
-        scale = jj.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-9)
-        step = torch.linalg.solve(
-            jj + damping * scale * torch.eye(jj.shape[-1], dtype=jj.dtype), (j.mT @ left[..., None]).double()
-        )
-        tried = weights + step[..., 0].float()
-        left2, slope2, error2 = look(tried)
-        better = error2 < error
-        weights = torch.where(better[:, None], tried, weights)
-        left, slope = torch.where(better[:, None], left2, left), torch.where(better[:, None], slope2, slope)
-        error = torch.where(better, error2, error)
-        damping = torch.where(better[:, None, None], damping / 4, damping * 8)
-    return weights
-
-
-def reconstruct(
-    s: nn.Module, t: nn.Module, wanted: list[Any], given: list[Any], steps: int, rng: torch.Generator
-) -> None:
-    """Bring a layer's output nearer to the dense one's, by Adam on all its weights; batch norms as in inference."""
-    params = [p for p in t.parameters() if p.is_floating_point()]
-    if not params:
-        return
-    goals = [[g.clone() for g in _maps(s(list(y) if isinstance(y, list) else y))] for y in wanted]
-    scales = [1 / sum(float(g[k].var()) for g in goals) * len(goals) for k in range(len(goals[0]))]
-    flags = [p.requires_grad for p in params]
-    dfl = {id(p) for m in t.modules() if type(m).__name__ == "DFL" for p in m.parameters()}
-    params = [p for p in params if id(p) not in dfl]
-    with torch.enable_grad():
-        for p in params:
-            p.requires_grad_(True)
-        adam = torch.optim.Adam(params, lr=1e-3)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
-        for _ in range(steps):
-            k = int(torch.randint(len(given), (1,), generator=rng))
-            x = [v.detach() for v in given[k]] if isinstance(given[k], list) else given[k].detach()
-            outs = _maps(t(x))
-            loss = sum(w * (o - g).square().mean() for w, o, g in zip(scales, outs, goals[k]))
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
-    for p, flag in zip([*t.parameters()], flags):
-        p.requires_grad_(flag)
-        p.grad = None
 
 
 def _maps(out: Any) -> list[torch.Tensor]:
@@ -449,24 +498,20 @@ def _conv(conv: nn.Conv2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
     return torch.conv2d(x, weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
 
 
-def _moments(outs: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and variance of each channel over batches."""
-    n = sum(o.numel() // o.shape[1] for o in outs)
-    mean = sum(o.double().sum((0, 2, 3)) for o in outs) / n
-    var = sum((o.double() - mean[:, None, None]).square().sum((0, 2, 3)) for o in outs) / n
-    return mean.float(), var.float()
+def _shown(layer: nn.Module, inside: nn.Module) -> Goal:
+    """Return the goal of giving what a module within the dense layer gives."""
+    return lambda wanted, _: _output(layer, inside, wanted)
 
 
-def _sites(source: nn.Module, target: nn.Module) -> Iterator[Site]:
-    """Yield the convolutions of two modules of the same shapes, in the order in which they stand."""
-    kids = dict(source.named_modules())
-    inner = {}
+def _convolutions(source: nn.Module, target: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d | None, nn.Module]]:
+    """Yield the convolutions of the second of two modules of the same shapes, their batch norms, and their teachers."""
+    theirs, within = dict(source.named_modules()), set()
     for path, m in target.named_modules():
-        if isinstance(m, Conv) and m.bn is not None:
-            inner[id(m.conv)] = True
-            yield Site(path, m.conv, m.bn, kids[path].bn)
-        elif type(m) is nn.Conv2d and id(m) not in inner and m.bias is not None:
-            yield Site(path, m, None, kids[path])
+        if isinstance(m, Conv):
+            within.add(m.conv)
+            yield m.conv, m.bn, theirs[path].bn
+        elif type(m) is nn.Conv2d and m not in within and m.bias is not None:
+            yield m, None, theirs[path]
 
 
 def _take(source: Conv, target: Conv, rows: range) -> None:

@@ -19,7 +19,7 @@ def residuals(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, ridge: float 
         seen: (n, c, taps) what a depthwise filter reads of each channel.
         z: (n, c) outputs before the activation.
     """
-    n, c, taps = seen.shape
+    _, c, taps = seen.shape
     left, y = torch.empty(c, c), act(z)
     for k in range(c):
         equations = NormalEquations(taps, c)

@@ -23,9 +23,9 @@ from ultralytics.utils.errors import ModelError
 # Functions behind which each channel is still the same channel.
 _SAME = """silu relu relu6 leaky_relu sigmoid hardswish hardsigmoid hardtanh gelu elu mish softplus tanh dropout
 _max_pool2d max_pool2d avg_pool2d adaptive_avg_pool2d interpolate upsample clone contiguous detach to float half
-relu_ sigmoid_ clamp clamp_ abs exp neg""".split()
+relu_ sigmoid_ clamp clamp_ abs exp neg"""
 _BINARY = """add sub mul div true_divide __add__ __radd__ __iadd__ __sub__ __isub__ __mul__ __rmul__ __imul__
-__truediv__ add_ sub_ mul_ div_ maximum minimum""".split()
+__truediv__ add_ sub_ mul_ div_ maximum minimum"""
 
 
 @dataclass
@@ -127,7 +127,7 @@ class Wiring:
 
     @torch.no_grad()
     def permute(self, model: nn.Module, moves: dict[int, int]) -> None:
-        """Exchange wires in the weights of a model: each key takes the place of its value. Outputs stay as they were."""
+        """Exchange wires in the weights of a model: each key takes the place of its value; outputs stay the same."""
         state = model.state_dict()
         for axis in self.axes:
             places: dict[int, list[int]] = defaultdict(list)
@@ -245,7 +245,9 @@ def _flatten(w: _Watch, out: torch.Tensor, x: torch.Tensor, start_dim: int = 0, 
 def _weighted(channels_in: int, channels_out: int) -> Callable[..., bool]:
     """Return the rule of a function of input, weight and bias; the numbers say which axes of the weight are which."""
 
-    def rule(w: _Watch, out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *more, **kw) -> bool:
+    def rule(
+        w: _Watch, out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *more, **kw
+    ) -> bool:
         name, wiring = w.names.get(id(weight)), w.wiring
         if name is None or x.ndim != weight.ndim:
             return False
@@ -279,8 +281,8 @@ def _norm(w: _Watch, out: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: A
 
 
 _RULES: dict[str, Callable[..., bool]] = {
-    **dict.fromkeys(_SAME, _same),
-    **dict.fromkeys(_BINARY, _binary),
+    **dict.fromkeys(_SAME.split(), _same),
+    **dict.fromkeys(_BINARY.split(), _binary),
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     **dict.fromkeys(("chunk", "split"), _cut),
     "__getitem__": _index,
