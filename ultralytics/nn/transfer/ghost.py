@@ -32,6 +32,7 @@ from torch import nn
 
 from ultralytics.nn.modules.block import DFL, C2f, C3Ghost
 from ultralytics.nn.modules.conv import Conv, Ghost, GhostConv
+from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.transfer.fitting import (
     NormalEquations,
     at,
@@ -63,6 +64,7 @@ class Options:
     refit: bool = True  # fit dense convolutions anew too
     ridge: float = 0.01  # holds refitted weights near the trained ones
     steps: int = 0  # of Adam for each unit of layers
+    polish: int = 0  # steps of Adam for the whole model
     rate: float = 1e-3  # learning rate of Adam
     samples: int = 4096  # positions of a layer, at least
     seed: int = 0
@@ -234,6 +236,8 @@ class Conversion:
                     given = ghost.inputs(n)
                     self.refresh(self.target.model[n], given)
                     ghost.advance(n, given)
+        if self.options.polish:
+            self.polish()
         return self.report()
 
     def units(self) -> list[list[int]]:
@@ -318,7 +322,10 @@ class Conversion:
         for s, t in zip(self.dense.model, self.target.model):
             for _, a, b in _pairs(s, t):
                 if _becomes_ghost(a, b):
-                    _take(a, b.cv1, range(b.cv1.conv.out_channels))
+                    _blank(b)
+                    _take(a, b.cv1, b.cv1.conv.out_channels)
+                elif _becomes_c3ghost(a, b):
+                    _blank(b)
                 elif _fits(a, b):
                     b.load_state_dict(a.state_dict())
 
@@ -339,8 +346,16 @@ class Conversion:
             self.notes.setdefault(n, []).append(f"{path} EV {ev:.3f}".strip())
             self.done[n] = self.done.get(n, 0) + sum(p.numel() for p in b.parameters())
 
-    def fit(self, inputs: Inputs, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, goal: Goal, ridge: float = 0) -> None:
-        """Fit a convolution to a goal by least squares, held near the weights that it has."""
+    def fit(
+        self,
+        inputs: Inputs,
+        conv: nn.Conv2d,
+        bn: nn.BatchNorm2d | None,
+        goal: Goal,
+        ridge: float = 0,
+        new: bool = False,
+    ) -> None:
+        """Fit a convolution to a goal by least squares, held near the weights that it has or, if `new`, near zero."""
         depthwise = conv.groups > 1
         if depthwise and not conv.groups == conv.in_channels == conv.out_channels:
             return  # groups of several channels stay as they are
@@ -352,7 +367,7 @@ class Conversion:
                 equations.add(seen.transpose(0, 1), z.T[..., None])
             else:
                 equations.add(seen.flatten(1), z)
-        start = torch.cat((weight.flatten(1), bias[:, None]), 1)  # out, taps + 1
+        start = torch.cat((weight.flatten(1), bias[:, None]), 1) * (not new)  # out, taps + 1
         solved = equations.solve(start[..., None] if depthwise else start.T, ridge or self.options.ridge).float()
         solved = solved[..., 0] if depthwise else solved.T
         self.write(inputs, conv, bn, solved[:, :-1].reshape(weight.shape), solved[:, -1].contiguous())
@@ -382,10 +397,10 @@ class Conversion:
             if isinstance(m, Conv):
                 self.write(Inputs(layer, given, given), m.conv, m.bn, *folded(m.conv, m.bn))
 
-    def fit_ghost(self, inputs: Inputs, ghost: GhostConv, goal: Goal) -> float:
+    def fit_ghost(self, inputs: Inputs, ghost: GhostConv, goal: Goal, new: bool = False) -> float:
         """Fit a GhostConv to a goal before the activation, channels in its order; return the variance it explains."""
         half, act, cheap = ghost.cv1.conv.out_channels, ghost.cv2.act, ghost.cv2.conv
-        self.fit(inputs, ghost.cv1.conv, ghost.cv1.bn, lambda y, x: goal(y, x)[:, :half])
+        self.fit(inputs, ghost.cv1.conv, ghost.cv1.bn, lambda y, x: goal(y, x)[:, :half], new=new)
         found = [*self.seen(inputs, cheap, lambda y, x: goal(y, x)[:, half:], self.options.samples)]
         seen, z = torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
         weights = fit_behind(seen.transpose(0, 1), z.T, act)
@@ -439,35 +454,66 @@ class Conversion:
         cost = residuals(seen[:, strong], z[:, strong], bottleneck.cv1.act) * norms[strong]
         order = strong[torch.tensor(match(cost, greedy=not self.options.matching))]
         if len(order) == width:
-            self.fit_ghost(inputs, enter, lambda y, x: hidden(y, x)[:, order])
-        self.fit_ghost(inputs, leave, lambda y, x: _output(s, bottleneck, y) - _input(inputs.layer, ghost, x))
+            self.fit_ghost(inputs, enter, lambda y, x: hidden(y, x)[:, order], new=True)
+        self.fit_ghost(inputs, leave, lambda y, x: _output(s, bottleneck, y) - _input(inputs.layer, ghost, x), new=True)
 
     def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Any]) -> None:
-        """Bring the output of a unit nearer to the dense one's by Adam on its weights; batch norms as in inference."""
+        """Bring the output of a unit nearer to the dense one's by Adam on its weights."""
         layers = [self.target.model[n] for n in unit]
+
+        def run(k: int) -> Any:
+            x = None
+            for layer, spec in zip(layers, specs[k]):
+                read = [x if v is None else v for v in spec]
+                x = layer(read if isinstance(layer.f, list) else read[0])
+            return x
+
+        self.descend(layers, run, wanted, self.options.steps)
+
+    def polish(self) -> None:
+        """Bring the outputs of the whole model nearer to the dense one's by Adam on all weights."""
+        layers = [*self.target.model]
+        wanted = [self.dense(x) for x in self.pictures]
+        self.descend(layers, lambda k: self.target(self.pictures[k]), wanted, self.options.polish)
+        stream = Stream(self.target, self.pictures)
+        for n, layer in enumerate(layers):
+            given = stream.inputs(n)
+            self.refresh(layer, given)
+            stream.advance(n, given)
+
+    def descend(self, layers: list[nn.Module], run: Callable[[int], Any], wanted: list[Any], steps: int) -> None:
+        """Take steps of Adam on the weights of layers so that `run(k)` comes near `wanted[k]`; norms as in inference.
+
+        Each tensor counts by its share of variance left; positions of a detector's maps by the dense model's score.
+        """
         goals = [_maps(y) for y in wanted]
-        scales = [len(goals) / sum(float(g[k].var()) for g in goals) for k in range(len(goals[0]))]
-        frozen = {id(p) for layer in layers for m in layer.modules() if isinstance(m, DFL) for p in m.parameters()}
-        params = [p for layer in layers for p in layer.parameters() if id(p) not in frozen]
-        flags = [p.requires_grad for p in params]
+        emphasis = [[_emphasis(layers[-1], g) for g in goal] for goal in goals]
+        scales = [len(goals) / max(sum(float(g[k].var()) for g in goals), 1e-12) for k in range(len(goals[0]))]
+        frozen = {p for layer in layers for m in layer.modules() if isinstance(m, DFL) for p in m.parameters()}
+        params = [p for layer in layers for p in layer.parameters() if p not in frozen]
+        flags, start = [p.requires_grad for p in params], [p.clone() for p in params]
+
+        def loss(k: int) -> torch.Tensor:
+            terms = zip(scales, _maps(run(k)), goals[k], emphasis[k])
+            return sum(scale * ((o - g).square() * e).mean() for scale, o, g, e in terms)
+
+        before = sum(float(loss(k)) for k in range(len(goals)))
         with torch.enable_grad():
             for p in params:
                 p.requires_grad_(True)
             adam = torch.optim.Adam(params, lr=self.options.rate)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.options.steps)
-            for _ in range(self.options.steps):
-                k = int(torch.randint(len(specs), (1,), generator=self.rng))
-                x = None
-                for layer, spec in zip(layers, specs[k]):
-                    read = [x if v is None else v for v in spec]
-                    x = layer(read if isinstance(layer.f, list) else read[0])
-                loss = sum(w * (o - g).square().mean() for w, o, g in zip(scales, _maps(x), goals[k]))
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+            for _ in range(steps):
+                k = int(torch.randint(len(goals), (1,), generator=self.rng))
                 adam.zero_grad()
-                loss.backward()
+                loss(k).backward()
                 adam.step()
                 schedule.step()
-        for p, flag in zip(params, flags):
+        worse = sum(float(loss(k)) for k in range(len(goals))) > before
+        for p, flag, old in zip(params, flags, start):
             p.requires_grad_(flag)
+            if worse:
+                p.data.copy_(old)
             p.grad = None
 
     # ------------------------------------------------------------------------------------------------ report
@@ -483,6 +529,14 @@ class Conversion:
                 note = "; ".join(self.notes.get(n, []))
                 rows.append(Row(f"model.{t.i}", f"model.{s.i}", type(t).__name__, how, taken, total, note))
         return Report(rows)
+
+
+def _emphasis(layer: nn.Module, goal: torch.Tensor) -> torch.Tensor | float:
+    """Return how much each position of a layer's output counts; all alike but in a detector's maps: mean 1."""
+    if not isinstance(layer, Detect) or goal.ndim != 4 or goal.shape[1] != layer.no:
+        return 1.0
+    score = goal[:, -layer.nc :].sigmoid().amax(1, keepdim=True) + 0.02
+    return score / score.mean()
 
 
 def _maps(out: Any) -> list[torch.Tensor]:
@@ -514,11 +568,18 @@ def _convolutions(source: nn.Module, target: nn.Module) -> Iterator[tuple[nn.Con
             yield m, None, theirs[path]
 
 
-def _take(source: Conv, target: Conv, rows: range) -> None:
-    """Copy some output channels of a convolution."""
-    keep = torch.tensor([*rows])
-    state = {k: v[keep] if v.ndim else v for k, v in source.state_dict().items()}
-    target.load_state_dict(state)
+def _take(source: Conv, target: Conv, first: int) -> None:
+    """Copy the first output channels of a convolution."""
+    target.load_state_dict({k: v[:first] if v.ndim else v for k, v in source.state_dict().items()})
+
+
+def _blank(module: nn.Module) -> None:
+    """Make what a module was initialised with forgotten: its convolutions are flat, with the norm they start with."""
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            m.weight.fill_((3 * m.weight[0].numel()) ** -0.5)
+        elif isinstance(m, nn.BatchNorm2d):
+            m.reset_parameters()
 
 
 def _check(source: BaseModel, target: BaseModel) -> None:
