@@ -112,7 +112,7 @@ def test_every_task_is_nearer_to_the_dense_model_than_by_names(kind, pair):
     fill(source)
     named.load_state_dict(matching(source.state_dict(), named.state_dict()), strict=False)
     x = image(4, 96, 96)
-    report = to_ghost(source, target, x, samples=300, steps=2)
+    report = to_ghost(source, target, x, samples=300)
     want = raw(source, x)
     far, near = ((want - raw(model, x)).square().mean() for model in (named, target))
     assert near < far / 2

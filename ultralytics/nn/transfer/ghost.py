@@ -20,7 +20,6 @@ the outputs that a C3 does not keep.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -47,6 +46,7 @@ from ultralytics.nn.transfer.fitting import (
 )
 from ultralytics.nn.transfer.pairing import match, residuals
 from ultralytics.nn.transfer.report import Report, Row
+from ultralytics.nn.transfer.stream import Inputs, Stream, input_of, output_of
 from ultralytics.nn.transfer.wiring import Wiring, trace
 from ultralytics.utils.errors import ModelError
 
@@ -68,107 +68,6 @@ class Options:
     rate: float = 1e-3  # learning rate of Adam
     samples: int = 4096  # positions of a layer, at least
     seed: int = 0
-
-
-class _Reached(Exception):
-    """What was wanted of a layer has been seen; the rest of it is left out."""
-
-
-@contextlib.contextmanager
-def _stop_at(module: nn.Module, see: Callable[[Any, Any], None], after: bool) -> Iterator[None]:
-    """Within this context, a pass ends at a module, whose inputs (and output) `see` gets."""
-
-    def hook(_: nn.Module, inputs: tuple, out: Any = None) -> None:
-        see(inputs[0], out)
-        raise _Reached
-
-    handle = module.register_forward_hook(hook) if after else module.register_forward_pre_hook(hook)
-    try:
-        with contextlib.suppress(_Reached):
-            yield
-    finally:
-        handle.remove()
-
-
-def _output(layer: nn.Module, inside: nn.Module, x: Any) -> torch.Tensor:
-    """Return what a module inside a layer gives when the layer reads `x`."""
-    found = []
-    with _stop_at(inside, lambda _, out: found.append(out.clone()), after=True):
-        layer(x)
-    return found[0]
-
-
-def _input(layer: nn.Module, inside: nn.Module, x: Any) -> torch.Tensor:
-    """Return what a module inside a layer reads when the layer reads `x`."""
-    found = []
-    with _stop_at(inside, lambda seen, _: found.append(seen), after=False):
-        layer(x)
-    return found[0]
-
-
-class Stream:
-    """A model's outputs on the calibration pictures, kept only as long as a later layer reads them."""
-
-    def __init__(self, model: BaseModel, pictures: list[torch.Tensor]):
-        self.model, self.now = model, list(pictures)
-        self.kept: dict[int, list[torch.Tensor]] = {}
-        self.last: dict[int, int] = {}  # index of an output: the last layer that reads it
-        for n, m in enumerate(model.model):
-            for j in m.f if isinstance(m.f, list) else [m.f]:
-                if j != -1:
-                    self.last[j % m.i if j < 0 else j] = n
-
-    def inputs(self, n: int) -> list[Any]:
-        """Return what layer number `n` reads, batch by batch; the layers before it must have run."""
-        m = self.model.model[n]
-        if m.f == -1:
-            return self.now
-        one = isinstance(m.f, int)
-        sources = [m.f] if one else m.f
-        lists = [self.now if j == -1 else self.kept[j % m.i if j < 0 else j] for j in sources]
-        return lists[0] if one else [list(xs) for xs in zip(*lists)]
-
-    def advance(self, n: int, inputs: list[Any]) -> None:
-        """Run layer number `n` on its inputs and forget what no later layer reads."""
-        m = self.model.model[n]
-        outs = [m(list(x) if isinstance(x, list) else x) for x in inputs]
-        for k in range(m.span):
-            if m.i + k in self.last:
-                self.kept[m.i + k] = [out[k] if m.span > 1 else out for out in outs]
-        self.now = [out[-1] for out in outs] if m.span > 1 else outs
-        self.kept = {j: v for j, v in self.kept.items() if self.last[j] > n}
-
-    def mark(self) -> tuple:
-        """Return where the stream stands, for `back`."""
-        return self.now, dict(self.kept)
-
-    def back(self, mark: tuple) -> None:
-        """Go back to where the stream stood."""
-        self.now, self.kept = mark
-
-    def specs(self, unit: list[int]) -> list[list[list]]:
-        """Return for each batch what each layer of a unit reads: tensors, None for the output of the layer before."""
-        columns = []
-        for k, n in enumerate(unit):
-            m = self.model.model[n]
-            sources = m.f if isinstance(m.f, list) else [m.f]
-            inner = [None] * len(self.now)
-            columns.append(
-                [
-                    inner if j == -1 and k else self.now if j == -1 else self.kept[j % m.i if j < 0 else j]
-                    for j in sources
-                ]
-            )
-        return [[[source[b] for source in column] for column in columns] for b in range(len(self.now))]
-
-
-@dataclass
-class Inputs:
-    """A layer of the target, what its counterpart in the dense model reads, and what it reads itself; by batches."""
-
-    layer: nn.Module
-    wanted: list[Any]
-    given: list[Any]
 
 
 Goal = Callable[[Any, Any], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
@@ -210,7 +109,7 @@ class Conversion:
 
     def __init__(self, source: BaseModel, target: BaseModel, pictures: list[torch.Tensor], options: Options):
         self.target, self.pictures, self.options = target, pictures, options
-        self.dense = copy.deepcopy(source).float().eval()
+        self.dense = copy.deepcopy(source).float().cpu().eval()
         self.rng = torch.Generator().manual_seed(options.seed)
         self.notes: dict[int, list[str]] = {}
         self.done: dict[int, int] = {}  # numbers converted, by layer
@@ -380,7 +279,7 @@ class Conversion:
         for y, x in zip(inputs.wanted, inputs.given):
             z = goal(y, x)
             rows, cols = positions(*z.shape[-2:], share, self.rng)
-            yield windows(_input(inputs.layer, conv, x), conv, rows, cols), at(z, rows, cols)
+            yield windows(input_of(inputs.layer, conv, x), conv, rows, cols), at(z, rows, cols)
 
     def write(
         self, inputs: Inputs, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, weight: torch.Tensor, bias: torch.Tensor
@@ -388,7 +287,7 @@ class Conversion:
         """Give a convolution a folded weight and bias, and its batch norm the statistics of all that it computes."""
         mean = var = bias
         if bn is not None:
-            mean, var = moments(_conv(conv, _input(inputs.layer, conv, x), weight, bias) for x in inputs.given)
+            mean, var = moments(_conv(conv, input_of(inputs.layer, conv, x), weight, bias) for x in inputs.given)
         unfold_bn(conv, bn, weight, bias, mean, var)
 
     def refresh(self, layer: nn.Module, given: list[Any]) -> None:
@@ -407,7 +306,7 @@ class Conversion:
         weight = weights[:, :-1].reshape(cheap.weight.shape)
         self.write(inputs, cheap, ghost.cv2.bn, weight, weights[:, -1].contiguous())
         pairs = [*zip(inputs.wanted, inputs.given)][:4]
-        return explained([act(goal(y, x)) for y, x in pairs], [_output(inputs.layer, ghost, x) for _, x in pairs])
+        return explained([act(goal(y, x)) for y, x in pairs], [output_of(inputs.layer, ghost, x) for _, x in pairs])
 
     def build_c3ghost(self, inputs: Inputs, s: nn.Module, a: C2f, b: C3Ghost) -> float:
         """Fit a C3Ghost to a C2f or C3k2 of the same widths; return the variance of its output that it explains.
@@ -426,7 +325,7 @@ class Conversion:
         self.write(inputs, b.cv3.conv, b.cv3.bn, columns, last[1])
         self.fit(inputs, b.cv3.conv, b.cv3.bn, _shown(s, a.cv2.bn), ridge=1e-4)
         pairs = [*zip(inputs.wanted, inputs.given)][:4]
-        return explained([_output(s, a, y) for y, _ in pairs], [_output(inputs.layer, b, x) for _, x in pairs])
+        return explained([output_of(s, a, y) for y, _ in pairs], [output_of(inputs.layer, b, x) for _, x in pairs])
 
     def fit_bottleneck(self, inputs: Inputs, s: nn.Module, bottleneck: nn.Module, ghost: Ghost) -> None:
         """Fit a Ghost bottleneck: its first part to the strongest hidden channels, its second to what is left to add.
@@ -455,7 +354,9 @@ class Conversion:
         order = strong[torch.tensor(match(cost, greedy=not self.options.matching))]
         if len(order) == width:
             self.fit_ghost(inputs, enter, lambda y, x: hidden(y, x)[:, order], new=True)
-        self.fit_ghost(inputs, leave, lambda y, x: _output(s, bottleneck, y) - _input(inputs.layer, ghost, x), new=True)
+        self.fit_ghost(
+            inputs, leave, lambda y, x: output_of(s, bottleneck, y) - input_of(inputs.layer, ghost, x), new=True
+        )
 
     def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Any]) -> None:
         """Bring the output of a unit nearer to the dense one's by Adam on its weights."""
@@ -526,7 +427,8 @@ class Conversion:
             taken = whole + self.done.get(n, 0)
             if total:
                 how = "converted" if n in self.done else "whole" if taken == total else "part" if taken else "random"
-                note = "; ".join(self.notes.get(n, []))
+                fitted = self.options.refit or self.options.steps or self.options.polish
+                note = "; ".join(self.notes.get(n, ["then refitted"] if whole and fitted else []))
                 rows.append(Row(f"model.{t.i}", f"model.{s.i}", type(t).__name__, how, taken, total, note))
         return Report(rows)
 
@@ -554,7 +456,7 @@ def _conv(conv: nn.Conv2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
 
 def _shown(layer: nn.Module, inside: nn.Module) -> Goal:
     """Return the goal of giving what a module within the dense layer gives."""
-    return lambda wanted, _: _output(layer, inside, wanted)
+    return lambda wanted, _: output_of(layer, inside, wanted)
 
 
 def _convolutions(source: nn.Module, target: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d | None, nn.Module]]:
@@ -610,9 +512,9 @@ def to_ghost(
     Raises:
         ModelError: the graphs differ, or a model is fused.
     """
-    training = target.training
-    target.eval()
+    training, device = target.training, next(target.parameters()).device
+    target.float().cpu().eval()  # normal equations want double precision, and samples are small
     try:
-        return Conversion(source, target, batches(pictures), Options(**options)).run()
+        return Conversion(source, target, [x.cpu() for x in batches(pictures)], Options(**options)).run()
     finally:
-        target.train(training)
+        target.to(device).train(training)
