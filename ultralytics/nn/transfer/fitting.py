@@ -101,13 +101,15 @@ def explained(goals: list[torch.Tensor], outs: list[torch.Tensor]) -> float:
     return 1 - sum(float((g - o).square().sum()) for g, o in zip(goals, outs)) / max(total, 1e-12)
 
 
-def moments(outs: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and variance of each channel over batches of maps (b, c, h, w)."""
-    n, total, squares = 0, 0.0, 0.0
-    for out in outs:
-        n += out.numel() // out.shape[1]
-        total = total + out.double().sum((0, 2, 3))
-        squares = squares + out.double().square().sum((0, 2, 3))
+def sums(out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return for each channel of maps (b, c, h, w) the sum, the sum of squares, and how many numbers there are."""
+    out = out.double()
+    return out.sum((0, 2, 3)), out.square().sum((0, 2, 3)), out.new_full((out.shape[1],), out[:, 0].numel())
+
+
+def moments(parts: Iterable[Sequence[torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and variance of each channel from the `sums` of batches."""
+    total, squares, n = (sum(part) for part in zip(*parts))
     mean = total / n
     return mean.float(), (squares / n - mean.square()).clamp_min(0).float()
 

@@ -41,6 +41,7 @@ from ultralytics.nn.transfer.fitting import (
     folded,
     moments,
     positions,
+    sums,
     unfold_bn,
     windows,
 )
@@ -287,14 +288,24 @@ class Conversion:
         """Give a convolution a folded weight and bias, and its batch norm the statistics of all that it computes."""
         mean = var = bias
         if bn is not None:
-            mean, var = moments(_conv(conv, input_of(inputs.layer, conv, x), weight, bias) for x in inputs.given)
+            outs = (_conv(conv, input_of(inputs.layer, conv, x), weight, bias) for x in inputs.given)
+            mean, var = moments(sums(out) for out in outs)
         unfold_bn(conv, bn, weight, bias, mean, var)
 
     def refresh(self, layer: nn.Module, given: list[Any]) -> None:
         """Give the batch norms of a layer the statistics of what they read; outputs stay as they were."""
-        for m in layer.modules():
-            if isinstance(m, Conv):
-                self.write(Inputs(layer, given, given), m.conv, m.bn, *folded(m.conv, m.bn))
+        convs = [m for m in layer.modules() if isinstance(m, Conv)]
+        outs: dict[Conv, list[torch.Tensor]] = {m: [] for m in convs}
+        hooks = [
+            m.bn.register_forward_hook(lambda _, __, out, m=m: outs[m].append(torch.stack(sums(out)))) for m in convs
+        ]
+        for x in given:
+            layer(list(x) if isinstance(x, list) else x)
+        for hook in hooks:
+            hook.remove()
+        for m in convs:
+            if outs[m]:
+                unfold_bn(m.conv, m.bn, *folded(m.conv, m.bn), *moments(outs[m]))
 
     def fit_ghost(self, inputs: Inputs, ghost: GhostConv, goal: Goal, new: bool = False) -> float:
         """Fit a GhostConv to a goal before the activation, channels in its order; return the variance it explains."""
