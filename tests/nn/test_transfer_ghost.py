@@ -84,7 +84,7 @@ def test_a_convolution_that_is_ghostly_is_recovered_whatever_its_order():
     lines["backbone"][0][2] = "GhostConv"
     target = ClassificationModel({"nc": 5, "activation": identity, **lines}, verbose=False)
     x = image(4, 32, 32)
-    report = to_ghost(source, target, x, samples=2048)
+    report = to_ghost(source, target, x, samples=2048, steps=0)
     row = report.rows[0]
     assert row.how == "converted" and row.kind == "GhostConv"
     assert float(row.note.split()[-1]) > 0.999
@@ -112,7 +112,7 @@ def test_every_task_is_nearer_to_the_dense_model_than_by_names(kind, pair):
     fill(source)
     named.load_state_dict(matching(source.state_dict(), named.state_dict()), strict=False)
     x = image(4, 96, 96)
-    report = to_ghost(source, target, x, samples=300)
+    report = to_ghost(source, target, x, samples=300, steps=0)
     want = raw(source, x)
     far, near = ((want - raw(model, x)).square().mean() for model in (named, target))
     assert near < far / 2
@@ -138,7 +138,7 @@ def test_the_source_stays_and_the_result_repeats():
 def test_training_starts_where_inference_stands():
     """Batch norms of fitted layers hold the statistics of the pictures: both modes give the same."""
     source, target, x = fill(small("Conv")), small("GhostConv"), image(6, 32, 32)
-    to_ghost(source, target, x, samples=300)
+    to_ghost(source, target, x, samples=300, steps=0)
     with torch.no_grad():
         inference = target.eval().model[1](target.model[0](x))
         training = target.train().model[1](target.model[0](x))
@@ -162,7 +162,7 @@ def test_a_tied_order_is_said():
     ghost = deepcopy(lines)
     ghost["backbone"][0][2] = "GhostConv"
     source, target = (ClassificationModel({"nc": 5, **d}, verbose=False) for d in (lines, ghost))
-    report = to_ghost(fill(source), target, image(2, 8, 8), samples=100)
+    report = to_ghost(fill(source), target, image(2, 8, 8), samples=100, steps=0)
     assert "order tied" in report.rows[0].note  # the flattened map is the output: no channel may move
 
 
@@ -255,7 +255,7 @@ def test_heads_with_other_class_counts_are_left_random():
         DetectionModel(narrow(name), nc=nc, verbose=False)
         for name, nc in (("yolo11n.yaml", 3), ("yolo11n-GhostConv.yaml", 5))
     )
-    report = to_ghost(fill(source), target, image(2, 64, 64), samples=100)
+    report = to_ghost(fill(source), target, image(2, 64, 64), samples=100, steps=0)
     assert report.rows[-1].how == "part"
     assert 0.5 < report.share < 1
     assert isinstance(target.model[0], GhostConv)
