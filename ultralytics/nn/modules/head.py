@@ -16,9 +16,9 @@ from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 def _legacy(context: Context) -> bool:
     """Tell whether a model's head is that of YOLOv8: it is, unless the model has blocks of YOLO11 (C3k2), as in 8.3.0.
 
-    Checkpoints and YAMLs of 8.x say it no other way.
+    Checkpoints and YAMLs of 8.x say it no other way; GhostStage is what stands for C3k2 in this package's own family.
     """
-    return not any(line[2] == "C3k2" for line in (*context.yaml["backbone"], *context.yaml["head"]))
+    return not any(line[2] in {"C3k2", "GhostStage"} for line in (*context.yaml["backbone"], *context.yaml["head"]))
 
 
 def _bind_head(context: Context, args: list) -> Bound:
