@@ -30,7 +30,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task(
             name="detect",
-            heads=("Detect",),
+            heads=("Detect", "GhostDetect"),
             model="ultralytics.nn.tasks:DetectionModel",
             trainer="ultralytics.models.yolo.detect:DetectionTrainer",
             validator="ultralytics.models.yolo.detect:DetectionValidator",
@@ -41,7 +41,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             name="segment",
-            heads=("Segment",),
+            heads=("Segment", "GhostSegment"),
             model="ultralytics.nn.tasks:SegmentationModel",
             trainer="ultralytics.models.yolo.segment:SegmentationTrainer",
             validator="ultralytics.models.yolo.segment:SegmentationValidator",
@@ -52,7 +52,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             name="pose",
-            heads=("Pose",),
+            heads=("Pose", "GhostPose"),
             model="ultralytics.nn.tasks:PoseModel",
             trainer="ultralytics.models.yolo.pose:PoseTrainer",
             validator="ultralytics.models.yolo.pose:PoseValidator",
@@ -63,7 +63,7 @@ TASKS: dict[str, Task] = {
         ),
         Task(
             name="obb",
-            heads=("OBB",),
+            heads=("OBB", "GhostOBB"),
             model="ultralytics.nn.tasks:OBBModel",
             trainer="ultralytics.models.yolo.obb:OBBTrainer",
             validator="ultralytics.models.yolo.obb:OBBValidator",

@@ -17,6 +17,15 @@ from ultralytics.nn.modules.block import (
     PSABlock,
 )
 from ultralytics.nn.modules.conv import Concat, Conv, ConvTranspose, DWConv, Ghost, GhostConv, autopad
+from ultralytics.nn.modules.ghost import (
+    BranchConv,
+    GhostDetect,
+    GhostOBB,
+    GhostPose,
+    GhostSegment,
+    GhostStage,
+    JoinConv,
+)
 from ultralytics.nn.modules.head import OBB, Classifier, Classify, Detect, Pose, Segment
 
 __all__ = (
@@ -28,6 +37,7 @@ __all__ = (
     "SPPF",
     "Attention",
     "Bottleneck",
+    "BranchConv",
     "C2f",
     "C3Ghost",
     "C3k",
@@ -42,6 +52,12 @@ __all__ = (
     "Ghost",
     "GhostBottleneck",
     "GhostConv",
+    "GhostDetect",
+    "GhostOBB",
+    "GhostPose",
+    "GhostSegment",
+    "GhostStage",
+    "JoinConv",
     "PSABlock",
     "Pose",
     "Proto",

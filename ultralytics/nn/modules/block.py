@@ -242,7 +242,11 @@ class GhostBottleneck(Ghost):
 
 @register
 class C3Ghost(C3):
-    """C3 whose inner blocks are Ghost bottlenecks."""
+    """C3 whose inner blocks are Ghost bottlenecks.
+
+    It saves parameters and FLOPs, but no latency to speak of: many small layers and concatenations take the place of a
+    few dense ones. Where latency counts, see `GhostStage`.
+    """
 
     def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
         return GhostBottleneck(c, c)

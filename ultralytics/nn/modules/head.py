@@ -16,9 +16,9 @@ from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 def _legacy(context: Context) -> bool:
     """Tell whether a model's head is that of YOLOv8: it is, unless the model has blocks of YOLO11 (C3k2), as in 8.3.0.
 
-    Checkpoints and YAMLs of 8.x say it no other way.
+    Checkpoints and YAMLs of 8.x say it no other way; GhostStage is what stands for C3k2 in this package's own family.
     """
-    return not any(line[2] == "C3k2" for line in (*context.yaml["backbone"], *context.yaml["head"]))
+    return not any(line[2] in {"C3k2", "GhostStage"} for line in (*context.yaml["backbone"], *context.yaml["head"]))
 
 
 def _bind_head(context: Context, args: list) -> Bound:
@@ -69,6 +69,8 @@ class Detect(nn.Module):
         legacy: plain convolutions in the class branch (YOLOv8) instead of depthwise ones (YOLO11).
     """
 
+    branch = staticmethod(_branch)  # makes all branches but that of the classes: (hidden, out, ch)
+
     def __init__(self, nc: int = 80, ch: tuple[int, ...] = (), legacy: bool = False):
         super().__init__()
         self.nc = nc
@@ -77,7 +79,7 @@ class Detect(nn.Module):
         self.no = nc + self.reg_max * 4  # outputs at each position
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # set by the model that holds the head
         c2, c3 = max(16, ch[0] // 4, self.reg_max * 4), max(ch[0], min(nc, 100))
-        self.cv2 = _branch(c2, 4 * self.reg_max, ch)
+        self.cv2 = self.branch(c2, 4 * self.reg_max, ch)
         self.cv3 = (_branch if legacy else _light_branch)(c3, nc, ch)
         self.dfl = DFL(self.reg_max)
 
@@ -125,7 +127,7 @@ class Segment(Detect):
         super().__init__(nc, ch, legacy)
         self.nm, self.npr = nm, npr
         self.proto = Proto(ch[0], npr, nm)
-        self.cv4 = _branch(max(ch[0] // 4, nm), nm, ch)
+        self.cv4 = self.branch(max(ch[0] // 4, nm), nm, ch)
 
     def forward(self, x: list[torch.Tensor]) -> tuple:
         raw = maps, coefficients, _ = self.maps(x), _rows(self.cv4, x), self.proto(x[0])
@@ -146,7 +148,7 @@ class Pose(Detect):
         super().__init__(nc, ch, legacy)
         self.kpt_shape = kpt_shape
         self.nk = kpt_shape[0] * kpt_shape[1]
-        self.cv4 = _branch(max(ch[0] // 4, self.nk), self.nk, ch)
+        self.cv4 = self.branch(max(ch[0] // 4, self.nk), self.nk, ch)
 
     def forward(self, x: list[torch.Tensor]) -> tuple:
         raw = maps, kpts = self.maps(x), _rows(self.cv4, x)
@@ -171,7 +173,7 @@ class OBB(Detect):
     def __init__(self, nc: int = 80, ne: int = 1, ch: tuple[int, ...] = (), legacy: bool = False):
         super().__init__(nc, ch, legacy)
         self.ne = ne
-        self.cv4 = _branch(max(ch[0] // 4, ne), ne, ch)
+        self.cv4 = self.branch(max(ch[0] // 4, ne), ne, ch)
 
     def forward(self, x: list[torch.Tensor]) -> tuple:
         raw = maps, angle = self.maps(x), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi

@@ -1,0 +1,197 @@
+"""Ghost blocks that are faster, not only smaller: what `yolo11-ghost.yaml` is made of.
+
+Each pair of layers is a dense convolution (the intrinsic maps) and a depthwise one of its output (their ghosts:
+GhostNet, arXiv 1911.11907). In training a layer is a sum of branches with a batch norm each; `fuse` folds them into one
+convolution (RepVGG, arXiv 2101.03697; RepGhost, arXiv 2211.06088; GhostNetV3, arXiv 2404.11202). What GhostConv
+concatenates is never concatenated here: the 1x1 convolution that reads it is split, W [p; g] = Wp p + Wg g.
+docs/ghost-design.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ultralytics.nn.modules.conv import Conv, activation
+from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment
+from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
+
+
+def sixteens(c: float) -> int:
+    """Return the multiple of 16 nearest to `c`, at least 16: the blocks in which CPUs lay out channels."""
+    return max(int(c / 16 + 0.5), 1) * 16
+
+
+@register
+class BranchConv(nn.Module):
+    """Convolution that trains as a sum of branches, each with its own batch norm; then activation.
+
+    The branches are k x k, 1x1 where that costs next to nothing (depthwise), and the identity where shapes allow.
+    `fuse` folds all of them into one convolution. arXiv 2101.03697, section 3.
+    """
+
+    def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1, g: int = 1, act: bool | nn.Module = True):
+        super().__init__()
+        self.branches: nn.ModuleList | None = nn.ModuleList(
+            Conv(c1, c2, size, s, g=g, act=False) for size in ((k, 1) if k > 1 and g == c1 else (k,))
+        )
+        self.identity: nn.Module | None = nn.BatchNorm2d(c2) if c1 == c2 and s == 1 else None
+        self.conv: nn.Module | None = None  # what `fuse` makes of the branches
+        self.act = activation(act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.branches is None:
+            return self.act(self.conv(x))
+        y = sum(branch(x) for branch in self.branches)
+        return self.act(y if self.identity is None else y + self.identity(x))
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Fold all branches into one convolution (inference only)."""
+        if self.branches is None:
+            return
+        folded = [b.conv if b.bn is None else fuse_conv_and_bn(b.conv, b.bn) for b in self.branches]
+        if self.identity is not None:
+            folded.append(fuse_conv_and_bn(_identity_like(folded[-1]), self.identity))
+        whole, *small = folded
+        middle = whole.kernel_size[0] // 2
+        for conv in small:  # a 1x1 kernel is the middle of a larger one
+            whole.weight[:, :, middle, middle] += conv.weight[:, :, 0, 0]
+            whole.bias += conv.bias
+        self.conv, self.branches, self.identity = whole, None, None
+
+
+def _identity_like(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return the 1x1 convolution with the groups of `conv` that gives what it is given."""
+    same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=False).to(conv.weight)
+    nn.init.dirac_(same.weight, conv.groups)
+    return same
+
+
+class JoinConv(nn.Module):
+    """1x1 convolution over maps side by side, computed without putting them there: the sum of one for each map.
+
+    Args:
+        ch: channels of the maps.
+        c2: output channels.
+        up: the first map has half of the others' height and width; its product is enlarged (nearest), which gives
+            the same as a convolution of the enlarged map at a quarter of the cost.
+    """
+
+    def __init__(self, ch: list[int], c2: int, up: bool = False, act: bool | nn.Module = True):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1, bias=False) for c in ch)
+        self.bn: nn.Module | None = nn.BatchNorm2d(c2)
+        self.act = activation(act)
+        self.up = up
+        for conv in self.convs:  # as one convolution of all the channels starts
+            nn.init.uniform_(conv.weight, -(sum(ch) ** -0.5), sum(ch) ** -0.5)
+
+    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
+        first, *others = (conv(part) for conv, part in zip(self.convs, x))
+        y = sum(others, F.interpolate(first, scale_factor=2.0, mode="nearest") if self.up else first)
+        return self.act(y if self.bn is None else self.bn(y))
+
+    def fuse(self) -> None:
+        """Fold the batch norm into the convolutions; the first one takes the bias (inference only)."""
+        if self.bn is None:
+            return
+        folded = [fuse_conv_and_bn(conv, self.bn) for conv in self.convs]
+        for conv in folded[1:]:
+            conv.bias = None
+        self.convs, self.bn = nn.ModuleList(folded), None
+
+
+def _pair(c1: int, c2: int, s: int = 1) -> list[nn.Module]:
+    """Return a dense 3x3 convolution and the depthwise 5x5 one that makes ghosts of its output."""
+    return [BranchConv(c1, c2, 3, s), BranchConv(c2, c2, 5, g=c2)]
+
+
+def _bind_stage(context: Context, args: list) -> Bound:
+    """As (c1, c2, n, ...); all that is read becomes a list of channels where the line names several layers."""
+    c2 = context.scaled(args[0])
+    c1 = context.c1 if len(context.channels) == 1 else context.channels
+    return Bound([c1, c2, context.repeats, *args[1:]], c2)
+
+
+@register(bind=_bind_stage)
+class GhostStage(nn.Module):
+    """A chain of dense 3x3 and depthwise 5x5 convolutions in turn, each of which a last 1x1 convolution reads.
+
+    At stride 2 the first dense one halves height and width; at stride 1 a 1x1 convolution of all inputs comes first,
+    and is kept as well. One-shot aggregation as in VoVNet, arXiv 1904.09730.
+
+    Args:
+        c1: input channels; a list where several maps are read.
+        c2: output channels.
+        n: pairs of layers; at stride 2 those after the first one.
+        e: width of the chain as a share of `c2`.
+        s: stride.
+        up: of several maps the first one has half of the others' height and width.
+    """
+
+    def __init__(self, c1: int | list[int], c2: int, n: int = 1, e: float = 0.5, s: int = 1, up: bool = False):
+        super().__init__()
+        ch = c1 if isinstance(c1, list) else [c1]
+        hidden = sixteens(c2 * e)
+        self.cv1 = JoinConv(ch, hidden, up) if s == 1 else None
+        first = _pair(ch[0], hidden, s) if s > 1 else []
+        self.m = nn.ModuleList([*first, *(layer for _ in range(n) for layer in _pair(hidden, hidden))])
+        self.cv2 = JoinConv([hidden] * (len(self.m) + (s == 1)), c2)
+
+    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
+        kept = []
+        if self.cv1 is not None:
+            x = self.cv1(x if isinstance(x, list) else [x])
+            kept.append(x)
+        for layer in self.m:
+            x = layer(x)
+            kept.append(x)
+        return self.cv2(kept)
+
+
+def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
+    """Return, for each map, two depthwise 5x5 convolutions, each followed by a 1x1 one, and a linear layer."""
+    hidden = math.ceil(hidden / 16) * 16
+    return nn.ModuleList(
+        nn.Sequential(
+            nn.Sequential(BranchConv(x, x, 5, g=x), Conv(x, hidden, 1)),
+            nn.Sequential(BranchConv(hidden, hidden, 5, g=hidden), Conv(hidden, hidden, 1)),
+            nn.Conv2d(hidden, out, 1),
+        )
+        for x in ch
+    )
+
+
+class _GhostBranches:
+    """In front of a head: its branches are separable convolutions, a quarter of the model's FLOPs less."""
+
+    branch = staticmethod(_ghost_branch)
+
+
+def _bind_segment(context: Context, args: list) -> Bound:
+    return bind_channel_list(context, [*args[:2], *map(context.widened, args[2:3])])
+
+
+@register
+class GhostDetect(_GhostBranches, Detect):
+    """`Detect` with separable box branches."""
+
+
+@register(bind=_bind_segment)
+class GhostSegment(_GhostBranches, Segment):
+    """`Segment` with separable box and coefficient branches."""
+
+
+@register
+class GhostPose(_GhostBranches, Pose):
+    """`Pose` with separable box and key point branches."""
+
+
+@register
+class GhostOBB(_GhostBranches, OBB):
+    """`OBB` with separable box and angle branches."""
