@@ -1,8 +1,8 @@
 """Hold the AP by object size against pycocotools and faster-coco-eval, on one's own model and data.
 
-`python -m ultralytics.lab.coco_check model=best.pt data=my.yaml split=val imgsz=640` validates, writes the predictions and
-the labels as COCO JSON files, has the other packages evaluate these, and prints the figures side by side. Any setting
-of `yolo val` can be given. The exit code is 1 if a figure differs by more than 1e-4.
+`python -m ultralytics.lab.coco_check model=best.pt data=my.yaml split=val imgsz=640` validates, writes the predictions
+and the labels as COCO JSON files, has the other packages evaluate these, and prints the figures side by side. Any
+setting of `yolo val` can be given. The exit code is 1 if a figure differs by more than 1e-4.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.models.yolo.detect.val import DetectionValidator, image_id
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils.coco_ap import KEYS
-from ultralytics.utils.errors import ConfigError, MissingPackageError
+from ultralytics.utils.errors import ConfigError, DataError, MissingPackageError
 
 # Package: module, and the names of its ground truth and of its evaluation
 EVALUATORS = {
@@ -38,7 +38,9 @@ def ground_truth(labels: Sequence[dict], names: dict[int, str]) -> dict[str, Any
     images, annotations = [], []
     for label in labels:
         h, w = label["shape"]
-        images.append({"id": image_id(label["im_file"]), "file_name": Path(label["im_file"]).name, "height": h, "width": w})
+        images.append(
+            {"id": image_id(label["im_file"]), "file_name": Path(label["im_file"]).name, "height": h, "width": w}
+        )
         boxes = np.asarray(label["bboxes"], np.float64)
         ltwh = np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]), 1) * (w, h, w, h)
         for box, cls in zip(ltwh.tolist(), label["cls"].reshape(-1).tolist()):
@@ -82,6 +84,7 @@ def check(settings: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Path]:
 
     Raises:
         ConfigError: no weight file was named, or its task has no upright boxes.
+        DataError: nothing was found in any picture.
         MissingPackageError: none of the other packages is installed.
     """
     if not settings.get("model"):
@@ -92,6 +95,10 @@ def check(settings: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Path]:
         raise ConfigError(f"COCO's box figures are for upright boxes; '{settings['model']}' is a model for '{task}'.")
     judge = validator(args={**settings, "mode": "val", "save_json": True})
     judge(model=settings["model"])
+    if not judge.jdict:
+        raise DataError(
+            f"'{settings['model']}' found nothing with conf={judge.args.conf}, so there is nothing to compare."
+        )
     truth = ground_truth(judge.dataloader.dataset.labels, judge.names)
     (judge.save_dir / "instances.json").write_text(json.dumps(truth), encoding="utf-8")
     figures, missing = {"ultralytics": judge.metrics.coco}, []
@@ -121,7 +128,9 @@ def main(words: Sequence[str]) -> int:
     figures, folder = check({k: smart_value(v) for k, _, v in (word.partition("=") for word in words)})
     print(f"\n{'':<8}" + "".join(f"{name:>18}" for name in figures) + f"{'difference':>14}")
     for key in KEYS:
-        print(f"{key:<8}" + "".join(f"{c[key]:>18.6f}" for c in figures.values()) + f"{difference(figures, key):>14.1e}")
+        print(
+            f"{key:<8}" + "".join(f"{c[key]:>18.6f}" for c in figures.values()) + f"{difference(figures, key):>14.1e}"
+        )
     print(f"\nThe files are predictions.json and instances.json in '{folder}'.")
     return int(any(difference(figures, key) > TOLERANCE for key in KEYS))
 

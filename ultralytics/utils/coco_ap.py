@@ -46,7 +46,7 @@ class ByClass(NamedTuple):
 
 def _column(values: Any, n: int, kind: type, what: str) -> np.ndarray:
     """Return n values of a picture, checked."""
-    column = np.array(values, dtype=kind).reshape(-1)
+    column = np.asarray(values).reshape(-1).astype(kind)  # a copy
     if len(column) != n:
         raise ValueError(f"{what} has {len(column)} entries for {n} boxes; it needs one for each.")
     return column
@@ -86,8 +86,8 @@ class CocoAP:
             image_id: pictures count in the order of their ids, as in pycocotools: of equal scores the first one comes
                 first. None: in the order of their coming.
         """
-        boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-        true = np.array(true_boxes, dtype=np.float64).reshape(-1, 4)
+        boxes = np.asarray(boxes).reshape(-1, 4).astype(np.float64)  # copies
+        true = np.asarray(true_boxes).reshape(-1, 4).astype(np.float64)
         n, m = len(boxes), len(true)
         picture = Picture(
             boxes,

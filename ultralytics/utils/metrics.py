@@ -342,7 +342,7 @@ class DetMetrics:
 
     @property
     def coco(self) -> dict[str, float]:
-        """COCO's twelve figures for boxes, as pycocotools gives them (see `CocoAP.results`); computed when asked for."""
+        """COCO's twelve figures for boxes, as pycocotools gives them (see `CocoAP.results`), made when asked for."""
         return self.coco_ap.results()
 
     @property

@@ -16,13 +16,28 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.coco_ap import CocoAP
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.ops import scale_boxes, xywh2xyxy
+from ultralytics.utils.ops import clip_boxes, xywh2xyxy
 
 
 def image_id(file: str | Path) -> int | str:
     """Return the name by which COCO's files know a picture: that of its file, or the number that this is."""
     stem = Path(file).stem
     return int(stem) if stem.isnumeric() else stem
+
+
+def map_back(
+    boxes: torch.Tensor, shape: tuple[int, int], gain: tuple[float, float], pad: tuple[int, int]
+) -> torch.Tensor:
+    """Return boxes (n, 4 or more) xyxy of a letterboxed picture on the original of `shape` (h, w).
+
+    Height and width have a gain each: they were rounded to whole pixels each. One for both, as in `scale_boxes`, puts
+    boxes up to two pixels beside the labels, and COCO's AP of predictions so written is up to 0.01 lower.
+    """
+    (high, wide), (left, top) = gain, pad
+    boxes = boxes.clone()
+    boxes[:, :4] -= boxes.new_tensor((left, top, left, top))
+    boxes[:, :4] /= boxes.new_tensor((wide, high, wide, high))
+    return clip_boxes(boxes, shape)
 
 
 class DetectionValidator(BaseValidator):
@@ -131,14 +146,11 @@ class DetectionValidator(BaseValidator):
         mine = batch["batch_idx"] == si
         h, w = batch["img"].shape[2:]
         boxes = xywh2xyxy(batch["bboxes"][mine]) * torch.tensor((w, h, w, h), device=self.device)
-        if len(boxes):
-            boxes = scale_boxes((h, w), boxes, batch["ori_shape"][si], ratio_pad=batch["ratio_pad"][si])
-        return batch["cls"][mine].squeeze(-1), boxes
+        return batch["cls"][mine].squeeze(-1), map_back(boxes, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _to_original(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
         """Return the predictions of a picture with boxes in pixels of the original."""
-        shape, ratio_pad = batch["ori_shape"][si], batch["ratio_pad"][si]
-        return scale_boxes(batch["img"].shape[2:], pred, shape, ratio_pad=ratio_pad)
+        return map_back(pred, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], **parts: torch.Tensor) -> None:
         """Write the predictions of a picture as COCO JSON rows and as a label file, where asked."""
