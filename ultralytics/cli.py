@@ -40,6 +40,7 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo checks               what of this machine fits
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
            yolo data                 list, download, check and convert data sets
+           yolo explain              heat maps on pictures, and the receptive fields of layers
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
@@ -284,6 +285,13 @@ def data_tools(words: Sequence[str]) -> int:
     return run_data([word.removesuffix(",") for word in join_words(words)])
 
 
+def explain_model(words: Sequence[str]) -> int:
+    """Draw what a model looks at."""
+    from ultralytics.lab.explain import main as run_explain
+
+    return run_explain([word.removeprefix("--").removesuffix(",") for word in join_words(words)])
+
+
 def show_cfg(words: Sequence[str]) -> int:
     """Print all settings with their defaults."""
     _no_more("cfg", words)
@@ -310,6 +318,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "checks": show_checks,
     "settings": change_settings,
     "data": data_tools,
+    "explain": explain_model,
     "cfg": show_cfg,
     "copy-cfg": copy_cfg,
 }

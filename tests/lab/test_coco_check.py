@@ -80,7 +80,7 @@ def test_the_command(data, work_dir, capsys):
     """An untrained model finds next to nothing, and that is the same everywhere; the files are there."""
     pytest.importorskip("pycocotools", reason="pip install pycocotools")
     YOLO("yolo11n.yaml").save("a.pt")
-    with pytest.raises(DataError, match="found nothing with conf=0.9"):
+    with pytest.raises(DataError, match=r"found nothing with conf=0\.9"):
         main(["model=a.pt", f"data={data}", "imgsz=64", "workers=0", "plots=False", "conf=0.9"])
     words = [
         f"data={data}",

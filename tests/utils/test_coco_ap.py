@@ -1,4 +1,4 @@
-"""COCO's average precision: equal to pycocotools and faster-coco-eval on data made to be hard, and by hand on small ones."""
+"""COCO's average precision: equal to pycocotools and faster-coco-eval on hard data, by hand on small ones."""
 
 from __future__ import annotations
 
