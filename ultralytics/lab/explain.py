@@ -26,6 +26,7 @@ from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.features import layers_of, watch_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.annotator import Annotator, imwrite, three_channels
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.masks import scale_image
 
@@ -40,13 +41,13 @@ yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
            for the receptive field samples (8 pictures of noise, or the first of source)
 """
 
-# Heat maps -------------------------------------------------------------------------------------------------------------
+# Heat maps ------------------------------------------------------------------------------------------------------------
 
 
 def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[int, tuple[str, torch.Tensor]]]:
     """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
 
-    A backbone that stands on one line fills an index with each of its maps. Layers without a map, as heads, are missing.
+    A backbone on one line fills an index with each of its maps. Layers without a map, such as heads, are missing.
     """
     found: dict[int, tuple[str, torch.Tensor]] = {}
 
@@ -173,7 +174,7 @@ def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None)
     return torch.logit(chosen.double().clamp(1e-12, 1 - 1e-12)).sum()
 
 
-# Pictures ----------------------------------------------------------------------------------------------------------------
+# Pictures -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -214,7 +215,8 @@ class Explanation:
         line["boxes cover"] = round(float(inside.mean()), 3)
         maps = {"heat in boxes": self.together, **{f"layer {i}": heat for i, heat in self.heat.items()}}
         for name, heat in maps.items() if inside.any() else ():
-            line[name] = round(float(heat[inside].sum() / max(heat.sum(), 1e-12)), 3)
+            if heat.any():  # LayerCAM: from this layer nothing was found
+                line[name] = round(float(heat[inside].sum() / heat.sum()), 3)
         return line
 
     def draw(self, method: str) -> np.ndarray:
@@ -223,7 +225,9 @@ class Explanation:
         panels = [("found", three_channels(self.result.plot()))]
         if len(self.heat) > 1:
             panels.append((f"{method}, all layers", overlay(picture, self.together)))
-        panels += [(f"layer {i} {self.kinds.get(i, '')}", overlay(picture, heat)) for i, heat in self.heat.items()]
+        for i, heat in self.heat.items():
+            title = f"layer {i} {self.kinds.get(i, '')}" + " (nothing from here)" * (not heat.any())
+            panels.append((title, overlay(picture, heat)))
         return side_by_side(panels)
 
 
@@ -291,6 +295,7 @@ class Explainer:
         known = {k: v for k, v in self.yolo.overrides.items() if k == "imgsz"}
         self.predictor = load(TASKS[self.yolo.task].predictor)(overrides={**known, **settings, "save": False})
         self.predictor.setup_model(self.yolo.model, verbose=False)
+        self.predictor.imgsz = check_imgsz(self.predictor.args.imgsz, stride=self.predictor.model.stride, min_dim=2)
 
     def stream(self, source: Any) -> Iterator[Explanation]:
         """Explain the pictures and frames of a source one by one."""
@@ -391,7 +396,7 @@ def table(rows: Sequence[dict[str, Any]], most: int = 40) -> str:
     return "\n".join("  ".join(f"{x:<{w}}" for x, w in zip(row, widths)).rstrip() for row in [columns, *cells])
 
 
-# Command -----------------------------------------------------------------------------------------------------------------
+# Command --------------------------------------------------------------------------------------------------------------
 
 _TEXTS = ("model", "source", "method", "project", "name", "device")
 _PREDICTION = ("imgsz", "conf", "iou", "max_det", "classes", "vid_stride", "agnostic_nms", "trust_modules", "device")

@@ -222,7 +222,7 @@ def report(
         settle_norms(model, pictures)
         LOGGER.info("The model is not trained: its batch norms take the statistics of these pictures.")
     fields = receptive_fields(model, pictures, layers)
-    kind = "noise" if source is None else "pictures"
+    kind = "pictures of noise" if source is None else "pictures"
     name = Path(str(yolo.model_name)).name
     draw(fields, Path(save_dir) / "receptive_field.png", f"{name}, {len(pictures)} {kind} at {size[1]}x{size[0]}")
     rows = [f.row() for f in fields]
