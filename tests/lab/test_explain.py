@@ -149,12 +149,13 @@ def test_all_tasks(task, method, work_dir):
 
 @pytest.mark.parametrize("name", ["ghostnetv1-cls.yaml", "yolo11n-GhostNetV2.yaml"])
 def test_layers_of_a_backbone_on_one_line(name):
-    """Each map of the backbone can be looked at; the heads' inputs are the default."""
+    """Each map of a backbone, and each block of a network, can be looked at; what the head reads is the default."""
     explainer = Explainer(name, "eigencam", [1, 3], imgsz=64)
     found = explainer.explain("a.png", [np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)])
     assert [*found.heat] == [1, 3]
     explainer.layers = None
-    assert explainer.explain("a.png", [np.zeros((64, 64, 3), np.uint8)]).heat
+    last = [9] if "cls" in name else [12, 15, 18]
+    assert [*explainer.explain("a.png", [np.zeros((64, 64, 3), np.uint8)]).heat] == last
 
 
 def test_layers_without_a_map_are_named():
@@ -238,7 +239,9 @@ def test_fused_and_unfused_see_the_same(name):
 
 def test_the_command_as_a_process(work_dir):
     cv2.imwrite("a.jpg", np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
-    words = "explain model=yolo11n.yaml source=a.jpg imgsz=64 layers=[4, 6] conf=0.0 max_det=3 project=runs name=e".split()
+    words = (
+        "explain model=yolo11n.yaml source=a.jpg imgsz=64 layers=[4, 6] conf=0.0 max_det=3 project=runs name=e".split()
+    )
     run = subprocess.run([sys.executable, "-m", "ultralytics", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "heat in boxes" in run.stdout and (work_dir / "runs/e/a.png").is_file()

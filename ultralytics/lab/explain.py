@@ -44,6 +44,15 @@ yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
 # Heat maps ------------------------------------------------------------------------------------------------------------
 
 
+def network_of(model: nn.Module) -> nn.Module:
+    """Return the module whose children are the layers to look at: the model, or the blocks of a network on one line."""
+    layers = layers_of(model)
+    if len(layers) > 2 or getattr(layers[0], "span", 1) > 1:
+        return model
+    inner = [m for m in layers[0].children() if isinstance(m, nn.Sequential)]
+    return max(inner, key=len, default=model)
+
+
 def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[int, tuple[str, torch.Tensor]]]:
     """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
 
@@ -56,7 +65,7 @@ def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[in
         maps = {i + k: y for k, y in enumerate(outputs) if isinstance(y, torch.Tensor) and y.ndim == 4}
         found.update({index: (type(layer).__name__, y) for index, y in maps.items()})
 
-    return watch_layers(run, model, see), found
+    return watch_layers(run, network_of(model), see), found
 
 
 def choose_layers(
@@ -73,7 +82,7 @@ def choose_layers(
                 f"layers={list(wanted)}: layer {missing[0]} gives no feature map. Choose from {_ranges(sorted(maps))}."
             )
         return list(dict.fromkeys(wanted))
-    head = layers_of(model)[-1]
+    head = layers_of(network_of(model))[-1]
     at, reads = getattr(head, "i", None), getattr(head, "f", -1)
     reads = reads if isinstance(reads, list) else [reads]
     read = [j if j >= 0 else at + j for j in reads] if at is not None else []
