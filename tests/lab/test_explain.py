@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from fill import fill
 from torch import nn
 
+from fill import fill
 from ultralytics.cli import main
 from ultralytics.lab import explain as lab
 from ultralytics.lab.explain import Explainer, eigen_cam, explain, heat_of, layer_cam, onto_original, target_of
@@ -162,11 +162,11 @@ def test_layers_without_a_map_are_named():
     explainer = Explainer("yolo11n.yaml", layers=[23], imgsz=64)
     with pytest.raises(ConfigError, match=r"layer 23 gives no feature map. Choose from 0 to 22"):
         explainer.explain("a.png", [np.zeros((64, 64, 3), np.uint8)])
-    with pytest.raises(ConfigError, match="method='eigencan' is not known.*eigencam"):
+    with pytest.raises(ConfigError, match=r"method='eigencan' is not known.*eigencam"):
         Explainer("yolo11n.yaml", "eigencan")
 
 
-# Receptive fields --------------------------------------------------------------------------------------------------------
+# Receptive fields -----------------------------------------------------------------------------------------------------
 
 
 def convolutions(*kernels: tuple[int, int, int]) -> nn.Module:
@@ -234,21 +234,20 @@ def test_fused_and_unfused_see_the_same(name):
     assert before[0].radii[1] < before[1].radii[1]  # deeper layers see more
 
 
-# Command -----------------------------------------------------------------------------------------------------------------
+# Command --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_command_as_a_process(work_dir):
     cv2.imwrite("a.jpg", np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
-    words = (
-        "explain model=yolo11n.yaml source=a.jpg imgsz=64 layers=[4, 6] conf=0.0 max_det=3 project=runs name=e".split()
-    )
+    words = ["model=yolo11n.yaml", "source=a.jpg", "imgsz=64", "layers=[4,", "6]", "conf=0.0", "max_det=3"]
+    words = ["explain", *words, "project=runs", "name=e"]
     run = subprocess.run([sys.executable, "-m", "ultralytics", *words], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "heat in boxes" in run.stdout and (work_dir / "runs/e/a.png").is_file()
 
 
 def test_the_receptive_field_command(work_dir, capsys):
-    words = "explain model=yolo11n.yaml receptive_field=true layers=[2,4] imgsz=96 samples=1".split()
+    words = ["explain", "model=yolo11n.yaml", "receptive_field=true", "layers=[2,4]", "imgsz=96", "samples=1"]
     assert main([*words, "project=runs", "name=rf"]) == 0
     out = capsys.readouterr().out
     assert "radius of 95%" in out and "63x63" in out
