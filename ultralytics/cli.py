@@ -20,7 +20,7 @@ from ultralytics.cfg import (
     smart_value,
 )
 from ultralytics.cfg.schema import DEFAULTS, SPECS, help_text
-from ultralytics.cfg.tasks import MODES, TASKS
+from ultralytics.cfg.tasks import MODES, TASKS, load
 from ultralytics.utils import LOGGER, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, did_you_mean
 
@@ -40,8 +40,10 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo checks               what of this machine fits
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
            yolo data                 list, download, check and convert data sets
-           yolo transfer             the weights of a trained model in another model YAML
+           yolo profile              what models cost, layer by layer, and how long they take
            yolo compare              train several models with the same recipe and seeds, and compare them
+           yolo explain              heat maps on pictures, and the receptive fields of layers
+           yolo transfer             the weights of a trained model in another model YAML
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
@@ -279,25 +281,13 @@ def change_settings(words: Sequence[str]) -> int:
     return 0
 
 
-def data_tools(words: Sequence[str]) -> int:
-    """List, download, check or convert data sets."""
-    from ultralytics.data.tools import main as run_data
+def tool(main: str) -> Callable[[Sequence[str]], int]:
+    """Return the verb of a tool that reads its own words: `main` is a function, named by a dotted string."""
 
-    return run_data([word.removesuffix(",") for word in join_words(words)])
+    def run_tool(words: Sequence[str]) -> int:
+        return load(main)([word.removeprefix("--").removesuffix(",") for word in join_words(words)])
 
-
-def transfer_weights(words: Sequence[str]) -> int:
-    """Take the weights of a trained model over into another model YAML."""
-    from ultralytics.lab.transfer import main as run_transfer
-
-    return run_transfer([word.removesuffix(",") for word in join_words(words)])
-
-
-def compare_models(words: Sequence[str]) -> int:
-    """Train several models alike, or take finished runs, and compare them."""
-    from ultralytics.lab.compare.command import main as run_compare
-
-    return run_compare([word.removesuffix(",") for word in join_words(words)])
+    return run_tool
 
 
 def show_cfg(words: Sequence[str]) -> int:
@@ -325,9 +315,11 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "version": show_version,
     "checks": show_checks,
     "settings": change_settings,
-    "data": data_tools,
-    "transfer": transfer_weights,
-    "compare": compare_models,
+    "data": tool("ultralytics.data.tools:main"),
+    "profile": tool("ultralytics.lab.profile_run:main"),
+    "compare": tool("ultralytics.lab.compare.command:main"),
+    "explain": tool("ultralytics.lab.explain:main"),
+    "transfer": tool("ultralytics.lab.transfer:main"),
     "cfg": show_cfg,
     "copy-cfg": copy_cfg,
 }

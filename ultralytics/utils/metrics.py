@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ultralytics.utils.coco_ap import CocoAP
 from ultralytics.utils.confusion import ConfusionMatrix  # noqa: F401  public names of this module
 from ultralytics.utils.overlap import (  # noqa: F401
     OKS_SIGMA,
@@ -291,6 +292,7 @@ class DetMetrics:
         self.save_dir, self.plot, self.on_plot, self.names = Path(save_dir), plot, on_plot, names
         self.box = Metric()
         self.parts = [self.box]
+        self.coco_ap = CocoAP()
         self.speed = _speed()
         if self.second:
             setattr(self, self.second[0], Metric())
@@ -337,6 +339,16 @@ class DetMetrics:
     @property
     def ap_class_index(self) -> np.ndarray:
         return self.box.ap_class_index
+
+    @property
+    def coco(self) -> dict[str, float]:
+        """COCO's twelve figures for boxes, as pycocotools gives them (see `CocoAP.results`), made when asked for."""
+        return self.coco_ap.results()
+
+    @property
+    def sizes(self) -> dict[str, float]:
+        """COCO's AP of the boxes of small, medium and large objects; NaN where there are none."""
+        return self.coco_ap.sizes
 
     @property
     def results_dict(self) -> dict[str, float]:

@@ -1,0 +1,463 @@
+"""What a model looks at: heat maps on pictures (EigenCAM, LayerCAM), and `yolo explain`.
+
+The maps are made here and not by the package pytorch-grad-cam: that one imports torchvision, scikit-learn and ttach at
+once, takes models that return one tensor, and leaves the sign of EigenCAM to chance.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ultralytics.cfg import get_save_dir, smart_value
+from ultralytics.cfg.tasks import TASKS, load
+from ultralytics.engine.results import Results
+from ultralytics.models.yolo.model import YOLO
+from ultralytics.nn.features import layers_of, watch_layers
+from ultralytics.utils import LOGGER
+from ultralytics.utils.annotator import Annotator, imwrite, three_channels
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.errors import ConfigError, did_you_mean
+from ultralytics.utils.masks import scale_image
+
+USAGE = """yolo explain model=best.pt source=pictures/            heat maps (EigenCAM) beside what was found
+yolo explain model=best.pt source=a.jpg method=layercam layers=[16,19,22] classes=[0]
+yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
+                                                       what a unit in the middle of a layer sees
+
+  method   eigencam: what most of a layer's channels agree on; layercam: what speaks for the objects that were found
+  layers   indices as in the model's YAML; else those that the head reads
+  also     imgsz, conf, iou, max_det, classes, vid_stride, device, project, name, exist_ok, trust_modules;
+           for the receptive field samples (8 pictures of noise, or the first of source)
+"""
+
+# Heat maps ------------------------------------------------------------------------------------------------------------
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """Return the module whose children are the layers to look at: the model, or the blocks of a network on one line."""
+    layers = layers_of(model)
+    if len(layers) > 2 or getattr(layers[0], "span", 1) > 1:
+        return model
+    inner = [m for m in layers[0].children() if isinstance(m, nn.Sequential)]
+    return max(inner, key=len, default=model)
+
+
+def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[int, tuple[str, torch.Tensor]]]:
+    """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
+
+    A backbone on one line fills an index with each of its maps. Layers without a map, such as heads, are missing.
+    """
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+
+    def see(i: int, layer: nn.Module, out: Any) -> None:
+        outputs = out if getattr(layer, "span", 1) > 1 else [out]
+        maps = {i + k: y for k, y in enumerate(outputs) if isinstance(y, torch.Tensor) and y.ndim == 4}
+        found.update({index: (type(layer).__name__, y) for index, y in maps.items()})
+
+    return watch_layers(run, network_of(model), see), found
+
+
+def choose_layers(
+    model: nn.Module, maps: dict[int, tuple[str, torch.Tensor]], wanted: Sequence[int] | None
+) -> list[int]:
+    """Return the layers to look at: those wanted, else those that the head reads, else the last that gives a map.
+
+    Raises:
+        ConfigError: a layer that is wanted gives no map.
+    """
+    if wanted:
+        if missing := [i for i in wanted if i not in maps]:
+            raise ConfigError(
+                f"layers={list(wanted)}: layer {missing[0]} gives no feature map. Choose from {_ranges(sorted(maps))}."
+            )
+        return list(dict.fromkeys(wanted))
+    head = layers_of(network_of(model))[-1]
+    at, reads = getattr(head, "i", None), getattr(head, "f", -1)
+    reads = reads if isinstance(reads, list) else [reads]
+    read = [j if j >= 0 else at + j for j in reads] if at is not None else []
+    useful = [i for i in read if i in maps and maps[i][1].shape[2:].numel() > 1]
+    last = [i for i in sorted(maps) if maps[i][1].shape[2:].numel() > 1][-1:]
+    if not (useful or last):
+        raise ConfigError("No layer of this model gives a feature map of more than one position, so it has no picture.")
+    return useful or last
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return '0 to 9, 12, 15' for rising numbers."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
+    """Return how far each position goes along the first principal component of a layer's channels: (h, w).
+
+    Muhammad and Yeasin, Eigen-CAM, arXiv 2008.00299; channels are centred. A component has no sign of its own: here it
+    points to where the activation is strong.
+
+    Args:
+        activation: (channels, h, w).
+        gradient: not used.
+    """
+    rows = activation.detach().double().flatten(1).T
+    centred = rows - rows.mean(0)
+    component = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
+    projection = centred @ component
+    strength = rows.norm(dim=1)
+    sign = torch.sign(projection @ (strength - strength.mean()))
+    return (projection * (sign if sign else 1)).view(activation.shape[1:]).float()
+
+
+def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Return how much each position speaks for the target: relu(gradient) x activation, over all channels: (h, w).
+
+    Jiang et al., LayerCAM, IEEE TIP 2021, equations 7 and 8.
+
+    Args:
+        activation: (channels, h, w).
+        gradient: of the target with respect to it.
+    """
+    return (gradient.relu() * activation.detach()).sum(0).float()
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a layer's map becomes heat, and whether that needs the gradient of a target."""
+
+    cam: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
+    needs_gradient: bool
+
+
+METHODS = {"eigencam": Method(eigen_cam, False), "layercam": Method(layer_cam, True)}
+
+
+def choose_method(name: str) -> Method:
+    """Return a method by name."""
+    if name not in METHODS:
+        hint = did_you_mean(name, METHODS, n=1)
+        raise ConfigError(f"method='{name}' is not known; it can be {' or '.join(METHODS)}.{hint}")
+    return METHODS[name]
+
+
+def heat_of(cam: torch.Tensor) -> np.ndarray:
+    """Return a map as heat from 0 to 1; what is negative speaks against, and is 0."""
+    heat = cam.detach().clamp(min=0).float().cpu().numpy()
+    return heat / max(float(heat.max()), 1e-12)
+
+
+def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
+    """Return what LayerCAM explains: the sum of the logits of what was found in a picture; None if nothing was.
+
+    Logits, for the gradient of a score fades as the score comes near 1.
+
+    Args:
+        preds: what the model gave for this picture alone.
+        result: what became of it.
+        classes: for a classifier, the classes to be explained in the place of the first guess.
+    """
+    scores = preds[0] if isinstance(preds, (tuple, list)) else preds
+    if result.probs is not None:
+        chosen = scores[0, list(classes) if classes else [int(result.probs.top1)]]
+    else:
+        rows = result.obb if result.obb is not None else result.boxes
+        if not len(rows):
+            return None
+        of_class = scores[0, 4 : 4 + len(result.names)][rows.cls.long()]  # (found, positions)
+        at = (of_class.detach() - rows.conf[:, None]).abs().argmin(1)  # the position that a row came from
+        chosen = of_class.gather(1, at[:, None])
+    return torch.logit(chosen.double().clamp(1e-12, 1 - 1e-12)).sum()
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Explanation:
+    """What a model found in a picture, and the heat (h, w), 0 to 1 on the original picture, of each layer."""
+
+    path: str
+    result: Results
+    heat: dict[int, np.ndarray]
+    kinds: dict[int, str] = field(default_factory=dict)  # class and stride of each layer, for people
+
+    @property
+    def together(self) -> np.ndarray:
+        """(h, w) the mean heat of all layers, 0 to 1."""
+        mean = np.mean([*self.heat.values()], 0)
+        return mean / max(float(mean.max()), 1e-12)
+
+    def boxes(self) -> np.ndarray | None:
+        """Return (h, w) bool: what lies within boxes; None where the task has none."""
+        if self.result.obb is None and self.result.boxes is None:
+            return None
+        rows = self.result.obb.xyxyxyxy if self.result.obb is not None else self.result.boxes.xyxy
+        mask = np.zeros(self.result.orig_shape, np.uint8)
+        for row in rows.cpu().numpy().round().astype(int):
+            if row.ndim == 1:
+                cv2.rectangle(mask, row[:2].tolist(), (row[2:] - 1).tolist(), 1, -1)
+            else:
+                cv2.fillPoly(mask, [row], 1)
+        return mask.astype(bool)
+
+    def row(self) -> dict[str, Any]:
+        """Return the line of the summary: the share of heat within the boxes, beside the share of the picture."""
+        inside = self.boxes()
+        said = self.result.verbose().strip().rstrip(",") or "nothing"
+        line: dict[str, Any] = {"picture": Path(self.path).name, "found": said}
+        if inside is None:
+            return line
+        line["boxes cover"] = round(float(inside.mean()), 3)
+        maps = {"heat in boxes": self.together, **{f"layer {i}": heat for i, heat in self.heat.items()}}
+        for name, heat in maps.items() if inside.any() else ():
+            if heat.any():  # LayerCAM: from this layer nothing was found
+                line[name] = round(float(heat[inside].sum() / heat.sum()), 3)
+        return line
+
+    def draw(self, method: str) -> np.ndarray:
+        """Return what was found and the heat side by side, each of the picture's own size, (h, w, 3) BGR."""
+        picture = three_channels(self.result.orig_img)
+        panels = [("found", three_channels(self.result.plot()))]
+        if len(self.heat) > 1:
+            panels.append((f"{method}, all layers", overlay(picture, self.together)))
+        for i, heat in self.heat.items():
+            title = f"layer {i} {self.kinds.get(i, '')}" + " (nothing from here)" * (not heat.any())
+            panels.append((title, overlay(picture, heat)))
+        return side_by_side(panels)
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return a picture (h, w, 3) BGR with heat (h, w), 0 to 1, in colours: blue is cold, red is hot."""
+    colour = cv2.applyColorMap(np.uint8(heat * 255), cv2.COLORMAP_JET)
+    share = (0.3 + 0.3 * heat)[..., None]
+    return np.uint8(picture * (1 - share) + colour * share)
+
+
+def side_by_side(panels: Sequence[tuple[str, np.ndarray]], gap: int = 4) -> np.ndarray:
+    """Return panels of one size in a row, each under its title."""
+    h, w = panels[0][1].shape[:2]
+    strip = max(18, round(min(h, w) * 0.07))
+    sheet = np.full((h + strip, len(panels) * (w + gap) - gap, 3), 255, np.uint8)
+    pen = Annotator(sheet, font_size=strip * 0.6, example="".join(title for title, _ in panels))
+    for k, (title, _) in enumerate(panels):
+        pen.text((k * (w + gap) + strip // 4, strip // 6), title, txt_color=(40, 40, 40))
+    sheet = pen.result()
+    for k, (_, panel) in enumerate(panels):
+        sheet[strip:, k * (w + gap) : k * (w + gap) + w] = panel
+    return sheet
+
+
+def onto_original(heat: np.ndarray, shape: tuple[int, int], cut: float | None = None) -> np.ndarray:
+    """Return heat on a model's input (h, w) on the original picture of `shape` (h, w), 0 where the model saw nothing.
+
+    Args:
+        heat: 0 to 1.
+        shape: of the original.
+        cut: None: the input is letterboxed; else the share of the original's shorter side that was cut out.
+    """
+    if cut is None:
+        return scale_image(heat, shape).clip(0, 1)
+    h, w = (min(shape),) * 2 if heat.shape[0] == heat.shape[1] else shape
+    h, w = round(h * cut), round(w * cut)
+    top, left = (shape[0] - h) // 2, (shape[1] - w) // 2
+    full = np.zeros(shape, np.float32)
+    full[top : top + h, left : left + w] = cv2.resize(heat, (w, h)).clip(0, 1)
+    return full
+
+
+def _detached(x: Any) -> Any:
+    """Return copies of all tensors of a model's output, out of the graph."""
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(_detached, x))
+    return x.detach().clone() if isinstance(x, torch.Tensor) else x
+
+
+class Explainer:
+    """Makes the heat maps of a model: `Explainer("best.pt").stream("pictures/")` gives an Explanation each.
+
+    Args:
+        model: weight file, model YAML, or a YOLO.
+        method: a key of METHODS.
+        layers: indices as in the model's YAML; None: those that the head reads.
+        settings: of prediction: imgsz, conf, iou, classes, device, ...
+    """
+
+    def __init__(
+        self, model: str | Path | YOLO, method: str = "eigencam", layers: Sequence[int] | None = None, **settings: Any
+    ):
+        self.method, self.layers = choose_method(method), layers
+        self.yolo = model if isinstance(model, YOLO) else YOLO(model, trust_modules=settings.get("trust_modules"))
+        known = {k: v for k, v in self.yolo.overrides.items() if k == "imgsz"}
+        self.predictor = load(TASKS[self.yolo.task].predictor)(overrides={**known, **settings, "save": False})
+        self.predictor.setup_model(self.yolo.model, verbose=False)
+        self.predictor.imgsz = check_imgsz(self.predictor.args.imgsz, stride=self.predictor.model.stride, min_dim=2)
+
+    def stream(self, source: Any) -> Iterator[Explanation]:
+        """Explain the pictures and frames of a source one by one."""
+        self.predictor.setup_source(source)
+        for paths, pictures, texts in self.predictor.dataset:
+            tensor = isinstance(pictures, torch.Tensor)
+            for i, path in enumerate(paths):
+                one = pictures[i : i + 1] if tensor else [pictures[i]]
+                yield self.explain(path, one, texts[i : i + 1])
+
+    def explain(
+        self, path: str, pictures: list[np.ndarray] | torch.Tensor, texts: Sequence[str] = ("",)
+    ) -> Explanation:
+        """Explain one picture, given as a list or batch of one."""
+        p = self.predictor
+        p.batch = [path], pictures, list(texts)
+        x = p.preprocess(pictures).requires_grad_(self.method.needs_gradient)
+        with torch.set_grad_enabled(self.method.needs_gradient):
+            preds, maps = feature_maps(lambda: p.model(x), p.model.model)
+        with torch.no_grad():
+            result = p.postprocess(_detached(preds), x.detach(), pictures)[0]
+        layers = choose_layers(p.model.model, maps, self.layers)
+        chosen = {i: maps[i][1] for i in layers}
+        size, shape = tuple(x.shape[2:]), result.orig_shape
+        cut = p.args.crop_fraction if result.probs is not None and not isinstance(pictures, torch.Tensor) else None
+        heat = {}
+        for i, cam in self._cams(preds, result, chosen).items():
+            large = F.interpolate(cam[None, None], size, mode="bilinear", align_corners=False)[0, 0]
+            heat[i] = onto_original(heat_of(large), shape, cut)
+        kinds = {i: f"{maps[i][0]} 1/{round(size[0] / maps[i][1].shape[2])}" for i in layers}
+        return Explanation(path, result, heat, kinds)
+
+    def _cams(self, preds: Any, result: Results, maps: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+        """Return the map (h, w) of each layer; zeros where there is nothing to explain."""
+        if not self.method.needs_gradient:
+            return {i: self.method.cam(y[0], None) for i, y in maps.items()}
+        classes = self.predictor.args.classes
+        target = target_of(preds, result, [classes] if isinstance(classes, int) else classes)
+        if target is None:
+            return {i: torch.zeros(y.shape[2:]) for i, y in maps.items()}
+        gradients = torch.autograd.grad(target, [*maps.values()], allow_unused=True)
+        return {
+            i: torch.zeros(y.shape[2:]) if g is None else self.method.cam(y[0], g[0])
+            for (i, y), g in zip(maps.items(), gradients)
+        }
+
+
+def explain(
+    model: str | Path | YOLO,
+    source: Any,
+    method: str = "eigencam",
+    layers: Sequence[int] | None = None,
+    save_dir: str | Path = "runs/explain",
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Draw the heat maps of all pictures of a source as PNG files into a folder; return the lines of summary.csv.
+
+    Args:
+        model: weight file, model YAML, or a YOLO.
+        source: as for prediction.
+        method: a key of METHODS.
+        layers: indices as in the model's YAML; None: those that the head reads.
+        save_dir: of the files.
+        settings: of prediction.
+    """
+    folder, rows, taken = Path(save_dir), [], set()
+    for found in Explainer(model, method, layers, **settings).stream(source):
+        stem = name = Path(found.path).stem or "picture"
+        number = 1
+        while name in taken:  # frames of a video, or pictures of one name in several folders
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name)
+        rows.append({**found.row(), "file": imwrite(folder / f"{name}.png", found.draw(method)).name})
+        if not any(heat.any() for heat in found.heat.values()):
+            LOGGER.warning(f"WARNING: nothing was found in '{found.path}', so {method} has nothing to explain there.")
+    write_csv(folder / "summary.csv", rows)
+    return rows
+
+
+def write_csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows under the union of their keys."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with file.open("w", encoding="utf-8-sig", newline="") as f:  # the mark tells Excel that this is UTF-8
+        writer = csv.DictWriter(f, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def table(rows: Sequence[dict[str, Any]], most: int = 40) -> str:
+    """Return rows as an aligned text, and below the means of what is a number, where there are several rows."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[str(row.get(c, "")) for c in columns] for row in rows[:most]]
+    if len(rows) > 1 and any("heat in boxes" in row for row in rows):
+        numbers = {c: [r[c] for r in rows if isinstance(r.get(c), float)] for c in columns}
+        cells.append(["mean", *(f"{np.mean(numbers[c]):.3f}" if numbers[c] else "" for c in columns[1:])])
+    widths = [max(map(len, [c, *(row[k] for row in cells)])) for k, c in enumerate(columns)]
+    return "\n".join("  ".join(f"{x:<{w}}" for x, w in zip(row, widths)).rstrip() for row in [columns, *cells])
+
+
+# Command --------------------------------------------------------------------------------------------------------------
+
+_TEXTS = ("model", "source", "method", "project", "name", "device")
+_PREDICTION = ("imgsz", "conf", "iou", "max_det", "classes", "vid_stride", "agnostic_nms", "trust_modules", "device")
+_KEYS = (*_TEXTS, "layers", "receptive_field", "samples", "exist_ok", *_PREDICTION[:-1])
+
+
+def parse(words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that `key=value` words make.
+
+    Raises:
+        ConfigError: a key is not known, or has no value.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, _, text = (part.strip() for part in word.partition("="))
+        if key == "receptive_field" and not text:
+            text = "True"
+        if key not in _KEYS or not text:
+            hint = did_you_mean(key, _KEYS, n=1) if key not in _KEYS else ""
+            raise ConfigError(f"`yolo explain` cannot use '{word}'; it takes {', '.join(_KEYS)}, as key=value.{hint}")
+        found[key] = text if key in _TEXTS else smart_value(text)
+    for key in ("layers", "classes"):
+        value = found.get(key)
+        found[key] = [value] if isinstance(value, int) and not isinstance(value, bool) else value
+        if value is not None and not (
+            isinstance(found[key], (list, tuple)) and all(isinstance(i, int) for i in found[key]) and found[key]
+        ):
+            raise ConfigError(f"{key}={value} is no list of indices: write {key}=[4,6,9] or {key}=4.")
+    return {k: v for k, v in found.items() if v is not None}
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `yolo explain` and return the exit code."""
+    if not words:
+        print(USAGE, end="")
+        return 0
+    given = parse(words)
+    field_only = given.pop("receptive_field", False)
+    if "model" not in given or not (field_only or "source" in given):
+        missing = [f"{key}=..." for key in ("model", "source") if key not in given][: 1 if field_only else 2]
+        raise ConfigError(f"`yolo explain` needs {' and '.join(missing)}; `yolo explain` alone shows examples.")
+    yolo = YOLO(given.pop("model"), trust_modules=given.get("trust_modules"))
+    places = {key: given.pop(key, None) for key in ("project", "name", "exist_ok")}
+    folder = get_save_dir(SimpleNamespace(**places, task=yolo.task, mode="explain", save_dir=None))
+    if field_only:
+        from ultralytics.lab.receptive_field import report
+
+        text = report(yolo, save_dir=folder, **given)
+    else:
+        if "samples" in given:
+            raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")
+        text = table(explain(yolo, save_dir=folder, **given))
+    print(text)
+    print(f"\nPictures and table are in '{folder}'.")
+    return 0
