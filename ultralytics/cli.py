@@ -40,6 +40,7 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo checks               what of this machine fits
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
            yolo data                 list, download, check and convert data sets
+           yolo profile              what models cost, layer by layer, and how long they take
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
@@ -284,6 +285,13 @@ def data_tools(words: Sequence[str]) -> int:
     return run_data([word.removesuffix(",") for word in join_words(words)])
 
 
+def profile_models(words: Sequence[str]) -> int:
+    """Show what models cost, layer by layer and side by side, and how long they take."""
+    from ultralytics.lab.profile_run import main as run_profile
+
+    return run_profile([word.removesuffix(",") for word in join_words(words)])
+
+
 def show_cfg(words: Sequence[str]) -> int:
     """Print all settings with their defaults."""
     _no_more("cfg", words)
@@ -310,6 +318,7 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
     "checks": show_checks,
     "settings": change_settings,
     "data": data_tools,
+    "profile": profile_models,
     "cfg": show_cfg,
     "copy-cfg": copy_cfg,
 }
