@@ -210,7 +210,7 @@ def _labels(module: nn.Module, where: tuple[int | None, str]) -> dict:
     """Return what a layer is called and where it stands."""
     first, span = getattr(module, "i", None), getattr(module, "span", 1)
     index = "" if first is None else f"{first}-{first + span - 1}" if span > 1 else str(first)
-    kind = getattr(module, "type", type(module).__name__).rpartition(".")[2]
+    kind = vars(module).get("type", type(module).__name__).rpartition(".")[2]  # every module has a method `type`
     return {"index": index, "line": where[0], "source": getattr(module, "f", None), "module": kind, "text": where[1]}
 
 

@@ -34,7 +34,7 @@ _FREE = (
     *("miopen_batch_norm", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "fractional_max_pool"),
     *("upsample_", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "im2col", "col2im"),
     *("sum", "mean", "amax", "amin", "aminmax", "max", "min", "argmax", "argmin", "prod", "var", "std", "any", "all"),
-    *("softmax", "log_softmax", "logsumexp", "cumsum", "norm", "linalg_vector_norm", "count_nonzero"),
+    *("softmax", "log_softmax", "safe_softmax", "logsumexp", "cumsum", "norm", "linalg_vector_norm", "count_nonzero"),
     *("cat", "stack", "copy", "clone", "to_copy", "lift", "fill", "zero", "constant_pad", "reflection_pad", "roll"),
     *("replication_pad", "flip", "repeat", "tril", "triu", "unsafe_view", "reshape_alias", "resize", "set", "split"),
     *(
