@@ -8,32 +8,21 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from fill import fill, image
 from torch import nn
 
+from fill import fill, image
 from ultralytics.engine import exporter
 from ultralytics.utils.errors import MissingPackageError, ModelError
 
-MODELS = (
-    "yolo11n",
-    "yolo11n-GhostConv",
-    "yolo11n-GhostNetV2",
-    "yolov8n-pose",
-    "yolo11n-seg",
-    "yolo11n-obb",
-    "yolo11n-cls",
-)
+MODELS = ("yolo11n-GhostConv", "yolo11n-GhostNetV2", "yolov8n-pose", "yolo11n-cls")
+MORE = ("yolo11n", "yolo11n-seg", "yolo11n-obb")
 
 
 def trained(name: str) -> nn.Module:
-    """A model with weights of all kinds, whose batch norms fit its activations as training makes them."""
-    model = fill(zoo.build(name, nc=3))
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    for m in norms:
-        m.momentum = 1.0
-    with torch.no_grad():
-        model.train()(image(2, 64, 96))
-    return model.eval()
+    """A model whose weights are of all kinds; GhostNet V2, in which those grow beyond what float32 holds, as it starts."""
+    torch.manual_seed(0)
+    model = zoo.build(name, nc=3)
+    return (model if "GhostNetV2" in name else fill(model)).eval()
 
 
 def eager(model: nn.Module, x: torch.Tensor) -> np.ndarray:
@@ -42,7 +31,7 @@ def eager(model: nn.Module, x: torch.Tensor) -> np.ndarray:
     return (y if isinstance(y, torch.Tensor) else y[0]).numpy()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_onnx_equals_the_eager_model(name, tmp_path):
     for package in (*exporter.ONNX_PACKAGES, "onnxruntime"):
         pytest.importorskip(package, reason="writes or runs ONNX")
@@ -91,9 +80,9 @@ def test_a_file_that_computes_something_else_is_refused():
     net, x = exporter.Predictions(trained("yolo11n-cls")), image(1, 32, 32)
     same = net(x).numpy()
     assert exporter.check_equal(lambda x: same, net, x, "a.onnx") == 0
-    with pytest.raises(ModelError, match="'a.onnx' was not written"):
+    with pytest.raises(ModelError, match=r"'a\.onnx' was not written"):
         exporter.check_equal(lambda x: same + 0.01, net, x, "a.onnx")
-    with pytest.raises(ModelError, match="'a.onnx' was not written"):
+    with pytest.raises(ModelError, match=r"'a\.onnx' was not written"):
         exporter.check_equal(lambda x: same * np.nan, net, x, "a.onnx")
     with pytest.raises(ModelError, match=r"gives \(1, 2\)"):
         exporter.check_equal(lambda x: same[:, :2], net, x, "a.onnx")

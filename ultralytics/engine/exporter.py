@@ -176,7 +176,7 @@ def require(what: str, packages: tuple[str, ...]) -> None:
 @contextlib.contextmanager
 def _explained(form: str) -> Iterator[None]:
     """Keep the converters' chatter back, and turn what stops one into a sentence."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")]
     levels = [log.level for log in loggers]
     for log in loggers:
         log.setLevel(logging.ERROR)
