@@ -19,7 +19,7 @@ MORE = ("yolo11n", "yolo11n-seg", "yolo11n-obb")
 
 
 def trained(name: str) -> nn.Module:
-    """A model whose weights are of all kinds; GhostNet V2, in which those grow beyond what float32 holds, as it starts."""
+    """A model with weights of all kinds; GhostNet V2, where they outgrow float32, with those that it starts with."""
     torch.manual_seed(0)
     model = zoo.build(name, nc=3)
     return (model if "GhostNetV2" in name else fill(model)).eval()
