@@ -87,18 +87,23 @@ def _argument(value: Any, d: dict) -> Any:
         return value
 
 
+def line_numbers(d: dict) -> list[int]:
+    """Return the line of each layer of a model description in its YAML file; [] if there is no such file any more."""
+    import yaml
+
+    try:
+        text = find_model_yaml(d.get("yaml_file") or "").read_text(encoding="utf-8")
+        nodes = dict((k.value, v) for k, v in yaml.compose(text).value)
+        return [row.start_mark.line + 1 for part in ("backbone", "head") for row in nodes[part].value]
+    except (MissingFileError, OSError, KeyError, AttributeError, yaml.YAMLError):
+        return []  # the model came from a dictionary or a checkpoint
+
+
 def describe_line(d: dict, number: int) -> str:
     """Return 'FILE line 12 (layer 3: [-1, 1, Conv, [64, 3, 2]]): ' for the `number`-th line of backbone and head."""
     where = d.get("yaml_file") or "model"
-    line = [*d["backbone"], *d["head"]][number]
-    try:
-        import yaml
-
-        nodes = dict((k.value, v) for k, v in yaml.compose(find_model_yaml(where).read_text(encoding="utf-8")).value)
-        rows = [row for part in ("backbone", "head") for row in nodes[part].value]
-        where += f" line {rows[number].start_mark.line + 1}"
-    except (MissingFileError, OSError, KeyError, IndexError, AttributeError):
-        pass  # the model came from a dictionary or a checkpoint: there is no line to name
+    line, lines = [*d["backbone"], *d["head"]][number], line_numbers(d)
+    where += f" line {lines[number]}" if number < len(lines) else ""
     return f"{where} (layer {number}: {str(line).replace(chr(39), '')}): "
 
 

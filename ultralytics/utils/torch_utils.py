@@ -420,67 +420,16 @@ def get_num_gradients(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def _meta_copy(model: nn.Module) -> nn.Module:
-    """Return a copy whose tensors have shapes but no values and take no memory.
-
-    So do large plain attributes (cached anchors); short ones and short unsaved buffers (strides) are read by value.
-    """
-    memo: dict[int, object] = {}
-    for m in model.modules():
-        saved = m._buffers.keys() - m._non_persistent_buffers_set
-        for name, t in {**vars(m), **m._buffers}.items():
-            if isinstance(t, torch.Tensor):
-                constant = name not in saved and t.numel() <= 16
-                memo[id(t)] = t.detach().cpu() if constant else t.detach().to("meta")
-        for p in m._parameters.values():
-            if p is not None:
-                memo[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=False)
-    return copy.deepcopy(model, memo)
-
-
-def _norm_flops(x_shape, *args, out_shape=None, **kwargs) -> int:
-    """Count a batch norm as one multiplication and one addition for each value."""
-    return 2 * math.prod(x_shape)
-
-
-def _norm_formulas() -> dict:
-    names = (
-        "native_batch_norm",
-        "_native_batch_norm_legit_no_training",
-        "_native_batch_norm_legit",
-        "cudnn_batch_norm",
-    )
-    return {getattr(torch.ops.aten, n): _norm_flops for n in names if hasattr(torch.ops.aten, n)}
-
-
-@torch.no_grad()
 def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
-    """Return the GFLOPs (2 x multiply-accumulates) that one picture costs, counted by torch on a weightless copy.
+    """Return the GFLOPs (2 x multiply-accumulates) that one picture costs, as torch's own counter counts them.
 
     Args:
         model: any module that takes a (1, channels, height, width) batch; it is not touched.
         imgsz: pixels, one number or [height, width].
     """
-    from torch.utils.flop_counter import FlopCounterMode
+    from ultralytics.utils.flops import count_forward  # which stands on this file
 
-    sizes = [imgsz] if isinstance(imgsz, int) else list(imgsz)
-    height, width = sizes[-2:] if len(sizes) > 1 else sizes * 2
-    model = unwrap(model)
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    dtype = next((p.dtype for p in model.parameters()), torch.float32)
-
-    def count(weightless: bool) -> int:
-        device = "meta" if weightless else "cpu"
-        twin = (_meta_copy(model) if weightless else copy.deepcopy(model).to(device)).eval()
-        x = torch.zeros(1, first.in_channels if first else 3, height, width, device=device, dtype=dtype)
-        with FlopCounterMode(display=False, custom_mapping=_norm_formulas()) as counter:
-            twin(x)
-        return counter.get_total_flops()
-
-    try:
-        return count(weightless=True) / 1e9
-    except (RuntimeError, NotImplementedError):  # a module whose forward reads values of tensors
-        return count(weightless=False) / 1e9
+    return count_forward(model, imgsz).flops / 1e9
 
 
 def model_info(
@@ -488,10 +437,13 @@ def model_info(
 ) -> tuple[int, int, int, float] | None:
     """Return (layers, parameters, gradients, GFLOPs) and log them in one line; `detailed` adds a line per parameter.
 
-    As in 8.3.0, nothing is counted and None is returned when not `verbose`.
+    Operators whose cost is not known are logged in a line of their own, for they are missing from the GFLOPs. As in
+    8.3.0, nothing is counted and None is returned when not `verbose`.
     """
     if not verbose:
         return None
+    from ultralytics.utils.flops import count_forward, describe_unknown
+
     model = unwrap(model)
     n_l, n_p, n_g = sum(1 for _ in model.modules()), get_num_params(model), get_num_gradients(model)
     if detailed:
@@ -504,11 +456,14 @@ def model_info(
             LOGGER.info(
                 f"{i:5g} {name:>40} {p.requires_grad!s:>9} {p.numel():12g} {[*p.shape]!s:>20} {mean:10.3g} {std:10.3g}"
             )
-    flops = get_flops(model, imgsz)
+    cost = count_forward(model, imgsz)
+    flops = cost.flops / 1e9
     fused = " (fused)" if getattr(model, "is_fused", lambda: False)() else ""
     yaml_file = getattr(model, "yaml_file", "") or getattr(model, "yaml", {}).get("yaml_file", "")
     name = Path(yaml_file).stem.replace("yolo", "YOLO") or type(model).__name__
-    LOGGER.info(f"{name} summary{fused}: {n_l:,} layers, {n_p:,} parameters, {n_g:,} gradients, {flops:.1f} GFLOPs")
+    LOGGER.info(f"{name} summary{fused}: {n_l:,} layers, {n_p:,} parameters, {n_g:,} gradients, {flops:.2f} GFLOPs")
+    if cost.unknown:
+        LOGGER.warning(describe_unknown(cost.unknown))
     return n_l, n_p, n_g, flops
 
 

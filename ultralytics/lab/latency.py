@@ -1,0 +1,221 @@
+"""How long models take: measured in turn, so that whatever else the machine does meets all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.engine import exporter
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import ConfigError, MissingPackageError, did_you_mean
+from ultralytics.utils.torch_utils import get_cpu_info, select_device
+
+WARM_UP = 3  # runs before the first round
+TIMED = 2  # runs of each candidate in a round, behind one that is not timed and brings its weights back into the caches
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds that one run of one model took in one runtime."""
+
+    model: str
+    runtime: str
+    median_ms: float
+    p90_ms: float
+    threads: int
+    device: str
+    rounds: int
+    batch: int = 1
+    times_ms: tuple[float, ...] = field(default=(), repr=False)  # in order: `TIMED` of each round
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One way to run a model; `prepare` makes it ready and returns what runs it once."""
+
+    prepare: Callable[[nn.Module, torch.Tensor, Path, int], Callable[[], object]]
+    packages: tuple[str, ...] = ()
+    cpu_only: bool = True
+
+    @property
+    def missing(self) -> list[str]:
+        """Packages that it needs and that are not installed."""
+        return [name for name in self.packages if not importlib.util.find_spec(name)]
+
+
+def _eager(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
+    """PyTorch as `predict` runs it: fused, on a CPU with channels last."""
+    layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
+    net = exporter.Predictions(model).to(x.device, memory_format=layout)
+    x = x.to(memory_format=layout)
+    return torch.inference_mode()(lambda: net(x))
+
+
+def _onnxruntime(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
+    file = exporter.export_onnx(model, folder / "model.onnx", list(x.shape[-2:]), len(x))
+    run = exporter.open_onnx(file, threads)
+    return lambda: run(x)
+
+
+def _openvino(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
+    file = exporter.export_openvino(model, folder, list(x.shape[-2:]), len(x))
+    run = exporter.compile_openvino(file, threads)
+    return lambda: run(x)
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "eager": Runtime(_eager, cpu_only=False),
+    "onnxruntime": Runtime(_onnxruntime, (*exporter.ONNX_PACKAGES, "onnxruntime")),
+    "openvino": Runtime(_openvino, ("openvino",)),
+}
+
+
+def available_runtimes() -> tuple[str, ...]:
+    """Return the names of the runtimes whose packages are installed."""
+    return tuple(name for name, runtime in RUNTIMES.items() if not runtime.missing)
+
+
+def measure(
+    models: Mapping[str, nn.Module],
+    imgsz: int | list[int] = 640,
+    runtimes: Sequence[str] = tuple(RUNTIMES),
+    threads: int = 1,
+    rounds: int = 20,
+    batch: int = 1,
+    device: object = "cpu",
+) -> list[Latency]:
+    """Time models in runtimes, all of them in each round, and return a row for each model and runtime.
+
+    Only the model runs: neither reading pictures nor non-maximum suppression. It is fused and works in float32; on a
+    GPU the clock waits for it. A runtime that is not installed, or not for the device, is left out with a sentence.
+
+    Args:
+        models: by the names of the rows; they are not touched.
+        imgsz: pixels, a side or [height, width].
+        threads: of each runtime, on a CPU.
+        rounds: in each one a model runs once untimed and `TIMED` times timed.
+        batch: pictures in one run.
+        device: as the setting `device`; ONNX Runtime and OpenVINO are timed on the CPU.
+
+    Raises:
+        ConfigError: a runtime is not known, or a number is below 1.
+        MissingPackageError: none of the runtimes that were asked for can be used.
+    """
+    for key, value in (("threads", threads), ("rounds", rounds), ("batch", batch)):
+        if value < 1:
+            raise ConfigError(f"'{key}={value}' is not possible: a whole number of at least 1 is wanted.")
+    before = torch.get_num_threads()
+    place = select_device(device, verbose=False)  # which may change torch's threads
+    chosen = _usable(runtimes, place)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _threads(threads, before):
+        candidates = {}
+        for i, (name, model) in enumerate(models.items()):
+            x = exporter.random_batch(model, imgsz, batch).to(place)
+            for runtime in chosen:
+                candidates[name, runtime] = RUNTIMES[runtime].prepare(model, x, Path(folder) / str(i), threads)
+        times = _in_turn(list(candidates.values()), rounds, place)
+        candidates.clear()  # closes the files before their folder goes
+    where = "cpu" if place.type == "cpu" else f"{place} ({_name_of(place)})"
+    rows = [((name, runtime), np.array(t) * 1e3) for name in models for runtime in chosen for t in [times.pop(0)]]
+    return [
+        Latency(
+            *key, float(np.median(t)), float(np.percentile(t, 90)), threads, where, rounds, batch, tuple(t.tolist())
+        )
+        for key, t in rows
+    ]
+
+
+def _usable(names: Sequence[str], device: torch.device) -> list[str]:
+    """Return the runtimes that can be used here, and say of each other one why it is left out."""
+    usable = []
+    for name in dict.fromkeys(names):
+        if name not in RUNTIMES:
+            raise ConfigError(f"There is no runtime '{name}', but {', '.join(RUNTIMES)}.{did_you_mean(name, RUNTIMES)}")
+        runtime = RUNTIMES[name]
+        if runtime.missing:
+            missing = " ".join(runtime.missing)
+            LOGGER.warning(f"'{name}' is left out, for {missing} is not installed: pip install {missing}.")
+        elif runtime.cpu_only and device.type != "cpu":
+            LOGGER.warning(f"'{name}' is left out, for it is timed on the CPU only: set device=cpu.")
+        else:
+            usable.append(name)
+    if not usable:
+        raise MissingPackageError(
+            f"None of the runtimes {', '.join(names)} can be used on '{device}'. "
+            f"Installed are {', '.join(available_runtimes())}."
+        )
+    return usable
+
+
+def _in_turn(runs: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[list[float]]:
+    """Return the seconds of the timed runs of each candidate; every round begins with another one."""
+    times: list[list[float]] = [[] for _ in runs]
+    for run in runs:
+        for _ in range(WARM_UP):
+            run()
+    gc.collect()
+    gc.disable()
+    try:
+        for round in range(rounds):
+            for k in range(len(runs)):
+                i = (round + k) % len(runs)
+                runs[i]()
+                for _ in range(TIMED):
+                    _wait(device)
+                    start = time.perf_counter()
+                    runs[i]()
+                    _wait(device)
+                    times[i].append(time.perf_counter() - start)
+    finally:
+        gc.enable()
+    return times
+
+
+def _wait(device: torch.device) -> None:
+    """Let the work that is queued on a GPU finish."""
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+@contextmanager
+def _threads(threads: int, before: int) -> Iterator[None]:
+    """Let torch compute on so many threads for a while."""
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def latency_table(rows: Sequence[Latency]) -> str:
+    """Return the rows as a text table; the ratio is that of medians to the first model in the same runtime."""
+    if not rows:
+        return ""
+    first = rows[0]
+    place = f"CPU ({get_cpu_info()}), {first.threads} thread{'s' * (first.threads > 1)}"
+    place = place if first.device == "cpu" else first.device
+    runs = f"{first.rounds * TIMED} runs in {first.rounds} rounds, all candidates in turn"
+    wide = max(len("model"), *(len(r.model) for r in rows)) + 2
+    reference = {r.runtime: r.median_ms for r in rows if r.model == first.model}
+    lines = [
+        f"Latency of {first.batch} picture{'s' * (first.batch > 1)} on {place}; {runs}",
+        f"{'model':<{wide}}{'runtime':<14}{'median ms':>10}{'p90 ms':>10}{'ratio':>8}",
+    ]
+    for r in rows:
+        ratio = r.median_ms / reference[r.runtime]
+        lines.append(f"{r.model:<{wide}}{r.runtime:<14}{r.median_ms:>10.2f}{r.p90_ms:>10.2f}{ratio:>8.2f}")
+    return "\n".join(lines)

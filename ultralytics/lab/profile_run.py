@@ -1,0 +1,148 @@
+"""`yolo profile`: what models cost, layer by layer and side by side, and how long they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg import smart_value
+from ultralytics.lab.latency import RUNTIMES, latency_table, measure
+from ultralytics.lab.profile import Profile, load_model, profile
+from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.errors import ConfigError, did_you_mean
+
+USAGE = """yolo profile model=yolo11n.yaml                      what it costs, layer by layer, and how long it takes
+yolo profile model=yolo11n.yaml,yolo11n-GhostConv.yaml nc=1 rounds=50
+                                                     models side by side; the latency measured in turn
+
+  model     YAMLs or weight files, separated by commas
+  imgsz     640      side in pixels, or [height, width]; counted at just this size
+  nc                 number of classes of the YAMLs, in the place of their own
+  layers             the table of layers: true or false; true for one model
+  rounds    20       of the latency, each with every model and runtime; 0 measures none
+  runtimes  eager,onnxruntime,openvino
+  threads   1        of each runtime
+  batch     1        pictures in one run of the latency
+  device    cpu      of the latency: cpu, or the number of a GPU
+  csv                file for the layers; the whole models go to NAME_models.csv beside it
+  plot               file for a picture of the cost by layer, such as cost.png
+  trust_modules      true runs the module files that a YAML names
+"""
+DEFAULTS: dict[str, Any] = {
+    "model": None,
+    "imgsz": 640,
+    "nc": None,
+    "layers": None,
+    "rounds": 20,
+    "runtimes": ",".join(RUNTIMES),
+    "threads": 1,
+    "batch": 1,
+    "device": "cpu",
+    "csv": None,
+    "plot": None,
+    "trust_modules": False,
+}
+_LEAST = {"nc": 1, "rounds": 0, "threads": 1, "batch": 1}  # whole numbers
+_PICTURES = (".png", ".jpg", ".pdf", ".svg")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run `yolo profile` and return the exit code."""
+    if not words:
+        print(USAGE, end="")
+        return 0
+    given = parse(words)
+    models = {}
+    for file in given["model"]:
+        models[_label(file, given["model"])] = file, load_model(file, given["nc"], given["trust_modules"])
+    stride = max(_stride(model) for _, model in models.values())
+    imgsz = check_imgsz(given["imgsz"], stride=stride)
+    profiles = [_profiled(name, file, model, imgsz) for name, (file, model) in models.items()]
+    show(profiles, layers=given["layers"] if given["layers"] is not None else len(profiles) == 1)
+    latencies = []
+    if given["rounds"]:
+        options = {key: given[key] for key in ("runtimes", "threads", "rounds", "batch", "device")}
+        latencies = measure({name: model for name, (_, model) in models.items()}, imgsz, **options)
+        print(f"\n{latency_table(latencies)}")
+    if given["csv"]:
+        print("\nWrote " + " and ".join(f"'{file}'" for file in write_csv(profiles, latencies, given["csv"])) + ".")
+    if given["plot"]:
+        print(f"\nWrote '{plot_layers(profiles, given['plot'])}'.")
+    return 0
+
+
+def show(profiles: Sequence[Profile], layers: bool) -> None:
+    """Print the tables of what models cost."""
+    for found in profiles if layers else ():
+        print(f"{layer_table(found)}\n")
+    print(model_table(profiles))
+    print(
+        "\nGFLOPs by PyTorch's counter: two for each multiply-accumulate of convolutions, matrix products and"
+        "\nattention; batch norms have none. Activations: float32 results of a fused pass of one picture, all of them,"
+        "\nand with the picture what is held at once at most."
+        "\nWeight file: as it is for a .pt; for a YAML one in half precision, as training leaves it."
+    )
+    for found in profiles:
+        print(unknown_text(found))
+    if len({p.nc for p in profiles}) > 1:
+        print("The numbers of classes differ, and so do heads: set nc=... to compare models of equal classes.")
+
+
+def parse(words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that the words give, with the defaults of the others; a word alone is the model."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.removeprefix("--").partition("=")
+        key, value = (key, value) if equals else ("model", word)
+        if key not in DEFAULTS or not value or key in found:
+            hint = did_you_mean(key, DEFAULTS, n=1)
+            raise ConfigError(f"`yolo profile` cannot use '{word}'; it takes {', '.join(DEFAULTS)}, each once.{hint}")
+        found[key] = value if key in {"model", "runtimes", "device", "csv", "plot"} else smart_value(value)
+    if "model" not in found:
+        raise ConfigError("Which model? Write `yolo profile model=yolo11n.yaml`, or several with commas between them.")
+    given = {**DEFAULTS, **found}
+    given["model"], given["runtimes"] = _list(given["model"]), _list(given["runtimes"])
+    _check(given)
+    return given
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Raise ConfigError for a value that is not possible."""
+    for key, least in _LEAST.items():
+        value = given[key]
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigError(f"'{key}={value}' is not possible: a whole number of at least {least} is wanted.")
+    if given["layers"] not in {None, True, False}:
+        raise ConfigError(f"'layers={given['layers']}' is not possible: true or false is wanted.")
+    for key, suffixes in (("csv", (".csv",)), ("plot", _PICTURES)):
+        if given[key] and Path(given[key]).suffix.lower() not in suffixes:
+            raise ConfigError(
+                f"'{key}={given[key]}' is not possible: a file is wanted that ends in {' or '.join(suffixes)}."
+            )
+    if unknown := [name for name in given["runtimes"] if name not in RUNTIMES]:
+        hint = did_you_mean(unknown[0], RUNTIMES, n=1)
+        raise ConfigError(f"There is no runtime '{unknown[0]}', but {', '.join(RUNTIMES)}.{hint}")
+
+
+def _list(text: str) -> list[str]:
+    """Return the parts of 'a,b', '[a, b]' or \"['a', 'b']\", each once."""
+    parts = [part.strip(" '\"") for part in text.strip().strip("[]").split(",")]
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _label(file: str, files: Sequence[str]) -> str:
+    """Return what a model is called in tables: its file's stem, or its path where another has the same."""
+    stem = Path(file).stem
+    return stem if [Path(f).stem for f in files].count(stem) == 1 else file
+
+
+def _stride(model: Any) -> int:
+    return max(int(max(model.stride)), 1)
+
+
+def _profiled(name: str, file: str, model: Any, imgsz: int | list[int]) -> Profile:
+    """Return the profile of a model; a weight file is weighed as it is."""
+    is_yaml = Path(file).suffix.lower() in {".yaml", ".yml"}
+    return profile(model, imgsz, weights=None if is_yaml else file, name=name)

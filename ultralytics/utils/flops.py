@@ -1,0 +1,223 @@
+"""What one forward pass costs, counted by PyTorch's own counter, and which operators that counter does not know.
+
+`torch.utils.flop_counter` has formulas for convolutions, matrix products and attention: two FLOPs for each
+multiply-accumulate. Operators that hold no multiply-accumulates (views, activations, norms, pooling, ...) count as 0 by
+convention. Whatever is neither of the two is listed by name, for its cost is unknown and not 0.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ultralytics.utils.torch_utils import unwrap
+
+# Operators of ATen that hold no multiply-accumulates, by the beginnings of their names; views and those that PyTorch
+# itself tags as pointwise need no entry.
+_FREE = (
+    *(
+        "batch_norm",
+        "native_batch_norm",
+        "native_layer_norm",
+        "native_group_norm",
+        "cudnn_batch_norm",
+        "fused_rms_norm",
+    ),
+    *("miopen_batch_norm", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "fractional_max_pool"),
+    *("upsample_", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "im2col", "col2im"),
+    *("sum", "mean", "amax", "amin", "aminmax", "max", "min", "argmax", "argmin", "prod", "var", "std", "any", "all"),
+    *("softmax", "log_softmax", "safe_softmax", "logsumexp", "cumsum", "norm", "linalg_vector_norm", "count_nonzero"),
+    *("cat", "stack", "copy", "clone", "to_copy", "lift", "fill", "zero", "constant_pad", "reflection_pad", "roll"),
+    *("replication_pad", "flip", "repeat", "tril", "triu", "unsafe_view", "reshape_alias", "resize", "set", "split"),
+    *(
+        "index",
+        "unsafe_index",
+        "gather",
+        "scatter",
+        "masked_",
+        "take",
+        "embedding",
+        "select",
+        "sort",
+        "topk",
+        "nonzero",
+    ),
+    *("empty", "new_", "zeros", "ones", "full", "arange", "linspace", "scalar_tensor", "rand", "normal", "bernoulli"),
+    *("local_scalar_dense", "item", "native_dropout", "feature_dropout", "one_hot", "bucketize", "searchsorted"),
+    *("is_", "equal", "assert", "sym_", "device", "unique", "meshgrid"),
+)
+
+
+@dataclass
+class Tally:
+    """What the operators of one pass, or of one part of it, cost."""
+
+    flops: int = 0
+    memory: int = 0  # bytes of all results that are made; views and changes in place make none
+    peak: int = 0  # bytes of input and results that are held at once, at most
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of the tensors that a part hands on
+    unknown: Counter[str] = field(default_factory=Counter)  # calls of operators whose cost is not known
+
+
+@dataclass
+class Forward(Tally):
+    """What a whole pass costs, and each of the parts that were asked for."""
+
+    parts: dict[str, Tally] = field(default_factory=dict)
+
+
+def has_no_products(op: Any) -> bool:
+    """Say whether an operator (of torch.ops) is known to hold no multiply-accumulates."""
+    if getattr(op, "is_view", False) or torch.Tag.pointwise in op.tags:
+        return True
+    space, _, name = op._schema.name.partition("::")
+    return space in {"aten", "prim", "prims"} and name.lstrip("_").startswith(_FREE)
+
+
+class _Watch(TorchDispatchMode):
+    """Notes of each operator what it makes and whether it is known; results are followed until they are freed."""
+
+    def __init__(self, whole: Tally, known: Callable[[Any], bool], inputs: Iterable[torch.Tensor]):
+        super().__init__()
+        self.running = [whole]  # the tallies of what runs now
+        self.known = known
+        self.alive = 0
+        self.storages: dict[int, Any] = {}
+        for t in inputs:
+            self._follow(t)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, (list, tuple)) else [out]:
+            made = self._follow(t) if isinstance(t, torch.Tensor) else 0
+            for tally in self.running:
+                tally.memory += made
+        for tally in self.running:
+            tally.peak = max(tally.peak, self.alive)
+            if not self.known(func):
+                tally.unknown[func._schema.name] += 1
+        return out
+
+    def _follow(self, t: torch.Tensor, keep: bool = False) -> int:
+        """Return the bytes of a tensor's storage if it is new, and count them until it is freed."""
+        storage = t.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.storages:
+            return 0
+
+        def freed(_: Any, key: int = key, size: int = size) -> None:
+            del self.storages[key]
+            self.alive -= size
+
+        self.storages[key] = storage if keep else weakref.ref(storage, freed)
+        self.alive += 0 if keep else size
+        return 0 if keep else size
+
+    def keep(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Pass over tensors that are there anyway: parameters and buffers."""
+        for t in tensors:
+            self._follow(t, keep=True)
+
+
+def weightless(model: nn.Module) -> nn.Module:
+    """Return a copy on the meta device, whose tensors have shapes but no values and take no memory.
+
+    So do large plain attributes (cached anchors); short ones and short unsaved buffers (strides) are read by value.
+    """
+    memo: dict[int, object] = {}
+    for m in model.modules():
+        saved = m._buffers.keys() - m._non_persistent_buffers_set
+        for name, t in {**vars(m), **m._buffers}.items():
+            if isinstance(t, torch.Tensor):
+                constant = name not in saved and t.numel() <= 16
+                memo[id(t)] = t.detach().cpu() if constant else t.detach().to("meta")
+        for p in m._parameters.values():
+            if p is not None:
+                memo[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=False)
+    return copy.deepcopy(model, memo)
+
+
+def sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a picture size: one number, [side] or [height, width]."""
+    given = [imgsz] if isinstance(imgsz, int) else list(imgsz)
+    height, width = given[-2:] if len(given) > 1 else given * 2
+    return int(height), int(width)
+
+
+def input_channels(model: nn.Module) -> int:
+    """Return the channels of the pictures that a model takes; 3 if it does not tell."""
+    described = getattr(model, "yaml", None) or {}
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    return described.get("ch") or (first.in_channels if first else 3)
+
+
+@torch.no_grad()
+def count_forward(model: nn.Module, imgsz: int | Sequence[int] = 640, parts: Sequence[str] = ()) -> Forward:
+    """Count a forward pass of one picture in eval mode, on a copy without weights.
+
+    A module whose forward reads values of tensors, or has an operator without a form for shapes alone, runs on zeros
+    on the CPU instead. What leaves PyTorch (NumPy, say) cannot be seen.
+
+    Args:
+        model: any module that takes a (1, channels, height, width) batch; it is not touched.
+        imgsz: pixels, one number or [height, width].
+        parts: names of submodules that do not contain each other; each gets a tally of its own.
+    """
+    model = unwrap(model)
+    try:
+        return _count(weightless(model), "meta", model, imgsz, parts)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # a true mistake is met again
+        return _count(copy.deepcopy(model).cpu(), "cpu", model, imgsz, parts)
+
+
+def _count(twin: nn.Module, device: str, model: nn.Module, imgsz: int | Sequence[int], parts: Sequence[str]) -> Forward:
+    """Run the copy of a model under PyTorch's counter and the watch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    x = torch.zeros(1, input_channels(model), *sides(imgsz), device=device, dtype=dtype)
+    counter, found = FlopCounterMode(display=False), Forward(parts={name: Tally() for name in parts})
+    watch = _Watch(found, lambda op: op._overloadpacket in counter.flop_registry or has_no_products(op), [x])
+    watch.keep([*twin.parameters(), *twin.buffers()])
+
+    def enter(tally: Tally) -> None:
+        tally.flops -= counter.get_total_flops()
+        tally.peak = max(tally.peak, watch.alive)
+        watch.running.append(tally)
+
+    def leave(tally: Tally, output: Any) -> None:
+        watch.running.remove(tally)
+        tally.flops += counter.get_total_flops()
+        tally.shapes = [tuple(t.shape) for t in tensors_in(output)]
+
+    for name, tally in found.parts.items():
+        module = twin.get_submodule(name)
+        module.register_forward_pre_hook(lambda m, args, t=tally: enter(t))
+        module.register_forward_hook(lambda m, args, out, t=tally: leave(t, out))
+    with watch, counter:
+        found.shapes = [tuple(t.shape) for t in tensors_in(twin.eval()(x))]
+    found.flops = counter.get_total_flops()
+    return found
+
+
+def describe_unknown(unknown: Counter[str]) -> str:
+    """Return a sentence on the operators whose cost is not known."""
+    names = ", ".join(f"{name} ({calls} call{'s' * (calls > 1)})" for name, calls in unknown.most_common())
+    return f"Not counted, for PyTorch's counter has no formula: {names}. The true FLOPs are higher."
+
+
+def tensors_in(output: Any) -> list[torch.Tensor]:
+    """Return the tensors in what a module gives, however they are nested."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, dict):
+        output = output.values()
+    return [t for o in output for t in tensors_in(o)] if isinstance(output, Iterable) else []
