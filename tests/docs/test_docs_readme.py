@@ -18,6 +18,8 @@ from ultralytics import YOLO
 from ultralytics.cfg import find_model_yaml, get_cfg
 from ultralytics.cli import VERBS, check_mode, parse
 from ultralytics.engine.results import Results
+from ultralytics.lab import explain, profile_run, transfer
+from ultralytics.lab.compare import command as compare
 from ultralytics.lab.profile import markdown_table
 from ultralytics.utils.metrics import DetMetrics
 
@@ -25,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh-CN.md")}
 TEXT = TEXTS["README.md"]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TOOLS = {"profile": profile_run, "compare": compare, "explain": explain, "transfer": transfer}
 MINE = ("my_", "runs/", "labels/", "weights/")  # the reader has or makes them
 
 SHAPE = (r"^(##?) \S", r"^<!-- .* -->$", r"^\| (?:`.+?`|yolo\S+|---)(?= )")  # headings, markers, rows of tables
@@ -74,7 +77,7 @@ def costs() -> list[str]:
     """The table of costs as it is now, of the models that the README's own command names."""
     line = next(line for line in commands(TEXT) if "ultralytics.lab.profile" in line)
     models = shlex.split(line)[3:]
-    assert len(models) == 4
+    assert len(models) == 5
     return markdown_table(models).splitlines()
 
 
@@ -108,7 +111,7 @@ def bare(code: str) -> str:
 def test_both_readmes_have_the_same_sections_markers_and_tables():
     english, chinese = ([re.findall(p, text, re.MULTILINE) for p in SHAPE] for text in TEXTS.values())
     assert english == chinese
-    assert [len(found) for found in english] == [7, 3, 12]
+    assert [len(found) for found in english] == [8, 3, 14]
 
 
 @pytest.mark.parametrize("line", commands(TEXT))
@@ -116,6 +119,8 @@ def test_commands_are_understood(line):
     program, *words = shlex.split(line)
     if program == "yolo" and words[0] not in VERBS:
         check_yolo(words)
+    elif program == "yolo" and words[0] in TOOLS:
+        check_tool(*words)
     elif program == "yolo":
         assert len(words) == 1 or words == ["help", "KEY"]
     elif words[:1] == ["-m"]:
@@ -126,7 +131,7 @@ def test_commands_are_understood(line):
         check_training(ROOT / words[0], words[1:])
     else:
         assert words[0] in {"install", "uninstall"}
-        assert all(re.fullmatch(r"\.|\.\[(dev|logging)\]|ultralytics", w) for w in words[1:])
+        assert all(re.fullmatch(r"\.|\.\[(dev|logging|export)\]|ultralytics", w) for w in words[1:])
 
 
 def check_yolo(words: list[str]) -> None:
@@ -140,7 +145,14 @@ def check_yolo(words: list[str]) -> None:
     assert find_model_yaml(model) if model.endswith(".yaml") else model.startswith("runs/")
     for key in ("data", "source"):
         file = settings.get(key)
-        assert file is None or file.startswith(MINE) or (ROOT / file).exists()
+        assert file is None or file.startswith(MINE) or Path(file).name.startswith(MINE) or (ROOT / file).exists()
+
+
+def check_tool(verb: str, *words: str) -> None:
+    """Assert that a tool has the settings, and that the models exist."""
+    assert TOOLS[verb].parse(words)
+    for name in re.findall(r"yolo11\S*?\.yaml", " ".join(words)):
+        assert find_model_yaml(name)
 
 
 def check_training(script: Path, words: list[str]) -> None:
@@ -231,5 +243,5 @@ def test_files_that_are_named_exist(name):
     models = [p for p in quoted(TEXTS[name]) if re.fullmatch(r"yolo11\S*\.yaml", p)]
     assert len(paths) >= 3
     assert [p for p in paths if not (ROOT / p).exists()] == []
-    assert len(models) == 5
+    assert len(models) == 6
     assert all(find_model_yaml(model) for model in models)

@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     if not words:
         print(USAGE, end="")
         return 0
-    given = _settings(words)
+    given = parse(words)
     missing = [key for key in ("model", "to") if key not in given]
     if missing:
         raise ConfigError(
@@ -92,7 +92,7 @@ def load_pictures(folder: str | Path | list, count: int, imgsz: int) -> torch.Te
     return torch.from_numpy(np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))).float() / 255
 
 
-def _settings(words: Sequence[str]) -> dict[str, str]:
+def parse(words: Sequence[str]) -> dict[str, str]:
     """Return `key=value` words as a dict."""
     found: dict[str, str] = {}
     for word in words:
