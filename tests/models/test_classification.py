@@ -221,14 +221,3 @@ def test_overfits_a_few_pictures(tiny):
         optimizer.step()
     assert float(items) < first / 10
     assert model.eval()(img).argmax(1).tolist() == batch["cls"].tolist()
-
-
-@pytest.mark.slow
-def test_learns_shapes(work_dir, tmp_path):
-    data = make_data(tmp_path / "many", train=80, val=20)
-    model = YOLO("yolo11n-cls.yaml")
-    metrics = model.train(
-        data=str(data), epochs=25, imgsz=64, batch=16, workers=0, plots=False, optimizer="AdamW", lr0=0.001,
-        auto_augment=None, erasing=0.0, scale=0.2,
-    )  # fmt: skip
-    assert metrics.top1 >= 0.9

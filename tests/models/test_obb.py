@@ -217,13 +217,3 @@ def test_overfits_one_picture(tiny):
     best, which = iou.max(1)
     assert bool((best > 0.6).all())
     assert found.cls[which].tolist() == cls.tolist()
-
-
-@pytest.mark.slow
-def test_learns_rotated_boxes(work_dir, tmp_path):
-    data = make_data(tmp_path / "many", train=256, val=64)
-    model = YOLO("yolo11n-obb.yaml")
-    metrics = model.train(
-        data=str(data), epochs=30, imgsz=128, batch=16, workers=0, plots=False, optimizer="AdamW", lr0=0.002, mosaic=0.0
-    )
-    assert metrics.box.map50 >= 0.7

@@ -180,15 +180,3 @@ def test_predictor_and_validator_share_the_decoding():
     points = keypoints_of(pred, (2, 3), (64, 64), (32, 64))  # 16 pixels of border above and below
     assert torch.allclose(points, torch.tensor([[[10.0, 6, 0.7], [64, 8, 0.1]]]))
     assert pred[0, 6] == 10 and PosePredictor.task == "pose"
-
-
-@pytest.mark.slow
-def test_a_trained_pose_estimator_finds_key_points(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = write_data(tmp_path / "data", pose=True, train=160, val=30)
-    model = YOLO(write_model(tmp_path, HEAD, SHAPE))
-    metrics = model.train(
-        data=str(data), epochs=30, optimizer="AdamW", lr0=0.005, nbs=16, close_mosaic=10, warmup_epochs=1,
-        **{**FAST, "batch": 16},
-    )  # fmt: skip
-    assert metrics.box.map50 >= 0.7 and metrics.pose.map50 >= 0.7

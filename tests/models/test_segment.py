@@ -189,15 +189,3 @@ def test_predictor_and_validator_share_the_decoding():
     assert small.shape == (1, 4, 4) and small[0, :, :2].all() and not small[0, :, 2:].any()
     assert masks_of(pred, protos, (16, 16), upsample=True).shape == (1, 16, 16)
     assert SegmentationPredictor.task == "segment"
-
-
-@pytest.mark.slow
-def test_a_trained_segmenter_finds_masks(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    data = write_data(tmp_path / "data", train=160, val=30)
-    model = YOLO(write_model(tmp_path, "Segment, [nc, 16, 64]"))
-    metrics = model.train(
-        data=str(data), epochs=30, optimizer="AdamW", lr0=0.005, nbs=16, close_mosaic=10, warmup_epochs=1,
-        **{**FAST, "batch": 16},
-    )  # fmt: skip
-    assert metrics.box.map50 >= 0.7 and metrics.seg.map50 >= 0.7
