@@ -51,7 +51,7 @@ def test_learns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = make(tmp_path / "data")
     model = YOLO(f"{name}.yaml")
     metrics = model.train(data=str(data), **{**FAST, **RECIPE, **settings})
-    pictures = sorted(tmp_path.glob("data/images/val/*") or tmp_path.glob("data/val/*/*"))[:12]
+    pictures = (sorted(tmp_path.glob("data/images/val/*")) or sorted(tmp_path.glob("data/val/*/*"))[::5])[:12]
     found = model.predict(
         [str(p) for p in pictures],
         save=True,
