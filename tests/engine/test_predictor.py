@@ -300,6 +300,18 @@ def test_pictures_labels_and_crops_are_saved(tmp_path, pictures, log):
     assert str(out) in log[-1] and "2 labels saved" in log[-1]
 
 
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
+    twins = []
+    for folder, suffix in (("a", ".png"), ("b", ".png"), ("c", ".bmp")):
+        (tmp_path / folder).mkdir()
+        twins.append(tmp_path / folder / f"0{suffix}")
+        cv2.imwrite(str(twins[-1]), scene())
+    predictor = make(tmp_path, save=True, save_txt=True)
+    predictor([str(p) for p in twins])
+    assert {p.name for p in predictor.save_dir.iterdir() if p.is_file()} == {"0.png", "0_2.png", "0_3.bmp"}
+    assert {p.name for p in (predictor.save_dir / "labels").iterdir()} == {"0.txt", "0_2.txt", "0_3.txt"}
+
+
 def test_a_second_call_goes_into_the_same_folder_without_doubled_lines(tmp_path, pictures):
     predictor = make(tmp_path, save_txt=True)
     predictor(pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ RUN_STATE = (
     "trackers",
     "_save_dir",
     "_fresh",
+    "_stems",
 )
 
 
@@ -108,7 +110,8 @@ class BasePredictor(Callbacks):
     def _new_state(args: Any) -> dict[str, Any]:
         """Return the state with which a call begins."""
         state: dict[str, Any] = dict.fromkeys(RUN_STATE)
-        return {**state, "args": args, "seen": 0, "results": [], "windows": set(), "video": {}, "_fresh": set()}
+        empty = {"results": [], "windows": set(), "video": {}, "_fresh": set(), "_stems": {}}
+        return {**state, **empty, "args": args, "seen": 0}
 
     # Set-up --------------------------------------------------------------------------------------------------------
     def setup_model(self, model: Any = None, verbose: bool = True) -> None:
@@ -342,8 +345,15 @@ class BasePredictor(Callbacks):
         return result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
 
     def _out_name(self, p: Path) -> Path:
-        """Return the file name under which a picture, video or stream is saved; an address is made one."""
-        return Path(re.sub(r"[\\/:\s]+", "_", clean_str(str(p)))) if self.source_type.stream else Path(p.name)
+        """Return the file name under which a picture, video or stream is saved; an address is made one.
+
+        Of pictures with one name, from several folders, all but the first get a number.
+        """
+        if self.source_type.stream:
+            return Path(re.sub(r"[\\/:\s]+", "_", clean_str(str(p))))
+        for stem in chain([p.stem], (f"{p.stem}_{n}" for n in count(2))):
+            if self._stems.setdefault(stem.lower(), p) == p:
+                return Path(stem + p.suffix)
 
     def _save(self, result: Results, p: Path, frame: int | None, i: int) -> None:
         """Save the picture, the label file and the cut-outs that the settings ask for."""
