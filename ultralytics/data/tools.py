@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics.cfg import smart_value
+from ultralytics.cfg.words import key_values
 from ultralytics.data import converter, labels
 from ultralytics.data.dataset import find_images
 from ultralytics.data.images import list_images, verify_image
@@ -56,21 +57,6 @@ def main(words: Sequence[str]) -> int:
     return VERBS[verb](rest)
 
 
-def _settings(words: Sequence[str], verb: str, allowed: Sequence[str], first: str) -> dict[str, str]:
-    """Return `key=value` words as a dict; a word alone is the value of `first`."""
-    found: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        key, value = (key, value) if equals else (first, word)
-        if key not in allowed or not value or key in found:
-            hint = did_you_mean(key, allowed, n=1)
-            raise ConfigError(
-                f"`yolo data {verb}` cannot use '{word}'; it takes {', '.join(allowed)}, each once.{hint}"
-            )
-        found[key] = value
-    return found
-
-
 # List -----------------------------------------------------------------------------------------------------------------
 
 
@@ -88,7 +74,7 @@ def show_list(words: Sequence[str]) -> int:
 
 def run_download(words: Sequence[str]) -> int:
     """Fetch the set that is named."""
-    given = _settings(words, "download", ("data", "keep"), first="data")
+    given = key_values(words, "data download", ("data", "keep"), first="data")
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data download NAME`; `yolo data list` shows the names.")
     folder = download_dataset(given["data"], keep=smart_value(given.get("keep", "False")) is True)
@@ -204,7 +190,7 @@ def _place(file: Path, folder: Path, strip: str) -> list[Path]:
 
 def run_check(words: Sequence[str]) -> int:
     """Print what a training would find; the exit code is 1 if something is at fault."""
-    given = _settings(words, "check", ("data", "task"), first="data")
+    given = key_values(words, "data check", ("data", "task"), first="data")
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data check data=NAME.yaml`, or the folder of a classification set.")
     report, faults = check_dataset(given["data"], given.get("task"))
@@ -357,7 +343,7 @@ def run_convert(words: Sequence[str]) -> int:
     name, function = words[0], _CONVERT[words[0]]
     parameters = list(inspect.signature(function).parameters.values())
     keys = ["source", *("save_dir" if p.name == "output_dir" else p.name for p in parameters[1:])]
-    texts = _settings(words[1:], f"convert {name}", keys, first="source")
+    texts = key_values(words[1:], f"data convert {name}", keys, first="source")
     needed = ["source", *(k for k, p in zip(keys[1:], parameters[1:]) if p.default is p.empty)]
     if missing := [k for k in needed if k not in texts]:
         raise ConfigError(f"`yolo data convert {name}` needs {' and '.join(f'{k}=...' for k in missing)}.")

@@ -21,6 +21,7 @@ from torch import nn
 
 from ultralytics.cfg import get_save_dir, smart_value
 from ultralytics.cfg.tasks import TASKS, load
+from ultralytics.cfg.words import key_values
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.features import layers_of, watch_layers
@@ -418,15 +419,9 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a key is not known, or has no value.
     """
-    found: dict[str, Any] = {}
-    for word in words:
-        key, _, text = (part.strip() for part in word.partition("="))
-        if key == "receptive_field" and not text:
-            text = "True"
-        if key not in _KEYS or not text:
-            hint = did_you_mean(key, _KEYS, n=1) if key not in _KEYS else ""
-            raise ConfigError(f"`yolo explain` cannot use '{word}'; it takes {', '.join(_KEYS)}, as key=value.{hint}")
-        found[key] = text if key in _TEXTS else smart_value(text)
+    words = ["receptive_field=True" if word == "receptive_field" else word for word in words]
+    texts = key_values(words, "explain", _KEYS)
+    found = {key: text if key in _TEXTS else smart_value(text) for key, text in texts.items()}
     for key in ("layers", "classes"):
         value = found.get(key)
         found[key] = [value] if isinstance(value, int) and not isinstance(value, bool) else value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import smart_value
+from ultralytics.cfg.words import key_values
 from ultralytics.lab.latency import RUNTIMES, latency_table, measure
 from ultralytics.lab.profile import Profile, load_model, profile
 from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
@@ -92,14 +93,8 @@ def show(profiles: Sequence[Profile], layers: bool) -> None:
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
     """Return the settings that the words give, with the defaults of the others; a word alone is the model."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.removeprefix("--").partition("=")
-        key, value = (key, value) if equals else ("model", word)
-        if key not in DEFAULTS or not value or key in found:
-            hint = did_you_mean(key, DEFAULTS, n=1)
-            raise ConfigError(f"`yolo profile` cannot use '{word}'; it takes {', '.join(DEFAULTS)}, each once.{hint}")
-        found[key] = value if key in {"model", "runtimes", "device", "csv", "plot"} else smart_value(value)
+    texts = key_values(words, "profile", DEFAULTS, first="model")
+    found = {k: v if k in {"model", "runtimes", "device", "csv", "plot"} else smart_value(v) for k, v in texts.items()}
     if "model" not in found:
         raise ConfigError("Which model? Write `yolo profile model=yolo11n.yaml`, or several with commas between them.")
     given = {**DEFAULTS, **found}

@@ -10,6 +10,7 @@ import torch
 
 from ultralytics.cfg.schema import SPECS
 from ultralytics.cfg.tasks import TASKS, load
+from ultralytics.cfg.words import key_values
 from ultralytics.nn.tasks import (
     BaseModel,
     attempt_load_one_weight,
@@ -19,7 +20,7 @@ from ultralytics.nn.tasks import (
     yaml_model_load,
 )
 from ultralytics.nn.transfer import Report, transfer
-from ultralytics.utils.errors import ConfigError, did_you_mean
+from ultralytics.utils.errors import ConfigError
 
 USAGE = """yolo transfer model=best.pt to=NAME.yaml
                         the weights of a trained model in another one, layer by layer by their places; writes a file
@@ -94,16 +95,7 @@ def load_pictures(folder: str | Path | list, count: int, imgsz: int) -> torch.Te
 
 def parse(words: Sequence[str]) -> dict[str, str]:
     """Return `key=value` words as a dict."""
-    found: dict[str, str] = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in KEYS or not value or key in found:
-            hint = did_you_mean(key, KEYS, n=1)
-            raise ConfigError(
-                f"`yolo transfer` cannot use '{word}'; it takes {', '.join(KEYS)} with '=', each once.{hint}"
-            )
-        found[key] = value
-    return found
+    return key_values(words, "transfer", KEYS)
 
 
 def _number(given: dict[str, str], key: str, default: int | None = None) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.schema import SPECS
+from ultralytics.cfg.words import key_values
 from ultralytics.lab.compare.latencies import RUNTIMES, latencies
 from ultralytics.lab.compare.outcome import Outcome, command_of
 from ultralytics.lab.compare.page import page
@@ -60,14 +61,7 @@ def main(words: Sequence[str]) -> int:
 def parse(words: Sequence[str]) -> dict[str, Any]:
     """Return `key=value` words as a dict of values."""
     allowed = [*OWN, *(k for k, s in SPECS.items() if {"train", "val"} & {*s.modes})]
-    given: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = (part.strip() for part in word.removeprefix("--").removesuffix(",").partition("="))
-        if key not in allowed or not equals or not text:
-            hint = did_you_mean(key, allowed, n=1) or " `yolo compare` alone shows how it is written."
-            raise ConfigError(f"`yolo compare` cannot use '{word}': it takes key=value words.{hint}")
-        given[key] = _value(key, text)
-    return given
+    return {key: _value(key, text) for key, text in key_values(words, "compare", allowed).items()}
 
 
 def _value(key: str, text: str) -> Any:
