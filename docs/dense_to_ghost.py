@@ -1,4 +1,4 @@
-"""The tables of mAP in transfer.md: a dense model becomes a Ghost model, then trains for some epochs.
+"""mAP of a dense model that becomes a Ghost model, right away and after some epochs (docs/transfer.md).
 
 python docs/dense_to_ghost.py dense=runs/a/weights/best.pt,runs/b/weights/best.pt data=my_data.yaml epochs=60 imgsz=320
 

@@ -38,7 +38,7 @@ def test_onnx_equals_the_eager_model(name, tmp_path):
     model, x = trained(name), image(2, 64, 96, seed=1)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     file = exporter.export_onnx(model, tmp_path / "模型.onnx", imgsz=[64, 96], batch=2)
-    got, wanted = exporter.open_onnx(file)(x), eager(model, x)
+    got, wanted = exporter.open_onnx(file)(x)[0], eager(model, x)
     assert got.shape == wanted.shape and np.abs(wanted).max() > 0
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-3)  # pixels and probabilities
     assert [p.name for p in tmp_path.iterdir()] == ["模型.onnx"]
@@ -61,7 +61,7 @@ def test_openvino_equals_the_eager_model(name, tmp_path):
     openvino = pytest.importorskip("openvino")
     model, x = trained(name), image(1, 64, 96, seed=1)
     file = exporter.export_openvino(model, tmp_path / "a", imgsz=[64, 96])
-    np.testing.assert_allclose(exporter.compile_openvino(file)(x), eager(model, x), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(exporter.compile_openvino(file)(x)[0], eager(model, x), rtol=0, atol=1e-3)
     assert {p.name for p in file.parent.iterdir()} == {"model.xml", "model.bin"}
     graph = openvino.Core().read_model(file)
     assert (graph.input().any_name, graph.output().any_name) == ("images", "output0")
@@ -76,16 +76,27 @@ def test_the_copy_gives_predictions_alone():
     assert model.model[-1].stride.tolist() == [8, 16, 32] and "stride" in model.model[-1]._buffers
 
 
+def test_a_segmenter_gives_its_prototypes_too(tmp_path):
+    pytest.importorskip("openvino", reason="writes OpenVINO")
+    model, x = trained("yolo11n-seg"), image(1, 64, 64)
+    file = exporter.export_openvino(model, tmp_path, imgsz=64)
+    with torch.no_grad():
+        wanted = [model(x)[0], model(x)[1][-1]]
+    got = exporter.compile_openvino(file)(x)
+    assert [g.shape for g in got] == [tuple(w.shape) for w in wanted]
+    np.testing.assert_allclose(got[1], wanted[1].numpy(), rtol=1e-3, atol=1e-3)
+
+
 def test_a_file_that_computes_something_else_is_refused():
     net, x = exporter.Predictions(trained("yolo11n-cls")), image(1, 32, 32)
     same = net(x).numpy()
-    assert exporter.check_equal(lambda x: same, net, x, "a.onnx") == 0
+    assert exporter.check_equal(lambda x: [same], net, x, "a.onnx") == 0
     with pytest.raises(ModelError, match=r"'a\.onnx' was not written"):
-        exporter.check_equal(lambda x: same + 0.01, net, x, "a.onnx")
+        exporter.check_equal(lambda x: [same + 0.01], net, x, "a.onnx")
     with pytest.raises(ModelError, match=r"'a\.onnx' was not written"):
-        exporter.check_equal(lambda x: same * np.nan, net, x, "a.onnx")
-    with pytest.raises(ModelError, match=r"gives \(1, 2\)"):
-        exporter.check_equal(lambda x: same[:, :2], net, x, "a.onnx")
+        exporter.check_equal(lambda x: [same * np.nan], net, x, "a.onnx")
+    with pytest.raises(ModelError, match=r"gives \[\(1, 2\)\]"):
+        exporter.check_equal(lambda x: [same[:, :2]], net, x, "a.onnx")
 
 
 class Stubborn(nn.Module):

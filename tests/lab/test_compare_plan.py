@@ -111,6 +111,30 @@ def test_a_changed_model_is_refused(plan, work_dir):
         plan().record()
 
 
+def test_a_model_keeps_its_name_when_more_are_added(plan, work_dir):
+    """Two weight files of one name are told apart by their folders, but cells of the first one are there already."""
+    text = (work_dir / "tiny.yaml").read_text(encoding="utf-8")
+    for folder, channels in (("a", 16), ("b", 24)):
+        (work_dir / folder).mkdir()
+        file = work_dir / folder / "net.yaml"
+        file.write_text(text.replace("[16, 3, 2]", f"[{channels}, 3, 2]", 1), encoding="utf-8")
+    first = plan(models=["a/net.yaml"])
+    first.record()
+    both = plan(models=["a/net.yaml", "b/net.yaml"])
+    assert both.cells[0].folder == first.cells[0].folder
+    assert both.cells[1].folder != first.cells[0].folder
+    both.record()
+
+
+def test_a_folder_of_another_model_is_refused(plan, work_dir):
+    text = (work_dir / "tiny.yaml").read_text(encoding="utf-8")
+    (work_dir / "my net.yaml").write_text(text.replace("[16, 3, 2]", "[24, 3, 2]", 1), encoding="utf-8")
+    (work_dir / "my-net.yaml").write_text(text.replace("[16, 3, 2]", "[32, 3, 2]", 1), encoding="utf-8")
+    plan(models=["my net.yaml"]).record()
+    with pytest.raises(ConfigError, match="holds the cells of 'my net'"):
+        plan(models=["my-net.yaml"]).record()
+
+
 def test_changed_data_is_refused(plan, tiny_data, work_dir):
     plan().record()
     copy = work_dir / tiny_data.name

@@ -99,7 +99,10 @@ def test_an_interruption_ends_what_was_started(cells, monkeypatch):
 class Figures:
     """Stands in for `lab.latency`, and counts how often it is asked."""
 
-    asked = 0
+    asked, installed = 0, ("eager",)
+
+    def available_runtimes(self):
+        return self.installed
 
     def measure(self, models, imgsz, runtimes, threads):
         from types import SimpleNamespace
@@ -136,8 +139,11 @@ def test_latency_is_measured_once(tmp_path, figures):
     assert figures.asked == 1
     assert "1 thread," in notes[0] and "Only eager" in notes[-1]
     cells["b"].best.write_bytes(b"trained again")
-    latencies(cells, 64, ("eager",), 1, tmp_path / "latency.json")
+    latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
     assert figures.asked == 2
+    figures.installed = ("eager", "onnxruntime")  # as the note advised
+    latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
+    assert figures.asked == 3
 
 
 def test_a_failing_measurement_loses_nothing(tmp_path, monkeypatch):

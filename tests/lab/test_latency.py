@@ -11,7 +11,7 @@ from torch import nn
 
 from ultralytics.lab import latency
 from ultralytics.lab.latency import TIMED, WARM_UP, Latency, Runtime, available_runtimes, latency_table, measure
-from ultralytics.utils.errors import ConfigError, MissingPackageError
+from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError
 
 
 class Noting(nn.Module):
@@ -129,3 +129,16 @@ def test_nothing_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(latency.RUNTIMES, "files", Runtime(prepare))
     measure({"a": nn.Identity(), "b": nn.Identity()}, 32, ["files"], rounds=1)
     assert len({*made}) == 2 and not any(folder.exists() for folder in made)
+
+
+def test_a_model_that_a_runtime_cannot_take_is_left_out_there(monkeypatch, warnings):
+    def refuse(model, x, folder, threads):
+        if model.name == "b":
+            raise ModelError("It cannot be written.")
+        return lambda: model(x)
+
+    monkeypatch.setitem(latency.RUNTIMES, "picky", Runtime(refuse))
+    rows = measure({name: Noting(name, []) for name in "ba"}, 32, ["eager", "picky"], rounds=1)
+    assert [(r.model, r.runtime) for r in rows] == [("b", "eager"), ("a", "eager"), ("a", "picky")]
+    assert warnings == ["'picky' is left out for 'b': It cannot be written."]
+    assert latency_table(rows).splitlines()[-1].endswith(" -")  # there is nothing to compare with

@@ -173,7 +173,7 @@ def test_memory_is_that_of_a_pass_with_weights():
     model = zoo.build("yolo11n-GhostConv", nc=3).fuse(verbose=False)
     shapes_only = flops.count_forward(model, 64)
     with torch.no_grad():
-        real = flops._count(model, "cpu", model, 64, ())
+        real = flops._count(model, "cpu", model, (1, 3, 64, 64), ())
     assert (shapes_only.flops, shapes_only.memory, shapes_only.peak) == (real.flops, real.memory, real.peak)
 
 

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 
+from ultralytics.models.yolo.detect.val import image_id
 from ultralytics.utils.coco_ap import AREAS, KEYS, CocoAP
 
 NC = 6
@@ -178,3 +179,8 @@ def test_nothing_at_all():
 def test_misfits_are_named():
     with pytest.raises(ValueError, match="scores has 1 entries for 2 boxes"):
         CocoAP().add([[0, 0, 1, 1]] * 2, [0.5], [0, 0], [], [])
+
+
+@pytest.mark.parametrize(("file", "name"), [("a/000042.jpg", 42), ("b.png", "b"), ("一.jpg", "一"), ("².jpg", "²")])
+def test_pictures_have_coco_names(file, name):
+    assert image_id(file) == name

@@ -22,6 +22,8 @@ def key_values(words: Sequence[str], verb: str, allowed: Collection[str], first:
             hint = did_you_mean(key, allowed, n=1) if key not in found else ""
             few = ", ".join(allowed) if len(allowed) < 25 else "key=value words"
             more = "" if hint else f" `yolo {verb}` alone shows how it is written."
+            if key == first and key in found:
+                more = f" Write several as {key}={found[key]},{text}."
             raise ConfigError(f"`yolo {verb}` cannot use '{word}'; it takes {few}, each once.{hint or more}")
         found[key] = text
     return found

@@ -1,7 +1,8 @@
 """Writes a model as a file of another runtime: ONNX and OpenVINO.
 
-A file takes float32 pictures `images` (batch, channels, height, width) in 0..1 of one fixed size, and gives `output0`
-alone: the decoded predictions of a detector, the probabilities of a classifier.
+A file takes float32 pictures `images` (batch, channels, height, width) in 0..1 of one fixed size, and gives `output0`:
+the decoded predictions of a detector, the probabilities of a classifier. That of a segmenter gives its prototypes,
+`output1`, as well.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.nn.modules import Detect
+from ultralytics.nn.modules import Detect, Segment
 from ultralytics.utils.checks import check_version
 from ultralytics.utils.errors import MissingPackageError, ModelError
 from ultralytics.utils.files import atomic_write
@@ -33,7 +34,7 @@ MODERN = check_version(torch.__version__, ">=2.9")
 OPSET = 18 if MODERN else 17
 ONNX_PACKAGES = ("onnx", "onnxscript") if MODERN else ("onnx",)
 TOLERANCE = 1e-4  # of the greatest output: what a file may differ from the eager model
-Run = Callable[[torch.Tensor], np.ndarray]
+Run = Callable[[torch.Tensor], list[np.ndarray]]
 
 
 class Predictions(nn.Module):
@@ -51,9 +52,13 @@ class Predictions(nn.Module):
                 m.stride = strides
         self.eval()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.outputs = ["output0", "output1"][: 1 + any(isinstance(m, Segment) for m in self.model.modules())]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         y = self.model(x)
-        return y if isinstance(y, torch.Tensor) else y[0]
+        if isinstance(y, torch.Tensor):
+            return y
+        return (y[0], y[1][-1]) if len(self.outputs) > 1 else y[0]
 
 
 def export_onnx(model: nn.Module, file: str | Path, imgsz: int | list[int] = 640, batch: int = 1) -> Path:
@@ -77,7 +82,7 @@ def export_onnx(model: nn.Module, file: str | Path, imgsz: int | list[int] = 640
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "model.onnx"
         with _explained("ONNX"):
-            names = {"input_names": ["images"], "output_names": ["output0"]}
+            names = {"input_names": ["images"], "output_names": net.outputs}
             torch.onnx.export(net, (x,), str(whole), opset_version=OPSET, **names, **options)
         if importlib.util.find_spec("onnxruntime"):
             check_equal(open_onnx(whole), net, x, str(file))
@@ -100,7 +105,8 @@ def export_openvino(model: nn.Module, folder: str | Path, imgsz: int | list[int]
         graph = openvino.convert_model(net, example_input=x)
         graph.reshape(list(x.shape))  # a fixed size is faster than any
     graph.inputs[0].get_tensor().set_names({"images"})
-    graph.outputs[0].get_tensor().set_names({"output0"})
+    for output, name in zip(graph.outputs, net.outputs):
+        output.get_tensor().set_names({name})
     check_equal(compile_openvino(graph), net, x, str(folder))
     with tempfile.TemporaryDirectory() as place:
         openvino.save_model(graph, Path(place) / "model.xml", compress_to_fp16=False)
@@ -121,7 +127,7 @@ def open_onnx(file: str | Path, threads: int = 1) -> Run:
     options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow what runs next
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x.numpy()})[0]
+    return lambda x: session.run(None, {name: x.numpy()})
 
 
 def compile_openvino(model: object, threads: int = 1) -> Run:
@@ -132,8 +138,8 @@ def compile_openvino(model: object, threads: int = 1) -> Run:
     model = str(model) if isinstance(model, (str, Path)) else model
     hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(model, "CPU", hints)
-    request, output = compiled.create_infer_request(), compiled.output(0)
-    return lambda x: request.infer([x.numpy()])[output]
+    request = compiled.create_infer_request()
+    return lambda x: [*request.infer([x.numpy()]).values()]
 
 
 def random_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
@@ -143,25 +149,31 @@ def random_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.
 
 
 @torch.no_grad()
-def check_equal(run: Run, net: nn.Module, x: torch.Tensor, name: str) -> float:
+def check_equal(run: Run, net: Predictions, x: torch.Tensor, name: str) -> float:
     """Return how much a written model differs from the eager one at most; raise ModelError if that is too much.
 
     It may differ by `TOLERANCE`, or by a few times what rounding alone makes of the eager model's own output.
     """
-    wanted, got = net(x), torch.from_numpy(run(x).copy())
-    if got.shape != wanted.shape:
-        raise ModelError(f"'{name}' gives {tuple(got.shape)}, but the model gives {tuple(wanted.shape)}.")
-    difference = float((got - wanted).abs().max())
-    if difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
-        return difference
-    exact = deepcopy(net).double()(x.double())
-    rounding = float((wanted - exact).abs().max())
-    if not difference <= 10 * rounding:  # nor if one of them is not a number
-        raise ModelError(
-            f"'{name}' was not written: its outputs differ by {difference:g} from the eager model's, whose rounding "
-            f"makes {rounding:g}. An operator of the model may have another meaning there."
-        )
-    return difference
+    wanted, got = _several(net(x)), [torch.from_numpy(y.copy()) for y in run(x)]
+    shapes = [[tuple(y.shape) for y in ys] for ys in (got, wanted)]
+    if shapes[0] != shapes[1]:
+        raise ModelError(f"'{name}' gives {shapes[0]}, but the model gives {shapes[1]}.")
+    differences = [float((a - b).abs().max()) for a, b in zip(got, wanted)]
+    if all(d <= TOLERANCE * max(1.0, float(y.abs().max())) for d, y in zip(differences, wanted)):
+        return max(differences)
+    exact = _several(deepcopy(net).double()(x.double()))
+    roundings = [float((a - b).abs().max()) for a, b in zip(wanted, exact)]
+    for difference, rounding in zip(differences, roundings):
+        if not difference <= 10 * rounding:  # nor if one of them is not a number
+            raise ModelError(
+                f"'{name}' was not written: its outputs differ by {difference:g} from the eager model's, whose "
+                f"rounding makes {rounding:g}. An operator of the model may have another meaning there."
+            )
+    return max(differences)
+
+
+def _several(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    return [outputs] if isinstance(outputs, torch.Tensor) else [*outputs]
 
 
 def require(what: str, packages: tuple[str, ...]) -> None:

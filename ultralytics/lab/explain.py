@@ -115,7 +115,7 @@ def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) ->
         activation: (channels, h, w).
         gradient: not used.
     """
-    rows = activation.detach().double().flatten(1).T
+    rows = activation.detach().cpu().double().flatten(1).T
     centred = rows - rows.mean(0)
     component = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
     projection = centred @ component
@@ -181,7 +181,7 @@ def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None)
         of_class = scores[0, 4 : 4 + len(result.names)][rows.cls.long()]  # (found, positions)
         at = (of_class.detach() - rows.conf[:, None]).abs().argmin(1)  # the position that a row came from
         chosen = of_class.gather(1, at[:, None])
-    return torch.logit(chosen.double().clamp(1e-12, 1 - 1e-12)).sum()
+    return torch.logit(chosen.float(), eps=1e-6).sum()
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
@@ -409,8 +409,8 @@ def table(rows: Sequence[dict[str, Any]], most: int = 40) -> str:
 # Command --------------------------------------------------------------------------------------------------------------
 
 _TEXTS = ("model", "source", "method", "project", "name", "device")
-_PREDICTION = ("imgsz", "conf", "iou", "max_det", "classes", "vid_stride", "agnostic_nms", "trust_modules", "device")
-_KEYS = (*_TEXTS, "layers", "receptive_field", "samples", "exist_ok", *_PREDICTION[:-1])
+_PREDICTION = ("imgsz", "conf", "iou", "max_det", "classes", "vid_stride", "agnostic_nms", "trust_modules")
+_KEYS = (*_TEXTS, "layers", "receptive_field", "samples", "exist_ok", *_PREDICTION)
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from ultralytics.engine import exporter
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError, MissingPackageError, did_you_mean
+from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError, did_you_mean
 from ultralytics.utils.torch_utils import get_cpu_info, select_device
 
 WARM_UP = 3  # runs before the first round
@@ -97,7 +97,8 @@ def measure(
     """Time models in runtimes, all of them in each round, and return a row for each model and runtime.
 
     Only the model runs: neither reading pictures nor non-maximum suppression. It is fused and works in float32; on a
-    GPU the clock waits for it. A runtime that is not installed, or not for the device, is left out with a sentence.
+    GPU the clock waits for it. A runtime that is not installed, not for the device, or for which a model cannot be
+    written, is left out with a sentence.
 
     Args:
         models: by the names of the rows; they are not touched.
@@ -122,11 +123,14 @@ def measure(
         for i, (name, model) in enumerate(models.items()):
             x = exporter.random_batch(model, imgsz, batch).to(place)
             for runtime in chosen:
-                candidates[name, runtime] = RUNTIMES[runtime].prepare(model, x, Path(folder) / str(i), threads)
-        times = _in_turn(list(candidates.values()), rounds, place)
+                try:
+                    candidates[name, runtime] = RUNTIMES[runtime].prepare(model, x, Path(folder) / str(i), threads)
+                except ModelError as e:
+                    LOGGER.warning(f"'{runtime}' is left out for '{name}': {e}")
+        keys, times = [*candidates], _in_turn(list(candidates.values()), rounds, place)
         candidates.clear()  # closes the files before their folder goes
     where = "cpu" if place.type == "cpu" else f"{place} ({_name_of(place)})"
-    rows = [((name, runtime), np.array(t) * 1e3) for name in models for runtime in chosen for t in [times.pop(0)]]
+    rows = [(key, np.array(t) * 1e3) for key, t in zip(keys, times)]
     return [
         Latency(
             *key, float(np.median(t)), float(np.percentile(t, 90)), threads, where, rounds, batch, tuple(t.tolist())
@@ -183,7 +187,9 @@ def _in_turn(runs: Sequence[Callable[[], object]], rounds: int, device: torch.de
 
 def _wait(device: torch.device) -> None:
     """Let the work that is queued on a GPU finish."""
-    if device.type != "cpu":
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type != "cpu":
         getattr(torch, device.type).synchronize()
 
 
@@ -216,6 +222,6 @@ def latency_table(rows: Sequence[Latency]) -> str:
         f"{'model':<{wide}}{'runtime':<14}{'median ms':>10}{'p90 ms':>10}{'ratio':>8}",
     ]
     for r in rows:
-        ratio = r.median_ms / reference[r.runtime]
-        lines.append(f"{r.model:<{wide}}{r.runtime:<14}{r.median_ms:>10.2f}{r.p90_ms:>10.2f}{ratio:>8.2f}")
+        ratio = f"{r.median_ms / reference[r.runtime]:.2f}" if r.runtime in reference else "-"
+        lines.append(f"{r.model:<{wide}}{r.runtime:<14}{r.median_ms:>10.2f}{r.p90_ms:>10.2f}{ratio:>8}")
     return "\n".join(lines)

@@ -109,7 +109,7 @@ def _check(given: dict[str, Any]) -> None:
         value = given[key]
         if value is not None and (type(value) is not int or value < least):
             raise ConfigError(f"'{key}={value}' is not possible: a whole number of at least {least} is wanted.")
-    if given["layers"] not in {None, True, False}:
+    if given["layers"] is not None and not isinstance(given["layers"], bool):
         raise ConfigError(f"'layers={given['layers']}' is not possible: true or false is wanted.")
     for key, suffixes in (("csv", (".csv",)), ("plot", _PICTURES)):
         if given[key] and Path(given[key]).suffix.lower() not in suffixes:

@@ -160,7 +160,9 @@ def input_channels(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def count_forward(model: nn.Module, imgsz: int | Sequence[int] = 640, parts: Sequence[str] = ()) -> Forward:
+def count_forward(
+    model: nn.Module, imgsz: int | Sequence[int] = 640, parts: Sequence[str] = (), channels: int | None = None
+) -> Forward:
     """Count a forward pass of one picture in eval mode, on a copy without weights.
 
     A module whose forward reads values of tensors, or has an operator without a form for shapes alone, runs on zeros
@@ -170,20 +172,22 @@ def count_forward(model: nn.Module, imgsz: int | Sequence[int] = 640, parts: Seq
         model: any module that takes a (1, channels, height, width) batch; it is not touched.
         imgsz: pixels, one number or [height, width].
         parts: names of submodules that do not contain each other; each gets a tally of its own.
+        channels: of the picture; by default those that the model tells.
     """
     model = unwrap(model)
+    shape = (1, channels or input_channels(model), *sides(imgsz))
     try:
-        return _count(weightless(model), "meta", model, imgsz, parts)
+        return _count(weightless(model), "meta", model, shape, parts)
     except (RuntimeError, NotImplementedError, TypeError, ValueError):  # a true mistake is met again
-        return _count(copy.deepcopy(model).cpu(), "cpu", model, imgsz, parts)
+        return _count(copy.deepcopy(model).cpu(), "cpu", model, shape, parts)
 
 
-def _count(twin: nn.Module, device: str, model: nn.Module, imgsz: int | Sequence[int], parts: Sequence[str]) -> Forward:
+def _count(twin: nn.Module, device: str, model: nn.Module, shape: tuple[int, ...], parts: Sequence[str]) -> Forward:
     """Run the copy of a model under PyTorch's counter and the watch."""
     from torch.utils.flop_counter import FlopCounterMode
 
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    x = torch.zeros(1, input_channels(model), *sides(imgsz), device=device, dtype=dtype)
+    x = torch.zeros(shape, device=device, dtype=dtype)
     counter, found = FlopCounterMode(display=False), Forward(parts={name: Tally() for name in parts})
     watch = _Watch(found, lambda op: op._overloadpacket in counter.flop_registry or has_no_products(op), [x])
     watch.keep([*twin.parameters(), *twin.buffers()])

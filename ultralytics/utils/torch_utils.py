@@ -519,6 +519,10 @@ def _profile_one(op: nn.Module | Callable, x: torch.Tensor, n: int) -> list:
             loss.backward()
         forward, backward = forward + (t1 - t0), backward + (time_sync() - t1)
     is_module = isinstance(op, nn.Module)
-    flops = get_flops(op, list(x.shape[-2:])) if is_module and x.ndim == 4 else float("nan")
+    flops = float("nan")
+    if is_module and x.ndim == 4:
+        from ultralytics.utils.flops import count_forward
+
+        flops = count_forward(op, list(x.shape[-2:]), channels=x.shape[1]).flops / 1e9
     shape = tuple(y.shape) if isinstance(y, torch.Tensor) else "list"
     return [get_num_params(op) if is_module else 0, flops, forward / n * 1e3, backward / n * 1e3, tuple(x.shape), shape]

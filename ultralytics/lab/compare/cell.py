@@ -100,7 +100,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     if trusts := job["settings"].get("trust_modules"):
         trust_modules(job["model"] if job["train"] else best, trusts)
     model, seen = YOLO(str(best)), []
-    model.add_callback("on_val_end", lambda validator: seen.append(validator.seen))
+    model.add_callback("on_val_end", lambda validator: seen.append((validator.seen, validator.device)))
     chosen = {k: args[k] for k in VALIDATION if args.get(k) is not None}
     quiet = {"plots": False, "verbose": False, "project": job["folder"], "name": "val", "exist_ok": True}
     metrics = model.val(**chosen, **quiet, device=job["device"])
@@ -116,13 +116,13 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "cost": {k: getattr(cost, k) for k in COSTS},
         "nc": len(network.names),
         "imgsz": args["imgsz"],
-        "pictures": seen[-1] if seen else None,
-        **circumstances(model.device),
+        "pictures": seen[-1][0],
+        **circumstances(seen[-1][1]),
     })  # fmt: skip
 
 
 def sizes_of(metrics: Any) -> dict[str, float | None]:
-    """Return the average precision by size of objects; COCO writes -1 where there are none of a size."""
+    """Return the average precision by size of objects, None where there are none of a size."""
     found = getattr(metrics, "sizes", None) or {}
     return {k: v if v is not None and v >= 0 else None for k, v in found.items()}
 

@@ -165,7 +165,7 @@ def _work(
         raise
     outcome = Outcome.of(cells, task, settings, command)
     outcome.notes += notes
-    finished = {cell.label: cell for cell in reversed(cells) if cell.result is not None}
+    finished = {cell.label: cell for cell in reversed(cells) if cell.result is not None and cell.best.is_file()}
     finished = {row.label: finished[row.label] for row in outcome.rows if row.label in finished}
     imgsz = max((result["imgsz"] for result in outcome.results), default=0)
     outcome.latency, said = latencies(finished, imgsz, runtimes, threads, folder / "latency.json")

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ultralytics.lab.compare.plan import Cell, file_hash, read_json, write_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import get_cpu_info
 
 RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-PACKAGES = {"onnxruntime": "onnx onnxscript onnxruntime", "openvino": "onnx onnxscript openvino"}
 
 
 def latencies(
@@ -28,7 +29,10 @@ def latencies(
     """
     if not runtimes or not cells:
         return [], ["Latency was not measured." if cells else "No model was trained, so there is no latency."]
+    from ultralytics.lab.latency import available_runtimes
+
     key = {
+        "installed": [r for r in runtimes if r in available_runtimes()], "torch": torch.__version__,
         "models": {label: file_hash(cell.best) for label, cell in cells.items()},
         "imgsz": imgsz, "runtimes": list(runtimes), "threads": threads, "cpu": get_cpu_info(),
     }  # fmt: skip
@@ -71,7 +75,7 @@ def notes_on(rows: Sequence[Mapping[str, Any]], imgsz: int, runtimes: Sequence[s
     missing = [r for r in runtimes if r not in seen]
     only = " Only eager PyTorch was measured, which says little about deployed models." if seen == {"eager"} else ""
     said += [
-        f"{RUNTIMES[r]} was not measured: it is not installed here or failed (pip install {PACKAGES.get(r, 'torch')})."
+        f'{RUNTIMES[r]} was not measured: it is not installed here (pip install "ultralytics[export]") or failed.'
         for r in missing
     ]
     return [*said[:-1], said[-1] + only]

@@ -62,7 +62,8 @@ class Row:
     @cached_property
     def histories(self) -> list[dict[str, np.ndarray]]:
         """The columns of results.csv, seed by seed."""
-        return [read_results(self.runs[seed] / "results.csv") for seed in sorted(self.results)]
+        files = [self.runs[seed] / "results.csv" for seed in sorted(self.results)]
+        return [read_results(file) for file in files if file.is_file()]
 
 
 @dataclass

@@ -222,7 +222,11 @@ class Plan:
         ]
         if old and old["task"] != self.task:
             changes.insert(0, f"task={self.task} (was {old['task']})")
+        folders = {folder_name(label).casefold(): label for label in models}
         for model in self.models:
+            holder = folders.setdefault(folder_name(model.label).casefold(), model.label)
+            if holder != model.label:
+                changes.append(f"the folder of '{model.label}' holds the cells of '{holder}'")
             if models.setdefault(model.label, {"file": model.file, "sha256": model.sha256})["sha256"] != model.sha256:
                 changes.append(f"the content of '{model.file}'")
         if changes:
@@ -286,9 +290,18 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
         )
     check_data(args.data, task)
     where = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / task
-    candidates = [Candidate(label, m, fingerprint(m)) for label, m in zip(labels_of(models), models)]
+    folder = (where / (args.name or "compare")).absolute()
     given = {k: v for k, v in settings.items() if k not in {"project", "name", "device"}}
-    return Plan(candidates, seed_list(seeds), task, given, (where / (args.name or "compare")).absolute(), command)
+    return Plan(candidates(models, folder), seed_list(seeds), task, given, folder, command)
+
+
+def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
+    """Return the models under the names that the record in the folder has for them, new ones under short ones."""
+    hashes, labels = [fingerprint(model) for model in models], labels_of(models)
+    known = {m["sha256"]: label for label, m in ((read_json(folder / RECORD) or {}).get("models", {})).items()}
+    kept = [known.get(sha256, label) for sha256, label in zip(hashes, labels)]
+    labels = kept if len({*kept}) == len(kept) else labels
+    return [Candidate(*each) for each in zip(labels, models, hashes)]
 
 
 def check_data(data: str | None, task: str) -> None:

@@ -16,6 +16,7 @@ from ultralytics.cfg.tasks import TASKS
 from ultralytics.lab.compare.plan import Cell, write_json
 from ultralytics.utils import LOGGER, ROOT
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.torch_utils import physical_cores
 
 COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.cell")
 POLL = 0.2  # seconds between two looks at the processes
@@ -110,7 +111,7 @@ def start(cell: Cell, device: str | None, devices: Sequence[str | None]) -> Runn
     environment = {**os.environ, "PYTHONUTF8": "1"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT.parent), *filter(None, sys.path)])  # finds the same modules
     if (beside := Counter(devices)["cpu"]) > 1:  # they share the cores instead of fighting for them
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // beside)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, physical_cores() // beside)))
     log = open(cell.folder / "log.txt", "ab")  # noqa: SIM115 - closed when the process has ended
     process = subprocess.Popen(
         [*COMMAND, str(cell.folder / "job.json")],

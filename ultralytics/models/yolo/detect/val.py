@@ -22,7 +22,7 @@ from ultralytics.utils.ops import clip_boxes, xywh2xyxy
 def image_id(file: str | Path) -> int | str:
     """Return the name by which COCO's files know a picture: that of its file, or the number that this is."""
     stem = Path(file).stem
-    return int(stem) if stem.isnumeric() else stem
+    return int(stem) if stem.isdecimal() else stem  # numerals such as '²' are numeric, but no whole number
 
 
 def map_back(
@@ -114,7 +114,7 @@ class DetectionValidator(BaseValidator):
                 counted[name] = match_predictions(found[:, 5], cls, iou, self.iouv)
             for name, values in self.stats.items():
                 values.append(counted[name])
-            if not self.rotated:  # COCO knows upright boxes alone
+            if not (self.rotated or self.training):  # COCO knows upright boxes alone; a run ends with a validation
                 columns = found[:, :6].cpu().split((4, 1, 1), 1)
                 self.metrics.coco_ap.add(*columns, boxes.cpu(), cls.cpu(), image_id=image_id(batch["im_file"][si]))
             if self.args.plots:
