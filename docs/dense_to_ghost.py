@@ -4,7 +4,8 @@ python docs/dense_to_ghost.py dense=runs/a/weights/best.pt,runs/b/weights/best.p
 
 Each dense model is a seed. The Ghost model starts from the conversion (with and without the dense model as teacher),
 from the weights whose names fit, and from nothing. Any setting of `yolo train` may be added and holds for all of them.
-Cells that have finished are not repeated; delete their folders to have them made anew.
+Cells that have finished are not repeated: each leaves a JSON file in the project's folder. Another recipe takes another
+project=.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def validated(model: YOLO, data: str, imgsz: int) -> float:
 
 
 def cell(seed: int, start: str, share: float, given: dict[str, Any], more: dict[str, Any]) -> float:
-    """Return the mAP50-95 of one start after one share of the epochs; it is remembered in the cell's folder."""
+    """Return the mAP50-95 of one start after one share of the epochs; a JSON file remembers it."""
     folder = Path(given["project"]) / f"dense{seed}"
     done = folder / f"{start.replace(', ', '-').replace(' ', '-')}-{share:g}.json"
     if done.exists():
@@ -66,7 +67,8 @@ def cell(seed: int, start: str, share: float, given: dict[str, Any], more: dict[
         model = YOLO(weights)
         model.train(
             data=given["data"], epochs=max(round(given["epochs"] * share), 1), seed=seed, exist_ok=True,
-            project=str(folder.resolve()), name=done.stem, teacher=dense if STARTS[start] else None, **QUIET, **more,
+            project=str(folder.resolve()), name=done.stem, teacher=dense if STARTS[start] else None,
+            **{**QUIET, **more},
         )  # fmt: skip
     elif start == "from scratch":
         return 0.0
@@ -80,6 +82,11 @@ def cell(seed: int, start: str, share: float, given: dict[str, Any], more: dict[
 def main(words: list[str]) -> None:
     pairs = dict(word.split("=", 1) for word in words)
     given = {**OWN, **{k: pairs[k] for k in OWN if k in pairs}}
+    missing = [f"{key}=" for key in ("dense", "data") if not given[key]]
+    if missing:
+        sys.exit(f"{' and '.join(missing)} missing.")
+    if {"seed", "name", "exist_ok", "teacher"} & pairs.keys():
+        sys.exit("seed, name, exist_ok and teacher are chosen here.")
     given["epochs"] = int(given["epochs"])
     more = {"imgsz": 640, **{k: smart_value(v) for k, v in pairs.items() if k not in OWN}}
     seeds = range(len(given["dense"].split(",")))

@@ -24,7 +24,7 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 DESIGNS: dict[str, dict[int, list]] = {
     "dense box branch (Detect)": {13: [[8, 10, 12], 1, "Detect", ["nc"]]},
     "stride 4: nothing after the dense 3x3": {1: [-1, 1, "Conv", [128, 3, 2]]},
-    "stride 8: 96 channels, chain of 48": {2: [-1, 2, "GhostStage", [384, 0.5, 2]]},
+    "stride 8: 96 channels, chain of 48, half the pairs": {2: [-1, 2, "GhostStage", [384, 0.5, 2]]},
     "stride 4: 48 channels": {1: [-1, 0, "GhostStage", [192, 1.0, 2]]},
     "stride 32: chain of 128": {4: [-1, 2, "GhostStage", [1024, 0.5, 2]]},
     "neck: dense down-sampling": {9: [-1, 1, "Conv", [256, 3, 2]], 11: [-1, 1, "Conv", [512, 3, 2]]},
@@ -55,7 +55,7 @@ class Pair(nn.Module):
     def __init__(self, c1: int, c2: int, concat: bool):
         super().__init__()
         half = c2 // 2
-        self.p, self.g = Conv(c1, half, 3, 2), Conv(half, half, 3, g=half)
+        self.p, self.g = Conv(c1, half, 3, 2), Conv(half, half, 5, g=half)
         self.a = Conv(c2 if concat else half, c2, act=False)
         self.b = None if concat else Conv(half, c2, act=False)
 

@@ -218,3 +218,9 @@ def test_nothing_is_concatenated_in_the_exported_blocks(tmp_path):
     stages = {m.i for m in model.model if isinstance(m, GhostStage)}
     assert joined and not joined & stages
     assert "BatchNormalization" not in {n.op_type for n in nodes}
+
+
+def test_the_class_count_does_not_change_the_network():
+    """8.3.0 does not scale a number of channels that equals the class count; here nothing depends on that."""
+    body = [sum(p.numel() for p in build("yolo11n-ghost", nc=nc).model[:5].parameters()) for nc in (127, 128)]
+    assert body[0] == body[1]

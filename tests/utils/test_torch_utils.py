@@ -347,6 +347,7 @@ def test_profile_goes_on_after_a_failure():
     rows = tu.profile(
         torch.rand(1, 3, 16, 16), [nn.Conv2d(3, 4, 1), nn.Conv2d(5, 4, 1)], n=1, device=torch.device("cpu")
     )
+    assert tu.profile(torch.rand(1, 64, 8, 8), nn.BatchNorm2d(64), n=1, device=torch.device("cpu"))[0][1] == 0
     assert rows[0][0] == 16
     assert rows[0][-1] == (1, 4, 16, 16)
     assert rows[1] is None

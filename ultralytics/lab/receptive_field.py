@@ -108,10 +108,8 @@ def receptive_fields(
                 (gradient,) = torch.autograd.grad(
                     y[:, :, h // 2, w // 2].sum(), x, retain_graph=True, allow_unused=True
                 )
-                squared = (
-                    torch.zeros_like(x[0, 0]) if gradient is None else gradient.cpu().double().square().sum((0, 1))
-                )
-                sums[i] = sums.get(i, 0) + squared.cpu().double().numpy()
+                gradient = torch.zeros_like(x) if gradient is None else gradient
+                sums[i] = sums.get(i, 0) + gradient.cpu().double().square().sum((0, 1)).numpy()
                 about[i] = kind, round(x.shape[2] / h)
     return [
         ReceptiveField(i, *about[i], energy / max(energy.sum(), 1e-300), **measure_field(energy))

@@ -113,7 +113,7 @@ def _pair(c1: int, c2: int, s: int = 1) -> list[nn.Module]:
 
 def _bind_stage(context: Context, args: list) -> Bound:
     """As (c1, c2, n, ...); all that is read becomes a list of channels where the line names several layers."""
-    c2 = context.scaled(args[0])
+    c2 = context.widened(args[0])
     c1 = context.c1 if len(context.channels) == 1 else context.channels
     return Bound([c1, c2, context.repeats, *args[1:]], c2)
 
