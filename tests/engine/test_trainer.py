@@ -18,7 +18,7 @@ from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, yaml_load
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError
 
 Run = Callable[..., DetectionTrainer]
@@ -164,6 +164,7 @@ def test_resumed_run_equals_one_without_a_break(run: Run, work_dir: Path, event:
     assert resumed.save_dir == work_dir / "runs" / "b"
     assert resumed.start_epoch == (2 if event == "on_fit_epoch_end" else 1)
     assert resumed.args.nbs == 12
+    assert yaml_load(resumed.save_dir / "args.yaml")["model"] == whole.args.model
     for name, tensor in final["whole"].items():
         assert torch.equal(tensor, final["resumed"][name]), name
     assert rows(resumed) == rows(whole)

@@ -75,6 +75,8 @@ class BaseTrainer(Callbacks):
         init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
 
         self.model: Any = self.args.model
+        if self._resuming:  # args.yaml goes on to say what is trained, not where it went on from
+            self.args.model = self.resume_ckpt["args"]["model"]
         self.data = self.get_dataset()
         self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
 
@@ -414,7 +416,7 @@ class BaseTrainer(Callbacks):
         if self.device.type == "cuda" and "cuda" in ckpt["rng"]:
             torch.cuda.set_rng_state(ckpt["rng"]["cuda"], self.device)
         LOGGER.info(
-            f"Resuming {self.args.model} after epoch {self.start_epoch}: {self.epochs - self.start_epoch} to go."
+            f"Resuming {self.args.resume} after epoch {self.start_epoch}: {self.epochs - self.start_epoch} to go."
         )
 
     # Saving -----------------------------------------------------------------------------------------------------------
