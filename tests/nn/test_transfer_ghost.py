@@ -250,13 +250,49 @@ def test_what_cannot_be_converted_is_refused():
         to_ghost(DetectionModel(narrow("yolo11n.yaml"), verbose=False).fuse(verbose=False), other, x)
 
 
-def test_heads_with_other_class_counts_are_left_random():
-    source, target = (
-        DetectionModel(narrow(name), nc=nc, verbose=False)
-        for name, nc in (("yolo11n.yaml", 3), ("yolo11n-GhostConv.yaml", 5))
-    )
-    report = to_ghost(fill(source), target, image(2, 64, 64), samples=100, steps=0)
+@pytest.mark.parametrize(
+    ("kind", "pair"),
+    [
+        (DetectionModel, ("yolo11n.yaml", "yolo11n-GhostConv.yaml")),
+        (ClassificationModel, ("yolo11n-cls.yaml", "yolo11n-GhostConv-cls.yaml")),
+    ],
+)
+def test_heads_with_other_class_counts_are_left_random(kind, pair):
+    source, target = (kind(narrow(name), nc=nc, verbose=False) for name, nc in zip(pair, (3, 5)))
+    report = to_ghost(fill(source), target, image(2, 64, 64), samples=100, steps=2)
     assert report.rows[-1].how == "part"
     assert 0.5 < report.share < 1
     assert isinstance(target.model[0], GhostConv)
     assert "part" in report.table()
+
+
+@pytest.mark.parametrize("act", ["nn.ReLU()", "nn.LeakyReLU(0.1)"])
+@pytest.mark.parametrize("pair", [("yolo11n.yaml", "yolo11n-GhostConv.yaml"), ("yolov8n.yaml", "yolov8n-ghost.yaml")])
+def test_activations_in_place_change_nothing(act, pair):
+    results = []
+    for inplace in (True, False):
+        torch.manual_seed(0)
+        source, target = (DetectionModel({**narrow(name), "activation": act}, verbose=False) for name in pair)
+        for m in (*source.modules(), *target.modules()):
+            if hasattr(m, "inplace"):
+                assert m.inplace or not inplace
+                m.inplace = inplace
+        to_ghost(fill(source), target, image(1, 64, 64), samples=60, steps=1)
+        results.append(target.state_dict())
+    assert all(torch.equal(v, results[1][k]) for k, v in results[0].items())
+
+
+def test_a_backbone_of_several_outputs_in_one_line():
+    source, target = (DetectionModel(narrow("yolo11n-GhostNetV1.yaml"), verbose=False) for _ in range(2))
+    assert source.model[0].span > 1
+    x = image(1, 64, 64)
+    report = to_ghost(fill(source), target, x, samples=60, steps=2)
+    assert report.share == 1.0
+    want = raw(source, x)
+    assert (want - raw(target, x)).square().mean() < 0.1 * want.var()
+
+
+def test_steps_that_lead_to_no_number_are_taken_back():
+    source, target = fill(small("Conv")), small("GhostConv")
+    to_ghost(source, target, image(3, 32, 32), samples=100, steps=3, rate=1e30)
+    assert all(v.isfinite().all() for v in target.state_dict().values())

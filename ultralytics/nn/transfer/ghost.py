@@ -127,10 +127,10 @@ class Conversion:
             for n in unit:
                 wanted, given = dense.inputs(n), ghost.inputs(n)
                 self.convert(n, wanted, given if self.options.sequential else wanted)
-                dense.advance(n, wanted)
+                outs = dense.advance(n, wanted)
                 ghost.advance(n, given)
             if self.options.steps and any(True for n in unit for _ in self.target.model[n].parameters()):
-                self.reconstruct(unit, specs, dense.now)
+                self.reconstruct(unit, specs, outs)
                 ghost.back(mark)
                 for n in unit:
                     given = ghost.inputs(n)
@@ -356,11 +356,11 @@ class Conversion:
             rows, cols = positions(
                 *pre.shape[-2:], math.ceil(self.options.samples / len(inputs.wanted) / len(pre)), self.rng
             )
-            seen.append(windows(bottleneck.cv1.act(pre), cheap, rows, cols))
+            seen.append(windows(bottleneck.cv1.act(pre.clone()), cheap, rows, cols))
             z.append(at(pre, rows, cols))
         seen, z = torch.cat(seen), torch.cat(z)
         norms = norms if len(norms) == z.shape[1] else torch.ones(z.shape[1])
-        strong = (norms * bottleneck.cv1.act(z).var(0)).topk(min(width, z.shape[1])).indices
+        strong = (norms * bottleneck.cv1.act(z.clone()).var(0)).topk(min(width, z.shape[1])).indices
         cost = residuals(seen[:, strong], z[:, strong], bottleneck.cv1.act) * norms[strong]
         order = strong[torch.tensor(match(cost, greedy=not self.options.matching))]
         if len(order) == width:
@@ -397,8 +397,13 @@ class Conversion:
         """Take steps of Adam on the weights of layers so that `run(k)` comes near `wanted[k]`; norms as in inference.
 
         Each tensor counts by its share of variance left; positions of a detector's maps by the dense model's score.
+        Tensors of other shapes, such as logits of other classes, have no goal.
         """
-        goals = [_maps(y) for y in wanted]
+        goals, shapes = [_maps(y) for y in wanted], [o.shape for o in _maps(run(0))]
+        alike = [k for k, (g, shape) in enumerate(zip(goals[0], shapes)) if g.shape == shape]
+        if not alike:
+            return
+        goals = [[goal[k] for k in alike] for goal in goals]
         emphasis = [[_emphasis(layers[-1], g) for g in goal] for goal in goals]
         scales = [len(goals) / max(sum(float(g[k].var()) for g in goals), 1e-12) for k in range(len(goals[0]))]
         frozen = {p for layer in layers for m in layer.modules() if isinstance(m, DFL) for p in m.parameters()}
@@ -406,7 +411,8 @@ class Conversion:
         flags, start = [p.requires_grad for p in params], [p.clone() for p in params]
 
         def loss(k: int) -> torch.Tensor:
-            terms = zip(scales, _maps(run(k)), goals[k], emphasis[k])
+            outs = _maps(run(k))
+            terms = zip(scales, [outs[j] for j in alike], goals[k], emphasis[k])
             return sum(scale * ((o - g).square() * e).mean() for scale, o, g, e in terms)
 
         before = sum(float(loss(k)) for k in range(len(goals)))
@@ -421,7 +427,8 @@ class Conversion:
                 loss(k).backward()
                 adam.step()
                 schedule.step()
-        worse = sum(float(loss(k)) for k in range(len(goals))) > before
+        after = sum(float(loss(k)) for k in range(len(goals)))
+        worse = not after <= before  # also if it is no number
         for p, flag, old in zip(params, flags, start):
             p.requires_grad_(flag)
             if worse:

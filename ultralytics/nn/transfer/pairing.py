@@ -20,7 +20,7 @@ def residuals(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, ridge: float 
         z: (n, c) outputs before the activation.
     """
     _, c, taps = seen.shape
-    left, y = torch.empty(c, c), act(z)
+    left, y = torch.empty(c, c), act(z.clone())  # it may work in place
     for k in range(c):
         equations = NormalEquations(taps, c)
         equations.add(seen[:, k], z)
