@@ -129,6 +129,19 @@ def test_layers_before_the_change_give_the_same(little):
     assert not torch.allclose(old[7], new[8])
 
 
+@pytest.mark.parametrize("error", [AssertionError, KeyError, ZeroDivisionError])
+@pytest.mark.parametrize("least, channels", [(640, (8,)), (10**6, ())])
+def test_modules_may_refuse_a_trial_size(error, least, channels):
+    model = build(small(YAML)).train()
+
+    def refuse(m, inputs):
+        if inputs[0].shape[-1] < least:
+            raise error
+
+    model.model[0].register_forward_pre_hook(refuse)
+    assert graph_of(model).nodes[0].channels == channels and model.model[0].training
+
+
 def test_several_changes_at_once(source):
     d = change(YAML, "replace", 3, [-1, 1, "GhostConv", [256, 3, 2]])
     d = change(change(d, "remove", 9), "insert", 17, [-1, 1, "Conv", [256, 3, 1]])
@@ -346,5 +359,6 @@ def test_report_adds_up_and_rows_can_be_replaced():
     lines = str(new).splitlines()
     assert lines[0].split() == ["layer", "kind", "from", "how", "taken", "of", "note"]
     assert "explained variance 0.9" in lines[2] and lines[-1].endswith("Layers: 1 whole, 1 converted.")
+    assert report.replace([Row(0, "", "Conv", "part", 9, 10)]).rows[0] is report.rows[0]  # fewer numbers
     with pytest.raises(ValueError, match="how='all'"):
         Row(0, "0 Conv", "Conv", "all", 1, 1)
