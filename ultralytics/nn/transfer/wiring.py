@@ -213,7 +213,7 @@ def _same(w: _Watch, out: torch.Tensor, x: torch.Tensor, *_: Any, **__: Any) -> 
 
 
 def _binary(w: _Watch, out: torch.Tensor, x: Any, other: Any, **_: Any) -> bool:
-    maps = [m for m in (x, other) if isinstance(m, torch.Tensor) and m.numel() > 1]  # a number treats all channels alike
+    maps = [m for m in (x, other) if isinstance(m, torch.Tensor) and m.numel() > 1]  # a number treats all alike
     if not maps or out.ndim < 2 or any(m.ndim != out.ndim or m.shape[1] != out.shape[1] for m in maps):
         return False
     w.wiring.tie(w.wires(maps[0]), w.wires(maps[-1]))
