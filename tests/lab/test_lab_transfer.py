@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from ultralytics.lab.transfer import KEYS, USAGE, load_pictures
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.nn.tasks import DetectionModel, describe, yaml_model_load
 from ultralytics.nn.transfer import Report, Row
+from ultralytics.nn.transfer.ghost import to_ghost
 from ultralytics.utils import yaml_save
 
 
@@ -78,7 +80,46 @@ def test_pictures_convert_layers(by, trained, tiny_data, monkeypatch, capsys):
     old, new, pictures = calls[0]
     assert old == new and pictures.shape == (3, 3, 64, 64)
     out = capsys.readouterr().out
-    assert "explained variance 0.5" in out and "17 whole, 1 converted" in out
+    assert "explained variance 0.5" in out and "Layers: 1 converted." in out
+
+
+def test_size_of_pictures_fits_the_stride(trained, tiny_data, monkeypatch):
+    sizes = []
+
+    def to_ghost(source, target, pictures):
+        sizes.append(pictures.shape[-1])
+        return Report([])
+
+    monkeypatch.setitem(sys.modules, "ultralytics.nn.transfer.ghost", SimpleNamespace(to_ghost=to_ghost))
+    assert main(["transfer", "model=best.pt", "to=other.yaml", f"data={tiny_data}", "count=1", "imgsz=100"]) == 0
+    assert sizes == [128]
+
+
+def test_a_ghost_model_of_more_classes_by_pictures(trained, tiny_data, monkeypatch, capsys):
+    """The whole way: conversion, placing and report in one."""
+    d = {k: v for k, v in yaml_model_load("yolo11n-GhostConv.yaml").items() if k not in {"yaml_file", "scale", "ch"}}
+    yaml_save("ghost.yaml", {**d, "scales": {"n": [0.5, 0.125, 1024]}})
+    words = ["model=best.pt", "to=ghost.yaml", "nc=3", f"data={tiny_data}", "count=1", "save=ghost.pt"]
+    monkeypatch.setattr("ultralytics.nn.transfer.ghost.to_ghost", partial(to_ghost, steps=1, samples=100))
+    assert main(["transfer", *words]) == 0
+    out = capsys.readouterr().out
+    assert "EV 0." in out and "2 classes became 3, names not known" in out and load_checkpoint("ghost.pt")["nc"] == 3
+
+
+def test_input_channels_come_from_the_source(trained, tiny_data, capsys):
+    d = {**yaml_model_load("yolo11n.yaml"), "scales": {"n": [0.5, 0.125, 1024]}}
+    save_checkpoint("gray.pt", describe(fill(DetectionModel(d, ch=1, nc=2, verbose=False))))
+    assert main(["transfer", "model=gray.pt", "to=other.yaml", "save=o.pt"]) == 0
+    assert load_checkpoint("o.pt")["yaml"]["ch"] == 1 and "Layers: 18 whole." in capsys.readouterr().out
+    assert "3 channels" in answer(capsys, "model=gray.pt", "to=other.yaml", f"data={tiny_data}")
+
+
+@pytest.mark.parametrize("text, trusted", [("True", True), ("false", False), ("mine.py", "mine.py"), ("1", 1)])
+def test_trust_is_read_as_elsewhere(text, trusted, trained, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ultralytics.lab.transfer.trust_modules", lambda name, where: seen.append(where))
+    assert main(["transfer", "model=best.pt", "to=other.yaml", f"trust_modules={text}"]) == 0
+    assert seen == [trusted] * 2
 
 
 def test_pictures_are_spread_over_all(tiny_data):
@@ -97,6 +138,8 @@ def test_pictures_are_spread_over_all(tiny_data):
         (["model=best.pt", "to=best.pt"], "is no model YAML"),
         (["model=none.pt", "to=new.yaml"], "none.pt"),
         (["model=best.pt", "to=none.yaml"], "none.yaml"),
+        (["model=best.pt", "to=new.yaml", "save=out/new"], "must end in .pt"),
+        (["model=best.pt", "to=new.yaml", "save=./best.pt"], "would overwrite"),
         (["model=best.pt", "to=new.yaml", "pictures=a", "data=b"], "Give one of them"),
         (["model=best.pt", "to=new.yaml", "pictures=nowhere"], "nowhere"),
     ],

@@ -129,6 +129,19 @@ def test_layers_before_the_change_give_the_same(little):
     assert not torch.allclose(old[7], new[8])
 
 
+@pytest.mark.parametrize("error", [AssertionError, KeyError, ZeroDivisionError])
+@pytest.mark.parametrize("least, channels", [(640, (8,)), (10**6, ())])
+def test_modules_may_refuse_a_trial_size(error, least, channels):
+    model = build(small(YAML)).train()
+
+    def refuse(m, inputs):
+        if inputs[0].shape[-1] < least:
+            raise error
+
+    model.model[0].register_forward_pre_hook(refuse)
+    assert graph_of(model).nodes[0].channels == channels and model.model[0].training
+
+
 def test_several_changes_at_once(source):
     d = change(YAML, "replace", 3, [-1, 1, "GhostConv", [256, 3, 2]])
     d = change(change(d, "remove", 9), "insert", 17, [-1, 1, "Conv", [256, 3, 1]])
@@ -206,6 +219,45 @@ def test_fused_models(little):
     again = build(small(YAML)).fuse(verbose=False)
     assert transfer(little, again).share == 1
     torch.testing.assert_close(again.eval()(x)[0], little(x)[0], rtol=1e-3, atol=1e-2)
+
+
+# Stages that read several layers --------------------------------------------------------------------------------------
+
+
+STAGES = yaml_model_load("yolo11n-ghost.yaml")
+
+
+@pytest.fixture(scope="module")
+def stages() -> DetectionModel:
+    return fill(build(small(STAGES))).eval()
+
+
+@pytest.mark.parametrize(
+    "reads, how",
+    [([7, -1], "whole"), ([-1, 3, 7], "part"), ([-1, 7, 3], "part"), ([7], "whole"), ([-1, 3], "whole")],
+)
+def test_stages_follow_their_inputs(reads, how, stages):
+    d = small(STAGES)
+    d["head"][3][0] = reads
+    target = build(d)
+    row, old, new = transfer(stages, target).row(10), stages.model[10], target.model[10]
+    assert row.how == how and ("start at zero" in row.note) == (how == "part")
+    for j, conv in zip(reads, new.cv1.convs):
+        known = {-1: 0, 7: 1, 3: 1 if len(reads) == 2 else None}[j]  # layer 3 may take the place of layer 7
+        wanted = torch.zeros_like(conv.weight) if known is None else old.cv1.convs[known].weight
+        assert torch.equal(conv.weight, wanted)
+    assert all(torch.equal(t, new.m.state_dict()[k]) for k, t in old.m.state_dict().items())
+    x = image(1, 64, 96)
+    same = torch.allclose(outputs_of_layers(target, x)[10], outputs_of_layers(stages, x)[10], rtol=1e-4, atol=1e-4)
+    assert same == ({-1, 7} <= {*reads})
+
+
+def test_fused_sums_are_not_taken(stages):
+    target = build(small(STAGES))
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    report = transfer(deepcopy(stages).fuse(verbose=False), target)
+    assert report.row(0).how == "whole" and report.row(8).how == "random"
+    assert all(torch.equal(v, before[k]) for k, v in target.state_dict().items() if ".convs." in k)
 
 
 # Heads ----------------------------------------------------------------------------------------------------------------
@@ -346,5 +398,6 @@ def test_report_adds_up_and_rows_can_be_replaced():
     lines = str(new).splitlines()
     assert lines[0].split() == ["layer", "kind", "from", "how", "taken", "of", "note"]
     assert "explained variance 0.9" in lines[2] and lines[-1].endswith("Layers: 1 whole, 1 converted.")
+    assert report.replace([Row(0, "", "Conv", "part", 9, 10)]).rows[0] is report.rows[0]  # fewer numbers
     with pytest.raises(ValueError, match="how='all'"):
         Row(0, "0 Conv", "Conv", "all", 1, 1)

@@ -46,7 +46,18 @@ class Alone(nn.Module):
         return self.behind(self.block(self.before(x)))
 
 
+class Named(nn.Module):
+    """Arguments by their names."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(chunks=2, dim=1)
+        b, rest = torch.split(tensor=nn.functional.relu(input=b), split_size_or_sections=[4, 4], dim=1)
+        b = torch.cat(tensors=[b, rest], dim=1)
+        return torch.cat((torch.add(a, other=b), torch.mul(input=a, other=2.0), torch.clone(input=b)), dim=1)
+
+
 BLOCKS = {
+    "Named": Named,
     "C2f": lambda: C2f(16, 24, 2, True),
     "C3k2": lambda: C3k2(16, 24, 2),
     "C3k2 of C3k": lambda: C3k2(16, 24, 2, True),
@@ -145,7 +156,8 @@ def test_an_unknown_operation_pins_its_channels():
 
 def test_tracing_changes_neither_mode_nor_weights():
     model = build("yolo11n-cls").train()
+    model.model[2].eval()  # frozen
     before = {k: v.clone() for k, v in model.state_dict().items()}
     trace(model)
-    assert model.training
+    assert model.training and model.model[3].bn.training and not model.model[2].cv1.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

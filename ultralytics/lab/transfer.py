@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ultralytics.cfg import smart_value
 from ultralytics.cfg.schema import SPECS
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
@@ -20,6 +21,7 @@ from ultralytics.nn.tasks import (
     yaml_model_load,
 )
 from ultralytics.nn.transfer import Report, transfer
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError
 
 USAGE = """yolo transfer model=best.pt to=NAME.yaml
@@ -47,33 +49,29 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError(
             f"`yolo transfer` needs {' and '.join(f'{key}=' for key in missing)}: `yolo transfer` alone tells more."
         )
-    trusted = given.get("trust_modules", "").lower() in {"true", "1", "yes"} or given.get("trust_modules", False)
-    trusted = False if str(trusted).lower() in {"false", "0", "no"} else trusted
+    file = _file(given)
+    trusted = smart_value(given.get("trust_modules", "false"))
     for name in (given["model"], given["to"]):
         trust_modules(name, trusted)
     source, _ = attempt_load_one_weight(given["model"])
     target = build_target(given["to"], source, _number(given, "nc"))
-    report = transfer(source, target)
-    if "pictures" in given or "data" in given:
-        report = report.replace(_convert(source, target, given))
-    print(report)
-    file = (
-        Path(given["save"]) if "save" in given else _free(f"{Path(given['to']).stem}-from-{Path(given['model']).stem}")
-    )
+    by_pictures = "pictures" in given or "data" in given
+    print(_convert(source, target, given) if by_pictures else transfer(source, target))
     _save(target, file)
     print(f"\nWrote '{file}'. Train on with `yolo train model={file} data=...`.")
     return 0
 
 
 def build_target(to: str | Path, source: BaseModel, nc: int | None = None) -> BaseModel:
-    """Return an untrained model of a YAML with the classes of another model, or with `nc` classes, in eval mode."""
+    """Return an untrained model of a YAML in eval mode, with input channels and classes of another, or `nc` classes."""
     if Path(to).suffix not in {".yaml", ".yml"}:
         raise ConfigError(f"to='{to}' is no model YAML, such as to=yolo11n-GhostConv.yaml.")
     d = yaml_model_load(to)
     task = guess_model_task(d)
     if "kpt_shape" in d and "kpt_shape" in source.yaml:
         d["kpt_shape"] = source.yaml["kpt_shape"]
-    target = load(TASKS[task].model)(d, nc=nc or len(source.names), verbose=False)
+    ch = source.yaml.get("ch", 3)
+    target = load(TASKS[task].model)(d, ch=ch, nc=nc or len(source.names), verbose=False)
     if len(target.names) == len(source.names):
         target.names = dict(source.names)
     args = source.args if isinstance(source.args, dict) else vars(source.args)
@@ -114,8 +112,14 @@ def _convert(source: BaseModel, target: BaseModel, given: dict[str, str]) -> Rep
 
     if "pictures" in given and "data" in given:
         raise ConfigError("pictures= and data= both name the pictures for the conversion. Give one of them.")
+    if (ch := target.yaml.get("ch", 3)) != 3:
+        raise ConfigError(
+            f"The pictures are read with 3 channels, and '{given['to']}' reads {ch}. Leave out pictures= and data=, or "
+            "call to_ghost() in Python with pictures of your own."
+        )
     trained_with = source.args.get("imgsz") if isinstance(source.args, dict) else None
     imgsz = _number(given, "imgsz", trained_with if isinstance(trained_with, int) else SPECS["imgsz"].default)
+    imgsz = check_imgsz(imgsz, max(int(target.stride.max()), 32))  # below 32 a classifier's maps would end
     where = given.get("pictures") or _training_pictures(given["data"], target.task)
     return to_ghost(source, target, load_pictures(where, _number(given, "count", PICTURES), imgsz))
 
@@ -128,11 +132,18 @@ def _training_pictures(data: str, task: str) -> str | list:
     return found if isinstance(found, list) else str(found)
 
 
-def _free(stem: str) -> Path:
-    """Return a file name that is not there yet."""
+def _file(given: dict[str, str]) -> Path:
+    """Return where to write: `save=`, or a name that is not there yet."""
     from ultralytics.utils.files import increment_path
 
-    return increment_path(f"{stem}.pt")
+    if "save" not in given:
+        return increment_path(f"{Path(given['to']).stem}-from-{Path(given['model']).stem}.pt")
+    file = Path(given["save"])
+    if file.suffix != ".pt":
+        raise ConfigError(f"save={file} is no weight file: its name must end in .pt, such as save={file.stem}.pt.")
+    if file.resolve() == Path(given["model"]).resolve():
+        raise ConfigError(f"save={file} would overwrite the weights that are read. Give another name.")
+    return file
 
 
 def _save(model: BaseModel, file: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +282,18 @@ def intersect_dicts(da: dict, db: dict, exclude: Iterable[str] = ()) -> dict:
 def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[float], float]:
     """Return the cosine ramp from y1 at step 0 to y2 at `steps` (Loshchilov and Hutter, SGDR, arXiv 1608.03983)."""
     return lambda x: max((1 - math.cos(x * math.pi / steps)) / 2, 0) * (y2 - y1) + y1
+
+
+@contextlib.contextmanager
+def in_eval(model: nn.Module) -> Iterator[None]:
+    """Within this context a model is in eval mode; then each of its layers has the mode that it had."""
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for m, training in modes.items():
+            m.training = training
 
 
 def initialize_weights(model: nn.Module) -> None:

@@ -126,7 +126,7 @@ def fit_behind(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, rounds: int 
     equations = NormalEquations(seen.shape[-1], 1, (len(seen),))
     equations.add(seen, z[..., None])
     weights = equations.solve(ridge=1e-5).float()[..., 0]
-    y = act(z)
+    y = act(z.clone())  # it may work in place
     x = torch.cat((seen, seen.new_ones(*seen.shape[:-1], 1)), -1)
     damping = torch.full((len(seen), 1, 1), 1e-3)
 
@@ -134,7 +134,7 @@ def fit_behind(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, rounds: int 
         fit = (x @ w[..., None])[..., 0]
         with torch.enable_grad():
             at = fit.clone().requires_grad_()
-            out = act(at)
+            out = act(at.clone())
             slope = torch.autograd.grad(out.sum(), at)[0]
         return (y - out.detach()), slope, (y - out.detach()).square().mean(1)
 

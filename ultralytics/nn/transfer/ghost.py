@@ -32,6 +32,7 @@ from torch import nn
 from ultralytics.nn.modules.block import DFL, C2f, C3Ghost
 from ultralytics.nn.modules.conv import Conv, Ghost, GhostConv
 from ultralytics.nn.modules.head import Detect
+from ultralytics.nn.transfer import transfer
 from ultralytics.nn.transfer.fitting import (
     NormalEquations,
     at,
@@ -50,6 +51,7 @@ from ultralytics.nn.transfer.report import Report, Row
 from ultralytics.nn.transfer.stream import Inputs, Stream, input_of, output_of
 from ultralytics.nn.transfer.wiring import Wiring, trace
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.torch_utils import in_eval
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
@@ -59,18 +61,14 @@ if TYPE_CHECKING:
 class Options:
     """How a conversion is done; the defaults gave the best mAP of what was measured."""
 
-    matching: bool = True  # or greedy pairs
-    weighted: bool = True  # channels count by what their readers make of them
-    sequential: bool = True  # fit on what the converted model reads, not on what the dense one does
-    refit: bool = True  # fit dense convolutions anew too
     ridge: float = 0.01  # holds refitted weights near the trained ones
     steps: int = 100  # of Adam for each unit of layers; 0: closed form alone, in a fraction of the time
-    polish: int = 0  # steps of Adam for the whole model
     rate: float = 1e-3  # learning rate of Adam
     samples: int = 4096  # positions of a layer, at least
     seed: int = 0
 
 
+ALIKE = "in_channels", "kernel_size", "stride", "padding", "dilation", "groups"  # in a Conv and its GhostConv
 Goal = Callable[[Any, Any], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
 
 
@@ -95,6 +93,7 @@ def _becomes_c3ghost(source: nn.Module, target: nn.Module) -> bool:
     return (
         isinstance(source, C2f)
         and isinstance(target, C3Ghost)
+        and source.cv1.conv.in_channels == target.cv1.conv.in_channels
         and source.c == target.cv1.conv.out_channels
         and len(source.m) == len(target.m)
         and source.cv2.conv.out_channels == target.cv3.conv.out_channels
@@ -102,7 +101,10 @@ def _becomes_c3ghost(source: nn.Module, target: nn.Module) -> bool:
 
 
 def _becomes_ghost(source: nn.Module, target: nn.Module) -> bool:
-    return type(source) is Conv and type(target) is GhostConv
+    if type(source) is not Conv or type(target) is not GhostConv:
+        return False
+    a, b = source.conv, target.cv1.conv
+    return a.out_channels == 2 * b.out_channels and all(getattr(a, k) == getattr(b, k) for k in ALIKE)
 
 
 class Conversion:
@@ -120,25 +122,24 @@ class Conversion:
     def run(self) -> Report:
         """Convert, and say how."""
         self.reorder()
+        placed = transfer(self.dense, self.target)  # in the new order; what is copied whole replaces it
         self.copy_whole()
         dense, ghost = Stream(self.dense, self.pictures), Stream(self.target, self.pictures)
         for unit in self.units():
-            specs, mark = (ghost if self.options.sequential else dense).specs(unit), ghost.mark()
+            specs, mark = ghost.specs(unit), ghost.mark()
             for n in unit:
                 wanted, given = dense.inputs(n), ghost.inputs(n)
-                self.convert(n, wanted, given if self.options.sequential else wanted)
-                dense.advance(n, wanted)
+                self.convert(n, wanted, given)
+                outs = dense.advance(n, wanted)
                 ghost.advance(n, given)
             if self.options.steps and any(True for n in unit for _ in self.target.model[n].parameters()):
-                self.reconstruct(unit, specs, dense.now)
+                self.reconstruct(unit, specs, outs)
                 ghost.back(mark)
                 for n in unit:
                     given = ghost.inputs(n)
                     self.refresh(self.target.model[n], given)
                     ghost.advance(n, given)
-        if self.options.polish:
-            self.polish()
-        return self.report()
+        return placed.replace(self.report())
 
     def units(self) -> list[list[int]]:
         """Return the layers' numbers in units to be reconstructed together.
@@ -173,10 +174,7 @@ class Conversion:
             groups = wiring.groups()
             roots = [wiring.root(w) for w in wiring.axis(weight).wires]
             free = [None if r in settled else groups.get(r) for r in roots]
-            cost = residuals(seen, z, conv.act)
-            if self.options.weighted:
-                cost = cost * self.importance(wiring, weight)
-            order = match(cost, free, greedy=not self.options.matching)
+            order = match(residuals(seen, z, conv.act) * self.importance(wiring, weight), free)
             if None in free or len({*free}) > 1:
                 self.notes.setdefault(n, []).append("order tied, pairs as they lie" if None in free else "order split")
             moves = wiring.moves(weight, order)
@@ -239,7 +237,7 @@ class Conversion:
             elif _becomes_c3ghost(a, b):
                 ev = self.build_c3ghost(inputs, s, a, b)
             else:
-                if self.options.refit and _fits(a, b):
+                if _fits(a, b):
                     for conv, bn, teacher in _convolutions(a, b):
                         self.fit(inputs, conv, bn, _shown(s, teacher))
                 continue
@@ -356,13 +354,13 @@ class Conversion:
             rows, cols = positions(
                 *pre.shape[-2:], math.ceil(self.options.samples / len(inputs.wanted) / len(pre)), self.rng
             )
-            seen.append(windows(bottleneck.cv1.act(pre), cheap, rows, cols))
+            seen.append(windows(bottleneck.cv1.act(pre.clone()), cheap, rows, cols))
             z.append(at(pre, rows, cols))
         seen, z = torch.cat(seen), torch.cat(z)
         norms = norms if len(norms) == z.shape[1] else torch.ones(z.shape[1])
-        strong = (norms * bottleneck.cv1.act(z).var(0)).topk(min(width, z.shape[1])).indices
+        strong = (norms * bottleneck.cv1.act(z.clone()).var(0)).topk(min(width, z.shape[1])).indices
         cost = residuals(seen[:, strong], z[:, strong], bottleneck.cv1.act) * norms[strong]
-        order = strong[torch.tensor(match(cost, greedy=not self.options.matching))]
+        order = strong[torch.tensor(match(cost))]
         if len(order) == width:
             self.fit_ghost(inputs, enter, lambda y, x: hidden(y, x)[:, order], new=True)
         self.fit_ghost(
@@ -382,23 +380,17 @@ class Conversion:
 
         self.descend(layers, run, wanted, self.options.steps)
 
-    def polish(self) -> None:
-        """Bring the outputs of the whole model nearer to the dense one's by Adam on all weights."""
-        layers = [*self.target.model]
-        wanted = [self.dense(x) for x in self.pictures]
-        self.descend(layers, lambda k: self.target(self.pictures[k]), wanted, self.options.polish)
-        stream = Stream(self.target, self.pictures)
-        for n, layer in enumerate(layers):
-            given = stream.inputs(n)
-            self.refresh(layer, given)
-            stream.advance(n, given)
-
     def descend(self, layers: list[nn.Module], run: Callable[[int], Any], wanted: list[Any], steps: int) -> None:
         """Take steps of Adam on the weights of layers so that `run(k)` comes near `wanted[k]`; norms as in inference.
 
         Each tensor counts by its share of variance left; positions of a detector's maps by the dense model's score.
+        Tensors of other shapes, such as logits of other classes, have no goal.
         """
-        goals = [_maps(y) for y in wanted]
+        goals, shapes = [_maps(y) for y in wanted], [o.shape for o in _maps(run(0))]
+        alike = [k for k, (g, shape) in enumerate(zip(goals[0], shapes)) if g.shape == shape]
+        if not alike:
+            return
+        goals = [[goal[k] for k in alike] for goal in goals]
         emphasis = [[_emphasis(layers[-1], g) for g in goal] for goal in goals]
         scales = [len(goals) / max(sum(float(g[k].var()) for g in goals), 1e-12) for k in range(len(goals[0]))]
         frozen = {p for layer in layers for m in layer.modules() if isinstance(m, DFL) for p in m.parameters()}
@@ -406,7 +398,8 @@ class Conversion:
         flags, start = [p.requires_grad for p in params], [p.clone() for p in params]
 
         def loss(k: int) -> torch.Tensor:
-            terms = zip(scales, _maps(run(k)), goals[k], emphasis[k])
+            outs = _maps(run(k))
+            terms = zip(scales, [outs[j] for j in alike], goals[k], emphasis[k])
             return sum(scale * ((o - g).square() * e).mean() for scale, o, g, e in terms)
 
         before = sum(float(loss(k)) for k in range(len(goals)))
@@ -421,7 +414,8 @@ class Conversion:
                 loss(k).backward()
                 adam.step()
                 schedule.step()
-        worse = sum(float(loss(k)) for k in range(len(goals))) > before
+        after = sum(float(loss(k)) for k in range(len(goals)))
+        worse = not after <= before  # also if it is no number
         for p, flag, old in zip(params, flags, start):
             p.requires_grad_(flag)
             if worse:
@@ -437,8 +431,7 @@ class Conversion:
             taken = whole + self.done.get(n, 0)
             if total:
                 how = "converted" if n in self.done else "whole" if taken == total else "part" if taken else "random"
-                fitted = self.options.refit or self.options.steps or self.options.polish
-                note = "; ".join(self.notes.get(n, ["then refitted"] if whole and fitted else []))
+                note = "; ".join(self.notes.get(n, ["then refitted"] if whole else []))
                 rows.append(Row(t.i, f"{s.i} {type(s).__name__}", type(t).__name__, how, taken, total, note))
         return Report(rows)
 
@@ -527,9 +520,11 @@ def to_ghost(
     Raises:
         ModelError: the graphs differ, or a model is fused.
     """
-    training, device = target.training, next(target.parameters()).device
-    target.float().cpu().eval()  # normal equations want double precision, and samples are small
+    first = next(target.parameters())
+    device, dtype = first.device, first.dtype
+    target.float().cpu()  # normal equations want double precision, and samples are small
     try:
-        return Conversion(source, target, [x.cpu() for x in batches(pictures)], Options(**options)).run()
+        with in_eval(target):
+            return Conversion(source, target, [x.cpu() for x in batches(pictures)], Options(**options)).run()
     finally:
-        target.to(device).train(training)
+        target.to(device, dtype)

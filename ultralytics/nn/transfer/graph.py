@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules.conv import Concat
+from ultralytics.utils.torch_utils import in_eval
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
@@ -98,24 +99,20 @@ def graph_of(model: BaseModel) -> Graph:
 @torch.no_grad()
 def _trace(model: BaseModel, nodes: list[Node]) -> None:
     """Write channels, strides and readers into the nodes, from a pass of zeros in eval mode, which changes nothing."""
-    p, modes = next(model.parameters()), {m: m.training for m in model.modules()}
-    model.eval()
-    try:
-        for size in TRACE_SIZES:
-            x = torch.zeros(1, model.yaml.get("ch", 3), size, size, device=p.device, dtype=p.dtype)
-            hooks = [hook for node in nodes for hook in _watch(node, size)]
-            try:
+    p = next(model.parameters())
+    for size in TRACE_SIZES:
+        x = torch.zeros(1, model.yaml.get("ch", 3), size, size, device=p.device, dtype=p.dtype)
+        hooks = [hook for node in nodes for hook in _watch(node, size)]
+        try:
+            with in_eval(model):
                 model.predict(x)
-                return
-            except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
-                for node in nodes:  # a module that is made for another size
-                    node.channels, node.strides, node.readers = (), (), set()
-            finally:
-                for hook in hooks:
-                    hook.remove()
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
+            return
+        except Exception:  # whatever an own module raises that is made for another size
+            for node in nodes:
+                node.channels, node.strides, node.readers = (), (), set()
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def _watch(node: Node, size: int) -> list:

@@ -20,7 +20,7 @@ def residuals(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, ridge: float 
         z: (n, c) outputs before the activation.
     """
     _, c, taps = seen.shape
-    left, y = torch.empty(c, c), act(z)
+    left, y = torch.empty(c, c), act(z.clone())  # it may work in place
     for k in range(c):
         equations = NormalEquations(taps, c)
         equations.add(seen[:, k], z)
@@ -29,7 +29,7 @@ def residuals(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, ridge: float 
     return left
 
 
-def match(cost: torch.Tensor, groups: Sequence[int | None] | None = None, greedy: bool = False) -> list[int]:
+def match(cost: torch.Tensor, groups: Sequence[int | None] | None = None) -> list[int]:
     """Return an order of c channels: c/2 that are computed, then the one that is derived from each of those.
 
     The sum of the costs of all pairs is least: a matching of maximum weight on the graph of channels decides both the
@@ -38,7 +38,6 @@ def match(cost: torch.Tensor, groups: Sequence[int | None] | None = None, greedy
     Args:
         cost: (of, to) of deriving channel `to` from channel `of`.
         groups: the group of each channel, None for one that cannot move; channels change places within a group only.
-        greedy: take the cheapest pair left, again and again, instead.
     """
     c = len(cost)
     half, groups = c // 2, [*groups] if groups is not None else [0] * c
@@ -50,8 +49,7 @@ def match(cost: torch.Tensor, groups: Sequence[int | None] | None = None, greedy
         cost[half:] = float("inf")
         cost[:, :half] = float("inf")
     cheap = torch.minimum(cost, cost.T).fill_diagonal_(float("inf"))
-    pairs = _greedy(cheap) if greedy else _matching(cheap)
-    ordered = sorted((u, v) if cost[u, v] <= cost[v, u] else (v, u) for u, v in pairs)
+    ordered = sorted((u, v) if cost[u, v] <= cost[v, u] else (v, u) for u, v in _matching(cheap))
     return [u for u, _ in ordered] + [v for _, v in ordered]
 
 

@@ -67,10 +67,17 @@ class Report:
         return next(r for r in self.rows if r.layer == layer)
 
     def replace(self, rows: Iterable[Row] | Report) -> Report:
-        """Return a report in which these rows stand in the place of those of the same layers, others being added."""
+        """Return a report in which these rows stand in the place of those of the same layers, others being added.
+
+        A row of which fewer numbers were taken replaces none, and one of the same `how` keeps the note of the old one.
+        """
         found = {r.layer: r for r in self.rows}
         for r in rows.rows if isinstance(rows, Report) else rows:
             old = found.get(r.layer)
+            if old and r.taken < old.taken:
+                continue
+            if old and r.how == old.how:
+                r = dataclasses.replace(r, note="; ".join(note for note in (old.note, r.note) if note))
             if old and not r.entries:  # whoever made the row did not count them
                 whole = old.entries if r.taken == r.numbers else old.taken_entries
                 r = dataclasses.replace(r, taken_entries=whole, entries=old.entries)

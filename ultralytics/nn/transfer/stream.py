@@ -72,8 +72,8 @@ class Stream:
         lists = [self.now if j == -1 else self.kept[j % m.i if j < 0 else j] for j in sources]
         return lists[0] if one else [list(xs) for xs in zip(*lists)]
 
-    def advance(self, n: int, inputs: list[Any]) -> None:
-        """Run layer number `n` on its inputs and forget what no later layer reads."""
+    def advance(self, n: int, inputs: list[Any]) -> list[Any]:
+        """Run layer number `n` on its inputs, forget what no later layer reads, and return what the layer gives."""
         m = self.model.model[n]
         outs = [m(list(x) if isinstance(x, list) else x) for x in inputs]
         for k in range(m.span):
@@ -81,6 +81,7 @@ class Stream:
                 self.kept[m.i + k] = [out[k] if m.span > 1 else out for out in outs]
         self.now = [out[-1] for out in outs] if m.span > 1 else outs
         self.kept = {j: v for j, v in self.kept.items() if self.last[j] > n}
+        return outs
 
     def mark(self) -> tuple:
         """Return where the stream stands, for `back`."""

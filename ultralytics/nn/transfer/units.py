@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ultralytics.nn.modules.ghost import GhostStage
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.transfer.graph import Graph, Node, Port
 
 Entries = Mapping[str, torch.Tensor]
+JOINED = "cv1.convs."  # of a GhostStage: one convolution for each map that it reads
 COUNTER = "num_batches_tracked"  # of a norm; files of old versions lack it
 OWN_BRANCHES = ("cv4.", "proto.")  # of a detection head: masks, key points or angles, whichever its class stands for
 
@@ -80,27 +82,41 @@ class Pair:
     def __init__(self, a: Node, b: Node, source: Graph, target: Graph, match: Mapping[int, int]):
         self.a, self.b, self.source, self.target, self.match = a, b, source, target, match
         self.theirs, self.mine = named_alike(a, b)
+        self.lost = [n for n in self.theirs if n.endswith(".bias") and n not in self.mine]
 
     def take(self) -> Taken:
         """Return what fits, under the names of the target's layer."""
         taken, columns, levels = Taken(), self._columns(), self._levels()
+        added = self._added(levels)
         for unit in units(self.mine):
             theirs = {n: self.theirs[f] for n in unit if (f := _renumbered(n, levels)) in self.theirs}
             classes = self._class_rows(unit, theirs)
             if classes is not None:
                 self._take_rows(unit, theirs, classes, taken)
+            elif self._is_folded(unit[0]):
+                if self._take_fused(unit, theirs, taken):
+                    taken.remark("from a fused model")
+            elif unit[0] in added:
+                taken.add(unit[0], torch.zeros_like(self.mine[unit[0]]), 0)
+                taken.remark(f"{self.mine[unit[0]].shape[1]} input channels are new, start at zero")
             elif columns and self._reads_input(unit) and self._take_columns(unit, theirs, columns, taken):
                 continue
             elif fitting(unit, theirs, self.mine):
                 for n in unit:
                     if n in theirs:
                         taken.add(n, theirs[n])
-            elif self._take_fused(unit, theirs, taken):
-                taken.remark("from a fused model")
         if self.a.repeated and not self.b.repeated:  # back to the names that the layer itself has
             taken.values = {n.removeprefix("0."): t for n, t in taken.values.items()}
             taken.counts = {n.removeprefix("0."): c for n, c in taken.counts.items()}
         return taken
+
+    def _is_folded(self, name: str) -> bool:
+        """Tell whether the source's weight has a norm in it that the target has behind it: a bias is there, or beside.
+
+        Of convolutions whose sum a norm follows (JoinConv) the first one has the bias.
+        """
+        leaf, (joined, _, _) = name.rpartition(".")[0], name.rpartition(".convs.")
+        return any(n == f"{leaf}.bias" or (joined and n.startswith(f"{joined}.convs.")) for n in self.lost)
 
     def _take_fused(self, unit: list[str], theirs: Entries, taken: Taken) -> bool:
         """Take a convolution into which its batch norm was folded: the norm here gets its bias, and changes nothing."""
@@ -128,10 +144,16 @@ class Pair:
     # Branches of a head ----------------------------------------------------------------------------------------------
 
     def _levels(self) -> dict[str, dict[int, int]]:
-        """Return for each list of branches, one per map that the layer reads, which of the source's each one is."""
+        """Return for each list of branches, one per map that the layer reads, which of the source's each one is.
+
+        A head has such lists, and a GhostStage convolutions whose sum is one over all that it reads.
+        """
         a, b = self.a, self.b
         order = self._same_inputs(b.inputs, a.inputs)
-        if len(b.inputs) < 2 or [*order.items()] == [(k, k) for k in range(len(b.inputs))]:
+        if all(isinstance(x.module, GhostStage) and x.module.cv1 is not None for x in (a, b)):
+            return {JOINED: self._in_place(order)}
+        in_order = [*order.items()] == [(k, k) for k in range(len(b.inputs))]
+        if len(b.inputs) < 2 or in_order or a.consumers or b.consumers:
             return {}
         lists = [
             {
@@ -142,6 +164,18 @@ class Pair:
             for node in (a, b)
         ]
         return {prefix: order for prefix in lists[0] & lists[1]}
+
+    def _in_place(self, order: dict[int, int]) -> dict[int, int]:
+        """Add the inputs that took the place of others."""
+        places = range(len(self.b.inputs) if len(self.b.inputs) == len(self.a.inputs) else 0)
+        return order | {j: j for j in places if j not in order and j not in order.values()}
+
+    def _added(self, levels: dict[str, dict[int, int]]) -> set[str]:
+        """Return the weights over inputs that were added to all that the source's layer reads."""
+        order = levels.get(JOINED, {})
+        if not order or {*order.values()} != {*range(len(self.a.inputs))}:
+            return set()
+        return {f"{JOINED}{j}.weight" for j in range(len(self.b.inputs)) if j not in order}
 
     def _same_inputs(self, mine: list[Port], theirs: list[Port]) -> dict[int, int]:
         """Return which input of the source each input of the target is: by the layer it comes from, else by stride."""

@@ -19,6 +19,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.torch_utils import in_eval
 
 # Functions behind which each channel is still the same channel.
 _SAME = """silu relu relu6 leaky_relu sigmoid hardswish hardsigmoid hardtanh gelu elu mish softplus tanh dropout
@@ -178,9 +179,19 @@ class _Watch(TorchFunctionMode):
         if not any(True for _ in _tensors(out)):  # a shape, a flag
             return out
         rule = _RULES.get(func.__name__)
-        if rule is None or not rule(self, out, *args, **kwargs):
+        if rule is None or not self.follow(rule, out, args, kwargs):
             self.pin((args, [*kwargs.values()]))
         return out
+
+    def follow(self, rule: Callable[..., bool], out: Any, args: tuple, kwargs: dict) -> bool:
+        """Apply the rule of a function to one call of it; return whether the call is understood."""
+        if not args:  # the first argument was given by name
+            name = next((k for k in kwargs if k in {"input", "tensors", "tensor"}), "")
+            args, kwargs = (kwargs.get(name),), {k: v for k, v in kwargs.items() if k != name}
+        try:
+            return rule(self, out, *args, **kwargs)
+        except TypeError:  # arguments by names that the rule does not know
+            return False
 
 
 def _tensors(found: Any) -> Iterable[torch.Tensor]:
@@ -201,9 +212,9 @@ def _same(w: _Watch, out: torch.Tensor, x: torch.Tensor, *_: Any, **__: Any) -> 
     return True
 
 
-def _binary(w: _Watch, out: torch.Tensor, a: Any, b: Any, **_: Any) -> bool:
-    maps = [x for x in (a, b) if isinstance(x, torch.Tensor) and x.numel() > 1]  # a number treats all channels alike
-    if not maps or out.ndim < 2 or any(x.ndim != out.ndim or x.shape[1] != out.shape[1] for x in maps):
+def _binary(w: _Watch, out: torch.Tensor, x: Any, other: Any, **_: Any) -> bool:
+    maps = [m for m in (x, other) if isinstance(m, torch.Tensor) and m.numel() > 1]  # a number treats all alike
+    if not maps or out.ndim < 2 or any(m.ndim != out.ndim or m.shape[1] != out.shape[1] for m in maps):
         return False
     w.wiring.tie(w.wires(maps[0]), w.wires(maps[-1]))
     w.give(out, w.wires(maps[0]))
@@ -217,7 +228,7 @@ def _cat(w: _Watch, out: torch.Tensor, xs: Sequence[torch.Tensor], dim: int = 0,
     return True
 
 
-def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: Any, dim: int = 0, **__: Any) -> bool:
+def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: Any = None, dim: int = 0, **__: Any) -> bool:
     if dim % x.ndim != 1:
         return False
     wires, start = w.wires(x), 0
@@ -299,17 +310,12 @@ def trace(model: nn.Module, size: int = 64) -> Wiring:
     """Return the wiring of a model of this package, followed through one pass of a picture of zeros.
 
     Args:
-        model: of any task; its mode stays as it is.
+        model: of any task; the modes of its layers stay as they are.
         size: side of the picture, a multiple of the model's stride.
     """
-    training = model.training
-    model.eval()
     first = next(model.parameters())
     channels = getattr(model, "yaml", {}).get("ch", 3)
-    try:
-        with _Watch(model) as watch:
-            out = model(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype))
-            watch.pin(out)
-    finally:
-        model.train(training)
+    with in_eval(model), _Watch(model) as watch:
+        out = model(torch.zeros(1, channels, size, size, device=first.device, dtype=first.dtype))
+        watch.pin(out)
     return watch.wiring
