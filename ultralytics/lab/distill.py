@@ -27,7 +27,7 @@ from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.loss import per_process
-from ultralytics.utils.torch_utils import get_num_params
+from ultralytics.utils.torch_utils import get_num_params, in_eval
 
 LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `distill_KEY`: name in log and results.csv
 
@@ -143,13 +143,10 @@ class Distiller(nn.Module):
         They have no bias, which a softmax over places would not see.
         """
         parameter = next(self.student.parameters())
-        modes = {m: m.training for m in self.student.modules()}
         side = 2 * max(int(s) for s in self.student.stride)
         x = torch.zeros(1, self.student.yaml.get("ch", 3), side, side, device=parameter.device, dtype=parameter.dtype)
-        with torch.no_grad():
-            mine, true = (_run(model.eval(), x)[1] for model in (self.student, teacher))
-        for module, training in modes.items():
-            module.training = training
+        with torch.no_grad(), in_eval(self.student):  # the teacher is in it anyway
+            mine, true = (_run(model, x)[1] for model in (self.student, teacher))
         with torch.random.fork_rng(devices=[]):  # the student's run draws the same numbers with and without a teacher
             adapters = nn.ModuleList(
                 nn.Identity() if s.shape[1] == t.shape[1] else nn.Conv2d(s.shape[1], t.shape[1], 1, bias=False)
