@@ -22,13 +22,14 @@ from ultralytics.engine.autobatch import auto_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
-from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint, strip_checkpoint
+from ultralytics.engine.resume import resumed_settings
+from ultralytics.nn.checkpoint import save_checkpoint, strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
-from ultralytics.utils.files import atomic_write, get_latest_run
+from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import atomic_write
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
     ModelEMA,
@@ -38,8 +39,6 @@ from ultralytics.utils.torch_utils import (
     init_seeds,
     select_device,
 )
-
-RESUME_MAY_CHANGE = ("device", "batch", "workers", "epochs", "patience", "cache", "plots", "data", "imgsz", "verbose")
 
 
 class BaseTrainer(Callbacks):
@@ -58,8 +57,7 @@ class BaseTrainer(Callbacks):
     loss_names: tuple[str, ...] = ("loss",)
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
-        self.resume_ckpt = None
-        overrides = self._with_resume(dict(overrides or {}))
+        overrides, self.resume_ckpt = resumed_settings(dict(overrides or {}))
         self.args = get_cfg(cfg, overrides)
         self.args.task = self.task or self.args.task
         trust_modules(self.args.model, self.args.trust_modules)
@@ -360,37 +358,6 @@ class BaseTrainer(Callbacks):
     @property
     def _resuming(self) -> bool:
         return self.resume_ckpt is not None
-
-    def _with_resume(self, overrides: dict) -> dict:
-        """With `resume`, return the settings of the interrupted run, changed by those that may change.
-
-        Raises:
-            CheckpointError: the checkpoint belongs to a run that has finished, or is not one of a run.
-        """
-        resume, model = overrides.get("resume"), str(overrides.get("model") or "")
-        if not resume:
-            return overrides
-        path = resume if isinstance(resume, (str, Path)) else model if model.endswith(".pt") else get_latest_run()
-        if not path:
-            raise MissingFileError("There is no interrupted run here to resume. Name its last.pt: resume=PATH/last.pt.")
-        ckpt = load_checkpoint(path)
-        if ckpt.get("optimizer") is None or ckpt.get("epoch", -1) < 0:
-            raise CheckpointError(
-                f"'{path}' holds weights, but no interrupted run: it has no optimizer state. "
-                f"Resume from the run's weights/last.pt, or train on from these weights with model={path}."
-            )
-        epochs = overrides.get("epochs") or ckpt["args"]["epochs"]
-        if ckpt["epoch"] + 1 >= epochs:
-            raise CheckpointError(
-                f"The run of '{path}' has finished its {ckpt['epoch'] + 1} epochs. Give a larger epochs= to go on, "
-                f"or start a new run with model={path}."
-            )
-        self.resume_ckpt = ckpt
-        changed = {k: v for k, v in overrides.items() if k in RESUME_MAY_CHANGE}
-        if ckpt["args"].get("teacher"):  # it may have moved
-            changed["teacher"] = overrides.get("teacher") or ckpt["args"]["teacher"]
-        changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
-        return {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
 
     def _restore(self, ckpt: dict | None) -> None:
         """Bring model, optimizer, EMA, scaler and epoch to where the interrupted run stood."""
