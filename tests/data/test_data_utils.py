@@ -5,7 +5,7 @@ import logging
 import pytest
 from scenes import make_set
 
-from ultralytics.data.utils import check_det_dataset
+from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.utils import LOGGER, yaml_load, yaml_save
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
@@ -30,6 +30,18 @@ def test_paths_beside_the_yaml_come_first(root, path, tmp_path, monkeypatch):
     assert data["train"] == data["val"] == str((root / "images" / "train").resolve())
     assert data["names"] == {0: "a", 1: "b"} and data["nc"] == 2
     assert data["path"] == root.resolve() and data["yaml_file"].endswith("data.yaml")
+
+
+def test_pictures_behind_a_link_have_the_labels_beside_the_link(root, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "images").mkdir(parents=True)
+    try:
+        (mine / "images" / "train").symlink_to(root / "images" / "train", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system lets users make no links")
+    pictures = check_det_dataset(write(mine))["train"]
+    assert pictures == str(mine / "images" / "train")
+    assert img2label_paths([f"{pictures}/a.jpg"]) == [str(mine / "labels" / "train" / "a.txt")]
 
 
 def test_working_folder_and_datasets_dir_come_next(root, tmp_path, monkeypatch):

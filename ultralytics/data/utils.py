@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -238,12 +239,15 @@ def _roots(path: str, file: Path) -> list[Path]:
 
 
 def _resolve(value: Any, root: Path) -> str | list[str]:
-    """Return the absolute path of a split, or of each of its parts."""
+    """Return the absolute path of a split, or of each of its parts.
+
+    Links are not followed: pictures may lie elsewhere, while the labels stand beside the link.
+    """
     if isinstance(value, (list, tuple)):
         return [_resolve(v, root) for v in value]
-    path = (root / str(value)).resolve()
+    path = Path(os.path.abspath(root / str(value)))
     if not path.exists() and str(value).startswith("../"):  # exports that count from a folder deeper than their YAML
-        inside = (root / str(value)[3:]).resolve()
+        inside = Path(os.path.abspath(root / str(value)[3:]))
         path = inside if inside.exists() else path
     return str(path)
 
