@@ -111,7 +111,7 @@ class BaseModel(nn.Module):
 
     def fuse(self, verbose: bool = True) -> BaseModel:
         """Fold each batch norm into the convolution before it, for inference."""
-        if not self.is_fused():
+        if not self.is_fused(thresh=1):
             for m in [*self.modules()]:
                 if m is not self and callable(getattr(m, "fuse", None)):
                     m.fuse()
