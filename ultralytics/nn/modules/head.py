@@ -12,6 +12,8 @@ from ultralytics.nn.modules.conv import Conv, DWConv
 from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
+Pair = tuple[torch.Tensor, torch.Tensor]
+
 
 def _legacy(context: Context) -> bool:
     """Tell whether a model's head is that of YOLOv8: it is, unless the model has blocks of YOLO11 (C3k2), as in 8.3.0.
@@ -56,6 +58,11 @@ def _rows(branch: nn.ModuleList, x: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([layer(f).flatten(2) for layer, f in zip(branch, x)], 2)
 
 
+def _maps(pairs: list[Pair]) -> list[torch.Tensor]:
+    """Return what losses read: both of each pair in one map."""
+    return [torch.cat(pair, 1) for pair in pairs]
+
+
 @register(bind=_bind_head)
 class Detect(nn.Module):
     """Anchor-free detection head of YOLOv8 and YOLO11: for each position, `nc` class logits and a box distribution.
@@ -84,23 +91,27 @@ class Detect(nn.Module):
         self.dfl = DFL(self.reg_max)
 
     def forward(self, x: list[torch.Tensor]) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
-        maps = self.maps(x)
-        return maps if self.training else (self.decode(maps), maps)
+        pairs = self.pairs(x)
+        return _maps(pairs) if self.training else (self.decode(pairs), _maps(pairs))
 
-    def maps(self, x: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return box distributions and class logits of each map (b, 4 * reg_max + nc, h, w)."""
-        return [torch.cat((box(f), cls(f)), 1) for f, box, cls in zip(x, self.cv2, self.cv3)]
+    def pairs(self, x: list[torch.Tensor]) -> list[Pair]:
+        """Return box distributions (b, 4 * reg_max, h, w) and class logits (b, nc, h, w) of each map."""
+        return [(box(f), cls(f)) for f, box, cls in zip(x, self.cv2, self.cv3)]
 
-    def decode(self, maps: list[torch.Tensor], *more: torch.Tensor) -> torch.Tensor:
-        """Turn the raw maps into boxes and class probabilities; `more` goes to `boxes`."""
-        anchors, strides = self.anchors(maps)
-        flat = torch.cat([m.flatten(2) for m in maps], 2)
-        box, cls = flat.split((self.reg_max * 4, self.nc), 1)
-        return torch.cat((self.boxes(self.dfl(box), anchors[None], *more) * strides, cls.sigmoid()), 1)
+    def decode(self, pairs: list[Pair], *more: torch.Tensor) -> torch.Tensor:
+        """Turn the pairs of all maps into boxes and class probabilities; `more` goes to `boxes`.
 
-    def anchors(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        It does without the maps, which an exported graph then need not compute, and takes the sigmoid of each map on
+        its own, which ONNX Runtime does together with the convolution.
+        """
+        anchors, strides = self.anchors(pairs)
+        sides = torch.cat([box.flatten(2) for box, _ in pairs], 2)
+        scores = torch.cat([cls.sigmoid().flatten(2) for _, cls in pairs], 2)
+        return torch.cat((self.boxes(self.dfl(sides), anchors[None], *more) * strides, scores), 1)
+
+    def anchors(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return anchor points (2, positions) in strides and strides (1, positions)."""
-        points, strides = make_anchors(maps, self.stride, 0.5)
+        points, strides = make_anchors([box for box, _ in pairs], self.stride, 0.5)
         return points.T, strides.T
 
     def boxes(self, distances: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
@@ -130,8 +141,9 @@ class Segment(Detect):
         self.cv4 = self.branch(max(ch[0] // 4, nm), nm, ch)
 
     def forward(self, x: list[torch.Tensor]) -> tuple:
-        raw = maps, coefficients, _ = self.maps(x), _rows(self.cv4, x), self.proto(x[0])
-        return raw if self.training else (torch.cat((self.decode(maps), coefficients), 1), raw)
+        pairs = self.pairs(x)
+        raw = _, coefficients, _ = _maps(pairs), _rows(self.cv4, x), self.proto(x[0])
+        return raw if self.training else (torch.cat((self.decode(pairs), coefficients), 1), raw)
 
 
 @register(bind=_bind_head)
@@ -151,12 +163,13 @@ class Pose(Detect):
         self.cv4 = self.branch(max(ch[0] // 4, self.nk), self.nk, ch)
 
     def forward(self, x: list[torch.Tensor]) -> tuple:
-        raw = maps, kpts = self.maps(x), _rows(self.cv4, x)
-        return raw if self.training else (torch.cat((self.decode(maps), self.keypoints(maps, kpts)), 1), raw)
+        pairs = self.pairs(x)
+        raw = _, kpts = _maps(pairs), _rows(self.cv4, x)
+        return raw if self.training else (torch.cat((self.decode(pairs), self.keypoints(pairs, kpts)), 1), raw)
 
-    def keypoints(self, maps: list[torch.Tensor], kpts: torch.Tensor) -> torch.Tensor:
+    def keypoints(self, pairs: list[Pair], kpts: torch.Tensor) -> torch.Tensor:
         """Turn raw key points (b, points * dimensions, positions) into pixels and visibility 0..1."""
-        anchors, strides = self.anchors(maps)
+        anchors, strides = self.anchors(pairs)
         y = kpts.unflatten(1, tuple(self.kpt_shape))
         xy = (y[:, :, :2] * 2 + (anchors - 0.5)) * strides
         return torch.cat((xy, y[:, :, 2:].sigmoid()), 2).flatten(1, 2)
@@ -176,8 +189,9 @@ class OBB(Detect):
         self.cv4 = self.branch(max(ch[0] // 4, ne), ne, ch)
 
     def forward(self, x: list[torch.Tensor]) -> tuple:
-        raw = maps, angle = self.maps(x), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi
-        return raw if self.training else (torch.cat((self.decode(maps, angle), angle), 1), raw)
+        pairs = self.pairs(x)
+        raw = _, angle = _maps(pairs), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi
+        return raw if self.training else (torch.cat((self.decode(pairs, angle), angle), 1), raw)
 
     def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
         """Return boxes (b, 4, positions) xywh, in strides; the width lies along the angle."""
