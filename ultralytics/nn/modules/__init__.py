@@ -24,9 +24,9 @@ from ultralytics.nn.modules.ghost import (
     GhostPose,
     GhostSegment,
     GhostStage,
-    JoinConv,
 )
 from ultralytics.nn.modules.head import OBB, Classifier, Classify, Detect, Pose, Segment
+from ultralytics.nn.modules.pointwise import JoinConv, SplitConv
 
 __all__ = (
     "C2PSA",
@@ -62,5 +62,6 @@ __all__ = (
     "Pose",
     "Proto",
     "Segment",
+    "SplitConv",
     "autopad",
 )

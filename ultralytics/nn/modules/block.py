@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules.conv import Conv, Ghost
+from ultralytics.nn.modules.pointwise import halves, joined
 from ultralytics.nn.registry import Bound, Context, bind_repeated, register
 
 
@@ -55,7 +56,7 @@ class SPPF(nn.Module):
         y = [self.cv1(x)]
         for _ in range(3):
             y.append(self.m(y[-1]))
-        return self.cv2(torch.cat(y, 1))
+        return joined(self.cv2, y)
 
 
 @register
@@ -98,10 +99,10 @@ class C2f(nn.Module):
         return Bottleneck(self.c, self.c, shortcut, g, k=((3, 3), (3, 3)), e=1.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = list(self.cv1(x).chunk(2, 1))
+        y = [*halves(self.cv1, x)]
         for m in self.m:
             y.append(m(y[-1]))
-        return self.cv2(torch.cat(y, 1))
+        return joined(self.cv2, y)
 
 
 @register
@@ -121,7 +122,7 @@ class C3(nn.Module):
         return Bottleneck(c, c, shortcut, g, k=((1, 1), (3, 3)), e=1.0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
+        return joined(self.cv3, [self.m(self.cv1(x)), self.cv2(x)])
 
 
 @register
@@ -214,9 +215,9 @@ class PSA(nn.Module):
         self.ffn = nn.Sequential(Conv(self.c, self.c * 2, 1), Conv(self.c * 2, self.c, 1, act=False))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        a, b = self.cv1(x).chunk(2, 1)
+        a, b = halves(self.cv1, x)
         b = b + self.attn(b)
-        return self.cv2(torch.cat((a, b + self.ffn(b)), 1))
+        return joined(self.cv2, [a, b + self.ffn(b)])
 
 
 @register
@@ -231,8 +232,8 @@ class C2PSA(nn.Module):
         self.m = nn.Sequential(*(PSABlock(self.c, 0.5, _attention_heads(self.c)) for _ in range(n)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        a, b = self.cv1(x).chunk(2, 1)
-        return self.cv2(torch.cat((a, self.m(b)), 1))
+        a, b = halves(self.cv1, x)
+        return joined(self.cv2, [a, self.m(b)])
 
 
 @register

@@ -13,10 +13,10 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ultralytics.nn.modules.conv import Conv, activation
 from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment
+from ultralytics.nn.modules.pointwise import JoinConv
 from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
@@ -70,40 +70,6 @@ def _identity_like(conv: nn.Conv2d) -> nn.Conv2d:
     same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=False).to(conv.weight)
     nn.init.dirac_(same.weight, conv.groups)
     return same
-
-
-class JoinConv(nn.Module):
-    """1x1 convolution over maps side by side, computed without putting them there: the sum of one for each map.
-
-    Args:
-        ch: channels of the maps.
-        c2: output channels.
-        up: the first map has half of the others' height and width; its product is enlarged (nearest), which gives
-            the same as a convolution of the enlarged map at a quarter of the cost.
-    """
-
-    def __init__(self, ch: list[int], c2: int, up: bool = False, act: bool | nn.Module = True):
-        super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1, bias=False) for c in ch)
-        self.bn: nn.Module | None = nn.BatchNorm2d(c2)
-        self.act = activation(act)
-        self.up = up
-        for conv in self.convs:  # as one convolution of all the channels starts
-            nn.init.uniform_(conv.weight, -(sum(ch) ** -0.5), sum(ch) ** -0.5)
-
-    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
-        first, *others = (conv(part) for conv, part in zip(self.convs, x))
-        y = sum(others, F.interpolate(first, scale_factor=2.0, mode="nearest") if self.up else first)
-        return self.act(y if self.bn is None else self.bn(y))
-
-    def fuse(self) -> None:
-        """Fold the batch norm into the convolutions; the first one takes the bias (inference only)."""
-        if self.bn is None:
-            return
-        folded = [fuse_conv_and_bn(conv, self.bn) for conv in self.convs]
-        for conv in folded[1:]:
-            conv.bias = None
-        self.convs, self.bn = nn.ModuleList(folded), None
 
 
 def _pair(c1: int, c2: int, s: int = 1) -> list[nn.Module]:

@@ -1,0 +1,69 @@
+"""1x1 convolutions that read several maps, or give several, without putting them side by side in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ultralytics.nn.modules.conv import activation
+from ultralytics.utils.torch_utils import fuse_conv_and_bn
+
+
+class JoinConv(nn.Module):
+    """1x1 convolution over maps side by side, computed without putting them there: the sum of one for each map.
+
+    Args:
+        ch: channels of the maps.
+        c2: output channels.
+        up: the first map has half of the others' height and width; its product is enlarged (nearest), which gives
+            the same as a convolution of the enlarged map at a quarter of the cost.
+    """
+
+    def __init__(self, ch: list[int], c2: int, up: bool = False, act: bool | nn.Module = True):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1, bias=False) for c in ch)
+        self.bn: nn.Module | None = nn.BatchNorm2d(c2)
+        self.act = activation(act)
+        self.enlarge = nn.ModuleList(nn.Identity() for _ in ch)  # each product's
+        if up:
+            self.enlarge[0] = nn.Upsample(scale_factor=2.0)
+        for conv in self.convs:  # as one convolution of all the channels starts
+            nn.init.uniform_(conv.weight, -(sum(ch) ** -0.5), sum(ch) ** -0.5)
+
+    def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
+        first, *others = (enlarge(conv(part)) for conv, enlarge, part in zip(self.convs, self.enlarge, x))
+        y = sum(others, first)
+        return self.act(y if self.bn is None else self.bn(y))
+
+    def fuse(self) -> None:
+        """Fold the batch norm into the convolutions; the first one takes the bias (inference only)."""
+        if self.bn is None:
+            return
+        folded = [fuse_conv_and_bn(conv, self.bn) for conv in self.convs]
+        for conv in folded[1:]:
+            conv.bias = None
+        self.convs, self.bn = nn.ModuleList(folded), None
+
+
+class SplitConv(nn.Module):
+    """Convolutions of one input, each of which gives a share of the channels: the shares as a tuple."""
+
+    def __init__(self, parts: Sequence[nn.Module]):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        return tuple(part(x) for part in self.parts)
+
+
+def joined(conv: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
+    """Return what a convolution makes of maps side by side; a `JoinConv` reads them where they are."""
+    return conv(maps if isinstance(conv, JoinConv) else torch.cat(maps, 1))
+
+
+def halves(conv: nn.Module, x: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return the two halves of a convolution's output channels; a `SplitConv` has made them apart."""
+    y = conv(x)
+    return y if isinstance(conv, SplitConv) else y.chunk(2, 1)
