@@ -12,6 +12,7 @@ from torch import nn
 
 from fill import fill, image
 from ultralytics.engine import exporter
+from ultralytics.nn.rewrite import RULES
 from ultralytics.utils.errors import MissingPackageError, ModelError
 
 MODELS = ("yolo11n-GhostConv", "yolo11n-GhostNetV2", "yolov8n-pose", "yolo11n-cls")
@@ -74,6 +75,30 @@ def test_the_copy_gives_predictions_alone():
     assert not net.training and net.model.is_fused() and model.training and not model.is_fused()
     np.testing.assert_allclose(net(x).numpy(), eager(model.eval(), x), atol=1e-3)
     assert model.model[-1].stride.tolist() == [8, 16, 32] and "stride" in model.model[-1]._buffers
+
+
+def test_the_file_holds_the_rewritten_graph(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model = trained("yolo11n")
+    nodes = onnx.load(exporter.export_onnx(model, tmp_path / "a.onnx", imgsz=64)).graph.node
+    kinds = [n.op_type for n in nodes]
+    assert kinds.count("Softmax") == 1  # of the attention
+    assert kinds.count("Concat") <= 5 and kinds.count("Split") <= 3  # of the decoded boxes and the attention
+
+
+def test_a_rewriting_that_is_not_lossless_is_found(tmp_path, monkeypatch):
+    for package in (*exporter.ONNX_PACKAGES, "onnxruntime"):
+        pytest.importorskip(package, reason="writes or runs ONNX")
+
+    def spoil(model: nn.Module) -> int:
+        model.model[-1].linear.bias.data[0] += 0.1
+        return 1
+
+    monkeypatch.setitem(RULES, "spoil", spoil)
+    with pytest.raises(ModelError, match="was not written"):
+        exporter.export_onnx(trained("yolo11n-cls"), tmp_path / "a.onnx", imgsz=32)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_segmenter_gives_its_prototypes_too(tmp_path):

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules import Detect, Segment
+from ultralytics.nn.rewrite import rewrite
 from ultralytics.utils.checks import check_version
 from ultralytics.utils.errors import MissingPackageError, ModelError
 from ultralytics.utils.files import atomic_write
@@ -40,11 +41,13 @@ Run = Callable[[torch.Tensor], list[np.ndarray]]
 class Predictions(nn.Module):
     """A fused float32 copy of a model for inference on the CPU; it gives the predictions without the raw maps."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, optimize: bool = True):
         super().__init__()
         self.model = deepcopy(unwrap(model)).cpu().float().eval().requires_grad_(False)
         if hasattr(self.model, "fuse"):
             self.model.fuse(verbose=False)
+        if optimize:
+            rewrite(self.model)
         for m in self.model.modules():
             if isinstance(m, Detect):  # constants of the graph, whose values a tracer cannot read from a tensor
                 strides = m.stride.tolist()
@@ -85,7 +88,7 @@ def export_onnx(model: nn.Module, file: str | Path, imgsz: int | list[int] = 640
             names = {"input_names": ["images"], "output_names": net.outputs}
             torch.onnx.export(net, (x,), str(whole), opset_version=OPSET, **names, **options)
         if importlib.util.find_spec("onnxruntime"):
-            check_equal(open_onnx(whole), net, x, str(file))
+            check_equal(open_onnx(whole), Predictions(model, optimize=False), x, str(file))
         with atomic_write(file) as out, open(whole, "rb") as made:
             shutil.copyfileobj(made, out)
     return file
@@ -107,7 +110,7 @@ def export_openvino(model: nn.Module, folder: str | Path, imgsz: int | list[int]
     graph.inputs[0].get_tensor().set_names({"images"})
     for output, name in zip(graph.outputs, net.outputs):
         output.get_tensor().set_names({name})
-    check_equal(compile_openvino(graph), net, x, str(folder))
+    check_equal(compile_openvino(graph), Predictions(model, optimize=False), x, str(folder))
     with tempfile.TemporaryDirectory() as place:
         openvino.save_model(graph, Path(place) / "model.xml", compress_to_fp16=False)
         for suffix in (".bin", ".xml"):  # the .xml, by which the pair is opened, comes last

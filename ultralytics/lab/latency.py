@@ -56,7 +56,7 @@ class Runtime:
 def _eager(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
     """PyTorch as `predict` runs it: fused, on a CPU with channels last."""
     layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
-    net = exporter.Predictions(model).to(x.device, memory_format=layout)
+    net = exporter.Predictions(model, optimize=False).to(x.device, memory_format=layout)
     x = x.to(memory_format=layout)
     return torch.inference_mode()(lambda: net(x))
 
