@@ -221,8 +221,8 @@ def test_convolutions_behind_a_concat_read_its_inputs(reader, sources):
     copy, counts = rewritten(lines([-1, 1, "nn.Upsample", [None, 2, "nearest"]], [sources, 1, "Concat", [1]], reader))
     assert (counts["concat"], counts["upsample"]) == (1, 1)
     assert isinstance(copy.model[3], Maps) and isinstance(copy.model[2], nn.Identity)
-    joins = [m for m in copy.modules() if isinstance(m, JoinConv) and any(type(e) is nn.Upsample for e in m.enlarge)]
-    assert all(type(join.enlarge[sources.index(-1)]) is nn.Upsample for join in joins)
+    joins = [m for m in copy.modules() if isinstance(m, JoinConv) and any(m.factors)]
+    assert all(join.factors[sources.index(-1)] == 2 for join in joins)
     assert joins and all(join.convs[sources.index(0)].in_channels == 16 for join in joins)
 
 

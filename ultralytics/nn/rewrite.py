@@ -119,8 +119,8 @@ def join_in_blocks(model: nn.Module) -> int:
     count = 0
     for block, plan in _blocks(model):
         if plan.joins and _is_pointwise(conv := getattr(block, plan.joins)):
-            share, rest = divmod(conv.conv.in_channels, n := plan.maps(block))
-            count += not rest and _put((block, plan.joins), _by_columns(conv, [share] * n))
+            n = plan.maps(block)
+            count += _put((block, plan.joins), _by_columns(conv, [conv.conv.in_channels // n] * n))
     return count
 
 
@@ -149,7 +149,7 @@ def enlarge_products(model: nn.Module) -> int:
         reader = _only_reader(graph, consumer)
         joins = [_at(place) for place in _readers(_place(model, reader), lambda m: isinstance(m, JoinConv))]
         for join in joins:
-            join.enlarge[consumer.inputs.index((node.number, 0))] = node.module
+            join.factors[consumer.inputs.index((node.number, 0))] = node.module.scale_factor
         count += bool(joins) and _put(_place(model, node), nn.Identity())
     return count
 
@@ -193,12 +193,12 @@ def _cut(conv: nn.Conv2d, rows: slice = slice(None), columns: slice = slice(None
 
 
 def _join(convs: list[nn.Conv2d], like: nn.Module) -> JoinConv:
-    """Return the sum of convolutions with the activation, and the enlargements if any, of `like`."""
+    """Return the sum of convolutions with the activation, and the factors of enlargement if any, of `like`."""
     with torch.device("meta"):  # its own weights are not needed
         join = JoinConv([1] * len(convs), 1, act=like.act)
     join.convs, join.bn = nn.ModuleList(convs), None
-    for i, enlarge in enumerate(getattr(like, "enlarge", ())):
-        join.enlarge[i] = enlarge
+    if isinstance(like, JoinConv):
+        join.factors = [*like.factors]
     return join.eval()
 
 
@@ -233,7 +233,7 @@ def _is_pointwise(m: nn.Module | None) -> bool:
         return False
     c = m.conv
     plain = (c.kernel_size, c.stride, c.padding, c.groups) == ((1, 1), (1, 1), (0, 0), 1)
-    return plain and _is_untouched(m) and _is_untouched(c)
+    return plain and all(map(_is_untouched, (m, c, m.act)))
 
 
 def _enlarges(m: nn.Module) -> bool:

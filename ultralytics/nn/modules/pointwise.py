@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ultralytics.nn.modules.conv import activation
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
@@ -26,14 +27,15 @@ class JoinConv(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1, bias=False) for c in ch)
         self.bn: nn.Module | None = nn.BatchNorm2d(c2)
         self.act = activation(act)
-        self.enlarge = nn.ModuleList(nn.Identity() for _ in ch)  # each product's
-        if up:
-            self.enlarge[0] = nn.Upsample(scale_factor=2.0)
+        self.factors: list[float | None] = [2.0 if up and i == 0 else None for i in range(len(ch))]  # of enlargement
         for conv in self.convs:  # as one convolution of all the channels starts
             nn.init.uniform_(conv.weight, -(sum(ch) ** -0.5), sum(ch) ** -0.5)
 
     def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
-        first, *others = (enlarge(conv(part)) for conv, enlarge, part in zip(self.convs, self.enlarge, x))
+        first, *others = (
+            conv(part) if factor is None else F.interpolate(conv(part), scale_factor=factor, mode="nearest")
+            for conv, factor, part in zip(self.convs, self.factors, x)
+        )
         y = sum(others, first)
         return self.act(y if self.bn is None else self.bn(y))
 
