@@ -211,8 +211,6 @@ def test_resume(calls, capsys):
         ("val model=yolo11s.pt", "write 'model=yolo11s.yaml'"),
         ("predict", "'yolo11n.pt' does not exist"),
         ("train cfg=nothing.yaml", "'nothing.yaml' does not exist"),
-        ("benchmark model=yolo11n.yaml", "'benchmark' is not in this version yet, which has train, val, predict"),
-        ("export model=yolo11n.yaml format=onnx", "'export' is not in this version yet"),
         ("settings run_dir=x", "Did you mean 'runs_dir'?"),
         ("settings sync=maybe", "'sync' takes True or False"),
         ("settings rset", "Did you mean 'reset'?"),
@@ -224,6 +222,18 @@ def test_resume(calls, capsys):
 def test_a_mistake_is_answered_with_one_sentence(words, said, calls, capsys):
     assert said in answer(capsys, *words.split())
     assert not calls
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("export model=yolo11n.yaml format=onx", "format='onx' is not known. Choose torchscript, onnx"),
+        ("export model=yolo11n.yaml format=torchscript int8=true", "TorchScript has no 'int8'"),
+        ("benchmark model=yolo11n.yaml format=pt", "format='pt' is not known"),
+    ],
+)
+def test_a_format_that_does_not_fit_is_answered_with_one_sentence(words, said, work_dir, capsys):
+    assert said in answer(capsys, *words.split())
 
 
 def test_missing_weights_point_at_those_that_are_there(calls, capsys):

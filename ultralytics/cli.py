@@ -27,13 +27,16 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, d
 USAGE = f"""yolo TASK MODE key=value ...
 
   TASK  {", ".join(TASKS)}; may be left out, the model tells it
-  MODE  train, val, predict or track
+  MODE  train, val, predict, track, export or benchmark
   key=value  any settings, in any order
 
 Train:     yolo detect train model=yolo11n-GhostConv.yaml data=fire.yaml epochs=30 imgsz=320
 Validate:  yolo detect val model=runs/detect/train/weights/best.pt data=fire.yaml
 Predict:   yolo detect predict model=runs/detect/train/weights/best.pt source=pictures/
 Track:     yolo detect track model=runs/detect/train/weights/best.pt source=video.mp4 tracker=bytetrack.yaml
+
+Export:    yolo export model=runs/detect/train/weights/best.pt format=onnx
+Benchmark: yolo benchmark model=runs/detect/train/weights/best.pt data=fire.yaml
 
 Others:    yolo help [KEY or MODE]   this text; what a setting means; the settings of a mode
            yolo version              the version
@@ -185,14 +188,9 @@ def choose_data(task: str) -> str:
 
 
 def check_mode(mode: str | None) -> None:
-    """Raise ConfigError if no mode was given, or one for which the model has no method."""
+    """Raise ConfigError if no mode was given."""
     if mode is None:
         raise ConfigError(f"No mode was given. Write one of {', '.join(MODES)}, as in `yolo train model=yolo11n.yaml`.")
-    from ultralytics import YOLO
-
-    built = [name for name in MODES if not getattr(getattr(YOLO, name, None), "later", not hasattr(YOLO, name))]
-    if mode not in built:
-        raise ConfigError(f"The mode '{mode}' is not in this version yet, which has {', '.join(built)}.")
 
 
 def resumed_model(resume: bool | str | None) -> str | None:

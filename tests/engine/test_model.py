@@ -153,7 +153,8 @@ def test_more_classes_in_the_data_than_in_the_model(work_dir: Path, tiny_data_co
     ("name", "error", "match"),
     [
         ("missing.pt", MissingFileError, r"'missing\.pt' does not exist.*untrained model such as missing\.yaml"),
-        ("model.onnx", ConfigError, r"'model\.onnx' is no model that can be loaded.*\.yaml.*\.pt"),
+        ("model.txt", ConfigError, r"'model\.txt' is no model that can be loaded.*\.yaml.*\.pt.*\.onnx"),
+        ("model.onnx", MissingFileError, r"ONNX model 'model\.onnx' does not exist.*format=onnx"),
         ("yolo99.yaml", MissingFileError, r"no model YAML 'yolo99\.yaml'"),
         ("text.pt", CheckpointError, r"text\.pt"),
     ],
@@ -229,12 +230,6 @@ def test_visualize_writes_a_picture_for_each_layer(model: YOLO, picture: np.ndar
     assert np.load(work_dir / "runs/v/image0/stage1_GhostConv_features.npy").shape == (8, 16, 16)
 
 
-def test_later_modes_say_so(model: YOLO):
-    for mode in ("export", "benchmark"):
-        with pytest.raises(ConfigError, match=f"'{mode}' is not in this version yet"):
-            getattr(model, mode)(format="onnx")
-
-
 def test_classes_of_ones_own(model: YOLO, picture: np.ndarray, tiny_data: Path):
     class Validator(DetectionValidator):
         def get_desc(self) -> str:
@@ -297,4 +292,4 @@ def test_settings_without_effect_say_so(model: YOLO, picture: np.ndarray, monkey
     monkeypatch.setattr(LOGGER, "warning", lambda text, *_: said.append(text))
     model.predict(picture, dnn=True, **ALL)
     model.predict(picture, dnn=False, **ALL)
-    assert len(said) == 1 and "dnn=True is for ONNX files" in said[0] and "no effect" in said[0]
+    assert len(said) == 1 and "dnn=True is for OpenCV" in said[0] and "no effect" in said[0]

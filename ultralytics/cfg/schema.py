@@ -66,14 +66,14 @@ class Settings:
     mode: str = setting("train", "What to do with the model.", _ALL, choices=MODES)
 
     model: str | None = setting(None, "Model: a YAML to build from, or a weight file (.pt).", _ALL, section="Training")
-    data: str | None = setting(None, "Data YAML that says where pictures and names are.", ("train", "val", "export"))
+    data: str | None = setting(None, "Data YAML that says where pictures and names are.", ("train", "val", "export", "benchmark"))
     epochs: int = setting(100, "Times the training goes through the data.", _TRAIN, lo=1)
     time: float | None = setting(None, "Hours to train for; overrides epochs when given.", _TRAIN, above=0)
     patience: int = setting(100, "Epochs without progress after which training stops; 0 never stops.", _TRAIN, lo=0)
     batch: int | float = setting(
         16,
         "Pictures in a batch; -1 or a fraction fits the batch to the GPU's memory.",
-        ("train", "val", "predict", "export"),
+        ("train", "val", "predict", "export", "benchmark"),
         rule=_batch_is_possible,
         allowed="a whole number of at least 1, -1 to choose it by the GPU's memory, or a fraction of that memory "
         "between 0 and 1",
@@ -142,7 +142,7 @@ class Settings:
     )
     iou: float = setting(0.7, "Overlap above which NMS drops the weaker box.", ("val", "predict", "track"), lo=0, hi=1)
     max_det: int = setting(300, "Most detections of a picture.", ("val", "predict", "track"), lo=1)
-    half: bool = setting(False, "Compute in half precision.", ("val", "predict", "track", "export"))
+    half: bool = setting(False, "Compute in half precision.", ("val", "predict", "track", "export", "benchmark"))
     dnn: bool = setting(False, "Run ONNX files with OpenCV.", ("val", "predict", "track"))
     plots: bool = setting(True, "Draw curves and example pictures into the run folder.", ("train", "val"))
 
@@ -177,15 +177,26 @@ class Settings:
         None, "Width of drawn lines in pixels; by the picture's size when not given.", _PREDICT, lo=1
     )
 
-    format: str = setting("torchscript", "Format to export to.", _EXPORT, section="Export")
+    format: str = setting("torchscript", "Format to export to; `benchmark` measures all that are installed when not given.", ("export", "benchmark"), section="Export")
     keras: bool = setting(False, "Export as Keras.", _EXPORT)
-    optimize: bool = setting(False, "Optimise TorchScript for phones.", _EXPORT)
-    int8: bool = setting(False, "Quantise to 8 bits.", _EXPORT)
+    optimize: bool = setting(True, "Rewrite the graph so that runtimes are faster at the same outputs.", _EXPORT)
+    int8: bool = setting(False, "Quantise to 8 bits, calibrated on `data`.", ("export", "benchmark"))
     dynamic: bool = setting(False, "Leave picture and batch size open.", _EXPORT)
     simplify: bool = setting(True, "Simplify the ONNX graph.", _EXPORT)
     opset: int | None = setting(None, "ONNX opset; the newest that fits when not given.", _EXPORT, lo=1)
     workspace: int | float | None = setting(4, "Gigabytes that TensorRT may work with.", _EXPORT, lo=0)
     nms: bool = setting(False, "Put NMS into the exported model.", _EXPORT)
+    threads: int | None = setting(
+        None,
+        "CPU threads of an exported model; the fastest number, by a trial of a second, when not given; 0: the runtime's.",
+        ("val", "predict", "track", "benchmark"),
+        lo=0,
+    )
+    providers: str | None = setting(
+        None,
+        "What computes an exported model: ONNX Runtime's providers, separated by commas, or OpenVINO's device.",
+        ("val", "predict", "track"),
+    )
 
     lr0: float = setting(0.01, "Learning rate at the start.", _TRAIN, lo=0, hi=1, section="Recipe")
     lrf: float = setting(0.01, "Learning rate at the end, as a share of lr0.", _TRAIN, lo=0, hi=1)

@@ -1,60 +1,67 @@
-"""Writes a model as a file of another runtime: ONNX and OpenVINO.
+"""Writes a model as a file of another runtime, and compares the file with the model before it takes its place.
 
-A file takes float32 pictures `images` (batch, channels, height, width) in 0..1 of one fixed size, and gives `output0`:
-the decoded predictions of a detector, the probabilities of a classifier. That of a segmenter gives its prototypes,
-`output1`, as well.
+The formats are rows of `ultralytics.nn.formats`. A file takes float32 pictures `images` (batch, channels, height, width) in
+0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. That of a segmenter
+gives its prototypes, `output1`, as well. With `nms=True` the first output is (batch, max_det, 6 + what the task adds).
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import logging
-import shutil
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics import __version__
+from ultralytics.cfg import get_cfg
+from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.parity import Parity, check_parity
+from ultralytics.nn.formats import FORMATS, Format, format_named
+from ultralytics.nn.formats.job import Job
+from ultralytics.nn.formats.nms import NMS
 from ultralytics.nn.modules import Detect, Segment
 from ultralytics.nn.rewrite import rewrite
-from ultralytics.utils.checks import check_version
-from ultralytics.utils.errors import MissingPackageError, ModelError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils import ASSETS, DEFAULT_CFG, LOGGER, colorstr
+from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.errors import ConfigError, ModelError, UserError
+from ultralytics.utils.files import file_size, move_into_place
 from ultralytics.utils.flops import input_channels, sides
 from ultralytics.utils.torch_utils import unwrap
 
-# Since 2.9 torch exports by torch.export and ONNX Script as it comes; older ones trace, up to opset 17.
-MODERN = check_version(torch.__version__, ">=2.9")
-OPSET = 18 if MODERN else 17
-ONNX_PACKAGES = ("onnx", "onnxscript") if MODERN else ("onnx",)
-TOLERANCE = 1e-4  # of the greatest output: what a file may differ from the eager model
-Run = Callable[[torch.Tensor], list[np.ndarray]]
+Pictures = Callable[[], Iterable[np.ndarray]]
+OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not know them
 
 
 class Predictions(nn.Module):
-    """A fused float32 copy of a model for inference on the CPU; it gives the predictions without the raw maps."""
+    """A fused float32 copy of a model for inference on the CPU; it gives the predictions without the raw maps.
 
-    def __init__(self, model: nn.Module, optimize: bool = True):
+    Args:
+        model: it is not touched.
+        optimize: rewrite the graph so that runtimes take less time for the same outputs (`nn.rewrite`).
+    """
+
+    def __init__(self, model: nn.Module, optimize: bool = False):
         super().__init__()
         self.model = deepcopy(unwrap(model)).cpu().float().eval().requires_grad_(False)
         if hasattr(self.model, "fuse"):
             self.model.fuse(verbose=False)
-        if optimize:
-            rewrite(self.model)
+        self.rewritten = rewrite(self.model) if optimize else {}
         for m in self.model.modules():
             if isinstance(m, Detect):  # constants of the graph, whose values a tracer cannot read from a tensor
                 strides = m.stride.tolist()
                 del m.stride
                 m.stride = strides
         self.eval()
-
         self.outputs = ["output0", "output1"][: 1 + any(isinstance(m, Segment) for m in self.model.modules())]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -64,134 +71,159 @@ class Predictions(nn.Module):
         return (y[0], y[1][-1]) if len(self.outputs) > 1 else y[0]
 
 
-def export_onnx(model: nn.Module, file: str | Path, imgsz: int | list[int] = 640, batch: int = 1) -> Path:
-    """Write a model as an ONNX file of opset `OPSET` and return its path.
+class Exporter(Callbacks):
+    """Exports a model with the settings of `yolo export`: `Exporter(overrides={"format": "onnx"})(model)`.
 
-    Where ONNX Runtime is installed the file is run and compared with the eager model before it takes its place.
+    Attributes:
+        args: the settings.
+        parity: how much the file differs from the model, once it is written.
+    """
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+        self.args = get_cfg(cfg, {"mode": "export", **(overrides or {})})
+        self.callbacks = _callbacks or get_default_callbacks()
+        self.parity: Parity | None = None
+
+    def __call__(self, model: nn.Module, stem: str | Path | None = None) -> str:
+        """Write the file beside `stem` (a path without suffix; by default the model's weights) and return its path.
+
+        Raises:
+            UserError: the format or a setting does not fit, or the file computes something else than the model.
+        """
+        args, start = self.args, time.perf_counter()
+        form = format_named(args.format)
+        self._check(form, model)
+        self.run_callbacks("on_export_start")
+        stem = Path(stem) if stem else Path(str(args.model or getattr(model, "yaml_file", "model"))).with_suffix("")
+        stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
+        imgsz = check_imgsz(args.imgsz, stride=stride, min_dim=2)
+        LOGGER.info(f"{colorstr('Export:')} {form.title} of '{args.model or stem.name}', {imgsz[1]} x {imgsz[0]} pixels")
+        file, self.parity = export(
+            model, form, form.file(stem), imgsz, args.batch if args.batch > 0 else 1,
+            half=args.half, int8=args.int8, dynamic=args.dynamic, simplify=args.simplify, opset=args.opset,
+            workspace=args.workspace, optimize=args.optimize, nms=self._nms(model) if args.nms else None,
+            pictures=self._pictures(model, imgsz) if args.int8 else None,
+        )  # fmt: skip
+        LOGGER.info(
+            f"{self.parity}\nSaved '{file}', {file_size(file):.1f} MB, in {time.perf_counter() - start:.1f} s.\n"
+            f"Use it as the weights: yolo predict model={file} imgsz={_shown(imgsz)}"
+        )
+        self.run_callbacks("on_export_end")
+        return str(file)
+
+    def _check(self, form: Format, model: nn.Module) -> None:
+        """Raise before anything is computed if packages are missing or settings do not fit."""
+        form.require(writing=True)
+        for key in OPTIONS:
+            if getattr(self.args, key) and key not in form.options:
+                able = [f.name for f in FORMATS.values() if key in f.options]
+                raise ConfigError(
+                    f"{form.title} has no '{key}': leave it out, or choose a format that has it: {', '.join(able)}."
+                )
+        if self.args.half and self.args.int8:
+            raise ConfigError("half=True and int8=True exclude each other: choose one precision.")
+        if self.args.nms and model.task == "classify":
+            raise ConfigError("nms=True is for models that find objects; a classifier has none: leave it out.")
+
+    def _nms(self, model: nn.Module) -> NMS:
+        args = self.args
+        conf = 0.25 if args.conf is None else args.conf
+        return NMS(len(model.names), conf, args.iou, args.max_det, args.agnostic_nms, rotated=model.task == "obb")
+
+    def _pictures(self, model: nn.Module, imgsz: list[int]) -> Pictures:
+        """Return what gives pictures of the user's data to calibrate on."""
+        from ultralytics.data.calibration import calibration_batches
+
+        if not self.args.data:
+            raise ConfigError(
+                "int8=True calibrates on pictures of your data: add data= and the YAML that the model was trained with."
+            )
+        return calibration_batches(self.args.data, model.task, imgsz, self.args.split, self.args.fraction)
+
+
+def export(
+    model: nn.Module,
+    form: Format | str,
+    file: str | Path,
+    imgsz: int | list[int] = 640,
+    batch: int = 1,
+    *,
+    optimize: bool = True,
+    nms: NMS | None = None,
+    check: bool = True,
+    **settings: Any,
+) -> tuple[Path, Parity | None]:
+    """Write a model as a file and return its path and how much the file differs from the model.
 
     Args:
         model: it is not touched, and may be fused or not.
+        form: the format, or its name.
         file: to write; one that is there is replaced once the new one is whole.
         imgsz: pixels, a side or [height, width], multiples of the model's stride.
         batch: pictures in one run.
+        optimize: rewrite the graph first (`nn.rewrite`), which changes no output.
+        nms: put NMS behind the model.
+        check: run the file and compare; left out where the packages that run it are missing.
+        settings: more of `nn.formats.job.Job`.
 
     Raises:
-        MissingPackageError: the packages that write ONNX are not installed.
+        MissingPackageError: the packages that write the format are not installed.
         ModelError: the model cannot be written, or the file computes something else.
     """
-    require("Writing ONNX", ONNX_PACKAGES)
-    file, net, x = Path(file), Predictions(model), random_batch(model, imgsz, batch)
-    options = {"dynamo": True, "external_data": False, "verbose": False} if MODERN else {}
+    form, file = format_named(form) if isinstance(form, str) else form, Path(file)
+    form.require(writing=True)
+    x = picture_batch(model, imgsz, batch)
+    metadata = describe(model, x, nms, settings)
+    parity = None
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "model.onnx"
-        with _explained("ONNX"):
-            names = {"input_names": ["images"], "output_names": net.outputs}
-            torch.onnx.export(net, (x,), str(whole), opset_version=OPSET, **names, **options)
-        if importlib.util.find_spec("onnxruntime"):
-            check_equal(open_onnx(whole), Predictions(model, optimize=False), x, str(file))
-        with atomic_write(file) as out, open(whole, "rb") as made:
-            shutil.copyfileobj(made, out)
-    return file
+        job = Job(Predictions(model, optimize), x, Path(folder) / f"model{form.suffix}", metadata, nms=nms, **settings)
+        with explained(form.title):
+            form.load().write(job)
+        if check:
+            parity = check_parity(form, job, Predictions(model), str(file))
+        move_into_place(job.file, file)
+    return file, parity
 
 
-def export_openvino(model: nn.Module, folder: str | Path, imgsz: int | list[int] = 640, batch: int = 1) -> Path:
-    """Write a model as OpenVINO's pair of files into a folder and return the path of its .xml.
-
-    Weights stay float32; the files are run and compared with the eager model before they take their places. Arguments
-    and errors are those of `export_onnx`.
-    """
-    require("Writing OpenVINO", ("openvino",))
-    import openvino
-
-    folder, net, x = Path(folder), Predictions(model), random_batch(model, imgsz, batch)
-    with _explained("OpenVINO"):
-        graph = openvino.convert_model(net, example_input=x)
-        graph.reshape(list(x.shape))  # a fixed size is faster than any
-    graph.inputs[0].get_tensor().set_names({"images"})
-    for output, name in zip(graph.outputs, net.outputs):
-        output.get_tensor().set_names({name})
-    check_equal(compile_openvino(graph), Predictions(model, optimize=False), x, str(folder))
-    with tempfile.TemporaryDirectory() as place:
-        openvino.save_model(graph, Path(place) / "model.xml", compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):  # the .xml, by which the pair is opened, comes last
-            with atomic_write(folder / f"model{suffix}") as out, open(Path(place) / f"model{suffix}", "rb") as made:
-                shutil.copyfileobj(made, out)
-    return folder / "model.xml"
+def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a file: what a runner must know, and where it comes from."""
+    names = getattr(model, "names", None) or {}
+    kpt_shape = getattr(model.model[-1] if hasattr(model, "model") else model, "kpt_shape", None)
+    return {
+        "task": getattr(model, "task", None),
+        "names": {str(k): v for k, v in (names.items() if isinstance(names, dict) else enumerate(names))},
+        "stride": max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 1),
+        "imgsz": list(x.shape[-2:]),
+        "batch": len(x),
+        "channels": x.shape[1],
+        "kpt_shape": list(kpt_shape) if kpt_shape else None,
+        "nms": nms is not None,
+        **{key: bool(settings.get(key)) for key in ("half", "int8", "dynamic")},
+        "yaml": getattr(model, "yaml", None),
+        "author": "ultralytics-ghost",
+        "version": __version__,
+    }
 
 
-def open_onnx(file: str | Path, threads: int = 1) -> Run:
-    """Return a function that runs an ONNX file by ONNX Runtime on the CPU."""
-    require("Running ONNX", ("onnxruntime",))
-    import onnxruntime
+def picture_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
+    """Return pictures (batch, channels, height, width) in 0..1, always the same: the package's own, and noise on them."""
+    import cv2
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3  # errors
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # idle threads would slow what runs next
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x.numpy()})
-
-
-def compile_openvino(model: object, threads: int = 1) -> Run:
-    """Return a function that runs an OpenVINO model (its .xml, or one in memory) on the CPU in float32."""
-    require("Running OpenVINO", ("openvino",))
-    import openvino
-
-    model = str(model) if isinstance(model, (str, Path)) else model
-    hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(model, "CPU", hints)
-    request = compiled.create_infer_request()
-    return lambda x: [*request.infer([x.numpy()]).values()]
-
-
-def random_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
-    """Return pictures of noise (batch, channels, height, width) in 0..1, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(batch, input_channels(model), *sides(imgsz), generator=generator)
-
-
-@torch.no_grad()
-def check_equal(run: Run, net: Predictions, x: torch.Tensor, name: str) -> float:
-    """Return how much a written model differs from the eager one at most; raise ModelError if that is too much.
-
-    It may differ by `TOLERANCE`, or by a few times what rounding alone makes of the eager model's own output.
-    """
-    wanted, got = _several(net(x)), [torch.from_numpy(y.copy()) for y in run(x)]
-    shapes = [[tuple(y.shape) for y in ys] for ys in (got, wanted)]
-    if shapes[0] != shapes[1]:
-        raise ModelError(f"'{name}' gives {shapes[0]}, but the model gives {shapes[1]}.")
-    differences = [float((a - b).abs().max()) for a, b in zip(got, wanted)]
-    if all(d <= TOLERANCE * max(1.0, float(y.abs().max())) for d, y in zip(differences, wanted)):
-        return max(differences)
-    exact = _several(deepcopy(net).double()(x.double()))
-    roundings = [float((a - b).abs().max()) for a, b in zip(wanted, exact)]
-    for difference, rounding in zip(differences, roundings):
-        if not difference <= 10 * rounding:  # nor if one of them is not a number
-            raise ModelError(
-                f"'{name}' was not written: its outputs differ by {difference:g} from the eager model's, whose "
-                f"rounding makes {rounding:g}. An operator of the model may have another meaning there."
-            )
-    return max(differences)
-
-
-def _several(outputs: torch.Tensor | tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    return [outputs] if isinstance(outputs, torch.Tensor) else [*outputs]
-
-
-def require(what: str, packages: tuple[str, ...]) -> None:
-    """Raise MissingPackageError with the `pip install` line if one of the packages is not installed."""
-    missing = [name for name in packages if not importlib.util.find_spec(name)]
-    if missing:
-        raise MissingPackageError(
-            f"{what} needs {' and '.join(missing)}, not installed here: pip install {' '.join(missing)}."
-        )
+    h, w = sides(imgsz)
+    noise = torch.rand(batch, input_channels(model), h, w, generator=torch.Generator().manual_seed(0))
+    file = next((f for f in sorted(ASSETS.glob("*.jpg"))), None)
+    if file is None:
+        return noise
+    picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    rows = torch.from_numpy(cv2.resize(picture, (w, h))[..., ::-1].copy()).permute(2, 0, 1).float() / 255
+    rows = rows.repeat(-(-noise.shape[1] // 3), 1, 1)[: noise.shape[1]]
+    return (rows + 0.1 * (noise - 0.5)).clamp(0, 1)
 
 
 @contextlib.contextmanager
-def _explained(form: str) -> Iterator[None]:
+def explained(form: str) -> Iterator[None]:
     """Keep the converters' chatter back, and turn what stops one into a sentence."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir", "nncf")]
     levels = [log.level for log in loggers]
     for log in loggers:
         log.setLevel(logging.ERROR)
@@ -199,9 +231,15 @@ def _explained(form: str) -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
+    except UserError:
+        raise
     except Exception as e:  # converters raise anything
         reason = " ".join(str(e).split())[:300]
         raise ModelError(f"The model cannot be written as {form}: {type(e).__name__}: {reason}") from e
     finally:
         for log, level in zip(loggers, levels):
             log.setLevel(level)
+
+
+def _shown(imgsz: list[int]) -> str:
+    return str(imgsz[0]) if imgsz[0] == imgsz[1] else str(imgsz).replace(" ", "")

@@ -12,6 +12,7 @@ from torch import nn
 from ultralytics.cfg import TASK2DATA, get_cfg
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
@@ -23,8 +24,8 @@ KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
 
 # Settings that no code acts on yet, and why; said when one of them is given.
 IDLE = {
-    "dnn": "is for ONNX files, which come in a later version",
-    "profile": "is for exported formats, which come in a later version",
+    "dnn": "is for OpenCV's way to run ONNX, which this package leaves to ONNX Runtime",
+    "profile": "is for trainings; `yolo benchmark` measures exported formats",
     "label_smoothing": "is not applied by the loss of any task",
 }
 
@@ -34,21 +35,13 @@ def _say_what_idles(settings: dict[str, Any]) -> None:
         LOGGER.warning(f"WARNING: {key}={settings[key]} {IDLE[key]}; it has no effect.")
 
 
-def _later(mode: str) -> Any:
-    """Return a method that says that a mode of 8.3.0 is still to come; `later` tells the command line."""
-
-    def method(self: Model, *args, **kwargs) -> Any:
-        raise ConfigError(f"The mode '{mode}' is not in this version yet; it comes in a later one.")
-
-    method.__name__, method.__doc__, method.later = mode, f"Say that `{mode}` comes in a later version.", True
-    return method
-
-
 class Model(Callbacks, nn.Module):
-    """A model from a YAML (new, untrained) or a weight file (of this package or of ultralytics 8.x).
+    """A model from a YAML (new, untrained), a weight file (of this package or of ultralytics 8.x) or an exported file.
+
+    An exported file predicts, validates and tracks; `model` is then its path, and what needs the network inside says so.
 
     Args:
-        model: 'yolo11n-GhostConv.yaml', 'best.pt', a Path to either.
+        model: 'yolo11n-GhostConv.yaml', 'best.pt', 'best.onnx', 'best_openvino_model', or a Path.
         task: 'detect' and so on; found from the model where it is not given.
         verbose: log the table of layers of a new model.
         trust_modules: run the module files that the model names; a text is the folder where they lie.
@@ -73,6 +66,8 @@ class Model(Callbacks, nn.Module):
         name = str(model).strip()
         if Path(name).suffix in {".yaml", ".yml"}:
             self._new(name, task, verbose)
+        elif format_of(name):
+            self._open(name, task)
         else:
             self._load(name, task)
 
@@ -92,9 +87,10 @@ class Model(Callbacks, nn.Module):
         """Load a trained model from a weight file."""
         file = Path(weights)
         if file.suffix != ".pt":
+            endings = ", ".join(f.suffix for f in FORMATS.values())
             raise ConfigError(
-                f"'{weights}' is no model that can be loaded: "
-                "give a .yaml (a new model) or a .pt file (trained weights)."
+                f"'{weights}' is no model that can be loaded: give a .yaml (a new model), a .pt file (trained weights) "
+                f"or an exported model ({endings})."
             )
         if not file.is_file():
             near = did_you_mean(file.name, [f.name for f in file.parent.glob("*.pt")] if file.parent.is_dir() else [])
@@ -109,6 +105,27 @@ class Model(Callbacks, nn.Module):
         self.ckpt_path = self.model_name = str(file)
         self.overrides = {**kept, "model": str(file), "task": self.task, **self.trusts}
         self.model.args = get_cfg(overrides=self.overrides)
+
+    def _open(self, file: str, task: str | None = None) -> None:
+        """Take an exported file, which says itself what it does."""
+        form = format_of(file)
+        if not Path(file).exists():
+            raise MissingFileError(
+                f"The {form.title} model '{file}' does not exist: `yolo export model=best.pt format={form.name}` makes one."
+            )
+        form.require(writing=False)
+        metadata = form.load().Runner(file).metadata
+        self.model = self.ckpt_path = self.model_name = file
+        self.task = self._checked_task(task or metadata["task"])
+        self.exported_names = metadata["names"]
+        self.overrides = {"model": file, "task": self.task, "imgsz": metadata["imgsz"]}
+
+    def _need_network(self, what: str) -> None:
+        """Raise ConfigError if this is an exported file, which has no layers to work on."""
+        if not isinstance(self.model, nn.Module):
+            raise ConfigError(
+                f"'{self.model}' is an exported file and cannot {what}: take the weight file (.pt) that it came from."
+            )
 
     @staticmethod
     def _checked_task(task: str) -> str:
@@ -161,6 +178,7 @@ class Model(Callbacks, nn.Module):
 
     def make_trainer(self, trainer: Any = None, **kwargs) -> Any:
         """Return a trainer that is ready to start from this model, which itself stays as it is."""
+        self._need_network("be trained")
         _say_what_idles(kwargs)
         overrides = yaml_load(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
         data = overrides.get("data") or DEFAULT_CFG_DICT["data"] or TASK2DATA[self.task]
@@ -236,6 +254,7 @@ class Model(Callbacks, nn.Module):
 
         By default the layer before the head is taken. Features are averaged over the picture.
         """
+        self._need_network("give features")
         if kwargs.get("embed") is None:
             kwargs["embed"] = [self.model.model[-1].i - 1]
         return self.predict(source, stream, **kwargs)
@@ -252,26 +271,47 @@ class Model(Callbacks, nn.Module):
         """
         from ultralytics.engine.tuner import Tuner
 
+        self._need_network("be tuned")
+
         if use_ray:
             raise ConfigError("use_ray=True needs Ray Tune, which this package leaves out. Call tune() without it.")
         args = {**self.overrides, **kwargs, "mode": "train", "task": self.task}
         return Tuner({**args, "space": space}, self.callbacks)(self, iterations)
 
-    export = _later("export")
-    benchmark = _later("benchmark")
+    def export(self, **kwargs) -> str:
+        """Write the model as a file of another runtime, compare it with the model, and return its path.
+
+        `format="onnx"` and so on; the other settings are those of `yolo help export`. The picture size is that of the
+        training unless `imgsz` is given.
+        """
+        from ultralytics.engine.exporter import Exporter
+
+        self._need_network("be exported again")
+        kept = {k: v for k, v in self.overrides.items() if k != "device"}
+        args = {**kept, "batch": 1, "data": None, **kwargs, "mode": "export", "task": self.task}
+        self.model.yaml_file = self.model_name
+        return Exporter(overrides=args, _callbacks=self.callbacks)(self.model)
+
+    def benchmark(self, **kwargs) -> Any:
+        """Export to every format that is installed; measure size, accuracy and latency (see `lab.benchmark`)."""
+        self._need_network("be benchmarked")
+        return load("ultralytics.lab.benchmark:benchmark")(self, **kwargs)
 
     def info(self, detailed: bool = False, verbose: bool = True) -> Any:
         """Log and return layers, parameters, gradients and GFLOPs."""
+        self._need_network("be described")
         return self.model.info(detailed=detailed, verbose=verbose)
 
     def fuse(self) -> Model:
         """Fold batch norms into convolutions, for inference."""
+        self._need_network("be fused")
         self.model.fuse()
         self.predictor = None  # it holds a copy of the model
         return self
 
     def load(self, weights: str | Path | nn.Module | dict = "yolo11n.pt") -> Model:
         """Take over what fits from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
+        self._need_network("take weights")
         if isinstance(weights, (str, Path)):
             weights = self._read(weights)
         if isinstance(weights, Model):
@@ -292,10 +332,12 @@ class Model(Callbacks, nn.Module):
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:
         """Write the model as a weight file."""
+        self._need_network("be saved")
         save_checkpoint(filename, describe(self.model))
 
     def reset_weights(self) -> Model:
         """Start again from random weights."""
+        self._need_network("be reset")
         for m in self.model.modules():
             if hasattr(m, "reset_parameters"):
                 m.reset_parameters()
@@ -306,6 +348,7 @@ class Model(Callbacks, nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Model:
         """Move or convert the network (`to`, `half`, `cpu`, ...); later calls run on the device it is then on."""
+        self._need_network("be moved or converted: give device= to each call")
         super()._apply(fn, recurse)
         self.predictor = None
         self.overrides["device"] = str(self.device)
@@ -314,11 +357,13 @@ class Model(Callbacks, nn.Module):
     @property
     def names(self) -> dict[int, str]:
         """Class names by number."""
-        return self.model.names
+        return self.model.names if isinstance(self.model, nn.Module) else self.exported_names
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are."""
+        """Where the model's parameters are; an exported file runs where each call says."""
+        if not isinstance(self.model, nn.Module):
+            return torch.device("cpu")
         return next(self.model.parameters()).device
 
     @property

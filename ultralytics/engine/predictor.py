@@ -127,8 +127,9 @@ class BasePredictor(Callbacks):
         trust_modules(source, self.args.trust_modules)
         self.device = select_device(self.args.device, verbose=verbose)
         self.model = AutoBackend(
-            source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose
-        )
+            source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose,
+            threads=self.args.threads, providers=self.args.providers,
+        )  # fmt: skip
         self.model.eval()
         self._made_for = (source, str(self.args.device), self.args.half)
         self.done_warmup = False
@@ -142,7 +143,7 @@ class BasePredictor(Callbacks):
 
     def setup_source(self, source: Any) -> None:
         """Open a source and settle the size of the model's input."""
-        self.imgsz = check_imgsz(self.args.imgsz, stride=self.model.stride, min_dim=2)
+        self.imgsz = self.model.imgsz or check_imgsz(self.args.imgsz, stride=self.model.stride, min_dim=2)
         self.dataset = load_inference_source(
             source, batch=self.args.batch, vid_stride=self.args.vid_stride, buffer=self.args.stream_buffer
         )

@@ -47,6 +47,7 @@ class BaseValidator(Callbacks):
         self.save_dir = Path(save_dir) if save_dir else get_save_dir(self.args)
         self.args.conf = 0.001 if self.args.conf is None else self.args.conf
         self.training = False
+        self.end2end = False  # whether NMS is in the model
         self.data: dict = {}
         self.names: dict[int, str] = {}
         self.seen = 0
@@ -114,9 +115,12 @@ class BaseValidator(Callbacks):
         trust_modules(model, self.args.trust_modules)
         self.device = select_device(self.args.device, self.args.batch, verbose=True)
         self.half, self.mixed = self.args.half and self.device.type == "cuda", False
-        backend = AutoBackend(model, device=self.device, fp16=self.half, fuse=True)
-        self.stride = max(int(backend.stride), 32)
-        self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
+        backend = AutoBackend(
+            model, device=self.device, fp16=self.half, fuse=True,
+            threads=self.args.threads, providers=self.args.providers,
+        )  # fmt: skip
+        self.stride, self.end2end = max(int(backend.stride), 32), backend.end2end
+        self._choose_size(backend)
         if self.dataloader is None:
             self.data = self.data or self.get_dataset()
             path = self.data.get(self.args.split)
@@ -131,6 +135,19 @@ class BaseValidator(Callbacks):
         self._check_classes(backend)
         backend.eval()
         return backend
+
+    def _choose_size(self, model: AutoBackend) -> None:
+        """Settle the size of the pictures: a file of one size has its own, and takes no rectangles."""
+        if model.imgsz is None:
+            self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
+            return
+        if model.imgsz[0] != model.imgsz[1]:
+            raise ConfigError(
+                f"'{self.args.model}' takes pictures of {model.imgsz[0]} x {model.imgsz[1]} pixels; validation needs "
+                "squares or any size: export it with imgsz=SIDE or dynamic=True."
+            )
+        self.args.imgsz, self.args.rect = model.imgsz[0], False
+        LOGGER.info("Pictures are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
         """Refuse a dataset that has more classes than the model."""

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ultralytics.engine import exporter
+from ultralytics.nn.formats import FORMATS
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError, did_you_mean
 from ultralytics.utils.torch_utils import get_cpu_info, select_device
@@ -56,27 +57,30 @@ class Runtime:
 def _eager(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
     """PyTorch as `predict` runs it: fused, on a CPU with channels last."""
     layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
-    net = exporter.Predictions(model, optimize=False).to(x.device, memory_format=layout)
+    net = exporter.Predictions(model).to(x.device, memory_format=layout)
     x = x.to(memory_format=layout)
     return torch.inference_mode()(lambda: net(x))
 
 
 def _onnxruntime(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    file = exporter.export_onnx(model, folder / "model.onnx", list(x.shape[-2:]), len(x))
-    run = exporter.open_onnx(file, threads)
-    return lambda: run(x)
+    return _exported("onnx", model, x, folder, threads)
 
 
 def _openvino(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    file = exporter.export_openvino(model, folder, list(x.shape[-2:]), len(x))
-    run = exporter.compile_openvino(file, threads)
+    return _exported("openvino", model, x, folder, threads)
+
+
+def _exported(name: str, model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
+    form = FORMATS[name]
+    file, _ = exporter.export(model, form, form.file(folder / "model"), list(x.shape[-2:]), len(x))
+    run = form.load().Runner(file, threads=threads)
     return lambda: run(x)
 
 
 RUNTIMES: dict[str, Runtime] = {
     "eager": Runtime(_eager, cpu_only=False),
-    "onnxruntime": Runtime(_onnxruntime, (*exporter.ONNX_PACKAGES, "onnxruntime")),
-    "openvino": Runtime(_openvino, ("openvino",)),
+    "onnxruntime": Runtime(_onnxruntime, (*FORMATS["onnx"].writing, *FORMATS["onnx"].running)),
+    "openvino": Runtime(_openvino, FORMATS["openvino"].writing),
 }
 
 
@@ -121,13 +125,13 @@ def measure(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _threads(threads, before):
         candidates = {}
         for i, (name, model) in enumerate(models.items()):
-            x = exporter.random_batch(model, imgsz, batch).to(place)
+            x = exporter.picture_batch(model, imgsz, batch).to(place)
             for runtime in chosen:
                 try:
                     candidates[name, runtime] = RUNTIMES[runtime].prepare(model, x, Path(folder) / str(i), threads)
                 except ModelError as e:
                     LOGGER.warning(f"'{runtime}' is left out for '{name}': {e}")
-        keys, times = [*candidates], _in_turn(list(candidates.values()), rounds, place)
+        keys, times = [*candidates], run_in_turn(list(candidates.values()), rounds, place)
         candidates.clear()  # closes the files before their folder goes
     where = "cpu" if place.type == "cpu" else f"{place} ({_name_of(place)})"
     rows = [(key, np.array(t) * 1e3) for key, t in zip(keys, times)]
@@ -161,7 +165,7 @@ def _usable(names: Sequence[str], device: torch.device) -> list[str]:
     return usable
 
 
-def _in_turn(runs: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[list[float]]:
+def run_in_turn(runs: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[list[float]]:
     """Return the seconds of the timed runs of each candidate; every round begins with another one."""
     times: list[list[float]] = [[] for _ in runs]
     for run in runs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -11,8 +13,11 @@ import torch
 from torch import nn
 
 from ultralytics.nn import features
+from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ModelError, did_you_mean
+from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
+
+TORCH = (".pt", ".pth")  # weight files
 
 
 class TorchBackend:
@@ -22,6 +27,7 @@ class TorchBackend:
     """
 
     dynamic = True  # takes any batch size and any picture size that the stride divides
+    end2end = False
 
     def __init__(self, weights: str | Path | nn.Module, device: torch.device, fp16: bool, fuse: bool, verbose: bool):
         if isinstance(weights, nn.Module):
@@ -42,8 +48,78 @@ class TorchBackend:
         return self.model(im.contiguous(memory_format=self.layout), **kwargs)
 
 
-# How a file is run: its suffix, and what makes a backend of it. A further format is a further row.
-FORMATS: dict[str, Callable[..., TorchBackend]] = {".pt": TorchBackend, ".pth": TorchBackend}
+class FileBackend:
+    """A file that another runtime runs, of whatever format (`nn.formats`).
+
+    Batches that are greater or smaller than the file's are cut and filled up; pictures must have its size, unless it
+    was exported with `dynamic=True`.
+    """
+
+    model = None
+    fp16 = False  # pictures go in as float32, whatever the file computes in
+
+    def __init__(self, file: str | Path, form: Format, device: torch.device, threads: int | None, providers: str):
+        form.require(writing=False)
+        if not Path(file).exists():
+            raise MissingFileError(f"The model '{file}' does not exist.")
+        make = form.load().Runner
+        self.run = make(file, device, threads or 0, providers)
+        self.file, self.device, self.metadata = file, device, self.run.metadata
+        self.dynamic, self.end2end = bool(self.metadata.get("dynamic")), bool(self.metadata.get("nms"))
+        self.imgsz, self.batch = tuple(self.metadata["imgsz"]), int(self.metadata.get("batch") or 1)
+        if threads is None and form.threaded and device.type == "cpu":
+            x = torch.zeros(self.batch, int(self.metadata.get("channels") or 3), *self.imgsz)
+            self.run = fastest(lambda n: make(file, device, n, providers), x)
+
+    def __call__(self, im: torch.Tensor, **kwargs) -> Any:
+        """Run a batch; a tuple of outputs where the model has several."""
+        if kwargs:
+            raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is none.")
+        if self.dynamic:
+            outputs = self.run(im.float())
+        else:
+            if tuple(im.shape[-2:]) != self.imgsz:
+                raise ConfigError(
+                    f"'{self.file}' takes pictures of {self.imgsz[0]} x {self.imgsz[1]} pixels, not of "
+                    f"{im.shape[-2]} x {im.shape[-1]}: give imgsz={[*self.imgsz]}, or export it with dynamic=True."
+                )
+            parts = [self._filled(part) for part in im.float().split(self.batch)]
+            outputs = parts[0] if len(parts) == 1 else [torch.cat(ys) for ys in zip(*parts)]
+        outputs = [y.to(self.device) for y in outputs]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def _filled(self, im: torch.Tensor) -> list[torch.Tensor]:
+        """Run a batch that may be smaller than the file's."""
+        n = len(im)
+        if n == self.batch:
+            return self.run(im)
+        return [y[:n] for y in self.run(torch.cat((im, im.new_zeros(self.batch - n, *im.shape[1:]))))]
+
+
+def fastest(make: Callable[[int], Any], x: torch.Tensor, seconds: float = 1.0) -> Any:
+    """Return the runner that is fastest on this machine: with one thread, half of the cores, all, or as it chooses.
+
+    Args:
+        make: makes a runner with so many threads.
+        x: what it runs.
+        seconds: that the trial takes in all, besides starting the runners.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    runners = {n: make(n) for n in dict.fromkeys((0, cores, max(cores // 2, 1), 1))}
+    times = dict.fromkeys(runners, float("inf"))
+    end = time.perf_counter() + seconds
+    for run in runners.values():
+        run(x)
+    while True:
+        for n, run in runners.items():
+            start = time.perf_counter()
+            run(x)
+            times[n] = min(times[n], time.perf_counter() - start)
+        if time.perf_counter() > end:
+            break
+    best = min(times, key=times.get)
+    LOGGER.debug(f"Threads and milliseconds: {({n: round(t * 1e3, 1) for n, t in times.items()})}; {best} it is.")
+    return runners[best]
 
 
 class AutoBackend(nn.Module):
@@ -56,6 +132,9 @@ class AutoBackend(nn.Module):
         batch: batch size that `warmup` uses for backends of a fixed size.
         fuse: merge batch norms into the convolutions before them.
         verbose: let the model say what was fused.
+        threads: CPU threads of an exported model; None takes the number that is fastest in a trial of a second, 0
+            the runtime's own.
+        providers: what computes an exported model: ONNX Runtime's providers or OpenVINO's device.
 
     Attributes:
         model: the module that runs, or None where the backend has none.
@@ -63,7 +142,9 @@ class AutoBackend(nn.Module):
         stride: that picture sides must be multiples of.
         kpt_shape: number of key points and their dimensions, where it finds any, else None.
         task, nc: what the model does, and for how many classes.
-        pt: whether this is a PyTorch model, which takes pictures of any shape.
+        pt: whether pictures of any shape are taken, as PyTorch models do.
+        imgsz: (height, width) of the pictures where they must have one size, else None.
+        end2end: whether NMS is in the model.
         nn_module: whether it was given in memory.
 
     Raises:
@@ -78,30 +159,42 @@ class AutoBackend(nn.Module):
         batch: int = 1,
         fuse: bool = True,
         verbose: bool = True,
+        threads: int | None = None,
+        providers: str | None = None,
     ):
         super().__init__()
         self.device = torch.device(device)
         self.nn_module = isinstance(weights, nn.Module)
-        make = TorchBackend if self.nn_module else self._choose(weights)
-        self.backend = make(weights, self.device, fp16, fuse, verbose)
+        self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")
         self.fp16, self.batch, self.pt = self.backend.fp16, batch, self.backend.dynamic
+        self.end2end = self.backend.end2end
+        self.imgsz = None if self.pt else self.backend.imgsz
         model = self.model = self.backend.model
-        self.names = _names(model)
-        self.stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
-        self.task = getattr(model, "task", None)
-        self.nc = len(self.names)
-        self.kpt_shape = getattr(model, "kpt_shape", None)
+        if model is None:
+            metadata = self.backend.metadata
+            self.names, self.stride, self.task = (metadata[key] for key in ("names", "stride", "task"))
+            self.kpt_shape = metadata.get("kpt_shape")
+        else:
+            self.names, self.task = _names(model), getattr(model, "task", None)
+            self.stride = int(torch.as_tensor(getattr(model, "stride", 32)).max())
+            self.kpt_shape = getattr(model, "kpt_shape", None)
+        self.stride, self.nc = max(self.stride, 32), len(self.names)
         if fp16 and not self.fp16 and verbose:
             LOGGER.warning("WARNING: half=True works on a GPU only; this CPU computes in float32.")
 
-    @staticmethod
-    def _choose(weights: str | Path) -> Callable[..., TorchBackend]:
-        """Return what runs a file, by its suffix."""
-        suffix = Path(str(weights)).suffix.lower()
-        if suffix not in FORMATS:
-            hint = did_you_mean(suffix, FORMATS) if suffix else ""
-            raise ModelError(f"'{weights}' cannot be run: files that can are {', '.join(FORMATS)}.{hint}")
-        return FORMATS[suffix]
+    def _choose(
+        self, weights: Any, fp16: bool, fuse: bool, verbose: bool, threads: int | None, providers: str
+    ) -> TorchBackend | FileBackend:
+        """Return what runs a module or a file, by its name."""
+        if self.nn_module or Path(str(weights)).suffix.lower() in TORCH:
+            return TorchBackend(weights, self.device, fp16, fuse, verbose)
+        form = format_of(weights)
+        if form is None:
+            known = [*TORCH, *(f.suffix for f in FORMATS.values())]
+            suffix = Path(str(weights)).suffix.lower()
+            hint = did_you_mean(suffix, known) if suffix else ""
+            raise ModelError(f"'{weights}' cannot be run: names that can end in {', '.join(known)}.{hint}")
+        return FileBackend(weights, form, self.device, threads, providers)
 
     def forward(self, im: torch.Tensor, **kwargs) -> Any:
         """Run a batch (b, 3, h, w) in 0..1 and return what the model's head gives."""
@@ -109,6 +202,8 @@ class AutoBackend(nn.Module):
 
     def embed(self, im: torch.Tensor, layers: list[int]) -> torch.Tensor:
         """Return the pooled features of layers (b, channels); PyTorch models only (see `nn.features.embed`)."""
+        if self.model is None:
+            raise ConfigError(f"Features come from PyTorch models, and '{self.backend.file}' is none: give a .pt file.")
         return features.embed(self.model, self._laid_out(im), layers)
 
     def _laid_out(self, im: torch.Tensor) -> torch.Tensor:

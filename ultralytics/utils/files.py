@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -61,6 +62,26 @@ def atomic_write(path: str | Path, mode: str = "wb", **kwargs) -> Iterator[IO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def move_into_place(made: str | Path, path: str | Path) -> None:
+    """Move a new file or folder, wherever it lies, to `path`; what is there stays until the new one lies beside it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
+    try:
+        new, old = beside / "new", beside / "old"
+        shutil.move(made, new)
+        if path.is_dir():  # a folder is not replaced in one step as a file is
+            path.rename(old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def file_age(path: str | Path = __file__) -> int:

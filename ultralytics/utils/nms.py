@@ -162,12 +162,13 @@ def non_max_suppression(
     max_wh: int = 7680,
     in_place: bool = True,
     rotated: bool = False,
+    end2end: bool = False,
 ) -> list[torch.Tensor]:
     """Turn a detection head's output into final boxes, image by image.
 
     Args:
         prediction: (b, 4 + nc + extra, anchors), xywh in pixels and class scores 0..1; of a tuple, the first. Rows of
-            a head that needs no suppression, (b, n, 6), are only filtered.
+            a model that needs no suppression, (b, n, 6) or `end2end`, are only filtered.
         conf_thres: least confidence, 0..1.
         iou_thres: greatest IoU of two kept boxes, 0..1.
         classes: the classes wanted; None: all.
@@ -181,6 +182,7 @@ def non_max_suppression(
         max_wh: greater than any picture side: the distance by which classes are kept apart.
         in_place: without effect; the prediction always stays as it is.
         rotated: the boxes are rotated, by the angle in the last column, in radians.
+        end2end: the model has suppressed already: (b, n, 6 + extra).
 
     Returns:
         for each image a tensor (n, 6 + extra): x1, y1, x2, y2 (rotated: x, y, w, h), confidence, class, extra (its last
@@ -194,7 +196,7 @@ def non_max_suppression(
     # Class offsets do not fit half precision
     prediction = prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32))
     wanted = None if classes is None else torch.as_tensor(classes, device=prediction.device, dtype=prediction.dtype)
-    if prediction.shape[-1] == 6 and not rotated:  # x1, y1, x2, y2, confidence, class: nothing to suppress
+    if end2end or (prediction.shape[-1] == 6 and not rotated):  # x1, y1, x2, y2, confidence, class: nothing to suppress
         return [_of_classes(rows[rows[:, 4] > conf_thres], wanted)[:max_det] for rows in prediction]
 
     nc = nc or prediction.shape[1] - 4 - rotated

@@ -37,6 +37,7 @@ class DetectionPredictor(BasePredictor):
             max_det=self.args.max_det,
             nc=len(self.model.names),
             rotated=self.rotated,
+            end2end=self.model.end2end,
         )
         pictures = to_pictures(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
         more = self.by_picture(preds, len(rows))

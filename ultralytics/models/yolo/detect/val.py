@@ -57,7 +57,9 @@ class DetectionValidator(BaseValidator):
         self.iouv = torch.linspace(0.5, 0.95, 10)
 
     def build_dataset(self, img_path: Any, mode: str = "val", batch: int | None = None) -> Any:
-        return build_yolo_dataset(self.args, img_path, batch, self.data, mode=mode, rect=True, stride=self.stride)
+        return build_yolo_dataset(
+            self.args, img_path, batch, self.data, mode=mode, rect=self.args.rect, stride=self.stride
+        )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         dataset = self.build_dataset(dataset_path, batch=batch_size)
@@ -99,7 +101,7 @@ class DetectionValidator(BaseValidator):
         return non_max_suppression(
             preds, self.args.conf, self.args.iou, multi_label=True, labels=self.known,
             agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det, nc=self.nc,
-            rotated=self.rotated,
+            rotated=self.rotated, end2end=self.end2end,
         )  # fmt: skip
 
     def update_metrics(self, preds: list[torch.Tensor], batch: dict) -> None:

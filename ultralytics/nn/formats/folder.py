@@ -1,0 +1,36 @@
+"""What formats that are folders have in common: one file of a kind, and metadata.json beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ultralytics.nn.formats.job import checked, from_text, to_text
+from ultralytics.utils import yaml_load
+from ultralytics.utils.errors import MissingFileError, ModelError
+
+NAME = "metadata.json"
+
+
+def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
+    """Write metadata.json into a folder."""
+    (folder / NAME).write_text(to_text(metadata), encoding="utf-8")
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Read metadata.json of a folder, or metadata.yaml as 8.x writes it."""
+    if (folder / NAME).is_file():
+        return from_text((folder / NAME).read_text(encoding="utf-8", errors="replace"), folder / NAME)
+    if (folder / "metadata.yaml").is_file():
+        return checked(yaml_load(folder / "metadata.yaml"), folder)
+    raise ModelError(f"'{folder}' has no {NAME}, so it was not exported by `yolo export` and cannot be run here.")
+
+
+def find_one(folder: Path, pattern: str, title: str) -> Path:
+    """Return the one file in a folder that a pattern fits."""
+    if not folder.is_dir():
+        raise MissingFileError(f"The {title} folder '{folder}' does not exist.")
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise ModelError(f"'{folder}' is no {title} model: it must hold one {pattern} file, but holds {len(found)}.")
+    return found[0]

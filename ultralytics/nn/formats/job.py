@@ -1,0 +1,113 @@
+"""What goes into a writer, and what comes with every file: its metadata."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.utils.errors import ModelError
+
+WANTED = ("task", "names", "stride", "imgsz")  # without these a file cannot be run
+
+
+@dataclass
+class Job:
+    """A model to write, and how.
+
+    Attributes:
+        net: on the CPU in float32, in eval mode, fused; gives a tensor or a tuple of tensors.
+        x: a batch of pictures (b, c, h, w) in 0..1 that it takes.
+        file: the file or folder to write.
+        metadata: what the file says of itself.
+        half, int8: precision of the weights; float32 if neither.
+        dynamic: leave batch, height and width open.
+        simplify: let the format's own optimiser work on the graph.
+        opset: of ONNX; the format's choice if None.
+        workspace: gigabytes that TensorRT may use.
+        pictures: gives batches (b, c, h, w) float32 in 0..1 of the user's pictures, for int8.
+        nms: settings of the NMS to append, or None.
+    """
+
+    net: nn.Module
+    x: torch.Tensor
+    file: Path
+    metadata: dict[str, Any] = field(default_factory=dict)
+    half: bool = False
+    int8: bool = False
+    dynamic: bool = False
+    simplify: bool = True
+    opset: int | None = None
+    workspace: float | None = None
+    pictures: Callable[[], Iterable[np.ndarray]] | None = None
+    nms: Any = None
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs."""
+        return self.net.outputs
+
+
+class HalfInside(nn.Module):
+    """Computes in half precision between float32 pictures and float32 outputs."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net, self.outputs = net.half(), net.outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        y = self.net(x.half())
+        return y.float() if isinstance(y, torch.Tensor) else tuple(part.float() for part in y)
+
+
+def to_text(metadata: dict[str, Any]) -> str:
+    """Return metadata as JSON."""
+    return json.dumps(metadata, ensure_ascii=False)
+
+
+def from_text(text: str, file: str | Path) -> dict[str, Any]:
+    """Read metadata from JSON; raise ModelError if it is none, or does not say what a runner must know."""
+    try:
+        found = json.loads(text)
+    except ValueError as e:
+        raise ModelError(f"The metadata of '{file}' is no JSON ({e}): the file is damaged; export it again.") from e
+    return checked(found, file)
+
+
+def from_texts(texts: dict[str, str], file: str | Path) -> dict[str, Any]:
+    """Read metadata of which every value is JSON, or, as in files of 8.x, a Python literal or plain text."""
+    return checked({key: _value(text) for key, text in texts.items()}, file)
+
+
+def _value(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+def checked(found: Any, file: str | Path) -> dict[str, Any]:
+    """Return metadata with numbers as keys of `names`; raise ModelError where something is missing or odd."""
+    if not isinstance(found, dict) or any(key not in found for key in WANTED):
+        missing = ", ".join(key for key in WANTED if not isinstance(found, dict) or key not in found)
+        raise ModelError(
+            f"'{file}' does not say its {missing}, so it was not exported by `yolo export` and cannot be run here."
+        )
+    names, sides = found["names"], found["imgsz"]
+    if isinstance(names, str):
+        raise ModelError(f"The metadata of '{file}' cannot be understood (its names are a text): export it again.")
+    try:
+        names = {int(k): str(v) for k, v in (names.items() if isinstance(names, dict) else enumerate(names))}
+        sides = [int(side) for side in ([sides, sides] if isinstance(sides, (int, float)) else sides)]
+        return {**found, "names": names, "imgsz": sides, "stride": int(found["stride"]), "task": str(found["task"])}
+    except (TypeError, ValueError) as e:
+        raise ModelError(f"The metadata of '{file}' cannot be understood ({e}): export it again.") from e

@@ -1,0 +1,184 @@
+"""Non-maximum suppression inside an exported graph: output (batch, max_det, 6 + extra), rows of zeros at the end.
+
+A row is x1, y1, x2, y2 (of rotated boxes x, y, w, h), confidence, class and what the task adds. What stays is what
+`utils.nms.non_max_suppression` keeps with one class a box.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ultralytics.utils.overlap import batch_probiou
+
+if TYPE_CHECKING:
+    import onnx
+
+APART = 7680  # pixels between the boxes of two classes, so that they do not meet; single precision would blur that
+SUREST = 1024  # rotated boxes that are compared; a graph of fixed shapes compares each with each
+
+
+@dataclass(frozen=True)
+class NMS:
+    """Settings of the suppression, fixed when a model is exported."""
+
+    nc: int
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+    agnostic: bool = False
+    rotated: bool = False
+
+
+class WithNMS(nn.Module):
+    """A model with the suppression behind it, in operators of PyTorch."""
+
+    def __init__(self, net: nn.Module, nms: NMS):
+        super().__init__()
+        self.net, self.nms, self.outputs = net, nms, net.outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        y = self.net(x)
+        pred, *more = [y] if isinstance(y, torch.Tensor) else y
+        suppress = suppress_rotated if self.nms.rotated else suppress_upright
+        rows = suppress(rows_of(pred, self.nms), self.nms)
+        return (rows, *more) if more else rows
+
+
+def rows_of(pred: torch.Tensor, nms: NMS) -> torch.Tensor:
+    """Turn predictions (b, 4 + nc + extra, n), xywh, into rows (b, n, 6 + extra) of each box's surest class."""
+    boxes, scores, extra = pred.transpose(1, 2).split((4, nms.nc, pred.shape[1] - 4 - nms.nc), 2)
+    conf, cls = scores.max(2, keepdim=True)
+    if not nms.rotated:
+        half = boxes[..., 2:] / 2
+        boxes = torch.cat((boxes[..., :2] - half, boxes[..., :2] + half), 2)
+    return torch.cat((boxes, conf, cls.to(pred.dtype), extra), 2)
+
+
+def suppress_upright(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
+    """Return of rows (b, n, w) those that stay (b, max_det, w)."""
+    boxes = rows[..., :4].double() + rows[..., 5:6].double() * (0 if nms.agnostic else APART)
+    return _greedy()(rows, boxes, nms.conf, nms.iou, nms.max_det)
+
+
+@functools.cache
+def _greedy() -> torch.jit.ScriptFunction:
+    """Return the suppression of upright boxes, compiled, for its loops do not survive a trace."""
+    return torch.jit.script(greedy)
+
+
+def greedy(rows: torch.Tensor, boxes: torch.Tensor, conf: float, iou: float, max_det: int) -> torch.Tensor:
+    """Return of rows (b, n, w), whose boxes (b, n, 4) xyxy may be moved apart, those that stay (b, max_det, w)."""
+    out = rows.new_zeros((rows.shape[0], max_det, rows.shape[2]))
+    for i in range(rows.shape[0]):
+        sure = (rows[i, :, 4] > conf).nonzero()[:, 0]
+        sure = sure[torch.argsort(rows[i, sure, 4], stable=True, dim=0, descending=True)]
+        box = boxes[i, sure]
+        area = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+        alive = torch.ones_like(sure, dtype=torch.bool)
+        found = 0
+        for j in range(sure.shape[0]):
+            if found < max_det and bool(alive[j]):
+                out[i, found] = rows[i, sure[j]]
+                found += 1
+                low, high = torch.maximum(box[:, :2], box[j, :2]), torch.minimum(box[:, 2:], box[j, 2:])
+                shared = (high - low).clamp(min=0).prod(1)
+                alive &= ~(shared / (area + area[j] - shared) > iou)
+    return out
+
+
+def suppress_rotated(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
+    """Return of rows (b, n, w), the angle last, those that have no surer one near them (b, max_det, w)."""
+    best = rows[..., 4].topk(min(SUREST, rows.shape[1]), 1).indices
+    rows = _picked(rows, best)
+    sure = rows[..., 4] > nms.conf
+    boxes = torch.cat((rows[..., :4], rows[..., -1:]), 2)
+    iou = torch.stack([batch_probiou(each, each) for each in boxes]).triu(1)
+    if not nms.agnostic:
+        iou = iou * (rows[..., 5:6] == rows[..., 5].unsqueeze(1))
+    stays = (iou.amax(1) < max(nms.iou, 1e-6)) & sure
+    place = torch.arange(rows.shape[1], 0, -1, device=rows.device) * stays  # the surest of those that stay is greatest
+    first = place.topk(min(nms.max_det, rows.shape[1]), 1).indices
+    kept = _picked(rows, first) * stays.gather(1, first)[..., None]
+    return nn.functional.pad(kept, (0, 0, 0, nms.max_det - kept.shape[1]))
+
+
+def _picked(rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """Return of rows (b, n, w) those with the indices (b, m)."""
+    return rows.gather(1, which[..., None].expand(-1, -1, rows.shape[2]))
+
+
+def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
+    """Put the suppression of upright boxes behind the first output of an ONNX model (b, 4 + nc + extra, n)."""
+    from onnx import checker, helper, numpy_helper, shape_inference
+
+    graph = model.graph
+    output = graph.output[0]
+    dims = output.type.tensor_type.shape.dim
+    width = dims[1].dim_value + 2 - nms.nc
+    raw = f"{output.name}_raw"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [raw if name == output.name else name for name in names]
+
+    def constant(name: str, value: object, dtype: torch.dtype = torch.int64) -> str:
+        array = torch.tensor(value, dtype=dtype).numpy()
+        graph.initializer.append(numpy_helper.from_array(array, f"nms_{name}"))
+        return f"nms_{name}"
+
+    def add(op: str, inputs: list[str], outputs: list[str] | str, **attributes: object) -> str:
+        outputs = [outputs] if isinstance(outputs, str) else outputs
+        graph.node.append(helper.make_node(op, inputs, [f"nms_{o}" for o in outputs], f"nms_{outputs[0]}", **attributes))
+        return f"nms_{outputs[0]}"
+
+    add("Transpose", [raw], "p", perm=[0, 2, 1])
+    sizes = [2, 2, nms.nc, dims[1].dim_value - 4 - nms.nc]
+    parts = ["xy", "wh", "scores", "extra"][: 3 + (sizes[3] > 0)]
+    add("Split", ["nms_p", constant("sizes", sizes[: len(parts)])], parts, axis=2)
+    half = add("Mul", ["nms_wh", constant("half_of", 0.5, torch.float32)], "half")
+    add("Sub", ["nms_xy", half], "low")
+    add("Add", ["nms_xy", half], "high")
+    boxes = add("Concat", ["nms_low", "nms_high"], "boxes", axis=2)
+    conf = add("ReduceMax", ["nms_scores", constant("last", [2])], "conf", keepdims=1)
+    add("ArgMax", ["nms_scores"], "best", axis=2, keepdims=1)
+    cls = add("Cast", ["nms_best"], "cls", to=1)
+    rows = add("Concat", [boxes, conf, cls, *(["nms_extra"] if len(parts) > 3 else [])], "rows", axis=2)
+
+    # Each class by itself: the score of a box counts for its surest class, and for the others it is 0
+    if nms.agnostic:
+        own = conf
+    else:
+        classes = constant("classes", list(range(nms.nc)))
+        own = add("Where", [add("Equal", ["nms_best", classes], "is_own"), conf, constant("nil", 0.0, torch.float32)], "own")
+    scores = add("Transpose", [own], "by_class", perm=[0, 2, 1])
+    limits = [constant("max", [nms.max_det]), constant("iou", [nms.iou], torch.float32)]
+    limits.append(constant("conf_min", [nms.conf], torch.float32))
+    chosen = add("NonMaxSuppression", [boxes, scores, *limits], "chosen")  # (m, 3): picture, class, box
+
+    # Of all that stay, the surest in order: the scores of the others become 0, and the list is filled up with zeros
+    flat = add("Squeeze", [conf, "nms_last"], "flat")  # (b, n)
+    where = add("Gather", [chosen, constant("pair", [0, 2])], "where", axis=1)
+    none = add("Sub", [flat, flat], "none")
+    kept = add("ScatterND", [none, where, add("GatherND", [flat, where], "found")], "kept")
+    one = constant("one", [1])
+    n = add("Slice", [add("Shape", [flat], "shape"), one, constant("two", [2])], "n")
+    k = add("Min", [n, "nms_max"], "k")
+    add("TopK", [kept, k], ["top", "order"], axis=1, largest=1, sorted=1)
+    picked = add("GatherND", [rows, add("Unsqueeze", ["nms_order", "nms_last"], "nth")], "picked", batch_dims=1)
+    real = add("Greater", [add("Unsqueeze", ["nms_top", "nms_last"], "sure"), constant("zero", 0.0, torch.float32)], "real")
+    clean = add("Where", [real, picked, "nms_zero"], "clean")
+    missing = add("Sub", ["nms_max", k], "missing")
+    pads = add("Concat", [constant("before", [0] * 4), missing, constant("after", [0])], "pads", axis=0)
+    graph.node.append(helper.make_node("Pad", [clean, pads], [output.name], "nms_output"))
+
+    del dims[1:]
+    dims.add().dim_value = nms.max_det
+    dims.add().dim_value = width
+    del graph.value_info[:]
+    model = shape_inference.infer_shapes(model)
+    checker.check_model(model)
+    return model

@@ -1,0 +1,105 @@
+"""OpenVINO: a folder with a graph (.xml), its weights (.bin) and metadata.json."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultralytics.nn.formats import FORMATS
+from ultralytics.nn.formats.folder import find_one, read_metadata, write_metadata
+from ultralytics.nn.formats.job import Job
+from ultralytics.utils.errors import MissingPackageError, ModelError
+
+
+def write(job: Job) -> None:
+    """Write the folder; int8 is calibrated by NNCF on the user's pictures, half halves the file and not the time."""
+    import openvino
+
+    graph = _from_onnx(job) if job.nms else openvino.convert_model(job.net, example_input=job.x)
+    if job.dynamic:
+        graph.reshape([-1, job.x.shape[1], -1, -1])
+    else:
+        graph.reshape(list(job.x.shape))  # a fixed size is faster than any
+    graph.inputs[0].get_tensor().set_names({"images"})
+    for output, name in zip(graph.outputs, job.outputs):
+        output.get_tensor().set_names({name})
+    if job.int8:
+        graph = _quantized(graph, job)
+    job.file.mkdir()
+    openvino.save_model(graph, job.file / "model.xml", compress_to_fp16=job.half)
+    write_metadata(job.file, job.metadata)
+
+
+def _from_onnx(job: Job) -> Any:
+    """Return the graph by way of ONNX, whose operator for the suppression of boxes OpenVINO knows."""
+    import openvino
+
+    from ultralytics.nn.formats import onnx
+
+    FORMATS["onnx"].require(writing=True)
+    file = job.file.with_name("model.onnx")
+    onnx.write(Job(job.net, job.x, file, job.metadata, dynamic=job.dynamic, nms=job.nms))
+    return openvino.convert_model(file)
+
+
+def _quantized(graph: Any, job: Job) -> Any:
+    """Return the graph in 8 bits; the boxes' last steps stay as they are, for pixels do not fit into 8 bits."""
+    try:
+        import nncf
+    except ImportError as e:
+        raise MissingPackageError("int8=True quantises by NNCF, not installed here: pip install nncf.") from e
+    head = f"{len(job.net.model.model) - 1}"
+    decoding = [op.get_friendly_name() for op in graph.get_ops() if _decodes(op, head)]
+    return nncf.quantize(
+        graph,
+        nncf.Dataset(list(job.pictures())),
+        preset=nncf.QuantizationPreset.MIXED,
+        ignored_scope=nncf.IgnoredScope(names=decoding, validate=False),
+    )
+
+
+def _decodes(op: Any, head: str) -> bool:
+    """Tell whether an operator is one of the head's that are no convolutions."""
+    kept = {"Convolution", "GroupConvolution", "Constant", "Parameter", "Result"}
+    return f"model.model.{head}." in f"{op.get_friendly_name()}." and op.get_type_name() not in kept
+
+
+class Runner:
+    """Runs an OpenVINO folder (or its .xml, or a graph in memory) in float32 or, if quantised, in 8 bits.
+
+    Args:
+        file: to run.
+        device: 'cpu' is the CPU; 'cuda' is not of OpenVINO.
+        threads: of one run; 0 leaves it to OpenVINO.
+        providers: an OpenVINO device instead of CPU, such as GPU, NPU or AUTO.
+    """
+
+    def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
+        import openvino
+
+        self.folder = Path(file)
+        xml = self.folder if self.folder.suffix == ".xml" else find_one(self.folder, "*.xml", "OpenVINO")
+        hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        where = providers or "CPU"
+        if where == "CPU":
+            hints |= {"INFERENCE_PRECISION_HINT": "f32"}
+            if threads:
+                hints |= {"INFERENCE_NUM_THREADS": min(threads, os.cpu_count() or threads)}
+        try:
+            core = openvino.Core()
+            compiled = core.compile_model(core.read_model(xml), where, hints)
+        except RuntimeError as e:
+            reason = " ".join(str(e).split())[:200]
+            raise ModelError(f"'{file}' cannot be run by OpenVINO on {where}; it may be damaged: {reason}") from e
+        self.request = compiled.create_infer_request()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the folder says of itself."""
+        return read_metadata(self.folder)
+
+    def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.from_numpy(y.copy()) for y in self.request.infer([x.cpu().numpy()]).values()]
