@@ -76,6 +76,32 @@ FORMATS = {
             "openvino", "OpenVINO", "_openvino_model", f"{_HERE}.openvino", ("openvino",), ("openvino",),
             frozenset({"half", "int8", "dynamic", "nms"}), "Intel processors, graphics and NPUs",
         ),
+        Format(
+            "ncnn", "NCNN", "_ncnn_model", f"{_HERE}.ncnn", ("pnnx", "ncnn"), ("ncnn",),
+            frozenset({"half"}), "phones and small ARM boards",
+        ),
+        Format(
+            "tflite", "TensorFlow Lite", ".tflite", f"{_HERE}.tflite", ("litert-torch",), ("ai-edge-litert",),
+            frozenset({"half", "int8"}), "Android, Raspberry Pi, Coral-like boards",
+        ),
+        Format(
+            "mnn", "MNN", ".mnn", f"{_HERE}.mnn", ("MNN", "onnx", "onnxscript"), ("MNN",),
+            frozenset({"half", "int8", "opset"}), "phones and small boards",
+        ),
+        Format(
+            "executorch", "ExecuTorch", ".pte", f"{_HERE}.executorch", ("executorch",), ("executorch",),
+            frozenset(), "phones and boards with the runtime of PyTorch's makers",
+            threaded=False,
+        ),
+        Format(
+            "engine", "TensorRT", ".engine", f"{_HERE}.tensorrt", ("tensorrt", "onnx", "onnxscript"), ("tensorrt",),
+            frozenset({"half", "opset"}), "NVIDIA GPUs",
+            threaded=False,
+        ),
+        Format(
+            "rknn", "RKNN-ready ONNX", "_rknn_model", f"{_HERE}.rknn", ("onnx", "onnxscript"), ("onnxruntime",),
+            frozenset({"opset"}), "Rockchip NPUs, by way of rknn-toolkit2",
+        ),
     )
 }  # fmt: skip
 

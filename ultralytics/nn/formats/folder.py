@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,21 @@ NAME = "metadata.json"
 
 
 def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
-    """Write metadata.json into a folder."""
-    (folder / NAME).write_text(to_text(metadata), encoding="utf-8")
+    """Write metadata.json into a folder that is otherwise whole; it tells the checksums of the other files."""
+    sums = {file.name: zlib.crc32(file.read_bytes()) for file in sorted(folder.iterdir()) if file.name != NAME}
+    (folder / NAME).write_text(to_text({**metadata, "crc32": sums}), encoding="utf-8")
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """Read metadata.json of a folder, or metadata.yaml as 8.x writes it."""
+    """Read metadata.json of a folder, or metadata.yaml as 8.x writes it; raise ModelError if a file is damaged."""
     if (folder / NAME).is_file():
-        return from_text((folder / NAME).read_text(encoding="utf-8", errors="replace"), folder / NAME)
+        found = from_text((folder / NAME).read_text(encoding="utf-8", errors="replace"), folder / NAME)
+        sums = found.get("crc32")
+        for name, crc in sums.items() if isinstance(sums, dict) else ():
+            file = folder / Path(name).name
+            if not file.is_file() or zlib.crc32(file.read_bytes()) != crc:
+                raise ModelError(f"'{file}' is damaged or missing, for its checksum is wrong: export it again.")
+        return found
     if (folder / "metadata.yaml").is_file():
         return checked(yaml_load(folder / "metadata.yaml"), folder)
     raise ModelError(f"'{folder}' has no {NAME}, so it was not exported by `yolo export` and cannot be run here.")

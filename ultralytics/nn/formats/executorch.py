@@ -1,0 +1,49 @@
+"""ExecuTorch: one program, run by a small runtime on phones and boards; its convolutions by XNNPACK.
+
+A program as `torch.export.save` writes it (.pt2) is no format here: opening one may run code that it holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultralytics.nn.formats.attached import attach, read_attached
+from ultralytics.nn.formats.job import Job
+from ultralytics.utils.errors import ModelError
+
+
+def write(job: Job) -> None:
+    """Write the program; what XNNPACK knows is its own, the rest is left to portable kernels."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = torch.export.export(job.net, (job.x,))
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    job.file.write_bytes(lowered.buffer)
+    attach(job.file, job.metadata)
+
+
+class Runner:
+    """Runs a program of ExecuTorch on the CPU; how many threads is up to it.
+
+    Args:
+        file: to run.
+        device: 'cpu'.
+        threads, providers: of no use here.
+    """
+
+    def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
+        payload, self.metadata = read_attached(file, "ExecuTorch")
+        from executorch.runtime import Runtime
+
+        try:
+            self.program = Runtime.get().load_program(payload)
+            self.method: Any = self.program.load_method("forward")
+        except RuntimeError as e:
+            raise ModelError(f"'{file}' is no ExecuTorch program that this ExecuTorch can run: export it again.") from e
+
+    def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [y.float() for y in self.method.execute([x.cpu().contiguous()])]
