@@ -1,7 +1,7 @@
 """The kinds of files that a model can be exported to and run from: a row of `FORMATS` and a module each.
 
-The module of a format has `write(job)`, which writes `job.file`, and a class `Runner`, which runs such a file. Neither is
-imported before it is used, and so are the packages that it needs.
+The module of a format has `write(job)`, which writes `job.file`, and a class `Runner`, which runs such a file. Neither
+is imported before it is used, and so are the packages that it needs.
 """
 
 from __future__ import annotations

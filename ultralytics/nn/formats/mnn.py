@@ -22,7 +22,7 @@ BACKENDS = ("CPU", "OPENCL", "VULKAN", "METAL", "CUDA", "NN")
 
 
 def write(job: Job) -> None:
-    """Write the file by way of ONNX; half and int8 are the precision of the weights, which are computed with in float32."""
+    """Write the file by way of ONNX; half and int8 are the weights' precision, it computes in float32."""
     source = job.file.with_name("model.onnx")
     onnx.write(Job(job.net, job.x, source, job.metadata, opset=job.opset, simplify=job.simplify))
     options = [*(["--fp16"] if job.half else []), *(["--weightQuantBits", "8"] if job.int8 else [])]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ MAGIC = b"7767517\n"  # first line of a .param file
 
 
 def write(job: Job) -> None:
-    """Write the folder by pnnx, which reads TorchScript; a batch is run picture by picture, for ncnn knows no batches."""
+    """Write the folder by pnnx, from TorchScript; ncnn knows no batches, so that pictures are run one by one."""
     import pnnx
 
     job.file.mkdir()

@@ -70,10 +70,11 @@ def write(job: Job) -> None:
     job.file.mkdir()
     onnx.write(Job(Raw(job.net), job.x, job.file / "model.onnx", job.metadata, opset=opset, simplify=job.simplify))
     write_metadata(job.file, job.metadata)
-    toolkit = installed_version("rknn-toolkit2")
+    version = installed_version("rknn-toolkit2")
+    toolkit = f"rknn-toolkit2 {version}" if version else "rknn-toolkit2 (pip install rknn-toolkit2, on Linux)"
     LOGGER.info(
-        f"For the NPU, convert its model.onnx by rknn-toolkit2 {toolkit or '(pip install rknn-toolkit2, Linux)'}: rknn.config("
-        "mean_values=[[0, 0, 0]], std_values=[[255, 255, 255]], target_platform='rk3588'), load_onnx, build, export_rknn."
+        f"For the NPU, convert its model.onnx by {toolkit}: config(mean_values=[[0, 0, 0]], "
+        "std_values=[[255, 255, 255]], target_platform='rk3588'), load_onnx, build, export_rknn."
     )
 
 

@@ -1,6 +1,7 @@
 """TensorRT: one engine, built for the NVIDIA GPU that it is written on, with the metadata in front.
 
-The file begins with the length of the metadata (four bytes, little-endian) and the metadata as JSON; the engine follows.
+The file begins with the length of the metadata (four bytes, little-endian) and the metadata as JSON; then comes the
+engine.
 """
 
 from __future__ import annotations

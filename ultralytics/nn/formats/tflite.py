@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +29,23 @@ def write(job: Job) -> None:
 
 
 def _quantize(job: Job) -> None:
-    """Replace the file by one of coarser precision: weights in 16 bits, or convolutions in 8 bits."""
+    """Replace the file by one of coarser precision: 16-bit weights, or all in 8 bits but what decodes the boxes."""
     from ai_edge_quantizer import qtyping, quantizer
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-    work = quantizer.Quantizer(str(job.file))
-    operations = qtyping.TFLOperationName
-    convolutions = (operations.CONV_2D, operations.DEPTHWISE_CONV_2D, operations.FULLY_CONNECTED)
-    for operation in convolutions:
-        if job.half:
-            weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-            config = qtyping.OpQuantizationConfig(weight_tensor_config=weights, explicit_dequantize=True)
-            work.update_quantization_recipe(".*", operation, config, AlgorithmName.FLOAT_CASTING)
-        else:
-            work.add_static_config(".*", operation, activation_num_bits=8, weight_num_bits=8)
-    seen = work.calibrate({SIGNATURE: _samples(job)}, num_threads=1) if job.int8 else None
-    content = work.quantize(seen).quantized_model
-    job.file.write_bytes(content)
+    work, every = quantizer.Quantizer(str(job.file)), qtyping.TFLOperationName.ALL_SUPPORTED
+    if job.half:
+        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        config = qtyping.OpQuantizationConfig(weight_tensor_config=weights, explicit_dequantize=True)
+        work.update_quantization_recipe(".*", every, config, AlgorithmName.FLOAT_CASTING)
+    else:
+        head = len(job.net.model.model) - 1  # operators are named by their modules, with a number behind
+        work.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
+        for kept in (rf"head[.]\w+_{head}(;|$)|_dfl(;|/|$)", "^serving_default"):
+            work.update_quantization_recipe(kept, every, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        seen = work.calibrate({SIGNATURE: _samples(job)}, num_threads=1) if job.int8 else None
+        job.file.write_bytes(work.quantize(seen).quantized_model)
 
 
 def _samples(job: Job) -> list[dict[str, np.ndarray]]:
