@@ -1,6 +1,6 @@
 """Detect objects with ONNX Runtime alone, without PyTorch: python detect_onnx.py best.onnx picture.jpg [more.jpg ...]
 
-The model comes from `yolo export model=best.pt format=onnx nms=True`. Needs: pip install onnxruntime opencv-python numpy.
+The model comes from `yolo export model=best.pt format=onnx nms=True`; pip install onnxruntime opencv-python.
 """
 
 import json

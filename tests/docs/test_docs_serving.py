@@ -56,7 +56,10 @@ def test_onnx_runtime_without_torch(model, picture, tmp_path):
     model.overrides["model"] = model.model_name = str(tmp_path / "a.yaml")
     file = model.export(format="onnx", nms=True, imgsz=[96, 160], conf=0.1)
     cv2.imwrite(str(tmp_path / "a.png"), picture)
-    code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    code = (
+        "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     words = [sys.executable, "-c", code, SERVING / "detect_onnx.py", file, tmp_path / "a.png"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

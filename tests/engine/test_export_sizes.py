@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from fill import image
 
+from fill import image
 from ultralytics import YOLO
 from ultralytics.engine.exporter import export
 from ultralytics.nn.formats import FORMATS

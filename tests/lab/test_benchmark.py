@@ -6,9 +6,9 @@ import csv
 
 import pytest
 import torch
-from fill import fill
 from tiny import tiny_model
 
+from fill import fill
 from ultralytics import YOLO
 from ultralytics.lab import benchmark as module
 from ultralytics.lab.benchmark import COLUMNS, Row, table

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fill import fill, image
 from tiny import tiny_model
 
+from fill import fill, image
 from ultralytics import YOLO
 from ultralytics.engine.exporter import export
 from ultralytics.nn import autobackend
@@ -110,7 +110,7 @@ def test_damaged_files_give_one_sentence(name, content, tmp_path):
     else:
         path.mkdir()
         (path / "model.xml").write_bytes(content)
-    with pytest.raises(ModelError, match="damaged|holds 0") as e:
+    with pytest.raises(ModelError, match=r"damaged|holds 0") as e:
         YOLO(path)
     assert "\n" not in str(e.value)
 
@@ -143,7 +143,7 @@ def test_metadata_is_data():
         with pytest.raises(ModelError, match="cannot be understood"):
             from_texts({**texts, "names": names}, "a.onnx")
     for text in ("{", "[]", '{"names": 3, "stride": 8, "imgsz": 64, "task": "obb"}', '{"names": {}}'):
-        with pytest.raises(ModelError, match="metadata|does not say"):
+        with pytest.raises(ModelError, match=r"metadata|does not say"):
             from_text(text, "a.onnx")
 
 
@@ -191,5 +191,5 @@ def test_threads_are_tried_only_when_not_given(tiny, tmp_path, monkeypatch):
     assert not tried
     AutoBackend(file)
     assert tried
-    with pytest.raises(ConfigError, match="ONNX Runtime has no FastestProvider here, but .*CPUExecutionProvider"):
+    with pytest.raises(ConfigError, match=r"ONNX Runtime has no FastestProvider here, but .*CPUExecutionProvider"):
         AutoBackend(file, providers="FastestProvider")

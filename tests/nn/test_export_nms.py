@@ -34,7 +34,7 @@ def check(rows: torch.Tensor, pred: torch.Tensor, nms: NMS) -> None:
     )
     assert rows.shape == (len(pred), nms.max_det, 2 + pred.shape[1] - nms.nc + 0)
     for got, want in zip(rows, wanted):
-        assert 5 < len(want) and not got[len(want) :].any()
+        assert len(want) > 5 and not got[len(want) :].any()
         torch.testing.assert_close(got[: len(want)], want.float(), rtol=0, atol=1e-4)
 
 

@@ -66,7 +66,9 @@ class Settings:
     mode: str = setting("train", "What to do with the model.", _ALL, choices=MODES)
 
     model: str | None = setting(None, "Model: a YAML to build from, or a weight file (.pt).", _ALL, section="Training")
-    data: str | None = setting(None, "Data YAML that says where pictures and names are.", ("train", "val", "export", "benchmark"))
+    data: str | None = setting(
+        None, "Data YAML that says where pictures and names are.", ("train", "val", "export", "benchmark")
+    )
     epochs: int = setting(100, "Times the training goes through the data.", _TRAIN, lo=1)
     time: float | None = setting(None, "Hours to train for; overrides epochs when given.", _TRAIN, above=0)
     patience: int = setting(100, "Epochs without progress after which training stops; 0 never stops.", _TRAIN, lo=0)
@@ -177,7 +179,12 @@ class Settings:
         None, "Width of drawn lines in pixels; by the picture's size when not given.", _PREDICT, lo=1
     )
 
-    format: str = setting("torchscript", "Format to export to; `benchmark` measures all that are installed when not given.", ("export", "benchmark"), section="Export")
+    format: str = setting(
+        "torchscript",
+        "Format to export to; `benchmark` measures all that are installed when not given.",
+        ("export", "benchmark"),
+        section="Export",
+    )
     keras: bool = setting(False, "Export as Keras.", _EXPORT)
     optimize: bool = setting(True, "Rewrite the graph so that runtimes are faster at the same outputs.", _EXPORT)
     int8: bool = setting(False, "Quantise to 8 bits, calibrated on `data`.", ("export", "benchmark"))
@@ -188,7 +195,7 @@ class Settings:
     nms: bool = setting(False, "Put NMS into the exported model.", _EXPORT)
     threads: int | None = setting(
         None,
-        "CPU threads of an exported model; the fastest number, by a trial of a second, when not given; 0: the runtime's.",
+        "CPU threads of an exported model; 0 leaves it to the runtime, and a trial finds the fastest when not given.",
         ("val", "predict", "track", "benchmark"),
         lo=0,
     )

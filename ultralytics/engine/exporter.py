@@ -1,8 +1,8 @@
 """Writes a model as a file of another runtime, and compares the file with the model before it takes its place.
 
-The formats are rows of `ultralytics.nn.formats`. A file takes float32 pictures `images` (batch, channels, height, width) in
-0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. That of a segmenter
-gives its prototypes, `output1`, as well. With `nms=True` the first output is (batch, max_det, 6 + what the task adds).
+The formats are rows of `ultralytics.nn.formats`. A file takes float32 pictures `images` (batch, channels, height,
+width) in 0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. That of a
+segmenter gives its prototypes, `output1`, as well. With `nms=True` the first output is (batch, max_det, 6 + extra).
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class Exporter(Callbacks):
         stem = Path(stem) if stem else Path(str(args.model or getattr(model, "yaml_file", "model"))).with_suffix("")
         stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
         imgsz = check_imgsz(args.imgsz, stride=stride, min_dim=2)
-        LOGGER.info(f"{colorstr('Export:')} {form.title} of '{args.model or stem.name}', {imgsz[1]} x {imgsz[0]} pixels")
+        size = f"{imgsz[1]} x {imgsz[0]} pixels"
+        LOGGER.info(f"{colorstr('Export:')} {form.title} of '{args.model or stem.name}', {size}")
         file, self.parity = export(
             model, form, form.file(stem), imgsz, args.batch if args.batch > 0 else 1,
             half=args.half, int8=args.int8, dynamic=args.dynamic, simplify=args.simplify, opset=args.opset,
@@ -206,7 +207,7 @@ def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[
 
 
 def picture_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
-    """Return pictures (batch, channels, height, width) in 0..1, always the same: the package's own, and noise on them."""
+    """Return pictures (batch, channels, height, width) in 0..1, always the same: the package's own with noise."""
     import cv2
 
     h, w = sides(imgsz)

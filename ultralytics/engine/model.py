@@ -12,8 +12,8 @@ from torch import nn
 from ultralytics.cfg import TASK2DATA, get_cfg
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
+from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
@@ -38,7 +38,7 @@ def _say_what_idles(settings: dict[str, Any]) -> None:
 class Model(Callbacks, nn.Module):
     """A model from a YAML (new, untrained), a weight file (of this package or of ultralytics 8.x) or an exported file.
 
-    An exported file predicts, validates and tracks; `model` is then its path, and what needs the network inside says so.
+    An exported file predicts, validates and tracks; `model` is then its path, and what needs the network says so.
 
     Args:
         model: 'yolo11n-GhostConv.yaml', 'best.pt', 'best.onnx', 'best_openvino_model', or a Path.
@@ -111,7 +111,8 @@ class Model(Callbacks, nn.Module):
         form = format_of(file)
         if not Path(file).exists():
             raise MissingFileError(
-                f"The {form.title} model '{file}' does not exist: `yolo export model=best.pt format={form.name}` makes one."
+                f"The {form.title} model '{file}' does not exist: "
+                f"`yolo export model=best.pt format={form.name}` makes one."
             )
         form.require(writing=False)
         metadata = form.load().Runner(file).metadata

@@ -118,7 +118,7 @@ def fastest(make: Callable[[int], Any], x: torch.Tensor, seconds: float = 1.0) -
         if time.perf_counter() > end:
             break
     best = min(times, key=times.get)
-    LOGGER.debug(f"Threads and milliseconds: {({n: round(t * 1e3, 1) for n, t in times.items()})}; {best} it is.")
+    LOGGER.debug(f"Threads and milliseconds: { ({n: round(t * 1e3, 1) for n, t in times.items()}) }; {best} it is.")
     return runners[best]
 
 

@@ -132,8 +132,9 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
 
     def add(op: str, inputs: list[str], outputs: list[str] | str, **attributes: object) -> str:
         outputs = [outputs] if isinstance(outputs, str) else outputs
-        graph.node.append(helper.make_node(op, inputs, [f"nms_{o}" for o in outputs], f"nms_{outputs[0]}", **attributes))
-        return f"nms_{outputs[0]}"
+        outputs = [f"nms_{name}" for name in outputs]
+        graph.node.append(helper.make_node(op, inputs, outputs, outputs[0], **attributes))
+        return outputs[0]
 
     add("Transpose", [raw], "p", perm=[0, 2, 1])
     sizes = [2, 2, nms.nc, dims[1].dim_value - 4 - nms.nc]
@@ -146,6 +147,7 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     conf = add("ReduceMax", ["nms_scores", constant("last", [2])], "conf", keepdims=1)
     add("ArgMax", ["nms_scores"], "best", axis=2, keepdims=1)
     cls = add("Cast", ["nms_best"], "cls", to=1)
+    zero = constant("zero", 0.0, torch.float32)
     rows = add("Concat", [boxes, conf, cls, *(["nms_extra"] if len(parts) > 3 else [])], "rows", axis=2)
 
     # Each class by itself: the score of a box counts for its surest class, and for the others it is 0
@@ -153,7 +155,7 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
         own = conf
     else:
         classes = constant("classes", list(range(nms.nc)))
-        own = add("Where", [add("Equal", ["nms_best", classes], "is_own"), conf, constant("nil", 0.0, torch.float32)], "own")
+        own = add("Where", [add("Equal", ["nms_best", classes], "is_own"), conf, zero], "own")
     scores = add("Transpose", [own], "by_class", perm=[0, 2, 1])
     limits = [constant("max", [nms.max_det]), constant("iou", [nms.iou], torch.float32)]
     limits.append(constant("conf_min", [nms.conf], torch.float32))
@@ -169,8 +171,8 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     k = add("Min", [n, "nms_max"], "k")
     add("TopK", [kept, k], ["top", "order"], axis=1, largest=1, sorted=1)
     picked = add("GatherND", [rows, add("Unsqueeze", ["nms_order", "nms_last"], "nth")], "picked", batch_dims=1)
-    real = add("Greater", [add("Unsqueeze", ["nms_top", "nms_last"], "sure"), constant("zero", 0.0, torch.float32)], "real")
-    clean = add("Where", [real, picked, "nms_zero"], "clean")
+    real = add("Greater", [add("Unsqueeze", ["nms_top", "nms_last"], "sure"), zero], "real")
+    clean = add("Where", [real, picked, zero], "clean")
     missing = add("Sub", ["nms_max", k], "missing")
     pads = add("Concat", [constant("before", [0] * 4), missing, constant("after", [0])], "pads", axis=0)
     graph.node.append(helper.make_node("Pad", [clean, pads], [output.name], "nms_output"))

@@ -29,7 +29,7 @@ class Runner:
         try:
             self.net = torch.jit.load(str(file), map_location=device, _extra_files=extra).eval()
         except (RuntimeError, ValueError, OSError) as e:
-            raise ModelError(f"'{file}' is no TorchScript file that can be read: it is damaged or of another kind.") from e
+            raise ModelError(f"'{file}' is no TorchScript file that can be read: damaged, or of another kind.") from e
         text = extra[METADATA]
         self.metadata = from_text(text.decode() if isinstance(text, bytes) else text, file)
         self.device = device
