@@ -50,15 +50,21 @@ def reason(form: Format, model: str) -> str:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """Rows of the table, which is printed and written at the end."""
+    """Return what takes a row of the table: it goes into the file at once, and the table is printed at the end."""
     rows: list[tuple] = []
-    yield rows
+    with (tmp_path_factory.getbasetemp() / "matrix.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEAD)
+
+        def add(*row: object) -> None:
+            rows.append(row)
+            writer.writerow(row)
+            file.flush()
+
+        yield add
     rows.sort(key=lambda row: ([*FORMATS].index(row[0]), row[1]))
-    file = tmp_path_factory.getbasetemp() / "matrix.csv"
-    with file.open("w", newline="", encoding="utf-8") as f:
-        csv.writer(f).writerows([HEAD, *rows])
     widths = [max(len(str(row[i])) for row in [HEAD, *rows]) for i in range(len(HEAD))]
-    print(f"\n{file}")
+    print(f"\n{file.name}")
     for row in [HEAD, *rows]:
         print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths)).rstrip())
 
@@ -95,18 +101,18 @@ def test_all_yamls_of_the_families_are_tried():
 def test_matrix(name, form, models, table, tmp_path):
     why = reason(form, name)
     if why:
-        table.append((form.name, name, "", "", "", "", why))
+        table(form.name, name, "", "", "", "", why)
         pytest.skip(f"{form.title}, {name}: {why}")
     if name not in models:
         models[name] = settled(name)
     try:
         file, parity = export(models[name], form, form.file(tmp_path / name), SIDE)
     except Exception as e:
-        table.append((form.name, name, "", "", "", "", str(e)[:150]))
+        table(form.name, name, "", "", "", "", str(e)[:150])
         raise
     picture = np.ascontiguousarray((image(1, SIDE, SIDE)[0].permute(1, 2, 0) * 255).byte().numpy())
     result = YOLO(str(file)).predict(picture, imgsz=SIDE, conf=0.01, verbose=False)[0]
     boxes = result.obb if result.obb is not None else result.boxes
     assert len(boxes) if boxes is not None else result.probs.data.sum() == pytest.approx(1, abs=1e-3)
     figures = [f"{value:.1e}" for value in (parity.pixels, parity.scores, parity.rest)]
-    table.append((form.name, name, *figures, f"{file_size(file):.1f}", ""))
+    table(form.name, name, *figures, f"{file_size(file):.1f}", "")

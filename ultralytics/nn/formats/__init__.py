@@ -82,7 +82,7 @@ FORMATS = {
         ),
         Format(
             "tflite", "TensorFlow Lite", ".tflite", f"{_HERE}.tflite", ("litert-torch",), ("ai-edge-litert",),
-            frozenset({"half", "int8"}), "Android, Raspberry Pi, Coral-like boards",
+            frozenset({"half", "int8"}), "Android, iOS and small boards",
         ),
         Format(
             "mnn", "MNN", ".mnn", f"{_HERE}.mnn", ("MNN", "onnx", "onnxscript"), ("MNN",),

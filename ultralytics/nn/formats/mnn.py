@@ -27,8 +27,8 @@ def write(job: Job) -> None:
     onnx.write(Job(job.net, job.x, source, job.metadata, opset=job.opset, simplify=job.simplify))
     options = [*(["--fp16"] if job.half else []), *(["--weightQuantBits", "8"] if job.int8 else [])]
     done = subprocess.run(
-        [sys.executable, "-c", CONVERT, "-f", "ONNX", "--modelFile", source, "--MNNModel", job.file, *options],
-        capture_output=True, text=True, errors="replace", check=False,
+        [sys.executable, "-c", CONVERT, "-f", "ONNX", "--modelFile", source.name, "--MNNModel", job.file.name, *options],
+        cwd=job.file.parent, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode or not job.file.is_file():
         raise ModelError(f"MNN cannot convert the model: {' '.join((done.stderr + done.stdout).split())[-300:]}")

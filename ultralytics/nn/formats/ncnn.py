@@ -35,9 +35,10 @@ def write(job: Job) -> None:
     param = job.file / "model.ncnn.param"
     if done.returncode or not param.is_file():
         raise ModelError(f"pnnx cannot convert the model: {' '.join(done.stderr.split())[-300:]}")
-    unknown = [line.split()[0] for line in param.read_text().splitlines()[2:] if "." in line.split()[0]]
+    kinds = dict.fromkeys(line.split()[0] for line in param.read_text(encoding="utf-8").splitlines()[2:])
+    unknown = [kind for kind in kinds if not kind.isalnum()]  # operators that pnnx left as they were: pnnx.x, aten::x
     if unknown:
-        raise ModelError(f"ncnn has no layers for {', '.join(dict.fromkeys(unknown))}.")
+        raise ModelError(f"ncnn has no layers for {', '.join(unknown)}.")
     write_metadata(job.file, job.metadata)
 
 

@@ -24,6 +24,8 @@ def write(job: Job) -> None:
     _need_gpu("Writing")
     import tensorrt
 
+    if int(tensorrt.__version__.split(".")[0]) < 10:
+        raise ModelError(f"TensorRT {tensorrt.__version__} is too old: pip install -U tensorrt brings 10 or later.")
     source = job.file.with_name("model.onnx")
     onnx.write(Job(job.net, job.x, source, job.metadata, half=job.half, opset=job.opset, simplify=job.simplify))
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
