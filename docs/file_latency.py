@@ -1,7 +1,7 @@
 """Time ONNX files, whoever wrote them, in turn: `python docs/file_latency.py a.onnx b.onnx [rounds=20] [threads=1]`.
 
-Each file must have one input of a fixed size. What is printed is the median of each, and the median of the ratios to the
-first file, run by run, so that a busy machine slows all of them alike.
+Each file must have one input of a fixed size. What is printed is the median of each, and the median of the ratios to
+the first file, run by run, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations

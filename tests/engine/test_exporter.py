@@ -45,7 +45,7 @@ def eager(model: nn.Module, x: torch.Tensor) -> np.ndarray:
     return (y if isinstance(y, torch.Tensor) else y[0]).numpy()
 
 
-@pytest.mark.parametrize("form", ["torchscript", pytest.param("onnx"), "openvino"])
+@pytest.mark.parametrize("form", ["torchscript", "onnx", "openvino"])
 @pytest.mark.parametrize("name", [*MODELS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_a_file_equals_the_eager_model(name, form, tmp_path):
     installed(form)
@@ -96,7 +96,6 @@ def test_the_copy_gives_predictions_alone():
     assert model.model[-1].stride.tolist() == [8, 16, 32] and "stride" in model.model[-1]._buffers
 
 
-@pytest.mark.parametrize("form", ["torchscript", "onnx", "openvino"])
 def test_the_file_holds_the_rewritten_graph(tmp_path):
     installed("onnx")
     import onnx
@@ -122,6 +121,7 @@ def test_a_rewriting_that_is_not_lossless_is_found(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("form", ["torchscript", "onnx", "openvino"])
 def test_half_precision_is_near_and_half_as_large(form, tmp_path):
     installed(form)
     model = zoo.build("yolo11n-cls", nc=3)

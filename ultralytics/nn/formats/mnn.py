@@ -26,8 +26,9 @@ def write(job: Job) -> None:
     source = job.file.with_name("model.onnx")
     onnx.write(Job(job.net, job.x, source, job.metadata, opset=job.opset, simplify=job.simplify))
     options = [*(["--fp16"] if job.half else []), *(["--weightQuantBits", "8"] if job.int8 else [])]
+    files = ["--modelFile", source.name, "--MNNModel", job.file.name]
     done = subprocess.run(
-        [sys.executable, "-c", CONVERT, "-f", "ONNX", "--modelFile", source.name, "--MNNModel", job.file.name, *options],
+        [sys.executable, "-c", CONVERT, "-f", "ONNX", *files, *options],
         cwd=job.file.parent, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode or not job.file.is_file():
