@@ -85,7 +85,7 @@ def test_each_rule_works_on_yolo11n_alone(rule):
 
 def test_single_precision_moves_boxes_by_little():
     model = fill(zoo.build("yolo11n")).eval()
-    plain, fast = Predictions(model, optimize=False), Predictions(model)
+    plain, fast = Predictions(model), Predictions(model, optimize=True)
     x = image(1, 64, 96)
     assert 0 < (plain(x) - fast(x)).abs().max() < 1e-3
     assert type(model.model[-1].dfl) is type(plain.model.model[-1].dfl) is DFL
