@@ -57,7 +57,7 @@ def test_a_missing_package_and_a_failure_are_notes(model, tmp_path, monkeypatch)
 
 def test_accuracy_is_that_of_squares(model, tmp_path, tiny_data):
     frame = run(model, tmp_path, format="torchscript", data=str(tiny_data), batch=2)
-    assert frame["metric"].notna().all() and frame["metric"][0] == pytest.approx(frame["metric"][1], abs=1e-6)
+    assert frame["metric"].notna().all() and frame["metric"][0] == pytest.approx(frame["metric"][1], abs=0.01)
 
 
 def test_what_is_not_possible_is_said(model, tmp_path):
