@@ -120,6 +120,11 @@ class BaseValidator(Callbacks):
             threads=self.args.threads, providers=self.args.providers,
         )  # fmt: skip
         self.stride, self.end2end = max(int(backend.stride), 32), backend.end2end
+        if self.end2end:
+            LOGGER.warning(
+                f"'{model}' has NMS inside, with the 'conf' and 'iou' of its export: boxes below that 'conf' are "
+                "missing here, and mAP is lower than without. Validate a file that was exported with nms=False."
+            )
         self._choose_size(backend)
         if self.dataloader is None:
             self.data = self.data or self.get_dataset()
