@@ -28,7 +28,8 @@ def write(job: Job) -> None:
     options |= {"opset_version": job.opset or OPSET, **_axes(job)}
     if MODERN:
         options |= {"dynamo": True, "external_data": False, "verbose": False, "optimize": job.simplify}
-    torch.onnx.export(net, (job.x,), str(job.file), **options)
+    x = torch.cat((job.x, job.x)) if job.dynamic else job.x  # a batch of one would be taken for a constant
+    torch.onnx.export(net, (x,), str(job.file), **options)
     model = onnx.load(job.file)
     if job.nms and not job.nms.rotated:
         model = append_to_onnx(model, job.nms)
