@@ -23,9 +23,10 @@ from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 # Changes of one thing each in yolo11n-ghost.yaml: {layer: its new line}.
 DESIGNS: dict[str, dict[int, list]] = {
     "dense box branch (Detect)": {13: [[8, 10, 12], 1, "Detect", ["nc"]]},
-    "stride 4: nothing after the dense 3x3": {1: [-1, 1, "Conv", [128, 3, 2]]},
-    "stride 8: 96 channels, chain of 48, half the pairs": {2: [-1, 2, "GhostStage", [384, 0.5, 2]]},
-    "stride 4: 48 channels": {1: [-1, 0, "GhostStage", [192, 1.0, 2]]},
+    "stride 4: a Ghost pair": {1: [-1, 0, "GhostStage", [128, 1.0, 2]]},
+    "stride 4: 48 channels": {1: [-1, 1, "Conv", [192, 3, 2]]},
+    "stride 8: twice the pairs": {2: [-1, 4, "GhostStage", [512, 0.25, 2]]},
+    "stride 8: 96 channels, chain of 48": {2: [-1, 2, "GhostStage", [384, 0.5, 2]]},
     "stride 32: chain of 128": {4: [-1, 2, "GhostStage", [1024, 0.5, 2]]},
     "neck: dense down-sampling": {9: [-1, 1, "Conv", [256, 3, 2]], 11: [-1, 1, "Conv", [512, 3, 2]]},
     "neck: two pairs at stride 16, top-down": {7: [[-1, 3], 4, "GhostStage", [512, 0.5, 1, True]]},

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.conv import Conv, activation
+from ultralytics.nn.modules.conv import Conv, DWConv, activation
 from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment
 from ultralytics.nn.modules.pointwise import JoinConv
 from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
@@ -121,12 +121,12 @@ class GhostStage(nn.Module):
 
 
 def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
-    """Return, for each map, two depthwise 5x5 convolutions, each followed by a 1x1 one, and a linear layer."""
+    """Return, for each map, a depthwise 3x3 and a 1x1 convolution, a dense 3x3 one, and a linear layer."""
     hidden = math.ceil(hidden / 16) * 16
     return nn.ModuleList(
         nn.Sequential(
-            nn.Sequential(BranchConv(x, x, 5, g=x), Conv(x, hidden, 1)),
-            nn.Sequential(BranchConv(hidden, hidden, 5, g=hidden), Conv(hidden, hidden, 1)),
+            nn.Sequential(DWConv(x, x, 3), Conv(x, hidden, 1)),
+            BranchConv(hidden, hidden, 3),
             nn.Conv2d(hidden, out, 1),
         )
         for x in ch
@@ -134,7 +134,7 @@ def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
 
 
 class _GhostBranches:
-    """In front of a head: its branches are separable convolutions, a quarter of the model's FLOPs less."""
+    """In front of a head: of the two 3x3 convolutions of its branches the first, wide one is separable."""
 
     branch = staticmethod(_ghost_branch)
 
@@ -145,19 +145,19 @@ def _bind_segment(context: Context, args: list) -> Bound:
 
 @register
 class GhostDetect(_GhostBranches, Detect):
-    """`Detect` with separable box branches."""
+    """`Detect` with lighter box branches."""
 
 
 @register(bind=_bind_segment)
 class GhostSegment(_GhostBranches, Segment):
-    """`Segment` with separable box and coefficient branches."""
+    """`Segment` with lighter box and coefficient branches."""
 
 
 @register
 class GhostPose(_GhostBranches, Pose):
-    """`Pose` with separable box and key point branches."""
+    """`Pose` with lighter box and key point branches."""
 
 
 @register
 class GhostOBB(_GhostBranches, OBB):
-    """`OBB` with separable box and angle branches."""
+    """`OBB` with lighter box and angle branches."""
