@@ -196,7 +196,7 @@ def check_mode(mode: str | None) -> None:
 def resumed_model(resume: bool | str | None) -> str | None:
     """Return the checkpoint to resume from when no model was named: the one given, or the last one written here."""
     if not resume or isinstance(resume, str):
-        return resume or None
+        return None if resume == "auto" else resume or None
     from ultralytics.utils.files import get_latest_run
 
     latest = get_latest_run()

@@ -203,8 +203,8 @@ def test_what_cannot_be_resumed(run: Run, work_dir: Path):
     with pytest.raises(Interrupted):
         run({"on_fit_epoch_end": interrupt}, epochs=2, name="b")
     last = work_dir / "runs" / "b" / "weights" / "last.pt"
-    with pytest.raises(CheckpointError, match=r"has finished its 1 epochs\. Give a larger epochs="):
-        run(resume=str(last), epochs=1)
+    with pytest.raises(ConfigError, match=r"lr0=0\.5 cannot be given.*began with lr0=0\.01"):
+        run(resume=str(last), lr0=0.5)
 
 
 # Ending early, and what is saved --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from tiny import LAYERS, tiny_model
 
 from ultralytics.cli import main as yolo
-from ultralytics.lab.compare.cell import has_finished, mend, plain
+from ultralytics.lab.compare.cell import plain
 from ultralytics.lab.compare.plan import read_json
 
 EPOCHS = 15  # long enough to be killed in the middle of
@@ -134,27 +134,6 @@ def test_finished_runs_are_judged_alike(killed, monkeypatch):
     (row,), (trained, *_) = rows_of(Path("compared/runs/cells.csv")), rows_of(Path("compared/both/cells.csv"))
     figures = ("model", "seed", "epochs", "P", "R", "mAP50", "mAP50-95")
     assert [row[k] for k in figures] == [trained[k] for k in figures]
-
-
-@pytest.mark.parametrize(("change", "expected"), [
-    ({}, False), ({"epoch": 9}, True), ({"optimizer": None}, True), ({"stopper": [0.5, 1]}, True),
-    ({"stopper": [0.5, 1], "args": {"epochs": 10, "patience": 0}}, False),
-])  # fmt: skip
-def test_when_a_training_has_finished(change, expected):
-    ckpt = {"optimizer": {}, "epoch": 5, "args": {"epochs": 10, "patience": 5}, "stopper": [0.5, 4], **change}
-    assert has_finished(ckpt) is expected
-
-
-@pytest.mark.parametrize(("fitness", "optimizer", "expected"), [
-    (0.5, {}, b"of this epoch"), (0.4, {}, b"of before"), (0.5, None, b"of before"),
-])  # fmt: skip
-def test_weights_that_were_not_yet_written_are_made_up_for(tmp_path, fitness, optimizer, expected):
-    (tmp_path / "last.pt").write_bytes(b"of this epoch")
-    (tmp_path / "best.pt").write_bytes(b"of before")
-    (tmp_path / ".best.pt.12345678.tmp").write_bytes(b"hal")
-    mend(tmp_path, {"optimizer": optimizer, "metrics": {"fitness": fitness}, "best_fitness": 0.5})
-    assert (tmp_path / "best.pt").read_bytes() == expected
-    assert {f.name for f in tmp_path.iterdir()} == {"last.pt", "best.pt"}
 
 
 def test_what_is_no_number_is_none():

@@ -85,6 +85,9 @@ class Settings:
     )
     save: bool = setting(True, "Save checkpoints when training, and pictures with results when predicting.", _ALL)
     save_period: int = setting(-1, "Keep a checkpoint every so many epochs; below 1 keeps none.", _TRAIN, lo=-1)
+    autosave: float = setting(
+        10.0, "Minutes after which last.pt is written within an epoch, too; 0: never.", _TRAIN, lo=0
+    )
     cache: bool | str = setting(
         False, "Keep decoded pictures: True or ram in memory, disk in files.", ("train", "val"), choices=("ram", "disk")
     )
@@ -111,7 +114,9 @@ class Settings:
     rect: bool = setting(False, "Batch pictures of like shape with the least padding.", ("train", "val", "predict"))
     cos_lr: bool = setting(False, "Lower the learning rate along a cosine instead of a line.", _TRAIN)
     close_mosaic: int = setting(10, "Last epochs that are trained without mosaic.", _TRAIN, lo=0)
-    resume: bool | str = setting(False, "Continue an interrupted training from its last.pt.", _TRAIN)
+    resume: bool | str = setting(
+        False, "Continue an interrupted training from its last.pt; auto: this command's own, if there is one.", _TRAIN
+    )
     amp: bool = setting(True, "Train in mixed precision on a GPU.", _TRAIN)
     fraction: float = setting(1.0, "Share of the training pictures to use.", _TRAIN, above=0, hi=1)
     profile: bool = setting(False, "Measure the speed of exported formats while training.", _TRAIN)

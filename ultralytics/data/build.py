@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_o
 from ultralytics.data.loaders import load_inference_source
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
+from ultralytics.utils.processes import end_with_parent
 
 __all__ = (
     "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
@@ -87,7 +89,7 @@ class EpochBatches:
         self.blocks = bool(getattr(dataset, "rect", False))  # shapes differ from batch to batch: deal whole batches
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world = (rank, world) if rank >= 0 else (0, 1)
-        self.epoch = 0  # with which iteration begins
+        self.epoch = self.first = 0  # epoch and batch with which iteration begins
 
     def __len__(self) -> int:
         if self.blocks:
@@ -110,10 +112,10 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield the batches of this epoch and of all that follow, so that processes load ahead across the seam."""
-        epoch = self.epoch
+        epoch, first = self.epoch, self.first
         while True:
-            yield from self.of(epoch)
-            epoch += 1
+            yield from self.of(epoch)[first:]
+            epoch, first = epoch + 1, 0
 
 
 class InfiniteDataLoader(DataLoader):
@@ -130,10 +132,10 @@ class InfiniteDataLoader(DataLoader):
             batch_sampler=batches,
             num_workers=workers,
             generator=torch.Generator().manual_seed(batches.seed % 2**63),
-            worker_init_fn=start_worker if workers else None,
+            worker_init_fn=partial(start_worker, parent=os.getpid()) if workers else None,
             **kwargs,
         )
-        self.epoch = 0
+        self.epoch = self.first = 0  # what the next loop shows: an epoch, from this batch on
         self._stream: Iterator | None = None
         self._at: tuple[int, int] = (0, 0)  # epoch and batch that the stream gives next
 
@@ -141,22 +143,22 @@ class InfiniteDataLoader(DataLoader):
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[dict]:
-        if self._stream is None or self._at != (self.epoch, 0):
+        if self._stream is None or self._at != (self.epoch, self.first):
             self.reset()
-        epoch = self.epoch
-        self.epoch += 1  # a loop that is left early counts as an epoch
-        for i in range(len(self)):
+        epoch, first = self.epoch, self.first
+        self.epoch, self.first = epoch + 1, 0  # a loop that is left early counts as an epoch
+        for i in range(first, len(self)):
             self._at = (epoch, i + 1) if i + 1 < len(self) else (epoch + 1, 0)
             yield next(self._stream)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Let the next loop show this epoch."""
-        self.epoch = int(epoch)
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
+        """Let the next loop show this epoch, from the batch `first` on."""
+        self.epoch, self.first = int(epoch), int(first)
 
     def reset(self) -> None:
         """Drop what was loaded ahead, and start the processes anew with the dataset as it is now."""
         self.close()
-        self.batch_sampler.epoch, self._at = self.epoch, (self.epoch, 0)
+        self.batch_sampler.epoch, self.batch_sampler.first = self._at = self.epoch, self.first
         self._stream = super().__iter__()
 
     def close(self) -> None:
@@ -166,9 +168,11 @@ class InfiniteDataLoader(DataLoader):
             stream._shutdown_workers()
 
 
-def start_worker(worker: int) -> None:
-    """Prepare a process that loads data: one thread, and the keyboard's interrupt left to its parent, which ends it."""
+def start_worker(worker: int, parent: int) -> None:
+    """Prepare a process that loads data: one thread, signals left to its parent, and an end when that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a trainer's own handler came along
+    end_with_parent(parent)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

@@ -1,17 +1,20 @@
-"""The batch size that fills a share of the GPU's memory."""
+"""The batch size that fills a share of the GPU's memory, and what to do when one does not fit."""
 
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, WORLD_SIZE
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import autocast
 
 CPU_BATCH = 16
+FIRST_BATCHES = 3  # of a process; memory that suffices for these is short later for another reason
 
 
 def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True) -> int:
@@ -55,3 +58,24 @@ def _peak_memory(model: nn.Module, n: int, imgsz: int, amp: bool, device: torch.
     loss.backward()
     model.zero_grad()
     return torch.cuda.max_memory_allocated(device) - before
+
+
+def halve_batch(trainer: Any) -> None:
+    """After memory ran out in the first batches, let the trainer start its epoch anew with half the batch, once.
+
+    Raises:
+        ConfigError: it ran out later, or again; the message says which batch fitted.
+    """
+    size, done = trainer.batch_size, trainer.batches_done
+    trainer.batch = trainer.loss = None  # they hold memory
+    first = done < FIRST_BATCHES and not trainer.halved and size > 1
+    if not first or WORLD_SIZE > 1 or not trainer.last.exists():
+        fitted = size if done else None
+        raise ConfigError(
+            f"The memory of {trainer.device} is too small for batch={size} at imgsz={trainer.args.imgsz}. "
+            + (f"batch={fitted} did fit for {done} batches before. " if fitted else "No batch has fitted so far. ")
+            + f"Go on with fewer pictures in a batch: yolo train resume model={trainer.last} batch={max(size // 2, 1)}"
+        )
+    LOGGER.warning(f"batch={size} does not fit into the memory of {trainer.device}: batch={size // 2} is taken.")
+    trainer.use_batch(size // 2)
+    trainer.halved = True

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,30 @@ def broadcast(value: Any) -> Any:
         dist.broadcast_object_list(box, 0)
         value = box[0]
     return value
+
+
+def gather(value: Any) -> list[Any]:
+    """Return the values of all ranks, in their order; each has to ask for it."""
+    if WORLD_SIZE <= 1:
+        return [value]
+    box: list[Any] = [None] * WORLD_SIZE
+    dist.all_gather_object(box, value)
+    return box
+
+
+def highest(value: int) -> int:
+    """Return the highest of all ranks' values; each has to ask for it."""
+    if WORLD_SIZE <= 1:
+        return int(value)
+    box = torch.tensor(int(value))
+    dist.all_reduce(box, dist.ReduceOp.MAX, group=_small_group())
+    return int(box)
+
+
+@lru_cache(maxsize=1)
+def _small_group() -> Any:
+    """Return a group that meets without the GPUs, and neither waits for them nor holds them up."""
+    return dist.new_group(backend="gloo")
 
 
 def launch(trainer: Any) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from ultralytics.cfg import TASK2DATA, get_cfg
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.resume import RunFinished, last_state
 from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.ghostnet import without_weight_files
@@ -99,7 +100,11 @@ class Model(Callbacks, nn.Module):
                 f"put the file there, or start from an untrained model such as {file.stem}.yaml."
             )
         trust_modules(file, self.trusts.get("trust_modules", False))
-        self.model, self.ckpt = attempt_load_one_weight(file)
+        try:
+            self.model, self.ckpt = attempt_load_one_weight(file)
+        except CheckpointError:
+            file = last_state(file)[0]  # raises the same where there is no state before it
+            self.model, self.ckpt = attempt_load_one_weight(file)
         self.task = self._checked_task(self.model.task)
         kept = {k: v for k, v in self.ckpt["args"].items() if k in KEPT_FROM_CHECKPOINT}
         self.ckpt_path = self.model_name = str(file)
@@ -163,7 +168,11 @@ class Model(Callbacks, nn.Module):
         """
         if isinstance(trainer, bool):
             return nn.Module.train(self, trainer)
-        self.trainer = self.make_trainer(trainer, **kwargs)
+        try:
+            self.trainer = self.make_trainer(trainer, **kwargs)
+        except RunFinished as e:
+            LOGGER.info(e)
+            return self._load(str(e.weights))
         self.trainer.train()
         if RANK in {-1, 0}:
             file = self.trainer.best if self.trainer.best.exists() else self.trainer.last
@@ -188,7 +197,7 @@ class Model(Callbacks, nn.Module):
         if args.get("resume") is True:
             args["resume"] = self.ckpt_path or True
         trainer = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
-        if not args.get("resume") and not isinstance(trainer.args.pretrained, str):
+        if not trainer.args.resume and not isinstance(trainer.args.pretrained, str):
             weights = self.model if self.ckpt and trainer.args.pretrained else None
             with without_weight_files() if weights else nullcontext():
                 trainer.model = trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)

@@ -6,30 +6,31 @@ import math
 import shutil
 import time
 from copy import copy, deepcopy
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ultralytics import __version__
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine import distributed
-from ultralytics.engine.autobatch import auto_batch
+from ultralytics.engine.autobatch import auto_batch, halve_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.guard import NumberGuard, cause
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
+from ultralytics.engine.interrupt import Interrupted, Interrupts
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
-from ultralytics.engine.resume import resumed_settings
-from ultralytics.nn.checkpoint import save_checkpoint, strip_checkpoint
+from ultralytics.engine.resume import last_state, resumed_settings
+from ultralytics.engine.runfiles import RunFiles
+from ultralytics.engine.state import rank_states, restore, restore_weights, state_of
+from ultralytics.nn.checkpoint import strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, describe, trust_modules
+from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.errors import ConfigError, NumbersError, UserError
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
     ModelEMA,
@@ -57,13 +58,14 @@ class BaseTrainer(Callbacks):
     loss_names: tuple[str, ...] = ("loss",)
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
-        overrides, self.resume_ckpt = resumed_settings(dict(overrides or {}))
+        overrides, self.resume_ckpt, folder = resumed_settings(dict(overrides or {}))
         self.args = get_cfg(cfg, overrides)
         self.args.task = self.task or self.args.task
         trust_modules(self.args.model, self.args.trust_modules)
         self.callbacks = _callbacks or get_default_callbacks()
         self.epochs = self.args.epochs or 100
-        self.start_epoch = self.epoch = 0
+        self.start_epoch = self.epoch = self.start_batch = 0  # start_batch: of the first epoch, those before are done
+        self.iteration = self.last_step = -1  # batches, counted through all epochs
         self.ranks = distributed.parse_ranks(self.args.device)  # of a run that this process is to launch
         distributed.check_batch(self.args.batch, len(self.ranks) or WORLD_SIZE)
         if self.ranks:
@@ -78,11 +80,12 @@ class BaseTrainer(Callbacks):
         self.data = self.get_dataset()
         self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
 
-        self.save_dir = Path(self.args.resume).resolve().parents[1] if self._resuming else get_save_dir(self.args)
+        self.save_dir = folder or get_save_dir(self.args)
         self.args.save_dir = str(self.save_dir)
-        self.wdir = self.save_dir / "weights"
-        self.last, self.best = self.wdir / "last.pt", self.wdir / "best.pt"
-        self.csv = self.save_dir / "results.csv"
+        self.files, self.guard = RunFiles(self.save_dir), NumberGuard()
+        self.wdir, self.last, self.best, self.csv = (
+            self.files.weights, self.files.last, self.files.best, self.files.csv,
+        )  # fmt: skip
         self.save_period = self.args.save_period
         self.batch_size = self.args.batch
 
@@ -92,7 +95,10 @@ class BaseTrainer(Callbacks):
         self.loss = self.loss_items = self.tloss = None
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
-        self.mosaic_closed = self.stop = False
+        self.mosaic_closed = self.stop = self.halved = False
+        self.batches_done = 0  # by this process, with the present batch size
+        self.interrupts = Interrupts()
+        self.seconds_before = 0.0  # that the run took before it was interrupted
         self.distiller: Any = None  # the model and what a teacher adds to it
 
     # The run ----------------------------------------------------------------------------------------------------------
@@ -106,8 +112,12 @@ class BaseTrainer(Callbacks):
         add_integration_callbacks(self)
         try:
             self._setup_train()
-            self._run_epochs()
+            with self.interrupts:
+                self._run_epochs()
             self._finish()
+        except Interrupted as e:
+            self._say_how_to_go_on(e)
+            raise SystemExit(128 + e.number) from None
         finally:
             remove_integration_callbacks(self)
             self.model = de_parallel(self.model)
@@ -118,11 +128,13 @@ class BaseTrainer(Callbacks):
     def _run_epochs(self) -> None:
         """Train epoch by epoch, and validate and save after each, until the last one or an early stop."""
         self.run_callbacks("on_train_start")
-        self.train_time_start = time.time()
+        self.train_time_start = self.saved_at = time.time()
+        if not self._resuming:
+            self.save_state(0)  # what a run goes on from that is killed, or meets a NaN, in its first epoch
         while self.epoch < self.epochs and not self.stop:
             start = time.time()
             self.run_callbacks("on_train_epoch_start")
-            self.train_epoch()
+            self._train_epoch_that_fits()
             self.run_callbacks("on_train_epoch_end")
             self._keep_to_time_limit()
             self._after_epoch(last=self.stop or self.epoch + 1 >= self.epochs)
@@ -131,11 +143,22 @@ class BaseTrainer(Callbacks):
             self.epoch += 1
         self.epoch -= 1
 
+    def _train_epoch_that_fits(self) -> None:
+        """Train an epoch; if the GPU's memory is too small for the first batches of the run, with half the batch."""
+        try:
+            self.train_epoch()
+        except torch.OutOfMemoryError:
+            halve_batch(self)
+            self.train_epoch()
+
     def train_epoch(self) -> None:
         """Pass once over the training pictures: forward, backward, and an optimizer step every `accumulate` batches."""
         self._model_train()
-        self.train_loader.set_epoch(self.epoch)
-        self.schedule.start_epoch(self.epoch)
+        first, self.start_batch = self.start_batch, 0
+        self.train_loader.set_epoch(self.epoch, first)
+        if first == 0:  # else the optimizer's state brings its learning rates
+            self.tloss = None
+            self.schedule.start_epoch(self.epoch)
         if (
             self.args.close_mosaic
             and 0 <= self.epochs - self.args.close_mosaic <= self.epoch
@@ -143,25 +166,34 @@ class BaseTrainer(Callbacks):
         ):
             self._close_dataloader_mosaic()
         batches = len(self.train_loader)
-        pbar = self._progress_bar(batches)
-        self.tloss = None
-        for i, batch in enumerate(pbar):
+        pbar = self._progress_bar(batches, first)
+        for i, batch in enumerate(pbar, first):
             self.run_callbacks("on_train_batch_start")
             self.iteration = i + batches * self.epoch
             self.accumulate = self.schedule.start_iteration(self.iteration, self.epoch)
-            self._forward_backward(batch)
-            if self.iteration - self.last_step >= self.accumulate:
-                self.optimizer_step()
-                self.last_step = self.iteration
-            self.tloss = self.loss_items if self.tloss is None else (self.tloss * i + self.loss_items) / (i + 1)
-            self._log_batch(pbar, batch)
+            try:
+                self._learn(batch)
+            except NumbersError as e:
+                self._bring_back_good_weights(e)
+            else:
+                self.tloss = self.loss_items if self.tloss is None else (self.tloss * i + self.loss_items) / (i + 1)
+                self._log_batch(pbar, batch)
             self.run_callbacks("on_train_batch_end")
             if self.args.plots and self.iteration in self.plot_idx and RANK in {-1, 0}:
                 self.plot_training_samples(self.batch, self.iteration)
             if self._time_is_over():
                 break
+            self.batches_done += 1
+            self._save_if_wanted(i + 1)
         self.tloss = distributed.mean(self.tloss)
         self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
+
+    def _learn(self, batch: dict) -> None:
+        """Add the gradients of a batch, and step where `accumulate` batches have come together."""
+        self._forward_backward(batch)
+        if self.iteration - self.last_step >= self.accumulate:
+            self.optimizer_step()
+            self.last_step = self.iteration
 
     def _forward_backward(self, batch: dict) -> None:
         """Compute the loss of one batch and add its gradients."""
@@ -170,13 +202,16 @@ class BaseTrainer(Callbacks):
             self.loss, self.loss_items = self.model(self.batch)
             if WORLD_SIZE > 1:
                 self.loss = self.loss * WORLD_SIZE  # gradients are averaged over ranks; the loss is a sum over pictures
+        self.guard.check_loss(self.loss)
         self.scaler.scale(self.loss).backward()
 
     def optimizer_step(self) -> None:
         """Clip the gradients to norm 10, step, and let the EMA follow."""
         self.run_callbacks("optimizer_step")
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)
+        if not self.scaler.is_enabled():  # which leaves out steps of infinite gradients by itself
+            self.guard.check_gradients(norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.run_callbacks("on_before_zero_grad")
@@ -193,21 +228,26 @@ class BaseTrainer(Callbacks):
                 self.metrics, self.fitness = self.validate()
             self.save_metrics({**self.label_loss_items(self.tloss), **self.metrics, **self.lr})
             self.stop = self.stopper(self.epoch + 1, self.fitness) or self.stop
-            if self.args.save or last:
-                self.save_model()
+        self.rank_states = rank_states(self)
+        if RANK in {-1, 0} and (self.args.save or last):
+            self.save_model()
         self.stop = distributed.broadcast(self.stop)
 
     def _time_is_over(self) -> bool:
         """Return whether the hours of `time` have passed, the same on all ranks."""
         limit = self.args.time
-        return bool(limit) and distributed.broadcast(time.time() - self.train_time_start > limit * 3600)
+        return bool(limit) and distributed.broadcast(self.seconds > limit * 3600)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has trained, before an interruption, too."""
+        return self.seconds_before + time.time() - self.train_time_start
 
     def _keep_to_time_limit(self) -> None:
         """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
         if not self.args.time:
             return
-        each = (time.time() - self.train_time_start) / (self.epoch - self.start_epoch + 1)
-        fitting = distributed.broadcast(self.start_epoch + math.ceil(self.args.time * 3600 / each))
+        fitting = distributed.broadcast(math.ceil(self.args.time * 3600 / self.seconds * (self.epoch + 1)))
         self.epochs = self.args.epochs = max(self.epoch + 1, fitting)
         self.schedule.law = lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
         self.stop = self._time_is_over() or self.stop
@@ -240,11 +280,9 @@ class BaseTrainer(Callbacks):
             self.args.batch = self.batch_size = auto_batch(self.model, self.args.imgsz, self.batch_size, self.amp)
         if self.args.teacher:
             self.model = self.distiller = load(LAB["distill"])(self)
-        self.train_loader = self.get_dataloader(self.trainset, self.batch_size // WORLD_SIZE, RANK, "train")
-        self._setup_optimizer()
+        self._setup_batches()
         self.stopper = EarlyStopping(patience=self.args.patience)
         if RANK in {-1, 0}:
-            self.test_loader = self.get_dataloader(self.testset, self.batch_size // WORLD_SIZE * 2, -1, "val")
             self.validator = self.get_validator()
             names = [*self.validator.metrics.keys, *self.label_loss_items(prefix="val")]
             self.metrics = dict.fromkeys(names, 0.0)
@@ -263,6 +301,26 @@ class BaseTrainer(Callbacks):
         self.run_callbacks("on_pretrain_routine_end")
         self._log_start()
 
+    def _setup_batches(self) -> None:
+        """Build what depends on the size of a batch: loaders, optimizer and schedule."""
+        size = self.batch_size // WORLD_SIZE
+        self.train_loader = self.get_dataloader(self.trainset, size, RANK, "train")
+        if RANK in {-1, 0}:
+            self.test_loader = self.get_dataloader(self.testset, size * 2, -1, "val")
+        self._setup_optimizer()
+
+    def use_batch(self, size: int) -> None:
+        """Go on from the last state that was saved, with another number of pictures in a batch."""
+        ckpt = last_state(self.last)[1]
+        self.optimizer.zero_grad()
+        for loader in (self.train_loader, self.test_loader):
+            loader.close()
+        self.batch_size = self.args.batch = size
+        self._setup_batches()
+        self.validator.dataloader, self.batches_done = self.test_loader, 0
+        restore(self, ckpt)
+        yaml_save(self.save_dir / "args.yaml", vars(self.args))
+
     def _setup_optimizer(self) -> None:
         """Build the optimizer and its schedule for this number of pictures, batches and epochs."""
         args, images = self.args, len(self.train_loader.dataset)
@@ -276,7 +334,6 @@ class BaseTrainer(Callbacks):
             self.optimizer, lr_law(self.epochs, args.lrf, args.cos_lr), warmup, self.batch_size, args.nbs,
             args.momentum, args.warmup_momentum, choice.warmup_bias_lr,
         )  # fmt: skip
-        self.last_step = -1
         if args.close_mosaic:
             first = (self.epochs - args.close_mosaic) * len(self.train_loader)  # the first batches without mosaic
             self.plot_idx = [0, 1, 2, first, first + 1, first + 2]
@@ -291,7 +348,8 @@ class BaseTrainer(Callbacks):
         try:
             self.wdir.mkdir(parents=True, exist_ok=True)
             yaml_save(self.save_dir / "args.yaml", vars(self.args))
-            self._keep_rows_of_earlier_epochs()
+            self.files.clear()
+            self.files.write_rows()  # those of an earlier run in this folder, or after the state resumed from, go
         except OSError as e:
             if new:
                 shutil.rmtree(self.save_dir, ignore_errors=True)
@@ -299,18 +357,6 @@ class BaseTrainer(Callbacks):
                 f"The run folder '{self.save_dir}' cannot be written: {e.strerror or e}. "
                 "Make room or choose another with project=FOLDER."
             ) from None
-
-    def _keep_rows_of_earlier_epochs(self) -> None:
-        """Drop an earlier run's results.csv in this folder (exist_ok=True), or rows after the epoch resumed from."""
-        if not self.csv.exists():
-            return
-        head, *rows = self.csv.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        rows = [row for row in rows if row.endswith("\n") and float(row.split(",")[0]) <= self.start_epoch]
-        if rows:
-            with atomic_write(self.csv, "w", encoding="utf-8") as f:
-                f.write(head + "".join(rows))
-        else:
-            self.csv.unlink()
 
     def setup_model(self) -> dict | None:
         """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
@@ -360,103 +406,98 @@ class BaseTrainer(Callbacks):
         return self.resume_ckpt is not None
 
     def _restore(self, ckpt: dict | None) -> None:
-        """Bring model, optimizer, EMA, scaler and epoch to where the interrupted run stood."""
+        """Bring model, optimizer, EMA, scaler and position to where the interrupted run stood."""
         if ckpt is None:
             return
-        model = de_parallel(self.model)
-        model.load_state_dict(ckpt["train_model"])
-        for name, p in model.named_parameters():
-            p.grad = ckpt["grads"][name].to(p.device) if name in ckpt["grads"] else None
-        if self.distiller:
-            self.distiller.restore(ckpt)
-        self.optimizer.load_state_dict(ckpt["optimizer"])
-        if ckpt.get("scaler"):
-            self.scaler.load_state_dict(ckpt["scaler"])
-        if self.ema:
-            self.ema.ema.load_state_dict(ckpt["model"])
-            self.ema.updates = ckpt["updates"]
-        self.stopper.best_fitness, self.stopper.best_epoch = ckpt["stopper"]
-        self.best_fitness = ckpt["best_fitness"]
-        self.start_epoch = self.epoch = ckpt["epoch"] + 1
-        self.last_step = ckpt["last_step"]
-        torch.set_rng_state(ckpt["rng"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in ckpt["rng"]:
-            torch.cuda.set_rng_state(ckpt["rng"]["cuda"], self.device)
-        LOGGER.info(
-            f"Resuming {self.args.resume} after epoch {self.start_epoch}: {self.epochs - self.start_epoch} to go."
+        restore(self, ckpt)
+        within = f" and {self.start_batch} batches" if self.start_batch else ""
+        LOGGER.info(f"Resuming {self.args.resume} after {self.start_epoch} of {self.epochs} epochs{within}.")
+
+    def _bring_back_good_weights(self, error: NumbersError) -> None:
+        """Say what broke; the first time go on from the last state that was saved, the second time raise."""
+        report = (
+            f"{error} in epoch {self.epoch + 1}, batch {self.iteration % len(self.train_loader) + 1}. {cause(self)}"
         )
+        if self.guard.restored:
+            raise NumbersError(
+                f"{report} It happened before in this run, so training ends. Its last good state is '{self.last}'. "
+                "Look at these pictures and labels, or train with a smaller lr0."
+            )
+        ckpt = distributed.broadcast(last_state(self.last)[1] if RANK in {-1, 0} else None)
+        LOGGER.warning(f"{report} The last weights that were saved are brought back, and training goes on.")
+        restore_weights(self, ckpt)
+        self.last_step = self.iteration - ckpt["since_step"]
+        self.guard.restored = True
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
-    def checkpoint(self) -> dict:
-        """Return all that `last.pt` holds: the EMA's weights to use, and the state to resume from."""
-        model = de_parallel(self.model)
-        waiting = self.last_step < self.iteration  # gradients that the next epoch's first step will use
-        return {
-            **describe(model),
-            "args": dict(vars(self.args)),
-            "model": self.ema.ema.state_dict(),
-            "train_model": model.state_dict(),
-            "grads": {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None},
-            **(self.distiller.state(waiting) if self.distiller else {}),
-            "rng": self._rng_states(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "updates": self.ema.updates,
-            "epoch": self.epoch,
-            "last_step": self.last_step,
-            "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
-            "best_fitness": self.best_fitness,
-            "metrics": {**self.metrics, "fitness": self.fitness},
-            "date": datetime.now().isoformat(timespec="seconds"),
-            "version": __version__,
-        }
-
-    def _rng_states(self) -> dict[str, torch.Tensor]:
-        """Return the states of torch's generators, from which dropout draws; data has generators of its own."""
-        states = {"cpu": torch.get_rng_state()}
-        return states | {"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else states
+    def checkpoint(self, batches: int | None = None) -> dict:
+        """Return all that `last.pt` holds after an epoch, or within one after so many batches (see `state_of`)."""
+        return state_of(self, batches)
 
     def save_model(self) -> None:
         """Write last.pt, and best.pt and epochN.pt where due; what cannot be written is said, and training goes on."""
         ckpt = self.checkpoint()
-        paths = [self.last]
+        paths = [self.last]  # comes last: a run killed before goes on from the older one, and writes the others again
         if self.best_fitness == self.fitness:
-            paths.append(self.best)
+            paths.insert(0, self.best)
         if self.save_period > 0 and (self.epoch + 1) % self.save_period == 0:
-            paths.append(self.wdir / f"epoch{self.epoch + 1}.pt")
-        for path in paths:
-            try:
-                save_checkpoint(path, ckpt)
-            except UserError as e:
-                LOGGER.warning(f"{e} Training goes on.")
-                return
-        self.run_callbacks("on_model_save")
+            paths.insert(0, self.wdir / f"epoch{self.epoch + 1}.pt")
+        if all([self.files.write(path, ckpt) for path in paths]):
+            self.run_callbacks("on_model_save")
+        self.saved_at = time.time()
+
+    def save_state(self, batches: int) -> None:
+        """Write last.pt within an epoch, of which so many batches are done; all processes meet here."""
+        self.rank_states = rank_states(self)
+        if RANK in {-1, 0} and self.args.save:
+            self.files.write(self.last, self.checkpoint(batches))
+        self.saved_at = time.time()
+
+    def _save_if_wanted(self, batches: int) -> None:
+        """Between two batches: save if `autosave` minutes have passed, and leave if a signal asks for that."""
+        minutes = self.args.autosave
+        due = bool(minutes) and self.args.save and time.time() - self.saved_at > minutes * 60
+        wish = distributed.highest(self.interrupts.received or int(due))
+        if wish:
+            self.save_state(batches)
+        if wish > 1:
+            raise Interrupted(wish)
+
+    def leave_validation_if_wanted(self) -> None:
+        """Between two batches of validation: leave if a signal asks for it. The epoch's batches are all done."""
+        if self.interrupts.received and WORLD_SIZE == 1:  # other processes would wait: they leave in the next epoch
+            self.save_state(len(self.train_loader))
+            raise Interrupted(self.interrupts.received)
+
+    def _say_how_to_go_on(self, interrupted: Interrupted) -> None:
+        if RANK in {-1, 0}:
+            kept = "The state of this moment is kept" if self.args.save else "With save=False no state is kept"
+            on = f"; go on with\n\n  yolo train resume model={self.last}\n" if self.last.exists() else "."
+            LOGGER.info(f"\n{interrupted}: training stops within epoch {self.epoch + 1}. {kept}{on}")
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
-        """Append a row to results.csv."""
-        names, values = ["epoch", *metrics], [self.epoch + 1, *metrics.values()]
-        try:
-            head = "" if self.csv.exists() else ",".join(f"{n:>23}" for n in names) + "\n"
-            with open(self.csv, "a", encoding="utf-8") as f:
-                f.write(head + ",".join(f"{float(v):>23.5g}" for v in values) + "\n")
-        except OSError as e:
-            LOGGER.warning(f"The row of epoch {self.epoch + 1} could not be added to '{self.csv}': {e.strerror or e}.")
+        """Add a row to results.csv."""
+        self.files.add_row({"epoch": self.epoch + 1, **metrics})
 
     def final_eval(self) -> None:
         """Reduce the weight files to what inference needs, and validate the best ones."""
-        for path in (self.last, self.best):
-            try:
-                if path.exists():
-                    strip_checkpoint(path, check=self._outputs)
-            except UserError as e:
-                LOGGER.warning(f"{e} The file stays as training wrote it.")
+        self._strip(self.best)
         if self.best.exists():
             LOGGER.info(f"\nValidating {self.best}...")
             self.validator.args.plots = self.args.plots
             self.metrics = self.validator(model=self.best)
             self.metrics.pop("fitness", None)
             self.run_callbacks("on_fit_epoch_end")
+        self._strip(self.last)  # at the very end: until then a killed run can be resumed
+        self.files.previous.unlink(missing_ok=True)
+
+    def _strip(self, path: Path) -> None:
+        try:
+            if path.exists():
+                strip_checkpoint(path, check=self._outputs)
+        except UserError as e:
+            LOGGER.warning(f"{e} The file stays as training wrote it.")
 
     def _outputs(self, ckpt: dict) -> torch.Tensor:
         """Return what a checkpoint's weights predict for a fixed noise picture, to tell whether rounding changes it."""
@@ -469,7 +510,9 @@ class BaseTrainer(Callbacks):
     def validate(self) -> tuple[dict[str, float], float]:
         """Return the metrics of the EMA's weights, and their fitness, the best of which is remembered."""
         metrics = self.validator(self)
-        fitness = metrics.pop("fitness", -float(self.loss.detach().cpu()))
+        fitness = metrics.pop("fitness", None)
+        if fitness is None:
+            fitness = -float(self.tloss.sum())
         if self.best_fitness is None or self.best_fitness < fitness:
             self.best_fitness = fitness
         return metrics, fitness
@@ -484,11 +527,11 @@ class BaseTrainer(Callbacks):
             + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
         )
 
-    def _progress_bar(self, batches: int) -> Any:
+    def _progress_bar(self, batches: int, first: int) -> Any:
         if RANK not in {-1, 0}:
             return self.train_loader
         LOGGER.info(self.progress_string())
-        return TQDM(self.train_loader, total=batches)
+        return TQDM(self.train_loader, total=batches, initial=first)
 
     def _log_batch(self, pbar: Any, batch: dict) -> None:
         if RANK not in {-1, 0}:

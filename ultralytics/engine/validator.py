@@ -83,6 +83,8 @@ class BaseValidator(Callbacks):
                 self.plot_val_samples(batch, batch_i)
                 self.plot_predictions(batch, preds, batch_i)
             self.run_callbacks("on_val_batch_end")
+            if self.training:
+                trainer.leave_validation_if_wanted()
         if not self.training and hasattr(self.dataloader, "close"):
             self.dataloader.close()  # its processes; it can be used again
         stats = self.get_stats()

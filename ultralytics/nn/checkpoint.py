@@ -40,20 +40,21 @@ _REMEDIES = {
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def save_checkpoint(path: str | Path, ckpt: dict[str, Any]) -> None:
+def save_checkpoint(path: str | Path, ckpt: dict[str, Any], keep: Path | None = None) -> None:
     """Write a checkpoint that `torch.load(path, weights_only=True)` reads, all of it or nothing.
 
     Args:
         path: file to write; an older file stays as it is until the new one is complete on the disk.
         ckpt: the keys of `REQUIRED` and any others; arrays, paths and namespaces become tensors, strings and dicts.
+        keep: name under which the older file stays, in the same folder.
 
     Raises:
         CheckpointError: a value has a type that a weight file cannot hold, or the file cannot be written.
     """
-    _write(Path(path), ckpt, Path(path))
+    _write(Path(path), ckpt, Path(path), keep)
 
 
-def _write(path: Path, ckpt: dict[str, Any], named: Path) -> None:
+def _write(path: Path, ckpt: dict[str, Any], named: Path, keep: Path | None = None) -> None:
     """Write a checkpoint to `path`; errors name the file `named`."""
     absent = [k for k in REQUIRED if k not in ckpt]
     if absent:
@@ -63,7 +64,7 @@ def _write(path: Path, ckpt: dict[str, Any], named: Path) -> None:
         {**marks, **{k: v for k, v in ckpt.items() if k not in {"source", "format", "format_version"}}}, ""
     )
     try:
-        with atomic_write(path) as f:
+        with atomic_write(path, keep=keep) as f:
             torch.save(content, f)
     except (OSError, RuntimeError) as e:  # torch's writer hides the system's error behind one of its own
         raise CheckpointError(_unwritable(named, e)) from e

@@ -26,6 +26,10 @@ class CheckpointError(UserError, ValueError):
     """A weight file is damaged, foreign, or asks for something that a weight file may not ask for."""
 
 
+class NumbersError(UserError, ArithmeticError):
+    """A training met a loss, gradients or weights that are not finite."""
+
+
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that was named does not exist."""
 

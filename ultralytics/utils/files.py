@@ -41,11 +41,12 @@ def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdi
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb", **kwargs) -> Iterator[IO]:
+def atomic_write(path: str | Path, mode: str = "wb", keep: str | Path | None = None, **kwargs) -> Iterator[IO]:
     """Open a temporary file beside `path` for writing; it takes the place of `path` only when the block ends well.
 
     If the block, the disk or the rename fails, the old file is untouched, the temporary is gone and the error goes on.
-    Missing folders are made. Usage: `with atomic_write("best.pt") as f: torch.save(x, f)`.
+    Missing folders are made. Usage: `with atomic_write("best.pt") as f: torch.save(x, f)`. With `keep` the old file
+    gets that name in the same folder, and at no moment is either name without a whole file.
     """
     path = Path(os.path.realpath(path))  # a link stays a link, and its target is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,11 +58,26 @@ def atomic_write(path: str | Path, mode: str = "wb", **kwargs) -> Iterator[IO]:
             os.fsync(f.fileno())  # else a crash of the machine may leave an empty file under the new name
         if path.exists():
             shutil.copymode(path, temporary)
+            if keep:
+                _keep(path, Path(keep))
         os.replace(temporary, path)
     except BaseException:  # also Ctrl+C
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _keep(file: Path, name: Path) -> None:
+    """Let `name` be what `file` is now."""
+    temporary = name.with_name(f".{name.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        try:
+            os.link(file, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(file, temporary)
+        os.replace(temporary, name)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def move_into_place(made: str | Path, path: str | Path) -> None:

@@ -20,15 +20,15 @@ import torch
 
 from ultralytics import YOLO, __version__
 from ultralytics.cfg.schema import SPECS
+from ultralytics.engine.resume import last_state
+from ultralytics.engine.runfiles import PREVIOUS
 from ultralytics.lab.compare.plan import read_json, write_json
 from ultralytics.lab.profile import cost_of
-from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import MissingFileError, UserError
-from ultralytics.utils.files import atomic_write
 from ultralytics.utils.plotting import read_results
-from ultralytics.utils.torch_utils import get_cpu_info, strip_optimizer
+from ultralytics.utils.torch_utils import get_cpu_info
 
 COSTS = ("params", "params_fused", "gflops", "gflops_fused", "size_mb")
 POINTS = 201  # of each curve that is kept
@@ -51,40 +51,20 @@ def work(job: dict[str, Any]) -> None:
 
 
 def train(job: dict[str, Any]) -> None:
-    """Train from the start, go on from last.pt, or leave a training that has finished as it is."""
+    """Train from the start, go on from the last state, or leave a training that has finished as it is."""
     run, settings = Path(job["run"]), dict(job["settings"])
     trusts = {"trust_modules": settings.pop("trust_modules", False)}
-    last = run / "weights" / "last.pt"
     own = {"device": job["device"]}
-    ckpt = load_checkpoint(last) if last.is_file() else None
-    mend(run / "weights", ckpt)
-    if ckpt is None:
+    states = [f for f in (run / "weights" / "last.pt", run / "weights" / PREVIOUS) if f.is_file()]
+    if not states:
         where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
         YOLO(job["model"], **trusts).train(**settings, **trusts, **where, **own, seed=job["seed"])
-    elif not has_finished(ckpt):
+        return
+    file, ckpt = last_state(states[0])
+    if ckpt.get("optimizer") is not None:
         trust_modules(job["model"], trusts["trust_modules"])  # the checkpoint names the same files
         workers = {k: settings[k] for k in ("workers", "cache") if k in settings}
-        YOLO(str(last)).train(resume=str(last), **workers, **own)
-    for file in (last, run / "weights" / "best.pt"):  # killed between the last epoch and the end
-        if file.is_file() and load_checkpoint(file).get("optimizer") is not None:
-            strip_optimizer(file)
-
-
-def mend(weights: Path, ckpt: dict[str, Any] | None) -> None:
-    """Clear up after a kill that came while files were written: best.pt is written after last.pt."""
-    for half in weights.glob(".*.tmp"):
-        half.unlink()
-    if ckpt and ckpt.get("optimizer") is not None and ckpt["metrics"]["fitness"] == ckpt["best_fitness"]:
-        with atomic_write(weights / "best.pt") as f:
-            f.write((weights / "last.pt").read_bytes())
-
-
-def has_finished(ckpt: dict[str, Any]) -> bool:
-    """Tell whether a last.pt is that of a training that reached its last epoch or stopped early."""
-    if ckpt.get("optimizer") is None or ckpt["epoch"] + 1 >= ckpt["args"]["epochs"]:
-        return True
-    patience, (_, best_epoch) = ckpt["args"]["patience"], ckpt["stopper"]
-    return bool(patience) and ckpt["epoch"] + 1 - best_epoch >= patience
+        YOLO(str(file)).train(resume=str(file), **workers, **own)
 
 
 # Judging --------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""What a training writes into its run folder, so that a crash, a full disk or a lost folder costs little."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from ultralytics.nn.checkpoint import save_checkpoint
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import atomic_write
+
+PREVIOUS = "previous.pt"
+
+
+class RunFiles:
+    """Weight files and results.csv of a run. What cannot be written is said once for each file, and nothing raised.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.weights = folder, folder / "weights"
+        self.last, self.best = self.weights / "last.pt", self.weights / "best.pt"
+        self.previous = self.weights / PREVIOUS  # the last.pt before this one
+        self.csv = folder / "results.csv"
+        self.rows: list[dict[str, float]] = []  # of results.csv, one an epoch
+        self._failing: set[Path] = set()
+
+    def clear(self) -> None:
+        """Remove what a killed process left half written."""
+        for half in self.folder.rglob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                half.unlink()
+
+    def write(self, path: Path, ckpt: dict) -> bool:
+        """Write a checkpoint; return whether that was possible. The older last.pt becomes previous.pt."""
+        try:
+            save_checkpoint(path, ckpt, keep=self.previous if path == self.last else None)
+        except (UserError, OSError) as e:
+            self._say(path, str(e) if isinstance(e, UserError) else f"'{path}' cannot be written: {e.strerror or e}.")
+            return False
+        self._failing.discard(path)
+        return True
+
+    def add_row(self, row: dict[str, float]) -> None:
+        """Add an epoch's row to results.csv, which is written anew as a whole: never half a row, never one twice."""
+        self.rows.append({k: float(v) for k, v in row.items()})
+        self.write_rows()
+
+    def write_rows(self) -> None:
+        """Write results.csv; without rows there is none."""
+        try:
+            if not self.rows:
+                self.csv.unlink(missing_ok=True)
+                return
+            names = list(dict.fromkeys(name for row in self.rows for name in row))
+            lines = [
+                [f"{n:>23}" for n in names],
+                *([f"{r.get(n, float('nan')):>23.5g}" for n in names] for r in self.rows),
+            ]
+            with atomic_write(self.csv, "w", encoding="utf-8") as f:
+                f.write("".join(",".join(line) + "\n" for line in lines))
+            self._failing.discard(self.csv)
+        except OSError as e:
+            self._say(self.csv, f"'{self.csv}' cannot be written: {e.strerror or e}.")
+
+    def _say(self, path: Path, sentence: str) -> None:
+        if path not in self._failing:
+            LOGGER.warning(f"{sentence} Training goes on, and tries again with each new state of this file.")
+        self._failing.add(path)

@@ -1,0 +1,119 @@
+"""The state of a training: all that `last.pt` holds, so that a run that goes on ends as one that was never stopped."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics import __version__
+from ultralytics.engine import distributed
+from ultralytics.nn.tasks import describe
+from ultralytics.utils import RANK
+from ultralytics.utils.torch_utils import de_parallel
+
+
+def state_of(trainer: Any, batches: int | None) -> dict:
+    """Return the checkpoint of a training: the EMA's weights to use, and the state to resume from.
+
+    Args:
+        trainer: as it stands after an epoch, or between two batches of one.
+        batches: batches of the epoch that are done; None where it is complete, validated and has its row.
+    """
+    model = de_parallel(trainer.model)
+    since_step = trainer.iteration - trainer.last_step
+    return {
+        **describe(model),
+        "args": dict(vars(trainer.args)),
+        "model": trainer.ema.ema.state_dict(),
+        "train_model": model.state_dict(),
+        # gradients that the next step will use
+        "grads": {n: p.grad for n, p in model.named_parameters() if since_step and p.grad is not None},
+        **(trainer.distiller.state(bool(since_step)) if trainer.distiller else {}),
+        "ranks": trainer.rank_states,
+        "optimizer": trainer.optimizer.state_dict(),
+        "scaler": trainer.scaler.state_dict(),
+        "updates": trainer.ema.updates,
+        "epoch": trainer.epoch - (batches is not None),  # the last complete one, from 0
+        "batches": batches or 0,  # those of the next epoch that are done
+        "since_step": since_step,
+        "seconds": trainer.seconds,
+        "stopper": [trainer.stopper.best_fitness, trainer.stopper.best_epoch, trainer.stopper.possible_stop],
+        "stop": trainer.stop,
+        "best_fitness": trainer.best_fitness,
+        "metrics": {**trainer.metrics, "fitness": trainer.fitness},
+        "rows": trainer.files.rows,
+        "restored": trainer.guard.restored,
+        "date": datetime.now().isoformat(timespec="seconds"),
+        "version": __version__,
+    }
+
+
+def restore(trainer: Any, ckpt: dict) -> None:
+    """Bring a training to where the interrupted one stood."""
+    restore_weights(trainer, ckpt)
+    stopper, args, before = trainer.stopper, trainer.args, ckpt["args"]
+    stopper.best_fitness, stopper.best_epoch, stopper.possible_stop = ckpt["stopper"]
+    trainer.stop = ckpt["stop"] and (args.patience, args.time) == (before["patience"], before["time"])
+    trainer.best_fitness, trainer.fitness = ckpt["best_fitness"], ckpt["metrics"]["fitness"]
+    trainer.metrics |= {k: v for k, v in ckpt["metrics"].items() if k in trainer.metrics}
+    trainer.start_epoch = trainer.epoch = ckpt["epoch"] + 1
+    seen = ckpt["batches"] * before["batch"]  # pictures; another batch size has other batches
+    trainer.start_batch = min(-(-seen // trainer.batch_size), len(trainer.train_loader))
+    trainer.iteration = trainer.epoch * len(trainer.train_loader) + trainer.start_batch - 1
+    trainer.last_step = trainer.iteration - ckpt["since_step"]
+    trainer.seconds_before = ckpt["seconds"]
+    trainer.files.rows = list(ckpt["rows"])
+    trainer.guard.restored = ckpt["restored"]
+    rank = max(RANK, 0)
+    if rank < len(ckpt["ranks"]):  # a process more than before goes on with what it was seeded with
+        own = ckpt["ranks"][rank]
+        set_random_states(own, trainer.device)
+        trainer.tloss = None if own["tloss"] is None else own["tloss"].to(trainer.device)
+
+
+def restore_weights(trainer: Any, ckpt: dict) -> None:
+    """Bring back weights, their average, waiting gradients, and the states of optimizer and scaler."""
+    model = de_parallel(trainer.model)
+    model.load_state_dict(ckpt["train_model"])
+    for name, p in model.named_parameters():
+        p.grad = ckpt["grads"][name].to(p.device) if name in ckpt["grads"] else None
+    if trainer.distiller:
+        trainer.distiller.restore(ckpt)
+    trainer.optimizer.load_state_dict(ckpt["optimizer"])
+    if ckpt.get("scaler"):
+        trainer.scaler.load_state_dict(ckpt["scaler"])
+    if trainer.ema:
+        trainer.ema.ema.load_state_dict(ckpt["model"])
+        trainer.ema.updates = ckpt["updates"]
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the states of the global generators; data has generators of its own (seed, epoch, picture)."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    states = {
+        "cpu": torch.get_rng_state(),
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, keys.tolist(), position, has_gauss, cached],
+    }
+    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Set the global generators to what `random_states` returned."""
+    torch.set_rng_state(states["cpu"])
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def rank_states(trainer: Any) -> list[dict[str, Any]]:
+    """Return what differs between the processes of a run, in the order of their ranks; all have to call this."""
+    return distributed.gather({**random_states(trainer.device), "tloss": trainer.tloss})
