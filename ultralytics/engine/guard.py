@@ -50,7 +50,7 @@ def cause(trainer: Any) -> str:
 def _first(trainer: Any, model: nn.Module, batch: dict) -> str:
     if _is_bad(batch["img"]):
         return "The pictures themselves hold such numbers"
-    for name, tensor in model.state_dict().items():
+    for name, tensor in model.named_parameters():  # the running means of batch norms have seen this batch already
         if _is_bad(tensor):
             return f"First among the weights is '{name}'"
     with _outputs_watched(model) as found, torch.no_grad(), autocast(trainer.amp, trainer.device.type):

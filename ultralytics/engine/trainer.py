@@ -145,11 +145,11 @@ class BaseTrainer(Callbacks):
 
     def _train_epoch_that_fits(self) -> None:
         """Train an epoch; if the GPU's memory is too small for the first batches of the run, with half the batch."""
-        try:
-            self.train_epoch()
-        except torch.OutOfMemoryError:
-            halve_batch(self)
-            self.train_epoch()
+        while True:
+            try:
+                return self.train_epoch()
+            except torch.OutOfMemoryError:
+                halve_batch(self)  # raises where that would not help
 
     def train_epoch(self) -> None:
         """Pass once over the training pictures: forward, backward, and an optimizer step every `accumulate` batches."""
