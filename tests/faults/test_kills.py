@@ -27,7 +27,8 @@ def settings(work_dir: Path, tiny_data: Path) -> dict:
     """A run whose steps fall across the seams of epochs, and which saves within epochs, too."""
     return {
         **FAST, "model": tiny_model(work_dir), "data": str(tiny_data), "epochs": EPOCHS,
-        "project": str(work_dir / "runs"), "name": "killed", "batch": 2, "nbs": 6, "close_mosaic": 1, "save_period": 2, "autosave": 1e-6,
+        "project": str(work_dir / "runs"), "name": "killed", "batch": 2, "nbs": 6, "close_mosaic": 1,
+        "save_period": 2, "autosave": 1e-6,
     }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class RunFiles:
         self.previous = self.weights / PREVIOUS  # the last.pt before this one
         self.csv = folder / "results.csv"
         self.rows: list[dict[str, float]] = []  # of results.csv, one an epoch
-        self._failing: set[Path] = set()
+        self.failing: set[Path] = set()  # files whose newest content could not be written
 
     def clear(self) -> None:
         """Remove what a killed process left half written."""
@@ -41,7 +41,7 @@ class RunFiles:
         except (UserError, OSError) as e:
             self._say(path, str(e) if isinstance(e, UserError) else f"'{path}' cannot be written: {e.strerror or e}.")
             return False
-        self._failing.discard(path)
+        self.failing.discard(path)
         return True
 
     def add_row(self, row: dict[str, float]) -> None:
@@ -62,11 +62,11 @@ class RunFiles:
             ]
             with atomic_write(self.csv, "w", encoding="utf-8") as f:
                 f.write("".join(",".join(line) + "\n" for line in lines))
-            self._failing.discard(self.csv)
+            self.failing.discard(self.csv)
         except OSError as e:
             self._say(self.csv, f"'{self.csv}' cannot be written: {e.strerror or e}.")
 
     def _say(self, path: Path, sentence: str) -> None:
-        if path not in self._failing:
+        if path not in self.failing:
             LOGGER.warning(f"{sentence} Training goes on, and tries again with each new state of this file.")
-        self._failing.add(path)
+        self.failing.add(path)

@@ -489,6 +489,12 @@ class BaseTrainer(Callbacks):
             self.metrics = self.validator(model=self.best)
             self.metrics.pop("fitness", None)
             self.run_callbacks("on_fit_epoch_end")
+        if self.last in self.files.failing:
+            LOGGER.warning(
+                f"'{self.last}' is of an earlier epoch: the end of this run could not be written. To train it again, "
+                f"make room and run: yolo train resume model={self.last}"
+            )
+            return
         self._strip(self.last)  # at the very end: until then a killed run can be resumed
         self.files.previous.unlink(missing_ok=True)
 
@@ -602,7 +608,8 @@ class BaseTrainer(Callbacks):
         """Draw results.csv."""
         from ultralytics.utils.plotting import plot_results
 
-        plot_results(file=self.csv, on_plot=self.on_plot)
+        if self.csv.exists():
+            plot_results(file=self.csv, on_plot=self.on_plot)
 
     def _close_dataloader_mosaic(self) -> None:
         """Train the last epochs on whole pictures."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics.utils import LOGGER
 from ultralytics.utils.annotator import colors
 from ultralytics.utils.fonts import find_font, warn_no_font
 
@@ -35,10 +36,14 @@ def new_figure(width: float, height: float, rows: int = 1, cols: int = 1):
 
 
 def save_figure(figure, file: str | Path, on_plot: Callable | None = None, dpi: int = 200) -> Path:
-    """Write a figure and hand its path to `on_plot`."""
+    """Write a figure and hand its path to `on_plot`; on a full disk say so, for no figure is worth a run."""
     file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=dpi)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=dpi)
+    except OSError as e:
+        LOGGER.warning(f"'{file}' cannot be written: {e.strerror or e}. It is left out.")
+        return file
     if on_plot:
         on_plot(file)
     return file

@@ -225,7 +225,11 @@ def plot_images(
         canvas[y : y + h, x : x + w] = annotator.result()
     if not save:
         return canvas
-    file = imwrite(fname, canvas)
+    try:
+        file = imwrite(fname, canvas)
+    except DataError as e:  # no picture is worth a run
+        LOGGER.warning(f"{e} It is left out.")
+        return None
     if on_plot:
         on_plot(file)
     return None
