@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
+from ultralytics.data.changing import ChangingDataset, epoch_order
 from ultralytics.data.folders import ClassificationDataset
 from ultralytics.data.images import FORMATS_HELP, is_image, list_images
 from ultralytics.data.instances import select
@@ -26,8 +26,10 @@ _CONCATENATED = {"cls", "bboxes", "masks", "keypoints", "batch_idx"}
 __all__ = ("ClassificationDataset", "YOLODataset", "epoch_order", "find_images")
 
 
-class YOLODataset(Dataset):
+class YOLODataset(ChangingDataset):
     """Pictures and objects; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
+
+    What happens when pictures change while it is used, says `ChangingDataset`.
 
     Args:
         img_path: folder, text file of paths, or a list of both.
@@ -76,13 +78,15 @@ class YOLODataset(Dataset):
         self.use_keypoints = self.layout.kpt_shape is not None
         self.seed = int(getattr(hyp, "seed", 0) if seed is None else seed)
         self.epoch = 0  # of samples asked for by a plain index
+        self.fraction = fraction
         self.labels = self.get_labels(_first(find_images(img_path), fraction))
         self.update_labels(classes)
         if rect:
             self.set_rectangle()
         self.im_files = [label["im_file"] for label in self.labels]
         self.label_files = img2label_paths(self.im_files)
-        self.pictures = Pictures(self.im_files, imgsz, cache, prefix, recent=augment)
+        shapes = [label["shape"] for label in self.labels]
+        self.pictures = Pictures(self.im_files, imgsz, cache, prefix, recent=augment, shapes=shapes)
         self.transforms = self.build_transforms(hyp)
 
     def __len__(self) -> int:
@@ -99,7 +103,8 @@ class YOLODataset(Dataset):
         Where the task has them also `segments`, n polygons (m, 2), or `keypoints` (n, k, 3), normalised.
         """
         nc = len(self.data["names"]) or 2**24  # without names any class is taken
-        return [_as_label(e) for e in load_labels(im_files, nc, self.single_cls, self.prefix, self.layout)]
+        source = (str(self.img_path), self.fraction)
+        return [_as_label(e) for e in load_labels(im_files, nc, self.single_cls, self.prefix, self.layout, source)]
 
     def update_labels(self, classes: Sequence[int] | int | None) -> None:
         """Keep the objects of some classes alone."""
@@ -156,8 +161,8 @@ class YOLODataset(Dataset):
 
     def get_image_and_label(self, i: int) -> dict:
         """Return the sample before any transform: boxes are xyxy in pixels of the scaled picture."""
-        label = self.labels[i]
-        img, (h0, w0), (h, w) = self.load_image(i)
+        j, img, (h0, w0) = self.usable(i)
+        label, (h, w) = self.labels[j], img.shape[:2]
         center, half = label["bboxes"][:, :2], label["bboxes"][:, 2:] / 2
         sample = {
             "im_file": label["im_file"],
@@ -200,6 +205,8 @@ class YOLODataset(Dataset):
     @staticmethod
     def collate_fn(batch: list[dict]) -> dict:
         """Join samples: img (b, 3, h, w) uint8, channels-last in memory; `batch_idx` says whose an object is."""
+        if not batch:
+            return {}
         joined = {key: [sample[key] for sample in batch] for key in batch[0]}
         for key in _CONCATENATED & joined.keys():
             joined[key] = torch.cat(joined[key])
@@ -208,15 +215,6 @@ class YOLODataset(Dataset):
         # `default_collate` stacks in shared memory when it runs in a loader's process
         joined["img"] = default_collate([img.permute(1, 2, 0) for img in joined["img"]]).permute(0, 3, 1, 2)
         return joined
-
-
-@lru_cache(maxsize=4)
-def epoch_order(n: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order in which an epoch shows n samples, and the place of each sample in it."""
-    order = np.random.default_rng((seed % 2**63, epoch)).permutation(n)
-    place = np.empty_like(order)
-    place[order] = np.arange(n)
-    return order, place
 
 
 def find_images(img_path: str | Path | Sequence[str | Path]) -> list[str]:

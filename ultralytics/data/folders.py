@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
+from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.classify import classify_augmentations, classify_transforms
 from ultralytics.data.images import FORMATS_HELP, list_images, verify_image
-from ultralytics.data.labels import fingerprint, parallel, read_arrays, write_arrays
+from ultralytics.data.labels import cache_path, fingerprint, parallel, read_arrays, write_arrays
 from ultralytics.data.pictures import Pictures
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
@@ -76,10 +76,11 @@ def find_samples(root: str | Path | Share) -> tuple[list[str], list[tuple[str, i
     return names, samples
 
 
-class ClassificationDataset(Dataset):
+class ClassificationDataset(ChangingDataset):
     """Pictures and their classes; a sample is {'img': float32 (3, h, w) RGB, 'cls': int}.
 
-    It depends on (seed, epoch, index) alone, not on the process that makes it.
+    It depends on (seed, epoch, index) alone, not on the process that makes it. What happens when pictures change while
+    it is used, says `ChangingDataset`.
 
     Args:
         root: folder with a folder of pictures for each class.
@@ -105,7 +106,7 @@ class ClassificationDataset(Dataset):
         self.samples = self.verify_images(samples, Path(os.fspath(root)))
         if augment:
             self.samples = _first_of_each(self.samples, args.fraction)
-        self.pictures = _Whole([f for f, _ in self.samples], 0, args.cache or None, self.prefix, recent=False)
+        self.pictures = Pictures(self.im_files, 0, args.cache or None, self.prefix, recent=False)
         self.torch_transforms = (
             classify_augmentations(
                 size=args.imgsz,
@@ -132,8 +133,9 @@ class ClassificationDataset(Dataset):
             raise IndexError(f"sample {i} of a dataset of {len(self)}")
         i = int(i) % len(self)
         rng = np.random.default_rng((self.seed % 2**63, int(epoch), i))
-        img = self.torch_transforms(cv2.cvtColor(self.pictures[i][0], cv2.COLOR_BGR2RGB), rng)
-        return {"img": img, "cls": self.samples[i][1]}
+        j, picture, _ = self.usable(i)
+        img = self.torch_transforms(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), rng)
+        return {"img": img, "cls": self.samples[j][1]}
 
     @property
     def im_files(self) -> list[str]:
@@ -143,12 +145,13 @@ class ClassificationDataset(Dataset):
     def verify_images(self, samples: list[tuple[str, int]], folder: Path) -> list[tuple[str, int]]:
         """Return the samples whose pictures are sound; the others are named in the log and left out."""
         files = [f for f, _ in samples]
-        cache, key = folder.with_name(f"{folder.name}.cache.npz"), fingerprint(files, "classify")
+        cache, key = cache_path(folder, "classify", self.root), fingerprint(files)
         stored = read_arrays(cache, key)
         if stored is None:
             faults = list(parallel(_fault, files, desc=f"{self.prefix}Scanning {folder}"))
             found = json.dumps({i: fault for i, fault in enumerate(faults) if fault}).encode()
-            write_arrays(cache, self.prefix, key=np.array(key), faults=np.frombuffer(found, np.uint8))
+            if fingerprint(files) == key:  # else a picture was changed while it was read
+                write_arrays(cache, self.prefix, key=np.array(key), faults=np.frombuffer(found, np.uint8))
         else:
             found = stored["faults"].tobytes()
         faulty = {int(i): fault for i, fault in json.loads(found).items()}
@@ -172,17 +175,10 @@ class ClassificationDataset(Dataset):
     @staticmethod
     def collate_fn(batch: list[dict]) -> dict:
         """Join samples: img (b, 3, h, w) float32, channels-last in memory, and cls (b,) int64."""
+        if not batch:
+            return {}
         img = torch.utils.data.default_collate([sample["img"].permute(1, 2, 0) for sample in batch])
         return {"img": img.permute(0, 3, 1, 2), "cls": torch.tensor([sample["cls"] for sample in batch])}
-
-
-class _Whole(Pictures):
-    """Pictures in their own size."""
-
-    reach = 1
-
-    def _scaled(self, image: np.ndarray) -> np.ndarray:
-        return image
 
 
 def _fault(file: str) -> str:

@@ -44,6 +44,18 @@ def exif_size(image) -> tuple[int, int]:
     return (h, w) if turned else (w, h)
 
 
+def header_size(file: str | Path) -> tuple[int, int] | None:
+    """Return the (height, width) that a picture's header says, as displayed, or None where it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            w, h = exif_size(image)
+    except Exception:  # Pillow's decoders raise whatever their format calls for
+        return None
+    return h, w
+
+
 def verify_image(file: str | Path) -> tuple[int, int]:
     """Decode a picture to the end and return (height, width) as displayed.
 
@@ -98,13 +110,18 @@ def _read_with_pillow(file: str | Path) -> np.ndarray:
         raise DataError(f"The picture '{file}' cannot be decoded ({reason}). Replace it or leave it out.") from None
 
 
+def scaled_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """Return the (height, width) at which the longer side has `size` pixels, the aspect kept."""
+    h, w = shape
+    r = size / max(h, w)
+    return min(int(np.ceil(h * r)), size), min(int(np.ceil(w * r)), size)
+
+
 def resize_long_side(image: np.ndarray, size: int) -> np.ndarray:
     """Scale a picture so that its longer side has `size` pixels, the aspect kept."""
-    h, w = image.shape[:2]
-    r = size / max(h, w)
-    if r == 1:
+    if max(image.shape[:2]) == size:
         return image
-    width, height = (min(int(np.ceil(side * r)), size) for side in (w, h))
+    height, width = scaled_shape(image.shape[:2], size)
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 

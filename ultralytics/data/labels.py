@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,9 @@ import numpy as np
 from ultralytics.data.images import verify_image
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
+from ultralytics.utils.files import atomic_write
 
-CACHE_VERSION = 2  # raise it when the cache's layout or the rules of verification change
+CACHE_VERSION = 3  # raise it when the cache's layout or the rules of verification change
 THREADS = min(8, max(1, (os.cpu_count() or 2)))
 NO_LABELS = np.zeros((0, 5), np.float32)
 _SHOWN = 5  # names listed in a warning
@@ -217,7 +217,12 @@ def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = F
 
 
 def load_labels(
-    im_files: Sequence[str], nc: int, single_cls: bool = False, prefix: str = "", layout: Layout = DETECT
+    im_files: Sequence[str],
+    nc: int,
+    single_cls: bool = False,
+    prefix: str = "",
+    layout: Layout = DETECT,
+    source: object = "",
 ) -> list[Entry]:
     """Return the sound pictures with their labels; what is at fault is named in the log and left out.
 
@@ -227,21 +232,23 @@ def load_labels(
         single_cls: every class counts as 0.
         prefix: start of each log line, as `train: `.
         layout: what a row of the task's label files holds.
+        source: where the list of pictures comes from; lists of several sources in one folder have a cache each.
 
     Raises:
         DataError: no picture is sound.
     """
     lb_files = img2label_paths(im_files)
     folder = Path(lb_files[0]).parent
-    cache = folder.with_name(f"{folder.name or 'labels'}.cache.npz")
-    key = fingerprint([f for pair in zip(im_files, lb_files) for f in pair], nc, single_cls, layout)
+    rules = (nc, single_cls, layout)
+    cache, key = cache_path(folder, source, *rules), fingerprint(im_files, lb_files, *rules)
     entries = _read_cache(cache, key, im_files, layout)
     if entries is None:
         desc = f"{prefix}Scanning {folder}"
         entries = list(
             parallel(lambda im, lb: verify_image_label(im, lb, nc, single_cls, layout), im_files, lb_files, desc=desc)
         )
-        write_arrays(cache, prefix, key=np.array(key), **_arrays(entries, layout))
+        if fingerprint(im_files, lb_files, *rules) == key:  # else something was changed while it was read
+            write_arrays(cache, prefix, key=np.array(key), **_arrays(entries, layout))
     return _report(entries, folder, prefix, layout)
 
 
@@ -294,16 +301,37 @@ def refuse_read_only(folder: str | Path) -> None:
         raise PermissionError(errno.EACCES, "the folder is marked read-only", str(folder))
 
 
-def fingerprint(files: Iterable[str], *rules: object) -> str:
-    """Return a hash that changes with any path, size or time of change, and with the rules of verification."""
-    digest = hashlib.sha256(f"{CACHE_VERSION} {rules}".encode())
-    for file in files:
-        try:
-            stat = os.stat(file)
-            digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        except OSError:
-            digest.update(f"{file}\0-\n".encode("utf-8", "surrogateescape"))
+def cache_path(folder: Path, *rules: object) -> Path:
+    """Return the cache beside a folder; runs of other rules have another, so that they do not overwrite each other's."""
+    rule = hashlib.sha256(str(rules).encode("utf-8", "surrogateescape")).hexdigest()
+    return folder.with_name(f"{folder.name or 'labels'}-{rule[:8]}.cache.npz")
+
+
+def fingerprint(pictures: Iterable[str], labels: Iterable[str] = (), *rules: object) -> str:
+    """Return a hash that changes with any path, a picture's size or time of change, any byte of a label, and the rules.
+
+    Labels are read, as an edit may leave size and time as they were; that takes a hundredth of a scan's time.
+    """
+    digest = hashlib.sha256(f"{CACHE_VERSION} {rules}".encode("utf-8", "surrogateescape"))
+    for look, files in ((_size_and_time, pictures), (_content, labels)):
+        for file in files:
+            try:
+                found = look(file)
+            except OSError:
+                found = None
+            size = -1 if found is None else len(found)
+            digest.update(f"{file}\0{size}\0".encode("utf-8", "surrogateescape") + (found or b""))
     return digest.hexdigest()
+
+
+def _size_and_time(file: str) -> bytes:
+    stat = os.stat(file)
+    return f"{stat.st_size} {stat.st_mtime_ns}".encode()
+
+
+def _content(file: str) -> bytes:
+    with open(file, "rb", buffering=0) as f:
+        return f.read()
 
 
 def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
@@ -355,14 +383,9 @@ def _arrays(entries: list[Entry], layout: Layout) -> dict[str, np.ndarray]:
 
 def write_arrays(cache: Path, prefix: str, **arrays: np.ndarray) -> None:
     """Store arrays, without pickle, in one step; a folder that cannot be written costs a log line."""
-    temporary = None
     try:
         refuse_read_only(cache.parent)
-        with tempfile.NamedTemporaryFile(dir=cache.parent, prefix=cache.name, suffix=".tmp", delete=False) as f:
-            temporary = f.name
+        with atomic_write(cache) as f:
             np.savez_compressed(f, **arrays)
-        os.replace(temporary, cache)
     except OSError as e:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         LOGGER.info(f"{prefix}label cache not saved, '{cache.parent}' cannot be written ({e.strerror or e})")

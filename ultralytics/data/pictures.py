@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
+import struct
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from ultralytics.data.images import read_image, resize_long_side
+from ultralytics.data.images import header_size, read_image, resize_long_side, scaled_shape
 from ultralytics.data.labels import parallel, refuse_read_only
-from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils import LOCAL_RANK, LOGGER
+from ultralytics.utils.errors import ConfigError, DataError
+from ultralytics.utils.files import atomic_write
+from ultralytics.utils.memory import available_memory
 
 RECENT_BYTES = 256 * 2**20  # pictures that a process keeps decoded, for the mosaics to come
+NAMED = 20  # pictures that warnings name; a vanished disk shall not fill the log
+_SHARE = 0.8  # of the free memory that a cache may take: training needs some, too
 _MODES = {"": "", "false": "", "none": "", "true": "ram", "ram": "ram", "disk": "disk"}
 
 
 class Pictures:
     """Decode pictures by index, the longer side scaled to `imgsz`; nobody may change the arrays in place.
 
+    A file that has another number of bytes than when this was made is another picture, and labels do not fit it.
+
     Args:
         files: paths.
-        imgsz: pixels of the longer side.
+        imgsz: pixels of the longer side; 0 leaves each picture as it is.
         cache: 'ram' or True keeps all in memory, scaled; 'disk' keeps them decoded in `.npy` files beside the pictures.
         prefix: start of each log line.
         recent: keep what was read last; worth its memory where pictures are asked for again soon, or all fit.
+        shapes: (height, width) of each, where known, to say what a cache will need.
     """
 
     def __init__(
-        self, files: Sequence[str], imgsz: int, cache: bool | str | None = None, prefix: str = "", recent: bool = True
+        self,
+        files: Sequence[str],
+        imgsz: int,
+        cache: bool | str | None = None,
+        prefix: str = "",
+        recent: bool = True,
+        shapes: Sequence[tuple[int, int]] | None = None,
     ):
-        self.files, self.imgsz, self.prefix = list(files), imgsz, prefix
-        self.kept: list[tuple[np.ndarray, tuple[int, int]]] = []
+        self.files, self.imgsz, self.prefix, self.shapes = list(files), imgsz, prefix, shapes
+        self.sizes = np.array([_stamp(f)[0] for f in self.files])
+        self.skipped = torch.zeros(len(self.files), dtype=torch.uint8)  # 1: could not be used, and was named
+        with contextlib.suppress(RuntimeError):  # where there is no shared memory, there are no loader processes
+            self.skipped.share_memory_()
+        self.kept: list[tuple[np.ndarray, tuple[int, int]] | None] = []
         self.keep_recent = recent or len(self.files) <= self.reach
         self.recent: OrderedDict[int, tuple[np.ndarray, tuple[int, int]]] = OrderedDict()
         self.recent_bytes = 0
@@ -43,9 +62,9 @@ class Pictures:
         if mode not in _MODES:
             raise ConfigError(f"cache={cache} is not allowed; give ram (or True), disk or False.")
         self.mode = _MODES[mode]
-        if self.mode == "ram":
-            self._fill_memory()
-        elif self.mode == "disk":
+        if self.mode == "ram" and not self._fill_memory():
+            self.mode = "disk"
+        if self.mode == "disk":
             self._fill_disk()
 
     def __len__(self) -> int:
@@ -55,8 +74,13 @@ class Pictures:
         return self.__dict__ | {"recent": OrderedDict(), "recent_bytes": 0}
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
-        """Return the scaled picture (h, w, 3) BGR uint8, read-only, and the (height, width) it has in its file."""
-        if self.kept:
+        """Return the scaled picture (h, w, 3) BGR uint8, read-only, and the (height, width) it has in its file.
+
+        Raises:
+            MissingFileError: the file is gone.
+            DataError: it cannot be read, or is not the one it was.
+        """
+        if self.kept and self.kept[i] is not None:
             return self.kept[i]
         if i in self.recent:
             self.recent.move_to_end(i)
@@ -73,37 +97,77 @@ class Pictures:
     @property
     def reach(self) -> int:
         """How many pictures are sure to stay decoded."""
-        return len(self.files) if self.kept else max(1, RECENT_BYTES // (3 * self.imgsz**2))
+        if self.kept:
+            return len(self.files)
+        return max(1, RECENT_BYTES // (3 * self.imgsz**2)) if self.imgsz else 1
+
+    def name_once(self, i: int, error: Exception, consequence: str) -> None:
+        """Warn of a picture that cannot be used, the first time that any of the processes that load data meets it."""
+        if self.skipped[i]:
+            return
+        self.skipped[i] = 1
+        count = int(self.skipped.sum())
+        if count <= NAMED:
+            LOGGER.warning(f"WARNING ⚠️ {self.prefix}{error} {consequence}")
+        elif count == NAMED + 1:
+            LOGGER.warning(f"WARNING ⚠️ {self.prefix}More pictures cannot be used; they are counted, but not named.")
 
     def _load(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
         file = self.files[i]
+        size = _stamp(file)[0]
+        if size != self.sizes[i] and min(size, self.sizes[i]) >= 0:
+            raise DataError(
+                f"The picture '{file}' was replaced: it had {self.sizes[i]} bytes when its labels were read, and has "
+                f"{size} now. Start anew to use it."
+            )
         image = self._read_stored(file) if self.mode == "disk" else None
         image = read_image(file) if image is None else image
-        scaled = self._scaled(image)
+        scaled = resize_long_side(image, self.imgsz) if self.imgsz else image
         scaled.flags.writeable = False
         return scaled, image.shape[:2]
 
-    def _scaled(self, image: np.ndarray) -> np.ndarray:
-        return resize_long_side(image, self.imgsz)
+    def _load_if_sound(self, i: int) -> tuple[np.ndarray, tuple[int, int]] | None:
+        try:
+            return self._load(i)
+        except (DataError, OSError):  # said when it is asked for
+            return None
 
-    def _fill_memory(self) -> None:
-        """Decode every picture, if there is room for all."""
-        sample = range(0, len(self.files), max(1, len(self.files) // 20))
-        need = 1.2 * len(self.files) * max(self._load(i)[0].nbytes for i in sample)
-        free = available_memory()
-        if free is not None and need > 0.8 * free:
-            LOGGER.warning(
-                f"WARNING ⚠️ {self.prefix}cache=ram needs {need / 2**30:.1f} GB and {free / 2**30:.1f} GB are free; "
-                "pictures are read from disk instead. Try cache=disk."
-            )
-            return
-        self.kept = list(parallel(self._load, range(len(self.files)), desc=f"{self.prefix}Caching pictures (ram)"))
+    def _bytes(self, imgsz: int) -> int:
+        """Return what all pictures take, scaled to `imgsz` if it is not 0; an estimate where sizes are not known."""
+        shapes = self.shapes
+        if shapes is None:
+            some = self.files[:: max(1, len(self.files) // 100)]
+            shapes = [shape for shape in map(header_size, some) if shape] or [(0, 0)]
+        if imgsz:
+            shapes = [scaled_shape(shape, imgsz) for shape in shapes]
+        page = 4096  # arrays lie in pages of their own
+        return int(sum(3 * h * w + page for h, w in shapes) / len(shapes) * len(self.files))
+
+    def _fill_memory(self) -> bool:
+        """Decode every picture, if there is room for all; return whether there was."""
+        n, need = len(self.files), self._bytes(self.imgsz)
+        copies = max(1, int(os.getenv("LOCAL_WORLD_SIZE", 1)) - (LOCAL_RANK > 0))  # rank 0 fills its own before others
+        loaded = parallel(self._load_if_sound, range(n), desc=f"{self.prefix}Caching pictures (ram)")
+        with contextlib.closing(loaded):
+            for i in range(n):
+                room = available_memory() if i % max(1, n // 20) == 0 else None  # others may take it meanwhile
+                if room and need * (1 - i / n) * copies > _SHARE * room.free:
+                    LOGGER.warning(
+                        f"WARNING ⚠️ {self.prefix}cache=ram needs {need / 2**30:.2f} GB for {n} pictures"
+                        + (f" in each of {copies} processes" if copies > 1 else "")
+                        + (f", of which {i / n:.0%} are done" if i else "")
+                        + f", and may take {_SHARE:.0%} of the {room}; they are kept on disk instead (cache=disk)."
+                    )
+                    self.kept = []
+                    return False
+                self.kept.append(next(loaded))
+        return True
 
     def _fill_disk(self) -> None:
         """Store every picture decoded beside its file; where that cannot be, reading goes on without."""
         try:
             total = shutil.disk_usage(os.path.dirname(self.files[0]) or ".")
-            need = sum(read_image(f).nbytes for f in self.files[:8]) / len(self.files[:8]) * len(self.files)
+            need = self._bytes(0)
             if need > 0.9 * total.free and not all(os.path.exists(stored_path(f)) for f in self.files):
                 raise OSError(f"it needs {need / 2**30:.1f} GB and {total.free / 2**30:.1f} GB are free")
             self._store(self.files[0])  # a folder that cannot be written shows at the first file
@@ -116,26 +180,27 @@ class Pictures:
             self.mode = ""
 
     def _store(self, file: str) -> None:
+        stamp = _stamp(file)
         if self._read_stored(file) is not None:
+            return
+        try:
+            image = read_image(file)
+        except (DataError, OSError):  # said when it is asked for
             return
         target = stored_path(file)
         refuse_read_only(os.path.dirname(target) or ".")
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(target) or ".", suffix=".tmp", delete=False) as f:
-            try:
-                np.save(f, read_image(file), allow_pickle=False)
-            except BaseException:
-                os.unlink(f.name)
-                raise
-        os.replace(f.name, target)
+        with atomic_write(target) as f:
+            np.save(f, image, allow_pickle=False)
+            f.write(struct.pack("<2q", *stamp))
 
     @staticmethod
     def _read_stored(file: str) -> np.ndarray | None:
-        """Return the stored array, or None where there is none, it is older than its picture, or it is damaged."""
-        target = stored_path(file)
+        """Return the stored array, or None where there is none, it is of another picture, or it is damaged."""
         try:
-            if os.path.getmtime(target) < os.path.getmtime(file):
-                return None
-            image = np.load(target, allow_pickle=False)
+            with open(stored_path(file), "rb") as f:
+                image = np.load(f, allow_pickle=False)
+                if f.read(17) != struct.pack("<2q", *_stamp(file)):
+                    return None
         except (OSError, ValueError, EOFError):
             return None
         return image if image.ndim == 3 and image.dtype == np.uint8 else None
@@ -146,16 +211,10 @@ def stored_path(file: str | Path) -> str:
     return f"{file}.npy"
 
 
-def available_memory() -> int | None:
-    """Return the bytes that can be taken without swapping, or None where the system does not say."""
+def _stamp(file: str) -> tuple[int, int]:
+    """Return bytes and time of change (ns) of a file, (-1, 0) where there is none."""
     try:
-        with open("/proc/meminfo", encoding="ascii") as f:
-            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        pass
-    try:
-        import psutil
-
-        return psutil.virtual_memory().available
-    except ImportError:
-        return None
+        stat = os.stat(file)
+    except OSError:
+        return -1, 0
+    return stat.st_size, stat.st_mtime_ns

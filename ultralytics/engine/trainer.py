@@ -257,6 +257,8 @@ class BaseTrainer(Callbacks):
         if RANK in {-1, 0}:
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
+            if replaced := getattr(self.train_loader.dataset, "left_out", 0):
+                LOGGER.warning(f"{replaced} training pictures changed meanwhile; others took their places.")
             self.final_eval()
             if self.args.plots:
                 self.plot_metrics()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ultralytics.cfg import get_cfg, get_save_dir
+from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.autobackend import AutoBackend
@@ -67,7 +68,9 @@ class BaseValidator(Callbacks):
         self.init_metrics(de_parallel(model))
         augment = {"augment": True} if self.args.augment and not self.training else {}
         self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
-        for batch_i, batch in enumerate(TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader))):
+        bar, pictures = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
+        for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose pictures are all gone nothing is left
+            pictures += len(batch["img"])
             self.run_callbacks("on_val_batch_start")
             self.batch_i = batch_i
             with timers[0]:
@@ -87,6 +90,7 @@ class BaseValidator(Callbacks):
                 trainer.leave_validation_if_wanted()
         if not self.training and hasattr(self.dataloader, "close"):
             self.dataloader.close()  # its processes; it can be used again
+        self._say_left_out(pictures)
         stats = self.get_stats()
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
@@ -95,7 +99,7 @@ class BaseValidator(Callbacks):
         self.print_results()
         self.run_callbacks("on_val_end")
         if self.training:
-            losses = trainer.label_loss_items(loss.cpu() / len(self.dataloader), prefix="val")
+            losses = trainer.label_loss_items(loss.cpu() / (batch_i + 1), prefix="val")
             return {k: round(float(v), 5) for k, v in {**stats, **losses}.items()}
         self._report()
         return stats
@@ -169,6 +173,21 @@ class BaseValidator(Callbacks):
                 f"The dataset '{self.args.data}' has {nc} classes, the model {known}: "
                 "class 0 counts as class 0 and so on, and whatever else the model finds counts as wrong."
             )
+
+    def _say_left_out(self, pictures: int) -> None:
+        """Say how many pictures of the dataset these figures do not count, as they changed since it was made."""
+        dataset = getattr(self.dataloader, "dataset", None)
+        if not isinstance(dataset, ChangingDataset) or pictures == len(dataset):
+            return
+        if not pictures:
+            raise DataError(
+                f"None of the {len(dataset)} pictures for validation can be used any more; the first was "
+                f"'{dataset.im_files[0]}'. Bring them back, or name others in the data YAML."
+            )
+        LOGGER.warning(
+            f"WARNING ⚠️ {len(dataset) - pictures} of {len(dataset)} pictures changed since their labels were read, and "
+            f"are left out of these figures."
+        )
 
     def _report(self) -> None:
         """Log speed and what was saved; write the predictions as COCO JSON if asked."""

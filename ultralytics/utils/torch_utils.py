@@ -20,6 +20,7 @@ from torch import distributed as dist
 from torch import nn
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.determinism import name_operators
 from ultralytics.utils.errors import ConfigError
 
 # ---------------------------------------------------------------------------------------------- devices and threads
@@ -168,7 +169,7 @@ def select_device(device: object = "", batch: int = 0, newline: bool = False, ve
 
 
 def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and torch; `deterministic` asks torch for repeatable kernels, with a warning where none is."""
+    """Seed Python, NumPy and torch; `deterministic` asks torch for repeatable kernels, and names those it has not."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)  # also of every GPU
@@ -177,6 +178,7 @@ def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         os.environ["PYTHONHASHSEED"] = str(seed)  # reaches worker processes
         torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and repeats nothing more here
+        name_operators()
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 

@@ -1,0 +1,83 @@
+"""What a dataset does when a picture is gone, or another than when its labels were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from ultralytics.data.pictures import Pictures
+from ultralytics.utils.errors import DataError
+
+
+class NothingLeft(DataError):
+    """Every picture is gone; keeps its sentence where torch puts a loader process's traceback before it."""
+
+    def __init__(self, text: str):
+        super().__init__(text.strip().rpartition(f"{type(self).__name__}: ")[2])
+
+
+class ChangingDataset(Dataset):
+    """A dataset that goes on when pictures vanish, become unreadable or are replaced while it is used.
+
+    Each is named in one warning, whichever process meets it first, and counted (`left_out`). In training another sound
+    picture, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that samples
+    still depend on (seed, epoch, index) and the files alone. In validation it is left out of its batch, and so of all
+    figures; a batch of which nothing remains is `{}`. A picture that is back is used again.
+    """
+
+    pictures: Pictures
+    augment: bool
+    seed: int
+
+    @property
+    def left_out(self) -> int:
+        """Number of pictures that could not be used, in any process, since the dataset was made."""
+        return int(self.pictures.skipped.sum())
+
+    def usable(self, i: int) -> tuple[int, np.ndarray, tuple[int, int]]:
+        """Return an index, its scaled picture and the (h, w) in the file: those of `i`, or in training of a substitute.
+
+        Raises:
+            DataError: the picture cannot be used (validation), or none can (training).
+        """
+        error: Exception | None = None
+        for j in chain([i], self._substitutes(i)):
+            try:
+                return j, *self.pictures[j]
+            except (DataError, OSError) as e:
+                if not self.augment:
+                    raise
+                error = error or e
+                self.pictures.name_once(j, e, "Another picture takes its place.")
+        raise NothingLeft(f"None of the {len(self.pictures)} training pictures can be used any more. {error}")
+
+    def _substitutes(self, i: int) -> Iterator[int]:
+        """Yield the other indices in an order that is random, so that no neighbour counts twice for a lost folder."""
+        order, place = epoch_order(len(self.pictures), self.seed, 0)
+        yield from (int(order[(place[i] + k) % len(order)]) for k in range(1, len(order)))
+
+    def __getitems__(self, keys: list[int | tuple[int, int]]) -> list[dict]:
+        """Return the samples of a batch, in validation those whose pictures can be used."""
+        samples = []
+        for key in keys:
+            try:
+                samples.append(self[key])
+            except (DataError, OSError) as e:
+                if self.augment:
+                    raise
+                i = key[1] if isinstance(key, (tuple, list)) else key
+                self.pictures.name_once(i, e, "It is left out of validation.")
+        return samples
+
+
+@lru_cache(maxsize=4)
+def epoch_order(n: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order in which an epoch shows n samples, and the place of each sample in it."""
+    order = np.random.default_rng((seed % 2**63, epoch)).permutation(n)
+    place = np.empty_like(order)
+    place[order] = np.arange(n)
+    return order, place
