@@ -117,7 +117,7 @@ class Pictures:
         size = _stamp(file)[0]
         if size != self.sizes[i] and min(size, self.sizes[i]) >= 0:
             raise DataError(
-                f"The picture '{file}' was replaced: it had {self.sizes[i]} bytes when its labels were read, and has "
+                f"The picture '{file}' was changed: it had {self.sizes[i]} bytes when its labels were read, and has "
                 f"{size} now. Start anew to use it."
             )
         image = self._read_stored(file) if self.mode == "disk" else None
