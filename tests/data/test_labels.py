@@ -161,7 +161,7 @@ def test_cache_is_used_and_notices_changes(tmp_path, monkeypatch):
     folder = make_set(tmp_path, 4)
     files = list_images(folder)
     fresh = load_labels(files, 2)
-    assert (tmp_path / "labels" / "train.cache.npz").is_file()
+    assert len(list((tmp_path / "labels").glob("train-*.cache.npz"))) == 1
     assert not list((tmp_path / "labels").glob("*.tmp"))
 
     calls = []
@@ -185,7 +185,7 @@ def test_cache_is_used_and_notices_changes(tmp_path, monkeypatch):
 def test_damaged_cache_is_read_anew(tmp_path):
     folder = make_set(tmp_path, 2)
     load_labels(list_images(folder), 2)
-    cache = tmp_path / "labels" / "train.cache.npz"
+    (cache,) = (tmp_path / "labels").glob("train-*.cache.npz")
     cache.write_bytes(cache.read_bytes()[:100])
     assert len(load_labels(list_images(folder), 2)) == 2
 

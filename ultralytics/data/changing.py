@@ -24,9 +24,10 @@ class ChangingDataset(Dataset):
     """A dataset that goes on when pictures vanish, become unreadable or are replaced while it is used.
 
     Each is named in one warning, whichever process meets it first, and counted (`left_out`). In training another sound
-    picture, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that samples
-    still depend on (seed, epoch, index) and the files alone. In validation it is left out of its batch, and so of all
-    figures; a batch of which nothing remains is `{}`. A picture that is back is used again.
+    picture, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that
+    samples still depend on (seed, epoch, index) and the files alone. In validation it is left out of its batch, and so
+    of all figures; a batch of which nothing remains is `{}`. A picture that is back is used again, and one that is
+    still decoded in memory is used as it was.
     """
 
     pictures: Pictures
@@ -38,6 +39,11 @@ class ChangingDataset(Dataset):
         """Number of pictures that could not be used, in any process, since the dataset was made."""
         return int(self.pictures.skipped.sum())
 
+    def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+        """Return the scaled BGR picture, its (h, w) in the file, and its (h, w) now."""
+        image, shape = self.pictures[i]
+        return image, shape, image.shape[:2]
+
     def usable(self, i: int) -> tuple[int, np.ndarray, tuple[int, int]]:
         """Return an index, its scaled picture and the (h, w) in the file: those of `i`, or in training of a substitute.
 
@@ -47,7 +53,7 @@ class ChangingDataset(Dataset):
         error: Exception | None = None
         for j in chain([i], self._substitutes(i)):
             try:
-                return j, *self.pictures[j]
+                return j, *self.load_image(j)[:2]
             except (DataError, OSError) as e:
                 if not self.augment:
                     raise

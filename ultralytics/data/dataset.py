@@ -154,11 +154,6 @@ class YOLODataset(ChangingDataset):
         hyp.mosaic = hyp.mixup = hyp.copy_paste = 0.0
         self.transforms = self.build_transforms(hyp)
 
-    def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
-        """Return the scaled BGR picture, its (h, w) in the file, and its (h, w) now."""
-        image, shape = self.pictures[i]
-        return image, shape, image.shape[:2]
-
     def get_image_and_label(self, i: int) -> dict:
         """Return the sample before any transform: boxes are xyxy in pixels of the scaled picture."""
         j, img, (h0, w0) = self.usable(i)

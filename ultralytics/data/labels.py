@@ -302,7 +302,7 @@ def refuse_read_only(folder: str | Path) -> None:
 
 
 def cache_path(folder: Path, *rules: object) -> Path:
-    """Return the cache beside a folder; runs of other rules have another, so that they do not overwrite each other's."""
+    """Return the cache beside a folder; runs of other rules have another, lest they overwrite each other's."""
     rule = hashlib.sha256(str(rules).encode("utf-8", "surrogateescape")).hexdigest()
     return folder.with_name(f"{folder.name or 'labels'}-{rule[:8]}.cache.npz")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import shutil
 import struct
 from collections import OrderedDict
 from collections.abc import Sequence
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,10 +53,12 @@ class Pictures:
         shapes: Sequence[tuple[int, int]] | None = None,
     ):
         self.files, self.imgsz, self.prefix, self.shapes = list(files), imgsz, prefix, shapes
-        self.sizes = np.array([_stamp(f)[0] for f in self.files])
+        self.sizes = np.array([_stamp(f)[0] for f in self.files], np.int64)
         self.skipped = torch.zeros(len(self.files), dtype=torch.uint8)  # 1: could not be used, and was named
-        with contextlib.suppress(RuntimeError):  # where there is no shared memory, there are no loader processes
+        self.lock: Any = None  # of `skipped`, which all processes share that load data
+        with contextlib.suppress(RuntimeError, OSError, ImportError):  # without shared memory, there are none
             self.skipped.share_memory_()
+            self.lock = multiprocessing.Lock()
         self.kept: list[tuple[np.ndarray, tuple[int, int]] | None] = []
         self.keep_recent = recent or len(self.files) <= self.reach
         self.recent: OrderedDict[int, tuple[np.ndarray, tuple[int, int]]] = OrderedDict()
@@ -71,7 +76,8 @@ class Pictures:
         return len(self.files)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"recent": OrderedDict(), "recent_bytes": 0}
+        lock = self.lock if get_spawning_popen() else None  # it can be handed to a new process alone
+        return self.__dict__ | {"recent": OrderedDict(), "recent_bytes": 0, "lock": lock}
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
         """Return the scaled picture (h, w, 3) BGR uint8, read-only, and the (height, width) it has in its file.
@@ -103,10 +109,13 @@ class Pictures:
 
     def name_once(self, i: int, error: Exception, consequence: str) -> None:
         """Warn of a picture that cannot be used, the first time that any of the processes that load data meets it."""
-        if self.skipped[i]:
-            return
-        self.skipped[i] = 1
+        held = self.lock and self.lock.acquire(timeout=5)  # a process that was killed may have it for ever
+        known, self.skipped[i] = bool(self.skipped[i]), 1
         count = int(self.skipped.sum())
+        if held:
+            self.lock.release()
+        if known:
+            return
         if count <= NAMED:
             LOGGER.warning(f"WARNING ⚠️ {self.prefix}{error} {consequence}")
         elif count == NAMED + 1:

@@ -177,7 +177,7 @@ class BaseValidator(Callbacks):
     def _say_left_out(self, pictures: int) -> None:
         """Say how many pictures of the dataset these figures do not count, as they changed since it was made."""
         dataset = getattr(self.dataloader, "dataset", None)
-        if not isinstance(dataset, ChangingDataset) or pictures == len(dataset):
+        if not isinstance(dataset, ChangingDataset) or not dataset.left_out or pictures == len(dataset):
             return
         if not pictures:
             raise DataError(

@@ -13,7 +13,7 @@ _PHRASE = " does not have a deterministic implementation"  # what torch says aft
 def name_operators() -> None:
     """Log each operator without a repeatable kernel once from now on, in place of torch's warning at every call.
 
-    Torch tells when such an operator runs, so a training names them in its first batch. All else is warned of as before.
+    Torch tells when such an operator runs, so a training names them in its first batch. Other warnings stay.
     """
     shown = warnings.showwarning
     warnings.showwarning = _Namer(shown.otherwise if isinstance(shown, _Namer) else shown)
