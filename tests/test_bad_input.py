@@ -263,7 +263,7 @@ def test_disk_that_fills_during_training(work_dir: Path, tiny_data: Path, full_d
     for file, content in saved.items():
         assert file.read_bytes() == content
         assert torch.load(file, weights_only=True)["epoch"] == 0
-    assert Path("runs/a/results.csv").read_text().count("\n") == 3
+    assert Path("runs/a/results.csv").read_text().count("\n") == 2  # whole, of the epochs before as well
     assert not list(Path("runs").rglob("*.tmp"))
 
 

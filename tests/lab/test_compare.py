@@ -58,7 +58,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> dict:
 
     with open(folder / "out.txt", "wb") as out:
         process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out)
-    until((second / "run" / "weights" / "last.pt").exists, process)
+    until((second / "run" / "results.csv").exists, process)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.wait()
     time.sleep(1)  # the cell's process sees that it is alone, and goes
