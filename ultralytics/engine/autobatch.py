@@ -71,10 +71,11 @@ def halve_batch(trainer: Any) -> None:
     first = done < FIRST_BATCHES and not trainer.halved and size > 1
     if not first or WORLD_SIZE > 1 or not trainer.last.exists():
         fitted = size if done else None
+        resumed = f"yolo train resume model={trainer.last} " if trainer.last.exists() else ""
         raise ConfigError(
             f"The memory of {trainer.device} is too small for batch={size} at imgsz={trainer.args.imgsz}. "
             + (f"batch={fitted} did fit for {done} batches before. " if fitted else "No batch has fitted so far. ")
-            + f"Go on with fewer pictures in a batch: yolo train resume model={trainer.last} batch={max(size // 2, 1)}"
+            + f"Train with fewer pictures in a batch: {resumed}batch={max(size // 2, 1)}"
         )
     LOGGER.warning(f"batch={size} does not fit into the memory of {trainer.device}: batch={size // 2} is taken.")
     trainer.use_batch(size // 2)

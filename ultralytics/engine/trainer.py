@@ -131,6 +131,7 @@ class BaseTrainer(Callbacks):
         self.train_time_start = self.saved_at = time.time()
         if not self._resuming:
             self.save_state(0)  # what a run goes on from that is killed, or meets a NaN, in its first epoch
+            self.files.previous.unlink(missing_ok=True)  # of an earlier run in this folder
         while self.epoch < self.epochs and not self.stop:
             start = time.time()
             self.run_callbacks("on_train_epoch_start")
@@ -425,7 +426,9 @@ class BaseTrainer(Callbacks):
                 f"{report} It happened before in this run, so training ends. Its last good state is '{self.last}'. "
                 "Look at these pictures and labels, or train with a smaller lr0."
             )
-        ckpt = distributed.broadcast(last_state(self.last)[1] if RANK in {-1, 0} else None)
+        ckpt = distributed.broadcast(last_state(self.last)[1] if RANK in {-1, 0} and self.last.exists() else None)
+        if ckpt is None:
+            raise NumbersError(f"{report} No state was saved that could be brought back, so training ends.")
         LOGGER.warning(f"{report} The last weights that were saved are brought back, and training goes on.")
         restore_weights(self, ckpt)
         self.last_step = self.iteration - ckpt["since_step"]
