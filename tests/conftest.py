@@ -56,6 +56,17 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All lines logged during the test."""
+    from ultralytics.utils import LOGGER
+
+    lines: list[str] = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(LOGGER, level, lambda text, *args: lines.append(str(text)))
+    return lines
+
+
+@pytest.fixture
 def work_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the working directory during the test."""
     monkeypatch.chdir(tmp_path)

@@ -18,18 +18,8 @@ import yaml
 from tiny import FAST, LAYERS, tiny_model
 
 from ultralytics.cli import main
-from ultralytics.utils import LOGGER
 
 Yolo = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All lines logged during the test."""
-    lines: list[str] = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(LOGGER, level, lambda text, *args: lines.append(str(text)))
-    return lines
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ mosaic: 1.0, mixup: 0.0, copy_paste: 0.0, copy_paste_mode: flip, auto_augment: r
 crop_fraction: 1.0, cfg: null, tracker: botsort.yaml
 """
 DISTILLATION = {"teacher": None, "distill_box": 1.0, "distill_cls": 0.25, "distill_feat": 0.25, "distill_temp": 1.0}
-OWN = {"trust_modules": False, **DISTILLATION, "threads": None, "providers": None, "autosave": 10.0}  # what this package adds
+# What this package adds.
+OWN = {"trust_modules": False, **DISTILLATION, "threads": None, "providers": None, "autosave": 10.0}
 CHANGED = {"optimize": True}  # in 8.3.0 of TorchScript for phones; here of every format's graph, without loss
 
 

@@ -15,7 +15,6 @@ from tiny import FAST, tiny_model
 from ultralytics.engine.runfiles import RunFiles
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, NumbersError
 
 
@@ -24,15 +23,6 @@ class Quick(DetectionTrainer):
 
     def final_eval(self) -> None:
         pass
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All lines logged during the test."""
-    lines: list[str] = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(LOGGER, level, lambda text, *args: lines.append(str(text)))
-    return lines
 
 
 @pytest.fixture

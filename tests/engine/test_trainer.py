@@ -18,7 +18,7 @@ from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils import LOGGER, yaml_load
+from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError
 
 Run = Callable[..., DetectionTrainer]
@@ -51,15 +51,6 @@ def run(work_dir: Path, tiny_data: Path) -> Run:
         return trainer
 
     return train
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All lines logged during the test."""
-    lines: list[str] = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(LOGGER, level, lambda text, *args: lines.append(str(text)))
-    return lines
 
 
 def rows(trainer: BaseTrainer) -> list[dict[str, float]]:

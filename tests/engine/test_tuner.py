@@ -14,7 +14,6 @@ from ultralytics import YOLO
 from ultralytics.engine import tuner
 from ultralytics.engine.tuner import SPACE, Tuner
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 
 TWO = {"lr0": (1e-4, 1e-1), "close_mosaic": (0, 20)}
@@ -23,15 +22,6 @@ TWO = {"lr0": (1e-4, 1e-1), "close_mosaic": (0, 20)}
 def table(folder: Path) -> list[dict[str, str]]:
     with open(folder / "tune_results.csv", encoding="utf-8") as f:
         return list(csv.DictReader(f))
-
-
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All lines logged during the test."""
-    lines: list[str] = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(LOGGER, level, lambda text, *args: lines.append(str(text)))
-    return lines
 
 
 @pytest.fixture(autouse=True)
