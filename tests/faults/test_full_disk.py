@@ -1,4 +1,4 @@
-"""A disk that fills up during training: the run ends in order, and goes on from its last good state once there is room."""
+"""A disk that fills up during training: the run ends in order, and goes on from its last good state once it can."""
 
 from __future__ import annotations
 
