@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import killing
@@ -55,9 +57,10 @@ def assert_same_end(run: Path, whole: tuple[dict, str, float]) -> None:
     assert not [name for name, tensor in weights.items() if not torch.equal(tensor, found[name])]
     assert (run / "results.csv").read_text() == table
     with (run / "results.csv").open() as file:
-        assert [int(float(row[0])) for row in list(csv.reader(file))[1:]] == [*range(1, EPOCHS + 1)]
+        epochs = [int(float(row[0])) for row in list(csv.reader(file))[1:]]
+    assert epochs == [*range(1, len(epochs) + 1)]
     names = {f.name for f in (run / "weights").iterdir()}
-    assert names == {"last.pt", "best.pt", *(f"epoch{n}.pt" for n in range(2, EPOCHS + 1, 2))}
+    assert names == {f.name for f in (run.parent / "whole" / "weights").iterdir()}
 
 
 def killed_at_random(settings: dict, whole: tuple[dict, str, float], times: int, seed: int, log: Path) -> int:
@@ -76,19 +79,39 @@ def killed_at_random(settings: dict, whole: tuple[dict, str, float], times: int,
     return kills
 
 
+def at_call(settings: dict, on_call: Callable[[int, str], None], log: Path) -> int:
+    """Run the command with `on_call(n, name)` before each call that writes a file; return the exit code."""
+
+    def work() -> None:
+        with killing.counted_calls(on_call, Path(settings["project"]).resolve()):
+            train(settings)
+
+    return wait(fork(work, log))
+
+
+def calls_of(settings: dict, log: Path) -> list[int]:
+    """Return the numbers of a run's calls; of the many writes of one file the first, the middle and the last one."""
+    names = Path(settings["project"]) / "calls.txt"
+    names.parent.mkdir(exist_ok=True)
+    with names.open("a") as file:
+        noted = lambda _n, name: os.write(file.fileno(), f"{name}\n".encode())  # noqa: E731
+        assert at_call({**settings, "name": "counted"}, noted, log) == 0, log.read_text()[-3000:]
+    numbers = []
+    for name, group in itertools.groupby(enumerate(names.read_text().split(), 1), key=lambda call: call[1]):
+        same = [number for number, _ in group]
+        numbers += [same[0], same[len(same) // 2], same[-1]] if name == "write" and len(same) > 2 else same
+    return numbers
+
+
 def killed_at_call(settings: dict, number: int, log: Path) -> int:
     """Kill the run at its n-th call of the system that writes a file; return the exit code."""
 
-    def at_call(n: int, name: str) -> None:
+    def strike(n: int, name: str) -> None:
         if n == number:
             os.write(2, f"killed at call {n}: {name}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def work() -> None:
-        with killing.counted_calls(at_call, Path(settings["project"]).resolve()):
-            train(settings)
-
-    return wait(fork(work, log))
+    return at_call(settings, strike, log)
 
 
 def test_killed_at_random_moments(settings, whole, log):
@@ -101,15 +124,18 @@ def test_killed_at_thirty_random_moments(settings, whole, log):
 
 
 @pytest.mark.parametrize("part", ["some", pytest.param("all", marks=pytest.mark.slow)])
-def test_killed_at_calls_of_the_write_path(settings, whole, log, part):
-    """A run is killed at its first call, goes on and is killed at that run's second one, and so on, to its end."""
-    run, number, step = Path(settings["project"]) / settings["name"], 1, 1 if part == "all" else 67
-    kills = 0
-    while (code := killed_at_call(settings, number, log)) == KILLED:
-        kills, number = kills + 1, number + step
-    assert code == 0, log.read_text()[-3000:]
-    assert kills > (40 if part == "all" else 2)
-    assert_same_end(run, whole)
+def test_killed_at_calls_of_the_write_path(settings, log, work_dir, part):
+    """From the first folder made to the last file removed: each call is the last one of a run, which then goes on."""
+    settings |= {"epochs": 2, "batch": 4, "nbs": 8, "save_period": 1, "autosave": 0}
+    killing.finish({**settings, "name": "whole"}, log)
+    weights, table = killing.final_state(work_dir / "runs/whole"), (work_dir / "runs/whole/results.csv").read_text()
+    numbers = calls_of(settings, log)
+    assert len(numbers) > 80
+    for number in numbers if part == "all" else numbers[7::30]:
+        own = {**settings, "name": f"at{number}"}
+        assert killed_at_call(own, number, log) == KILLED
+        killing.finish(own, log)
+        assert_same_end(work_dir / "runs" / own["name"], (weights, table, 0))
 
 
 def signalled_at_batch(settings: dict, batch: int, number: int, log: Path) -> int:
