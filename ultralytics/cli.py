@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections import deque
@@ -17,11 +18,12 @@ from ultralytics.cfg import (
     check_dict_alignment,
     copy_default_cfg,
     find_model_yaml,
+    read_settings,
     smart_value,
 )
 from ultralytics.cfg.schema import DEFAULTS, SPECS, help_text
 from ultralytics.cfg.tasks import MODES, TASKS, load
-from ultralytics.utils import LOGGER, yaml_load
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, did_you_mean
 
 USAGE = f"""yolo TASK MODE key=value ...
@@ -92,7 +94,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
         from ultralytics.utils.checks import check_yaml
 
         LOGGER.info(f"Settings are read from '{file}'; those of the command line come before them.")
-        base = {k: v for k, v in yaml_load(check_yaml(file)).items() if k not in {"cfg", "save_dir"}}
+        base = {k: v for k, v in read_settings(check_yaml(file)).items() if k not in {"cfg", "save_dir"}}
         check_dict_alignment(DEFAULTS, base)
         settings = {**base, **settings}
     return {key: SPECS[key].check(value) for key, value in settings.items()}
@@ -140,16 +142,16 @@ def choose_model(given: str | None, task: str | None, mode: str) -> str:
     model = given
     if model is None:
         model = TASK2MODEL[task or DEFAULTS["task"]]
-        if mode == "train" and not Path(model).is_file():
+        if mode == "train" and not os.path.isfile(model):
             model = str(Path(model).with_suffix(".yaml"))
         LOGGER.warning(f"No 'model' was given; 'model={model}' is used.")
     suffix = Path(model).suffix.lower()
     if suffix in {".yaml", ".yml"}:
         find_model_yaml(model)
-    elif not suffix and not Path(model).exists():
+    elif not suffix and not os.path.exists(model):
         hint = did_you_mean(f"{model}.yaml", [f"{model}.yaml"]) if _is_model_name(model) else ""
         raise MissingFileError(f"The model '{model}' is neither a YAML nor a weight file.{hint}")
-    elif not Path(model).is_file() and "://" not in model and not Path(model).is_dir():
+    elif not os.path.isfile(model) and "://" not in model and not os.path.isdir(model):
         raise MissingFileError(_missing_weights(model))
     return model
 
@@ -163,7 +165,8 @@ def _is_model_name(name: str) -> bool:
 
 def _missing_weights(model: str) -> str:
     """Say what to do about a weight file that is not there."""
-    near = did_you_mean(Path(model).name, [p.name for p in Path(model).parent.glob("*.pt")], n=1)
+    parent = Path(model).parent
+    near = did_you_mean(Path(model).name, [p.name for p in parent.glob("*.pt")] if os.path.isdir(parent) else (), n=1)
     if not near:
         trained = sorted(Path("runs").glob("*/*/weights/best.pt"), key=lambda p: p.stat().st_mtime)
         near = f" The last one trained here is '{trained[-1].as_posix()}'." if trained else ""
@@ -324,8 +327,19 @@ VERBS: dict[str, Callable[[Sequence[str]], int]] = {
 _FLAGS = {"--help": "help", "-h": "help", "--version": "version", "-v": "version", "--checks": "checks"}
 
 
+def _no_name(word: str) -> bool:
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def run(words: Sequence[str]) -> int:
     """Run one command and return its exit code; mistakes are raised as UserError."""
+    for word in words:
+        if "\0" in word or _no_name(word):
+            raise ConfigError(f"{word[:100]!r} has a character that no name may have. Leave it out.")
     words = [_FLAGS.get(word, word) for word in words] or ["help"]
     if "help" in words:
         return show_help([word for word in words if word != "help" and "=" not in word and word not in TASKS])
@@ -348,6 +362,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as e:
+        if e.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"'{str(e.filename)[:100]}...' is longer than this system allows. Give a shorter name.", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -38,8 +39,19 @@ RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
 def cfg2dict(cfg: str | Path | dict | SimpleNamespace) -> dict:
     """Return settings as a new dictionary, whether they come as a YAML file, a dictionary or a namespace."""
     if isinstance(cfg, (str, Path)):
-        return yaml_load(cfg)
+        return read_settings(cfg)
     return dict(vars(cfg) if isinstance(cfg, SimpleNamespace) else cfg)
+
+
+def read_settings(file: str | Path) -> dict:
+    """Return the settings in a YAML file, but not whether modules are to be trusted: no file may say that."""
+    found = yaml_load(file)
+    if found.pop("trust_modules", None):
+        LOGGER.warning(
+            f"'{file}' says trust_modules, which a file cannot: it is passed over. If you trust the module files that "
+            "the model names, write trust_modules=true in the command, or pass trust_modules=True."
+        )
+    return found
 
 
 def check_dict_alignment(base: dict, custom: dict, e: Exception | None = None) -> None:
@@ -135,8 +147,8 @@ def find_model_yaml(name: str | Path) -> Path:
     """
     path = Path(name)
     wanted = model_key(path)
-    siblings = sorted(path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
-    found = path if path.is_file() else next((file for file in siblings if model_key(file) == wanted), None)
+    siblings = sorted(path.parent.glob("*.y*ml")) if os.path.isdir(path.parent) else []
+    found = path if os.path.isfile(path) else next((file for file in siblings if model_key(file) == wanted), None)
     if found is None:
         found, folders = model_yamls().get(wanted), path.parent.parts
         if found and folders and found.parent.parts[-len(folders) :] != folders:

@@ -18,6 +18,7 @@ from ultralytics.utils.errors import ConfigError, did_you_mean
 
 _TRAIN, _VAL, _PREDICT, _EXPORT, _TRACK = (("train",), ("val",), ("predict", "track"), ("export",), ("track",))
 _ALL = MODES
+_MOST = 2**63  # no whole number is as great: PyTorch could not hold it
 _OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 
 
@@ -335,7 +336,10 @@ class Spec:
             convert = str if type(value).__name__ == self.name else None
         if convert is None:
             raise self._error(value)
-        return convert(value)
+        try:
+            return convert(value)
+        except OverflowError:  # a whole number too large for a float
+            raise self._error(value) from None
 
     def _first_kind(self, *candidates: tuple[str, Callable]) -> Callable | None:
         return next((make for kind, make in candidates if kind in self.kinds), None)
@@ -347,7 +351,9 @@ class Spec:
         return list if "list" in self.kinds else None
 
     def _in_bounds(self, number: float) -> bool:
-        if not math.isfinite(number) or (self.rule is not None and not self.rule(number)):
+        if not abs(number) < (math.inf if isinstance(number, float) else _MOST):  # also where it is no number
+            return False
+        if self.rule is not None and not self.rule(number):
             return False
         if self.above is not None and not number > self.above:
             return False

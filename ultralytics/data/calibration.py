@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import cv2
 import numpy as np
 
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.dataset import find_images
+from ultralytics.data.images import read_image
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 
 PICTURES = 300  # that calibrate; more change little
@@ -37,9 +38,11 @@ def calibration_batches(
 
     def batches() -> Iterable[np.ndarray]:
         for file in chosen:
-            picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-            if picture is not None:
-                rgb = letterbox(image=picture)[..., ::-1]
-                yield np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32) / 255
+            try:
+                rgb = letterbox(image=read_image(file))[..., ::-1]
+            except DataError as e:
+                LOGGER.warning(f"WARNING ⚠️ left out of the calibration: {e}")
+                continue
+            yield np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32) / 255
 
     return batches

@@ -7,7 +7,6 @@ Not here: `yolo_bbox2segment`, which needs SAM, a product of its own.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections import Counter, defaultdict
@@ -22,10 +21,10 @@ import numpy as np
 from ultralytics.data.images import exif_size, is_image, list_images
 from ultralytics.data.outlines import mask_to_polygons, merge_multi_segment, min_index, rle_to_mask
 from ultralytics.data.writing import Converted, Writer, box_row, polygon_row, staged
-from ultralytics.utils import LOGGER, ROOT, yaml_load, yaml_save
+from ultralytics.utils import LOGGER, ROOT, limits, yaml_load, yaml_save
 from ultralytics.utils.archives import safe_join
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
-from ultralytics.utils.files import increment_path
+from ultralytics.utils.files import increment_path, read_json, read_text
 
 __all__ = (
     "Converted",
@@ -127,13 +126,13 @@ def convert_coco(
 
 
 def _read_coco(file: Path) -> dict:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as e:
-        raise DataError(f"'{file}' is not valid JSON ({e}).") from None
+    data = read_json(file, limits.JSON_BYTES)
     wanted = ("images", "annotations")
     if not isinstance(data, dict) or not all(isinstance(data.get(key), list) for key in wanted):
         raise DataError(f"'{file}' is no COCO description: the lists `images` and `annotations` are wanted in it.")
+    parts = [part for key in (*wanted, "categories") for part in data.get(key) or ()]
+    if odd := next((part for part in parts if not isinstance(part, dict)), None):
+        raise DataError(f"'{file}' is no COCO description: '{str(odd)[:60]}' stands where an object is wanted.")
     return data
 
 
@@ -145,20 +144,21 @@ def _convert_coco_file(
     classes = _coco_classes(data, cls91to80)
     by_image: dict[Any, list[dict]] = defaultdict(list)
     for annotation in data["annotations"]:
-        by_image[annotation.get("image_id")].append(annotation)
+        by_image[_key(annotation.get("image_id"))].append(annotation)
     for picture in data["images"]:
         try:
-            h, w, index = float(picture["height"]), float(picture["width"]), picture["id"]
-            name = picture["coco_url"] if lvis else picture["file_name"]
-        except (KeyError, TypeError, ValueError):
+            h, w, index = float(picture["height"]), float(picture["width"]), _key(picture["id"])
+            name = str(picture["coco_url"] if lvis else picture["file_name"])
+            name = "/".join(PurePosixPath(urlsplit(name).path).parts[-2:]) if lvis else name
+            if not min(h, w) >= 1:
+                raise ValueError
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError(f"A picture lacks one of id, file_name, height and width: {str(picture)[:100]}") from None
-        if lvis:
-            name = "/".join(PurePosixPath(urlsplit(name).path).parts[-2:])
         rows = []
         for annotation in by_image.pop(index, ()):
             try:
                 row = _coco_row(annotation, classes, w, h, use_segments, use_keypoints)
-            except (TypeError, ValueError, IndexError) as e:
+            except (TypeError, ValueError, IndexError, KeyError, OverflowError) as e:
                 raise DataError(f"The object {str(annotation)[:100]} cannot be read ({e}).") from None
             if row.startswith("!"):
                 result.left_out[row[1:]] += 1
@@ -167,13 +167,22 @@ def _convert_coco_file(
         writer.write(name, rows)
     if by_image:
         result.left_out["of pictures that are not listed"] += sum(map(len, by_image.values()))
-    result.names = {classes[c["id"]]: str(c.get("name")) for c in data.get("categories", ()) if c["id"] in classes}
+    numbers = {int(c["id"]): str(c.get("name")) for c in data.get("categories") or ()}
+    result.names = {classes[i]: name for i, name in numbers.items() if i in classes}
+
+
+def _key(value: Any) -> Any:
+    """Return an id as what can be looked up."""
+    return value if isinstance(value, (int, str, float, type(None))) else str(value)
 
 
 def _coco_classes(data: dict, cls91to80: bool) -> dict[int, int]:
     """Return the class of each category id."""
-    ids = {int(c["id"]) for c in data.get("categories", ())}
-    ids |= {int(a["category_id"]) for a in data["annotations"] if a.get("category_id") is not None}
+    try:
+        ids = {int(c["id"]) for c in data.get("categories") or ()}
+        ids |= {int(a["category_id"]) for a in data["annotations"] if a.get("category_id") is not None}
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
+        raise DataError(f"An id of a category is no number ({e}).") from None
     if not cls91to80:
         return {i: i - (0 if 0 in ids else 1) for i in ids if i >= 0}
     foreign = sorted(i for i in ids if not 1 <= i <= 91)
@@ -279,11 +288,14 @@ def _voc_rows(file: Path, numbers: dict[str, int], one_based: bool, difficult: b
 def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ...], bool]]]:
     """Return width, height and (name, xyxy, difficult) of each object."""
     from xml.etree import ElementTree
+    from xml.parsers.expat import ExpatError
 
-    text = file.read_bytes()
-    if b"<!ENTITY" in text.upper():  # small files that grow without end are made with these
-        raise DataError(f"'{file}' defines entities, which annotations have no use for.")
+    with open(file, "rb") as f:
+        text = f.read(limits.XML_BYTES + 1)
+    if len(text) > limits.XML_BYTES:
+        raise DataError(f"'{file}' has more than {limits.XML_BYTES} bytes, which no annotation has.")
     try:
+        _refuse_entities(text, file)
         root = ElementTree.fromstring(text)
         w, h = (float(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
         objects = [
@@ -294,11 +306,25 @@ def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ..
             )
             for thing in root.iter("object")
         ]
-    except (ElementTree.ParseError, ValueError) as e:
+    except DataError:
+        raise
+    except (ElementTree.ParseError, ExpatError, ValueError, LookupError) as e:
         raise DataError(f"'{file}' is no annotation of Pascal VOC ({e}).") from None
-    if min(w, h) <= 0:
+    if not min(w, h) > 0:
         raise DataError(f"'{file}' says that its picture is {w:g} x {h:g} pixels. Write the true `size` into it.")
     return w, h, objects
+
+
+def _refuse_entities(text: bytes, file: Path) -> None:
+    """Raise DataError for entities, of which small files are made that grow without end, in whatever encoding."""
+    from xml.parsers import expat
+
+    def refuse(*_) -> None:
+        raise DataError(f"'{file}' defines entities, which annotations have no use for.")
+
+    parser = expat.ParserCreate()
+    parser.EntityDeclHandler = refuse
+    parser.Parse(text, True)
 
 
 def arrange_voc(root: str | Path) -> list[Converted]:
@@ -309,7 +335,7 @@ def arrange_voc(root: str | Path) -> list[Converted]:
         kit = root / "VOCdevkit" / f"VOC{year}"
         for split in _VOC_SPLITS:
             listed = kit / "ImageSets" / "Main" / f"{split}.txt"
-            stems = listed.read_text(encoding="utf-8").split() if listed.is_file() else []
+            stems = read_text(listed).split() if listed.is_file() else []
             stems = [s for s in stems if safe_join(kit, f"Annotations/{s}.xml").is_file()]
             if not stems:
                 continue
@@ -340,7 +366,7 @@ def convert_visdrone(root: str | Path, exist_ok: bool = False) -> Converted:
         for file in files:
             w, h = picture_size(_picture_of(root / "images", file.stem))
             rows = []
-            for line in file.read_text(encoding="utf-8-sig").splitlines():
+            for line in read_text(file, limits.LABEL_BYTES).splitlines():
                 try:
                     x, y, bw, bh, score, cls = (int(v) for v in line.split(",")[:6])
                 except ValueError:
@@ -368,7 +394,7 @@ def read_classes(file: str | Path) -> dict[int, str]:
     file = Path(file)
     if not file.is_file():
         raise MissingFileError(f"'{file}' does not exist. LabelImg writes classes.txt beside the labels.")
-    names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    names = [line.strip() for line in read_text(file, limits.LABEL_BYTES).splitlines()]
     while names and not names[-1]:
         names.pop()
     if not names or "" in names:
@@ -399,7 +425,7 @@ def convert_labelimg(source: str | Path, save_dir: str | Path, exist_ok: bool = 
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, target)
             if label.is_file() and label.name != "classes.txt":
-                rows = [" ".join(line.split()) for line in label.read_text(encoding="utf-8-sig").splitlines()]
+                rows = [" ".join(line.split()) for line in read_text(label, limits.LABEL_BYTES).splitlines()]
                 rows = [row for row in rows if row]
                 _check_classes(rows, len(names), label)
                 writer.write(Path("labels") / name, rows)
@@ -453,7 +479,7 @@ def _plain(name: str) -> str:
 def _dota_rows(file: Path, numbers: dict[str, int], size: tuple[int, int], result: Converted) -> list[str]:
     """Return the lines of rows `x1 y1 x2 y2 x3 y3 x4 y4 name difficult`; lines of the head have fewer words."""
     rows = []
-    for line in file.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(file, limits.LABEL_BYTES).splitlines():
         words = line.split()
         if len(words) < 9:
             continue

@@ -19,6 +19,7 @@ from ultralytics.data.instances import select
 from ultralytics.data.labels import Entry, img2label_paths, layout_of, load_labels
 from ultralytics.data.pictures import Pictures
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+from ultralytics.utils.files import read_text
 
 _NEIGHBOURS = 8  # batches back to which a mosaic reaches for its other pictures
 _CONCATENATED = {"cls", "bboxes", "masks", "keypoints", "batch_idx"}
@@ -227,7 +228,7 @@ def find_images(img_path: str | Path | Sequence[str | Path]) -> list[str]:
         elif path.is_file() and is_image(path):
             files.append(str(path))
         elif path.is_file():
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_text(path).splitlines()
             files += [str(path.parent / line.strip()) for line in lines if is_image(line.strip())]
         else:
             raise MissingFileError(

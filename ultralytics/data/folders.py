@@ -17,7 +17,7 @@ import torch
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.classify import classify_augmentations, classify_transforms
 from ultralytics.data.images import FORMATS_HELP, list_images, verify_image
-from ultralytics.data.labels import cache_path, fingerprint, parallel, read_arrays, write_arrays
+from ultralytics.data.labels import cache_path, fingerprint, parallel, read_arrays, stored_faults, write_arrays
 from ultralytics.data.pictures import Pictures
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
@@ -147,14 +147,13 @@ class ClassificationDataset(ChangingDataset):
         files = [f for f, _ in samples]
         cache, key = cache_path(folder, "classify", self.root), fingerprint(files)
         stored = read_arrays(cache, key)
-        if stored is None:
+        faulty = None if stored is None else stored_faults(stored, len(files))
+        if faulty is None:
             faults = list(parallel(_fault, files, desc=f"{self.prefix}Scanning {folder}"))
-            found = json.dumps({i: fault for i, fault in enumerate(faults) if fault}).encode()
+            faulty = {i: fault for i, fault in enumerate(faults) if fault}
+            found = np.frombuffer(json.dumps(faulty).encode(), np.uint8)
             if fingerprint(files) == key:  # else a picture was changed while it was read
-                write_arrays(cache, self.prefix, key=np.array(key), faults=np.frombuffer(found, np.uint8))
-        else:
-            found = stored["faults"].tobytes()
-        faulty = {int(i): fault for i, fault in json.loads(found).items()}
+                write_arrays(cache, self.prefix, key=np.array(key), faults=found)
         kinds = ", ".join(f"{n} {k}" for k, n in Counter(f.partition(":")[0] for f in faulty.values()).items())
         LOGGER.info(
             f"{self.prefix}{self.root}: {len(files) - len(faulty)} images of {len(self.classes)} classes, "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ultralytics.utils import limits
 from ultralytics.utils.errors import DataError, MissingFileError
 
 IMG_FORMATS = {"bmp", "dng", "heic", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff", "webp"}
@@ -59,14 +61,16 @@ def header_size(file: str | Path) -> tuple[int, int] | None:
 def verify_image(file: str | Path) -> tuple[int, int]:
     """Decode a picture to the end and return (height, width) as displayed.
 
+    Pillow refuses pictures that claim more than twice `PIL.Image.MAX_IMAGE_PIXELS`: a file of a few bytes can make a
+    decoder take gigabytes. Who has such pictures sets a greater number there, or None.
+
     Raises:
         DataError: `KIND: DETAIL`, where the picture is empty, damaged, truncated, too small or of another format.
     """
     from PIL import Image
 
     try:
-        if os.path.getsize(file) == 0:
-            raise DataError("empty picture: the file has 0 bytes")
+        _check_bytes(file)
         with Image.open(file) as image:
             name, (w, h) = (image.format or "?").lower(), exif_size(image)
             image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of the pixels
@@ -87,15 +91,65 @@ def read_image(file: str | Path) -> np.ndarray:
     """Return the picture as a uint8 (h, w, 3) BGR array: EXIF rotation applied, alpha dropped, 16 bits brought to 8.
 
     Reads the bytes itself, because `cv2.imread` cannot open non-ASCII paths on Windows.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: it cannot be decoded, or claims more pixels than `verify_image` allows.
     """
     try:
+        _check_bytes(file)
         data = np.fromfile(file, np.uint8)
     except FileNotFoundError:
         raise MissingFileError(f"The picture '{file}' does not exist. Check the path.") from None
     except OSError as e:
         raise DataError(f"The picture '{file}' cannot be opened: {e.strerror or e}. Check its permissions.") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except DataError as e:
+        raise DataError(f"The picture '{file}' cannot be used: {e}. Replace it or leave it out.") from None
+    _check_pixels(data, file)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if _is_whole(data) else None
+    except (cv2.error, MemoryError):
+        image = None
     return _read_with_pillow(file) if image is None else image
+
+
+def _check_bytes(file: str | Path) -> None:
+    """Raise DataError for what is no file, or has no bytes or far too many."""
+    size = os.path.getsize(file)
+    if not os.path.isfile(file):  # to open a pipe would wait without end
+        raise DataError("unreadable picture: it is no file")
+    if not size:
+        raise DataError("empty picture: the file has 0 bytes")
+    if size > limits.PICTURE_BYTES:
+        raise DataError(f"large picture: the file has {size} bytes; allowed are {limits.PICTURE_BYTES}")
+
+
+def _is_whole(data: np.ndarray) -> bool:
+    """Return False for a PNG with a chunk that goes beyond the end; OpenCV makes room for it, up to 4 GB."""
+    if data[:8].tobytes() != b"\x89PNG\r\n\x1a\n":
+        return True
+    i = 8
+    while i + 8 <= len(data):
+        i += 12 + int.from_bytes(data[i : i + 4].tobytes(), "big")
+    return i <= len(data)
+
+
+def _check_pixels(data: np.ndarray, file: str | Path) -> None:
+    """Raise DataError for a picture that claims more pixels than Pillow allows; OpenCV would make room for them.
+
+    What Pillow cannot open is refused, since OpenCV may see more pixels in it; all but colour .pfm, which is not
+    compressed: its pixels are either in the file or not read.
+    """
+    from PIL import Image
+
+    try:
+        Image.open(io.BytesIO(data)).close()
+    except Image.DecompressionBombError as e:
+        raise DataError(f"The picture '{file}' is too large, or not what it claims to be ({e}).") from None
+    except Exception as e:
+        if data[:2].tobytes() != b"PF":
+            reason = "no picture" if isinstance(e, Image.UnidentifiedImageError) else str(e).replace(str(file), "")
+            raise DataError(f"The picture '{file}' cannot be decoded ({reason}). Replace it or leave it out.") from None
 
 
 def _read_with_pillow(file: str | Path) -> np.ndarray:

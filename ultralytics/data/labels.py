@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.data.images import verify_image
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, limits
+from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.pickles import pickle_in
 
 CACHE_VERSION = 3  # raise it when the cache's layout or the rules of verification change
 THREADS = min(8, max(1, (os.cpu_count() or 2)))
@@ -134,7 +137,10 @@ def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = Fal
     Raises:
         DataError: `KIND: DETAIL` with the line at fault.
     """
-    text = Path(file).read_text(encoding="utf-8-sig", errors="replace")
+    with open(file, "rb") as f:
+        text = f.read(limits.LABEL_BYTES + 1).decode("utf-8-sig", errors="replace")
+    if len(text) > limits.LABEL_BYTES:
+        raise DataError(f"large label: the file has more than {limits.LABEL_BYTES} bytes")
     lines = [(i, line.split()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         return
@@ -163,7 +169,8 @@ def _row(i: int, words: list[str], layout: Layout) -> np.ndarray:
     if not layout.fits(len(words)):
         raise DataError(f"wrong columns: line {i} has {len(words)} columns; wanted are {layout.wanted}")
     try:
-        row = np.array([float(w) for w in words], np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, and is told below
+            row = np.array([float(w) for w in words], np.float32)
     except ValueError:
         raise DataError(f"not a number: line {i} reads '{' '.join(words)[:60]}'") from None
     if not np.isfinite(row).all():
@@ -241,7 +248,7 @@ def load_labels(
     folder = Path(lb_files[0]).parent
     rules = (nc, single_cls, layout)
     cache, key = cache_path(folder, source, *rules), fingerprint(im_files, lb_files, *rules)
-    entries = _read_cache(cache, key, im_files, layout)
+    entries = _read_cache(cache, key, im_files, 1 if single_cls else nc, layout)
     if entries is None:
         desc = f"{prefix}Scanning {folder}"
         entries = list(
@@ -337,29 +344,66 @@ def _content(file: str) -> bytes:
 def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
     """Return the arrays stored under `key`, or None if there are none, or the file is damaged or of another time."""
     try:
+        with zipfile.ZipFile(cache) as archive:
+            check_zip(archive)
         with np.load(cache, allow_pickle=False) as z:
             return dict(z) if str(z["key"]) == key else None
     except Exception:  # missing, truncated, foreign
+        if wanted := pickle_in(cache):
+            LOGGER.warning(f"WARNING ⚠️ '{cache}' is no cache but a pickle that asks for {wanted}; it was not run.")
         return None
 
 
-def _read_cache(cache: Path, key: str, im_files: Sequence[str], layout: Layout) -> list[Entry] | None:
+def stored_faults(arrays: dict[str, np.ndarray], n: int) -> dict[int, str] | None:
+    """Return the faults of `n` pictures by their numbers, as a cache has them; None where it has something else."""
+    try:
+        faults = {int(i): fault for i, fault in json.loads(arrays["faults"].tobytes()).items()}
+    except (KeyError, ValueError, AttributeError, RecursionError):
+        return None
+    return faults if all(0 <= i < n and isinstance(fault, str) and fault for i, fault in faults.items()) else None
+
+
+def _fits(z: dict[str, np.ndarray], n: int, nc: int, layout: Layout) -> bool:
+    """Return whether arrays are such as `_arrays` makes of `n` pictures that were verified."""
+    m = len(z["rows"])  # objects
+    shapes = {"shapes": (n, 2), "counts": (n,), "found": (n,), "duplicates": (n,), "rows": (m, 5)}
+    polygons = m if layout.keeps_polygons else 0
+    shapes |= {"lengths": (polygons,), "corners": (int(z["lengths"].sum()), 2)}
+    if layout.kpt_shape:
+        shapes["keypoints"] = (m, layout.kpt_shape[0], 3)
+    kinds = {"found": np.bool_, "rows": np.float32, "corners": np.float32, "keypoints": np.float32}
+    if any(z[k].shape != v or not np.issubdtype(z[k].dtype, kinds.get(k, np.integer)) for k, v in shapes.items()):
+        return False
+    places = [z["rows"][:, 1:], z["corners"], *([z["keypoints"][..., :2]] if layout.kpt_shape else [])]
+    cls = z["rows"][:, 0]
+    return bool(
+        all((z[k] >= 0).all() for k in ("shapes", "counts", "lengths", "duplicates"))
+        and z["counts"].sum() == m
+        and all(((p >= 0) & (p <= 1)).all() for p in places)
+        and ((cls >= 0) & (cls < nc) & (cls == np.floor(cls))).all()
+        and (not layout.kpt_shape or np.isin(z["keypoints"][..., 2], (0, 1, 2)).all())
+    )
+
+
+def _read_cache(cache: Path, key: str, im_files: Sequence[str], nc: int, layout: Layout) -> list[Entry] | None:
     """Return the entries stored under `key`, or None: the labels are then read anew."""
     z = read_arrays(cache, key)
-    if z is None:
+    faults = stored_faults(z, len(im_files)) if z is not None else None
+    if faults is None:
         return None
     try:
-        faults = json.loads(z["faults"].tobytes())
+        if not _fits(z, len(im_files), nc, layout):
+            return None
         stops = np.cumsum(z["counts"])[:-1]
         table = zip(im_files, z["shapes"].tolist(), np.split(z["rows"], stops), z["found"].tolist())
         entries = [Entry(f, tuple(shape), rows, found=found) for f, shape, rows, found in table]
         polygons = np.split(z["corners"], np.cumsum(z["lengths"])[:-1]) if len(z["lengths"]) else []
         points = np.split(z["keypoints"], stops) if layout.kpt_shape else [None] * len(entries)
         for i, (entry, stop) in enumerate(zip(entries, np.cumsum(z["counts"]).tolist())):
-            entry.duplicates, entry.fault = int(z["duplicates"][i]), faults.get(str(i), "")
+            entry.duplicates, entry.fault = int(z["duplicates"][i]), faults.get(i, "")
             entry.keypoints = points[i]
             entry.segments = polygons[stop - len(entry.rows) : stop] if layout.keeps_polygons else None
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError):
         return None
     return entries
 

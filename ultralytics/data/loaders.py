@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from ultralytics.data.images import FORMATS_HELP, VID_FORMATS, is_image, read_image, suffix
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+from ultralytics.utils.files import read_text
 
 Batch = tuple[list[str], Any, list[str]]
 _STREAMS = ("rtsp://", "rtmp://", "http://", "https://", "tcp://")
@@ -80,6 +81,21 @@ def _open_named(source: str, batch: int, vid_stride: int, buffer: bool) -> tuple
 
 def _is_stream(address: str) -> bool:
     return address.startswith(_STREAMS)
+
+
+def _checked_address(address: str) -> str:
+    """Return a camera number, the address of a stream or the path of a video.
+
+    Raises:
+        MissingFileError: it is something else: OpenCV with GStreamer would take it for a pipeline and run that.
+    """
+    plain = address.isprintable() and not any(c.isspace() for c in address)
+    if (address.isdecimal() and len(address) < 7) or (_is_stream(address.lower()) and plain) or os.path.isfile(address):
+        return address
+    raise MissingFileError(
+        f"The stream or camera '{address[:200]}' gives no picture: it is neither a camera number, nor a video that is "
+        f"there, nor an address without blanks that begins with {', '.join(_STREAMS)}."
+    )
 
 
 def _is_pillow(source: Any) -> bool:
@@ -146,12 +162,14 @@ class LoadImagesAndVideos:
 
     def _frames(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
         self.mode, self.frame = "video", 0
-        self.cap = cap = cv2.VideoCapture(file)
+        # FFmpeg would take a file called `http:x.mp4` or `concat:x.mp4` for an address or a list; `/x/...` is a file
+        self.cap = cap = cv2.VideoCapture(os.path.abspath(file))
         try:
-            if not cap.isOpened():
+            pixels = cap.get(cv2.CAP_PROP_FRAME_WIDTH) * cap.get(cv2.CAP_PROP_FRAME_HEIGHT)
+            if not cap.isOpened() or not pixels <= limits.PIXELS:
                 raise DataError(f"The video '{file}' cannot be opened. Does it play elsewhere? Else convert it to mp4.")
-            self.fps = cap.get(cv2.CAP_PROP_FPS)
-            self.frames = int(cap.get(cv2.CAP_PROP_FRAME_COUNT) / self.vid_stride)
+            self.fps = _finite(cap.get(cv2.CAP_PROP_FPS))
+            self.frames = int(_finite(cap.get(cv2.CAP_PROP_FRAME_COUNT)) / self.vid_stride)
             while True:
                 for _ in range(self.vid_stride):
                     if not cap.grab():
@@ -161,23 +179,37 @@ class LoadImagesAndVideos:
                     return
                 self.frame += 1
                 yield file, _as_bgr(image), f"video {i + 1}/{self.nf} (frame {self.frame}/{self.frames}) {file}: "
+        except cv2.error as e:
+            raise DataError(f"The video '{file}' is damaged after {self.frame} frames ({_reason(e)}).") from None
         finally:
             cap.release()
 
 
-def _expand(path: str) -> list[str]:
-    """Return the pictures and videos that a path stands for."""
+def _finite(number: float) -> float:
+    """Return what a file says of itself, or 0 where that is no number."""
+    return number if math.isfinite(number) else 0.0
+
+
+def _reason(e: Exception) -> str:
+    """Return a short form of OpenCV's errors, which come with files and lines of its source."""
+    return " ".join(str(getattr(e, "err", None) or e).split())[:100]
+
+
+def _expand(path: str, listed: bool = False) -> list[str]:
+    """Return the pictures and videos that a path stands for; `listed`: it stands in a text file."""
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         names = sorted(os.path.join(path, n) for n in os.listdir(path))
         return [n for n in names if _readable(n) and os.path.isfile(n)]
     if os.path.isfile(path):
         if suffix(path) in {"txt", "csv"}:
+            if listed:  # it might be the one in which it stands
+                raise DataError(f"A list of sources may not hold another list, but holds '{path}'. Join them.")
             return _from_list(path)
         if not _readable(path):
             raise DataError(f"'{path}' is neither a picture nor a video that can be read. {FORMATS_HELP}")
         return [path]
-    if any(c in path for c in "*?["):
+    if any(c in path for c in "*?[") and "\0" not in path:
         found = [f for f in sorted(glob.glob(path, recursive=True)) if _readable(f)]
         if found:
             return found
@@ -188,11 +220,11 @@ def _expand(path: str) -> list[str]:
 
 def _from_list(path: str) -> list[str]:
     """Return the files named in a text file, one a line, relative to it or to the working folder."""
-    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     files = []
     for line in lines:
         beside = os.path.join(os.path.dirname(os.path.abspath(path)), line)
-        files += _expand(beside if os.path.exists(beside) else line)
+        files += _expand(beside if os.path.exists(beside) else line, listed=True)
     return files
 
 
@@ -308,18 +340,19 @@ class LoadStreams:
     @staticmethod
     def _read_sources(sources: str) -> list[str]:
         if not str(sources).lower().endswith(".streams"):
-            return [str(sources)]
+            return [_checked_address(str(sources))]
         if not os.path.isfile(sources):
             raise MissingFileError(f"The list of streams '{sources}' does not exist.")
-        lines = [line.strip() for line in Path(sources).read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in read_text(sources, limits.LABEL_BYTES).splitlines()]
         lines = [line for line in lines if line and not line.startswith("#")]
         if not lines:
             raise DataError(f"The list of streams '{sources}' is empty. Write one address or camera number a line.")
-        return lines
+        return [_checked_address(line) for line in lines]
 
     def _open(self, i: int, source: str) -> None:
         """Open a source, wait for its first frame and start its thread."""
-        cap = cv2.VideoCapture(int(source) if source.isnumeric() else source)
+        is_file = os.path.isfile(source) and not _is_stream(source.lower())
+        cap = cv2.VideoCapture(int(source) if source.isnumeric() else os.path.abspath(source) if is_file else source)
         self.caps.append(cap)
         ok, image = cap.read() if cap.isOpened() else (False, None)
         if not ok or image is None:
@@ -345,7 +378,11 @@ class LoadStreams:
                 break
             while self.buffer and self.running and len(frames) >= _BUFFERED:
                 time.sleep(0.01)
-            frames.append(_as_bgr(image))
+            try:
+                frames.append(_as_bgr(image))
+            except DataError as e:
+                LOGGER.warning(f"WARNING ⚠️ '{self.sources[i]}' ends: {e}")
+                break
             self._arrived.set()
         self._arrived.set()
 

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ultralytics.utils import limits
 from ultralytics.utils.errors import DataError
 
 
@@ -54,11 +55,13 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
         h, w = (int(side) for side in rle["size"])
         counts = rle["counts"]
         runs = np.asarray(_unpack_counts(counts) if isinstance(counts, (str, bytes)) else counts, np.int64)
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise DataError("A mask is not in COCO's run-length form of `size` and `counts`.") from None
-    if min(h, w) < 1 or (runs < 0).any() or runs.sum() != h * w:
+    if runs.ndim != 1 or min(h, w) < 1 or h * w > limits.PIXELS:
+        raise DataError(f"A mask of {h} x {w} pixels is not possible.")
+    if (runs < 0).any() or (runs > h * w).any() or runs.sum() != h * w:
         raise DataError(f"The run lengths of a mask sum up to {runs.sum()}, not to {h} x {w} pixels.")
-    return np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8).reshape(w, h).T
+    return np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs).reshape(w, h).T
 
 
 def _unpack_counts(text: str | bytes) -> list[int]:

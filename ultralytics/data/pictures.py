@@ -18,10 +18,11 @@ import torch
 
 from ultralytics.data.images import header_size, read_image, resize_long_side, scaled_shape
 from ultralytics.data.labels import parallel, refuse_read_only
-from ultralytics.utils import LOCAL_RANK, LOGGER
+from ultralytics.utils import LOCAL_RANK, LOGGER, limits
 from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import atomic_write
 from ultralytics.utils.memory import available_memory
+from ultralytics.utils.pickles import pickle_in
 
 RECENT_BYTES = 256 * 2**20  # pictures that a process keeps decoded, for the mosaics to come
 NAMED = 20  # pictures that warnings name; a vanished disk shall not fill the log
@@ -205,14 +206,20 @@ class Pictures:
     @staticmethod
     def _read_stored(file: str) -> np.ndarray | None:
         """Return the stored array, or None where there is none, it is of another picture, or it is damaged."""
+        target = stored_path(file)
         try:
-            with open(stored_path(file), "rb") as f:
+            if os.path.getsize(target) > 3 * limits.PICTURE_BYTES:
+                return None
+            with open(target, "rb") as f:
                 image = np.load(f, allow_pickle=False)
                 if f.read(17) != struct.pack("<2q", *_stamp(file)):
                     return None
-        except (OSError, ValueError, EOFError):
+        except Exception:  # missing, or damaged in one of the ways that NumPy has an exception for
+            if wanted := pickle_in(target):
+                LOGGER.warning(f"WARNING ⚠️ '{target}' holds a pickle that asks for {wanted}; it was not run.")
             return None
-        return image if image.ndim == 3 and image.dtype == np.uint8 else None
+        fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        return image if fits and image.size else None
 
 
 def stored_path(file: str | Path) -> str:

@@ -22,7 +22,7 @@ from ultralytics.data.images import (
 )
 from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
 from ultralytics.data.masks import polygon2mask, polygons2masks, polygons2masks_overlap
-from ultralytics.utils import LOGGER, ROOT, yaml_load
+from ultralytics.utils import LOGGER, ROOT, limits, yaml_load
 from ultralytics.utils.checks import check_class_names, check_yaml
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import atomic_write
@@ -92,8 +92,11 @@ def _check_keys(data: dict, file: Path) -> None:
 def _names(data: dict, file: Path) -> tuple[dict[int, str], int]:
     """Return the names as a dict, and their number."""
     nc = data.get("nc")
-    if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or nc < 1):
-        raise DataError(f"'{file}' says `nc: {nc}`; the number of classes is a whole number of at least 1.")
+    if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or not 1 <= nc <= limits.CLASSES):
+        raise DataError(
+            f"'{file}' says `nc: {str(nc)[:40]}`; the number of classes is a whole number of at least 1 and at most "
+            f"{limits.CLASSES}."
+        )
     if data.get("names") is None and nc:
         return {i: f"class_{i}" for i in range(nc)}, nc
     given = data.get("names")
@@ -122,7 +125,9 @@ def _check_keypoints(data: dict, file: Path) -> None:
     if not flip:
         return
     if shape is None:
-        raise DataError(f"'{file}' has `flip_idx` but no `kpt_shape`. Add it, as `kpt_shape: [{len(flip)}, 3]`.")
+        raise DataError(f"'{file}' has `flip_idx` but no `kpt_shape`. Add it, as `kpt_shape: [17, 3]`.")
+    if not isinstance(flip, (list, tuple)) or not all(type(i) is int for i in flip):
+        raise DataError(f"'{file}' says `flip_idx: {str(flip)[:80]}`; a list of the keypoints' numbers is wanted.")
     if len(flip) != shape[0]:
         raise DataError(
             f"'{file}' has {len(flip)} entries in `flip_idx` and {shape[0]} keypoints in `kpt_shape`; `flip_idx` says "
@@ -245,11 +250,11 @@ def _resolve(value: Any, root: Path) -> str | list[str]:
     """
     if isinstance(value, (list, tuple)):
         return [_resolve(v, root) for v in value]
-    path = Path(os.path.abspath(root / str(value)))
-    if not path.exists() and str(value).startswith("../"):  # exports that count from a folder deeper than their YAML
-        inside = Path(os.path.abspath(root / str(value)[3:]))
-        path = inside if inside.exists() else path
-    return str(path)
+    path = os.path.abspath(root / str(value))
+    if not os.path.exists(path) and str(value).startswith("../"):  # exports count from a folder deeper than their YAML
+        inside = os.path.abspath(root / str(value)[3:])
+        path = inside if os.path.exists(inside) else path
+    return path
 
 
 def _as_list(value: str | list[str]) -> list[str]:
@@ -257,7 +262,7 @@ def _as_list(value: str | list[str]) -> list[str]:
 
 
 def _exists(value: str | list[str]) -> bool:
-    return all(Path(p).exists() for p in _as_list(value))
+    return all(os.path.exists(p) for p in _as_list(value))  # Path.exists raises for names that are too long
 
 
 def autosplit(

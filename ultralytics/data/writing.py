@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -44,11 +46,19 @@ class Writer:
         unique = list(dict.fromkeys(rows))
         if len(unique) < len(rows):
             self.result.left_out["duplicates"] += len(rows) - len(unique)
-        file = safe_join(self.stage, str(name)).with_suffix(".txt")
-        if file.exists():
+        file = safe_join(self.stage, str(name))
+        if file == self.stage or not file.name.strip(". "):
+            raise DataError(f"A picture without a name, '{name}', can have no label file. Give it one.")
+        file = file.with_suffix(".txt")
+        if os.path.exists(file):
             raise DataError(f"Two pictures want the label file '{name}'. Give them different names.")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(f"{row}\n" for row in unique), encoding="utf-8")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{row}\n" for row in unique), encoding="utf-8")
+        except (OSError, ValueError) as e:
+            if isinstance(e, OSError) and e.errno != errno.ENAMETOOLONG:  # the disk's fault
+                raise
+            raise DataError(f"'{str(name)[:100]}' cannot be the name of a label file ({e}). Give another.") from None
         self.result.files += 1
         self.result.objects += len(unique)
 

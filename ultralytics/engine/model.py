@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.cfg import TASK2DATA, get_cfg
+from ultralytics.cfg import TASK2DATA, get_cfg, read_settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.resume import RunFinished, last_state
@@ -17,7 +18,7 @@ from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
-from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
+from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 
 # Settings of the training that later calls start from
@@ -93,8 +94,9 @@ class Model(Callbacks, nn.Module):
                 f"'{weights}' is no model that can be loaded: give a .yaml (a new model), a .pt file (trained weights) "
                 f"or an exported model ({endings})."
             )
-        if not file.is_file():
-            near = did_you_mean(file.name, [f.name for f in file.parent.glob("*.pt")] if file.parent.is_dir() else [])
+        if not os.path.isfile(file):
+            there = file.parent.glob("*.pt") if os.path.isdir(file.parent) else ()
+            near = did_you_mean(file.name, [f.name for f in there])
             raise MissingFileError(
                 f"The weight file '{weights}' does not exist.{near} Nothing is downloaded by itself: "
                 f"put the file there, or start from an untrained model such as {file.stem}.yaml."
@@ -114,7 +116,7 @@ class Model(Callbacks, nn.Module):
     def _open(self, file: str, task: str | None = None) -> None:
         """Take an exported file, which says itself what it does."""
         form = format_of(file)
-        if not Path(file).exists():
+        if not os.path.exists(file):
             raise MissingFileError(
                 f"The {form.title} model '{file}' does not exist: "
                 f"`yolo export model=best.pt format={form.name}` makes one."
@@ -190,7 +192,7 @@ class Model(Callbacks, nn.Module):
         """Return a trainer that is ready to start from this model, which itself stays as it is."""
         self._need_network("be trained")
         _say_what_idles(kwargs)
-        overrides = yaml_load(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
+        overrides = read_settings(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
         data = overrides.get("data") or DEFAULT_CFG_DICT["data"] or TASK2DATA[self.task]
         own = {"data": data, "model": self.overrides["model"]}
         args = {**overrides, **own, **kwargs, "mode": "train", "task": self.task}

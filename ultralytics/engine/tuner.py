@@ -15,7 +15,8 @@ from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, colorstr, yaml_save
 from ultralytics.utils.errors import ConfigError, UserError, did_you_mean
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import atomic_write, read_text
+from ultralytics.utils.limits import RECORD_BYTES
 from ultralytics.utils.tuning import plot_tune_results
 
 # Least and greatest value of each hyperparameter that is searched, and how much livelier than usual it may change.
@@ -216,11 +217,14 @@ class Tuner(Callbacks):
         """Return the rows of an earlier search in this folder."""
         if not self.tune_csv.exists():
             return []
-        with open(self.tune_csv, encoding="utf-8", newline="") as f:
-            reader = csv.DictReader(f)
-            rows = [{k: self._number(k, v) for k, v in row.items()} for row in reader]
         columns = ["fitness", *self.space]
-        if reader.fieldnames != columns:
+        try:
+            reader = csv.DictReader(read_text(self.tune_csv, RECORD_BYTES).splitlines())
+            same = reader.fieldnames == columns
+            rows = [{k: self._number(k, v) for k, v in row.items()} for row in reader] if same else []
+        except (csv.Error, TypeError, ValueError) as e:
+            raise ConfigError(f"'{self.tune_csv}' cannot be read ({e}). Give another name= for a new search.") from None
+        if not same:
             raise ConfigError(
                 f"'{self.tune_csv}' is of a search among {', '.join((reader.fieldnames or ['?'])[1:])}. "
                 "Give the same space=, or another name= for a new search."

@@ -18,6 +18,7 @@ from ultralytics.nn.unpickle import AGAIN, NAME_ONE, Archive, Record, TensorReco
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, UserError
 from ultralytics.utils.files import atomic_write, file_size
+from ultralytics.utils.limits import CLASSES
 
 FORMAT, FORMAT_VERSION = "ghost", 1
 REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}
@@ -149,10 +150,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _own(archive: Archive, tree: dict) -> dict[str, Any]:
     """Return the content of a file of this package."""
-    version = tree.get("format_version")
+    version = archive.plain(tree.get("format_version"))
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise CheckpointError(
-            f"The weight file '{archive.path}' has format version {version!r}, but this package reads up to "
+            f"The weight file '{archive.path}' has format version {str(version)[:20]}, but this package reads up to "
             f"{FORMAT_VERSION}. Install the newer package that wrote it."
         )
     ckpt = archive.plain(tree)
@@ -160,8 +161,16 @@ def _own(archive: Archive, tree: dict) -> dict[str, Any]:
     if wrong or not all(isinstance(v, torch.Tensor) for v in ckpt["model"].values()):
         what = ", ".join(wrong or ["model"])
         raise CheckpointError(f"The weight file '{archive.path}' is damaged: its {what} cannot be used. {AGAIN}")
-    ckpt["model"] = _as_float(ckpt["model"].items())
-    return {**ckpt, "source": "ghost"}
+    if not 1 <= ckpt["nc"] <= CLASSES:
+        raise ValueError(f"{ckpt['nc']} classes")
+    return {
+        **ckpt,
+        "names": {int(k): str(v) for k, v in ckpt["names"].items()},
+        "stride": [float(s) for s in ckpt["stride"]],
+        "model": _as_float(ckpt["model"].items()),
+        "epoch": int(_number(ckpt.get("epoch"), -1)),
+        "source": "ghost",
+    }
 
 
 def _imported(archive: Archive, tree: dict) -> dict[str, Any]:
@@ -179,15 +188,15 @@ def _imported(archive: Archive, tree: dict) -> dict[str, Any]:
     return {
         "yaml": archive.plain(model.get("yaml")),
         "task": _task(archive, args, model, head),
-        "names": {int(k): str(v) for k, v in names.items()} or {i: f"{i}" for i in range(int(nc))},
+        "names": {int(k): str(v) for k, v in names.items()} or {i: f"{i}" for i in range(min(int(nc), CLASSES))},
         "nc": int(nc),
         "stride": [float(s) for s in (stride.tolist() if isinstance(stride, torch.Tensor) else stride or [8, 16, 32])],
         "args": args,
         "model": _as_float((name, archive.tensor(t)) for name, t in module_tensors(model)),
         "epoch": int(_number(tree.get("epoch"), -1)),
         "best_fitness": _number(tree.get("best_fitness"), None),
-        "date": str(tree.get("date") or ""),
-        "version": str(tree.get("version") or ""),
+        "date": str(archive.plain(tree.get("date")) or ""),
+        "version": str(archive.plain(tree.get("version")) or ""),
         "source": "ultralytics",
     }
 
@@ -208,7 +217,7 @@ def _task(archive: Archive, args: dict, model: Record, head: Any) -> str:
     task = args.get("task") or next(by_class, None) or model.kind
     if task not in TASKS:
         raise CheckpointError(
-            f"The weight file '{archive.path}' is for {task!r}, but this package knows {', '.join(TASKS)}. "
+            f"The weight file '{archive.path}' is for {str(task)[:40]!r}, but this package knows {', '.join(TASKS)}. "
             f"Name a model for one of these."
         )
     return task
@@ -226,7 +235,7 @@ def _no_model(archive: Archive, tree: dict, model: Record | None) -> str:
             f"'{archive.path}' holds weights without a description of their model. Build the model from its YAML and "
             f"load the weights into it: YOLO('yolo11n.yaml').load('{archive.path}')."
         )
-    keys = ", ".join(map(str, list(tree)[:6])) or "nothing"
+    keys = ", ".join(str(key)[:40] for key in list(tree)[:6]) or "nothing"
     return f"'{archive.path}' is no checkpoint of YOLO: it holds {keys}. {NAME_ONE}"
 
 
@@ -279,7 +288,7 @@ def strip_checkpoint(
     full = load_checkpoint(path)
     full = {**{k: full[k] for k in KEPT if k in full}, "epoch": -1, "precision": "float32"}
     weights = {k: v.half() if v.is_floating_point() else v for k, v in full["model"].items()}
-    trial = target.with_name(f".{target.stem[:40]}-{os.getpid()}-half.pt")
+    trial = target.with_name(f".{target.stem[:40]}-{os.getpid()}-half.tmp")  # resuming removes such
     try:
         _write(trial, {**full, "precision": "float16", "model": weights}, named=target)
         read = load_checkpoint(trial)

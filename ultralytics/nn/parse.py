@@ -8,14 +8,16 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
 from ultralytics.nn.own_modules import describe_files, own_entries
 from ultralytics.nn.registry import Context, Entry, lookup
-from ultralytics.utils import LOGGER, yaml_load
-from ultralytics.utils.errors import MissingFileError, ModelError, UserError
+from ultralytics.utils import LOGGER, limits, yaml_load
+from ultralytics.utils.errors import ModelError, UserError
+from ultralytics.utils.files import read_text
 
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
 
@@ -33,11 +35,9 @@ def yaml_model_load(path: str | Path) -> dict:
     """
     file = find_model_yaml(path)
     d = yaml_load(file)
-    missing = [k for k in ("backbone", "head") if not isinstance(d.get(k), list)]
-    if missing:
-        raise ModelError(f"The model file '{path}' has no list of layers under {' and '.join(map(repr, missing))}.")
     d["scale"] = guess_model_scale(path)
     d["yaml_file"] = str(path)
+    _check_keys(d)
     if d.get("modules"):
         d["modules"] = describe_files(d, file.parent)
     return d
@@ -47,7 +47,9 @@ def _scale(d: dict, verbose: bool) -> tuple[str, float, float, float]:
     """Return the scale letter and its depth, width and largest number of channels; without a letter the first one."""
     scales = d.get("scales")
     if not scales:
-        return "", d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0), float("inf")
+        return "", *_factors([d.get("depth_multiple", 1.0), d.get("width_multiple", 1.0)], d)
+    if not isinstance(scales, dict) or not all(isinstance(letter, str) for letter in scales):
+        raise ModelError(f"{d.get('yaml_file', 'The model')} has no mapping of letters under `scales`.")
     letter = d.get("scale") or next(iter(scales))
     if letter not in scales:
         raise ModelError(
@@ -57,8 +59,56 @@ def _scale(d: dict, verbose: bool) -> tuple[str, float, float, float]:
         LOGGER.info(
             f"{d.get('yaml_file', 'The model YAML')} names no scale: '{letter}' is taken. Others: {', '.join(scales)}."
         )
-    depth, width, *rest = scales[letter]
-    return letter, depth, width, rest[0] if rest else float("inf")
+    return letter, *_factors(scales[letter], d)
+
+
+def _factors(given: Any, d: dict) -> tuple[float, float, float]:
+    """Return the depth, the width and the largest number of channels of a scale, after a look at them."""
+    numbers = list(given) if isinstance(given, (list, tuple)) else []
+    kinds = all(isinstance(n, (int, float)) and not isinstance(n, bool) and 0 < n <= limits.NUMBER for n in numbers)
+    if not kinds or not 2 <= len(numbers) <= 3:
+        raise ModelError(
+            f"{d.get('yaml_file', 'The model')} has the scale {str(given)[:60]}; wanted are depth, width and the "
+            "largest number of channels, as [0.50, 0.25, 1024]."
+        )
+    return numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else float("inf")
+
+
+def _check_keys(d: dict) -> None:
+    """Raise ModelError where a model description lacks layers, or its numbers cannot be right."""
+    name = d.get("yaml_file") or "The model"
+    missing = [k for k in ("backbone", "head") if not isinstance(d.get(k), (list, tuple))]
+    if missing or not (d["backbone"] or d["head"]):
+        raise ModelError(f"{name} has no list of layers under {' and '.join(missing) or 'backbone and head'}.")
+    for key, most in {"nc": limits.CLASSES, "ch": limits.NUMBER}.items():
+        if key in d and (type(d[key]) is not int or not 1 <= d[key] <= most):
+            raise ModelError(f"{name} says `{key}: {str(d[key])[:40]}`; a whole number from 1 to {most} is wanted.")
+
+
+def _check_numbers(values: Any) -> int:
+    """Return the product of the greater numbers among a layer's arguments; raise ModelError for one beyond any."""
+    product = 1
+    for value in values if isinstance(values, (list, tuple)) else [values]:
+        if isinstance(value, (list, tuple)):
+            product *= _check_numbers(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not abs(value) <= limits.NUMBER:
+                raise ModelError(f"the number {value:g} is beyond what a layer can have ({limits.NUMBER}).")
+            product *= max(int(abs(value)), 1) if abs(value) > 16 else 1
+    return product
+
+
+def _check_size(entry: Entry, args: list, repeats: int) -> None:
+    """Raise ModelError for a layer of more parameters than any has; it is built without memory if it may be one."""
+    if _check_numbers(args) <= limits.USUAL:
+        return
+    try:
+        with torch.device("meta"):
+            count = sum(p.numel() for p in entry.cls(*args).parameters())
+    except Exception:  # a user's own that cannot be built so, or arguments that do not fit: that is told later
+        return
+    if count * max(repeats, 1) > limits.PARAMETERS:
+        raise ModelError(f"it would have {count * max(repeats, 1)} parameters; allowed are {limits.PARAMETERS}.")
 
 
 def _activation(text: str | None) -> nn.Module:
@@ -69,10 +119,15 @@ def _activation(text: str | None) -> nn.Module:
         call = ast.parse(str(text).strip(), mode="eval").body
         func, args, kwargs = (call.func, call.args, call.keywords) if isinstance(call, ast.Call) else (call, [], [])
         name = func.attr if isinstance(func, ast.Attribute) else func.id
+        if name not in nn.modules.activation.__all__ or name == "MultiheadAttention":
+            raise ValueError(f"it has no {name}")
         cls = getattr(nn.modules.activation, name)
-        return cls(*map(ast.literal_eval, args), **{k.arg: ast.literal_eval(k.value) for k in kwargs})
-    except (SyntaxError, AttributeError, TypeError, ValueError) as e:
-        raise ModelError(f"activation: '{text}' is no activation of torch.nn, such as nn.ReLU(): {e}.") from None
+        values, named = [ast.literal_eval(a) for a in args], {k.arg: ast.literal_eval(k.value) for k in kwargs}
+        _check_numbers([*values, *named.values()])
+        return cls(*values, **named)
+    except (SyntaxError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as e:
+        given = str(text)[:80]
+        raise ModelError(f"activation: '{given}' is no activation of torch.nn, such as nn.ReLU(): {e}.") from None
 
 
 def _argument(value: Any, d: dict) -> Any:
@@ -83,19 +138,19 @@ def _argument(value: Any, d: dict) -> Any:
         return d[value]
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return value
 
 
 def line_numbers(d: dict) -> list[int]:
     """Return the line of each layer of a model description in its YAML file; [] if there is no such file any more."""
-    import yaml
+    from ultralytics.utils import safe_yaml
 
     try:
-        text = find_model_yaml(d.get("yaml_file") or "").read_text(encoding="utf-8")
-        nodes = dict((k.value, v) for k, v in yaml.compose(text).value)
+        text = read_text(find_model_yaml(d.get("yaml_file") or ""), limits.YAML_BYTES)
+        nodes = {k.value: v for k, v in safe_yaml.compose(text).value if isinstance(k.value, str)}
         return [row.start_mark.line + 1 for part in ("backbone", "head") for row in nodes[part].value]
-    except (MissingFileError, OSError, KeyError, AttributeError, yaml.YAMLError):
+    except (UserError, OSError, KeyError, AttributeError, TypeError, ValueError):
         return []  # the model came from a dictionary or a checkpoint
 
 
@@ -109,10 +164,13 @@ def describe_line(d: dict, number: int) -> str:
 
 def _checked(line: Any, i: int) -> tuple[list[int], int]:
     """Return the indices that a YAML line reads and its repeats, after a look at the line's form."""
-    form = isinstance(line, (list, tuple)) and len(line) == 4 and isinstance(line[1], int) and isinstance(line[3], list)
+    kinds = ((int, list), int, str, list)
+    form = isinstance(line, (list, tuple)) and len(line) == 4 and all(map(isinstance, line, kinds))
     sources = (line[0] if isinstance(line[0], list) else [line[0]]) if form else []
     if not form or not sources or not all(isinstance(j, int) for j in sources):
         raise ModelError("a layer is written [from, repeats, module, [arguments]], such as [-1, 1, Conv, [64, 3, 2]].")
+    if not 0 <= line[1] <= limits.REPEATS:
+        raise ModelError(f"{str(line[1])[:20]} repeats are not possible; there can be up to {limits.REPEATS}.")
     for j in sources:
         if not -max(i, 1) <= j < i:
             raise ModelError(f"'from' names layer {j}, but only the layers before this one ({i}) can be read.")
@@ -124,7 +182,9 @@ def _build_line(context: Context, line: list, own: dict[str, Entry]) -> tuple[nn
     name, args = line[2], [_argument(a, context.yaml) for a in line[3]]
     entry = lookup(name, own)
     try:
+        _check_numbers(args)
         bound = entry.bind(context, args)
+        _check_size(entry, bound.args, bound.repeats)
         modules = [entry.cls(*bound.args)]
         for _ in range(bound.repeats - 1):  # what follows the first takes its output
             modules.append(
@@ -132,8 +192,8 @@ def _build_line(context: Context, line: list, own: dict[str, Entry]) -> tuple[nn
             )
     except UserError:
         raise
-    except (TypeError, IndexError, ValueError, ZeroDivisionError, RuntimeError) as e:
-        given = f"{context.channels} input channels and the arguments {args}"
+    except Exception as e:  # constructors raise whatever their arguments make them stumble over
+        given = f"{context.channels} input channels and the arguments {str(args)[:200]}"
         raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
     module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
     module.type = f"{entry.cls.__module__}.{entry.cls.__name__}".replace("__main__.", "")
@@ -156,6 +216,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
     Raises:
         ModelError: a module is unknown, its arguments or channels do not fit, or it reads a layer that is not there.
     """
+    _check_keys(d)
     own = own_entries(d)
     letter, depth, width, max_channels = _scale(d, verbose)
     channels, layers, save, i = [ch], OrderedDict(), set(), 0  # channels: of the picture, then of each index
@@ -165,7 +226,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
         for number, line in enumerate([*d["backbone"], *d["head"]]):
             try:
                 sources, n = _checked(line, i)
-                repeats = max(round(n * depth), 1) if n > 1 else n
+                repeats = min(max(round(n * depth), 1), limits.REPEATS) if n > 1 else n
                 inputs = [channels[j] if j < 0 else channels[j + 1] for j in sources]
                 m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line, own)
             except UserError as e:

@@ -186,9 +186,10 @@ class DetectionModel(BaseModel):
         try:
             with torch.no_grad():
                 return self.predict(x)
-        except (RuntimeError, TypeError, ValueError, AttributeError) as e:
+        except Exception as e:  # layers raise whatever their inputs make them stumble over
             number, _, given = seen[-1]
-            shapes = [tuple(t.shape) for t in given] if isinstance(given, (list, tuple)) else tuple(given.shape)
+            shapes = [tuple(getattr(t, "shape", ())) for t in (given if isinstance(given, (list, tuple)) else [given])]
+            shapes = shapes if isinstance(given, (list, tuple)) else shapes[0]
             where = describe_line(self.yaml, number)
             reason = " ".join(str(e).split())
             raise ModelError(
@@ -303,8 +304,9 @@ def guess_model_task(model: str | Path | dict | nn.Module) -> str:
     if isinstance(model, nn.Module):
         return getattr(model, "task", None) or guess_model_task(getattr(model, "yaml", {}))
     if isinstance(model, dict):
-        name = model["head"][-1][2] if model.get("head") else ""
-        found = [t.name for t in TASKS.values() if name in t.heads]
+        last = model["head"][-1] if isinstance(model.get("head"), list) and model["head"] else ()
+        name = last[2] if isinstance(last, (list, tuple)) and len(last) > 2 else ""
+        found = [t.name for t in TASKS.values() if name in [*t.heads]]
     else:
         stem = f"-{Path(model).stem.lower()}-".replace("_", "-")
         suffixes = {t.name: Path(t.weights).stem.partition("-")[2] for t in TASKS.values()}  # yolo11n-seg.pt: seg
@@ -321,7 +323,11 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
     d = {**ckpt["yaml"], "nc": ckpt["nc"]}
     with without_weight_files():  # the weights are here already, wherever the YAML took its own from
         model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
-    missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)
+    try:
+        missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)
+    except RuntimeError as e:
+        reason = " ".join(str(e).split())[:300]
+        raise ModelError(f"The weights do not fit the model that the same file describes: {reason}") from None
     if missing or unexpected:
         raise ModelError(
             f"The weights do not fit the model that the same file describes: {len(missing)} entries are missing "

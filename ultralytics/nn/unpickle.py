@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ultralytics.utils import limits
+from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import CheckpointError, MissingFileError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of files written by torch before 1.6
@@ -142,8 +144,8 @@ class _Dtype(Record):
     __slots__ = ()
 
     def __new__(cls, code: str, *args):
-        if not re.fullmatch(r"[<>=|]?[biufc]\d{1,2}|bool", str(code)):
-            raise pickle.UnpicklingError(f"a NumPy array of type {code!r}, where only plain numbers are allowed")
+        if not re.fullmatch(r"[<>=|]?[biufc]\d{1,2}|bool", _plain_text(code)):
+            raise pickle.UnpicklingError(f"a NumPy array of type {code[:20]!r}, where only plain numbers are allowed")
         return super().__new__(cls, code, *args)
 
     def resolve(self) -> np.dtype:
@@ -156,15 +158,14 @@ class _Dtype(Record):
 
 
 class _Array(Record):
-    """A NumPy array of plain numbers; `value` is the array."""
+    """A NumPy array of plain numbers; `value` is the array, read-only."""
 
     path = "numpy.ndarray"
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
         _, shape, dtype, fortran, data = state
-        array = np.frombuffer(data, dtype.resolve()).reshape(shape, order="F" if fortran else "C")
-        self.items["value"] = array.copy()
+        self.items["value"] = np.frombuffer(data, dtype.resolve()).reshape(shape, order="F" if fortran else "C")
 
     @property
     def value(self) -> np.ndarray:
@@ -179,7 +180,7 @@ def _rebuild_tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"text encoded as {encoding!r}")
+        raise pickle.UnpicklingError("text encoded otherwise than as latin1")
     return text.encode("latin1")  # how protocol 2 writes bytes
 
 
@@ -188,20 +189,43 @@ def _scalar(dtype: _Dtype, data: bytes) -> bool | int | float | complex:
 
 
 def _path(*parts: str) -> str:
-    return str(PurePosixPath(*(str(p) for p in parts)))
+    return str(PurePosixPath(*map(_plain_text, parts)))
+
+
+def _plain_text(value: object) -> str:
+    """Return a text or number as text; of lists in lists it could be one without end."""
+    if not isinstance(value, (str, int, float)):
+        raise pickle.UnpicklingError(f"a {type(value).__name__} where a text belongs")
+    return str(value)
+
+
+def _hashed(value: Any) -> Any:
+    """Return a key of a dict or a member of a set; the hash of tuples in tuples could take years to compute."""
+    for part in value if type(value) is tuple else (value,):
+        if not isinstance(part, (str, int, float, complex, bytes, type(None), torch.dtype, Record)):
+            raise pickle.UnpicklingError(f"a {type(part).__name__} as a key")
+    return value
+
+
+def _ordered(pairs: Any = ()) -> OrderedDict:
+    return OrderedDict((_hashed(k), v) for k, v in (pairs.items() if isinstance(pairs, dict) else pairs))
 
 
 def _builders() -> dict[str, Any]:
     """Return what each allowed name gives: immutable types of Python's own, or sealed functions made for one file."""
-    types = {"builtins.set": set, "builtins.frozenset": frozenset, "builtins.slice": slice, "builtins.complex": complex}
     calls = {
+        "builtins.set": lambda items=(): set(map(_hashed, items)),
+        "builtins.frozenset": lambda items=(): frozenset(map(_hashed, items)),
+        "builtins.slice": lambda *_: None,
+        "builtins.complex": complex,
+        "collections.OrderedDict": _ordered,
         "torch._utils._rebuild_tensor": _rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
         "torch._utils._rebuild_parameter": lambda data, *_: data,
         "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
         "torch.Size": lambda sizes=(): tuple(sizes),
-        "torch.device": lambda *parts: ":".join(str(p) for p in parts),
-        "torch.torch_version.TorchVersion": str,
+        "torch.device": lambda *parts: ":".join(map(_plain_text, parts)),
+        "torch.torch_version.TorchVersion": _plain_text,
         "collections.defaultdict": lambda *_: {},
         "_codecs.encode": _encode,
         "numpy.core.multiarray.scalar": _scalar,
@@ -211,12 +235,16 @@ def _builders() -> dict[str, Any]:
     }
     storages = {f"torch.{k}": v for k, v in STORAGES.items()}
     dtypes = {f"torch.{k}": v for k, v in vars(torch).items() if isinstance(v, torch.dtype)}
-    own = {"collections.OrderedDict": OrderedDict, "numpy.dtype": _Dtype}
-    return {**types, **{k: _Builder(v) for k, v in calls.items()}, **storages, **dtypes, **own}
+    return {**{k: _Builder(v) for k, v in calls.items()}, **storages, **dtypes, "numpy.dtype": _Dtype}
 
 
-class InertUnpickler(pickle.Unpickler):
-    """An unpickler whose every name is inert; see the module's docstring."""
+class InertUnpickler(pickle._Unpickler):
+    """An unpickler whose every name is inert; see the module's docstring.
+
+    It is the one written in Python: that in C makes room for as many memories as a pickle of 20 bytes says it has.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: io.BufferedIOBase | io.BytesIO, path: Path):
         super().__init__(file, encoding="utf-8")
@@ -242,8 +270,8 @@ class InertUnpickler(pickle.Unpickler):
                 self._classes[full] = _Sealed(name, (Record,), {"path": full, "__slots__": ()})
             return self._classes[full]
         raise CheckpointError(
-            f"The weight file '{self.path}' asks for {full}, which a weight file may not ask for, since it could run "
-            f"code. Nothing in it was run. Take the file from a source that you trust; if it is your own, "
+            f"The weight file '{self.path}' asks for {full[:200]}, which a weight file may not ask for, since it could "
+            f"run code. Nothing in it was run. Take the file from a source that you trust; if it is your own, "
             f"save its weights alone with torch.save(model.state_dict(), ...) and load them into a model YAML."
         )
 
@@ -253,8 +281,32 @@ class InertUnpickler(pickle.Unpickler):
             return pid[1]
         kind, dtype, key, _, numel, *_ = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError(f"an unknown reference {kind!r}")
-        return self.storages.setdefault(str(key), Storage(dtype, str(key), int(numel)))
+            raise pickle.UnpicklingError("an unknown reference")
+        key = _plain_text(key)
+        return self.storages.setdefault(key, Storage(dtype, key, int(numel)))
+
+
+def _guarded(code: int, picked: Callable[[list], list]) -> Callable:
+    """Return what runs an opcode of pickle after a look at what becomes a key; `picked` finds it on the stack."""
+
+    def run(self: InertUnpickler) -> None:
+        for value in picked(self.stack):
+            _hashed(value)
+        pickle._Unpickler.dispatch[code](self)
+
+    return run
+
+
+InertUnpickler.dispatch |= {
+    code: _guarded(code, picked)
+    for code, picked in {
+        pickle.SETITEM[0]: lambda stack: stack[-2:-1],
+        pickle.SETITEMS[0]: lambda stack: stack[::2],
+        pickle.DICT[0]: lambda stack: stack[::2],
+        pickle.ADDITEMS[0]: lambda stack: stack,
+        pickle.FROZENSET[0]: lambda stack: stack,
+    }.items()
+}
 
 
 class Archive:
@@ -271,9 +323,10 @@ class Archive:
         self._cache: dict[str, torch.Tensor] = {}
         self._legacy: dict[str, bytes] = {}
         self._zip: zipfile.ZipFile | None = None
+        self._given = 0
         self._check_file()
         try:
-            self.tree = self._read_zip() if zipfile.is_zipfile(self.path) else self._read_legacy()
+            self.tree = self._read_zip() if self._is_zip() else self._read_legacy()
         except CheckpointError:
             self.close()
             raise
@@ -320,19 +373,28 @@ class Archive:
             what = "a safetensors file"
         if what:
             raise CheckpointError(f"'{self.path}' is {what}, not a weight file. {NAME_ONE}")
-        if head.startswith(b"PK") and not zipfile.is_zipfile(self.path):
+        if head.startswith(b"PK") and not self._is_zip():
             raise CheckpointError(f"The weight file '{self.path}' is truncated: its end is missing. {AGAIN}")
         if not head.startswith((b"PK", b"\x80")):
             raise CheckpointError(f"'{self.path}' is not a weight file: its content is of no known kind. {NAME_ONE}")
 
+    def _is_zip(self) -> bool:
+        try:
+            return zipfile.is_zipfile(self.path)
+        except zipfile.BadZipFile as e:  # it is one, and damaged
+            raise self.damaged(e) from e
+
     def _read_zip(self) -> Any:
         self._zip = zipfile.ZipFile(self.path)
+        check_zip(self._zip)
         names = self._zip.namelist()
         entry = min((n for n in names if n.endswith("data.pkl")), key=len, default=None)
         if entry is None or any(n.endswith("/constants.pkl") for n in names):
             what = "a zip file without weights" if entry is None else "a TorchScript export, not a checkpoint"
             raise CheckpointError(f"'{self.path}' is {what}. {NAME_ONE}")
         self._root = entry.removesuffix("data.pkl")
+        if self._zip.getinfo(entry).file_size > limits.PICKLE_BYTES:
+            raise ValueError(f"its description has more than {limits.PICKLE_BYTES} bytes")
         order = self._root + "byteorder"
         self._swapped = order in names and self._zip.read(order).decode().strip() != sys.byteorder
         return InertUnpickler(io.BytesIO(self._zip.read(entry)), self.path).load()
@@ -353,11 +415,25 @@ class Archive:
             tree, storages = load()
             for key in load()[0]:
                 (numel,) = struct.unpack("<q", f.read(8))
-                self._legacy[str(key)] = f.read(numel * storages[str(key)].dtype.itemsize)
+                size = numel * storages[_plain_text(key)].dtype.itemsize
+                if not 0 <= size <= self.path.stat().st_size:
+                    raise ValueError(f"storage {key} of {numel} numbers")
+                self._legacy[str(key)] = f.read(size)
         return tree
 
-    def _bytes(self, key: str) -> bytes:
-        return self._zip.read(f"{self._root}data/{key}") if self._zip else self._legacy[key]
+    def _bytes(self, key: str, size: int) -> bytes:
+        """Return the bytes of a storage, which must be `size` in number."""
+        entry = self._zip.getinfo(f"{self._root}data/{key}") if self._zip else None
+        found = entry.file_size if entry else len(self._legacy[key])
+        if found != size:
+            raise ValueError(f"storage {key} has {found} bytes, not {size}")
+        return self._zip.read(entry) if entry else self._legacy[key]
+
+    def _account(self, size: int) -> None:
+        """Count the bytes of a tensor; tensors without end may share one storage, and each will be copied."""
+        self._given += size
+        if self._given > limits.SHARED * self.path.stat().st_size + 64 * limits.MIB:
+            raise ValueError("its tensors are many times as large as the file")
 
     def tensor(self, record: TensorRecord) -> torch.Tensor:
         """Return the tensor that a record stands for; tensors that share storage in the file share it here.
@@ -369,10 +445,9 @@ class Archive:
         try:
             if math.prod(record.size) > numel:
                 raise ValueError(f"a tensor of size {record.size} in a storage of {numel}")
+            self._account(math.prod(record.size) * dtype.itemsize)
             if key not in self._cache:
-                data = bytearray(self._bytes(key))
-                if len(data) != numel * dtype.itemsize:
-                    raise ValueError(f"storage {key} has {len(data)} bytes for {numel} numbers of type {dtype}")
+                data = bytearray(self._bytes(key, numel * dtype.itemsize))
                 if self._swapped:
                     data = bytearray(np.frombuffer(data, f"u{dtype.itemsize}").byteswap().tobytes())
                 self._cache[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
@@ -386,25 +461,41 @@ class Archive:
 
 
 class _Plain:
-    """One conversion: remembers what it made, so that what is shared stays shared and a cycle is an error."""
+    """One conversion: remembers what it made, so that what is shared stays shared and a cycle is an error.
+
+    What is shared counts as often as it is used: a list that holds one twice, which holds one twice, and so on, would
+    be endless for whoever copies or prints it.
+    """
 
     def __init__(self, archive: Archive):
         self.archive = archive
-        self.done: dict[int, tuple[Any, Any]] = {}  # the source is kept, so that its id stays its own
+        self.done: dict[int, tuple[Any, Any, int]] = {}  # the source is kept, so that its id stays its own
+        self.count = 0
 
     def convert(self, value: Any) -> Any:
         if isinstance(value, (str, bytes, int, float, complex, type(None), torch.dtype)):
+            self._add(1 + (len(value) // 64 if isinstance(value, (str, bytes)) else 0))
             return value
-        if id(value) not in self.done:
-            self.done[id(value)] = (value, None)
-            self.done[id(value)] = (value, self._convert(value))
+        if id(value) in self.done:
+            self._add(self.done[id(value)][2])
+        else:
+            self.done[id(value)], before = (value, None, 1), self.count
+            self._add(1)
+            made = self._convert(value)
+            self.done[id(value)] = (value, made, self.count - before)
         return self.done[id(value)][1]
+
+    def _add(self, count: int) -> None:
+        self.count += count
+        if self.count > limits.PICKLE_NODES:
+            raise ValueError(f"it stands for more than {limits.PICKLE_NODES} values")
 
     def _convert(self, value: Any) -> Any:
         if isinstance(value, TensorRecord):
             return self.archive.tensor(value)
         if isinstance(value, _Array):
-            return torch.from_numpy(value.value)
+            self._add(value.value.nbytes // 64)
+            return torch.from_numpy(value.value.copy())
         if isinstance(value, dict):
             return {self.convert(k): self.convert(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
@@ -419,7 +510,24 @@ class _Plain:
 
 
 def module_tensors(module: Record, prefix: str = "") -> Iterator[tuple[str, TensorRecord]]:
-    """Yield names and tensors of a recorded module in the order of `state_dict()`: parameters, buffers, children."""
+    """Yield names and tensors of a recorded module in the order of `state_dict()`: parameters, buffers, children.
+
+    Raises:
+        ValueError: it has more modules than any model; they may be few that stand in each other.
+    """
+    for i, (name, tensor) in enumerate(_module_tensors(module, prefix)):
+        if i > limits.MODULES:
+            break
+        if tensor is not None:
+            yield name, tensor
+    else:
+        return
+    raise ValueError(f"it has more than {limits.MODULES} modules and tensors")
+
+
+def _module_tensors(module: Record, prefix: str) -> Iterator[tuple[str, TensorRecord | None]]:
+    """Yield the same, and None for each module."""
+    yield prefix, None
     hidden = module.state.get("_non_persistent_buffers_set") or ()
     for group, skip in ((module.state.get("_parameters"), ()), (module.state.get("_buffers"), hidden)):
         for name, value in (group or {}).items():
@@ -427,4 +535,4 @@ def module_tensors(module: Record, prefix: str = "") -> Iterator[tuple[str, Tens
                 yield f"{prefix}{name}", value
     for name, child in (module.state.get("_modules") or {}).items():
         if isinstance(child, Record):
-            yield from module_tensors(child, f"{prefix}{name}.")
+            yield from _module_tensors(child, f"{prefix}{name}.")

@@ -57,7 +57,7 @@ class IterableSimpleNamespace(SimpleNamespace):
 
 
 def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
-    """Read a YAML file with the safe loader; an empty file gives {}.
+    """Read a YAML file with the safe loader (see `safe_yaml`); an empty file gives {}.
 
     Args:
         file: path of the file, UTF-8.
@@ -66,19 +66,19 @@ def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
     Raises:
         MissingFileError: there is no such file.
         ConfigError: the file is no YAML mapping.
+        DataError: it is far too large, or cannot be read.
     """
-    import yaml
-
+    from ultralytics.utils import limits, safe_yaml
     from ultralytics.utils.errors import ConfigError, MissingFileError
+    from ultralytics.utils.files import read_text
 
     file = Path(file)
-    if not file.is_file():
+    if not os.path.isfile(file):  # not Path.is_file, which raises for names that are too long
         raise MissingFileError(f"The YAML file '{file}' does not exist. Check the path and the folder you are in.")
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace")) or {}
-    except yaml.YAMLError as e:
-        fault = " ".join(str(e).split())
-        raise ConfigError(f"'{file}' is not valid YAML: {fault}. Mend that line and try again.") from None
+        data = safe_yaml.load(read_text(file, limits.YAML_BYTES, errors="replace")) or {}
+    except ConfigError as e:
+        raise ConfigError(f"'{file}' is not valid YAML: {e}. Mend that line and try again.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"'{file}' holds a {type(data).__name__}, but a mapping of 'key: value' lines is wanted.")
     if append_filename:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -16,12 +17,16 @@ from typing import IO
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.limits import MAX_RATIO, MEMBERS, MIB
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-MAX_RATIO = 100  # pictures and labels shrink far less; what unpacks to more is a bomb
 MIN_LIMIT = 1 << 30  # bytes that any archive may unpack to
 _CHUNK = 1 << 20
 _MOST_PADDING = 64  # chunks behind the last member of a tar that are looked at
+_MOST_REMARKS = MIB  # bytes of a name or of remarks on a member of a tar
+_REMARKS = {
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
+}  # fmt: skip
 _JUNK = {"__MACOSX", ".DS_Store"}
 _DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
@@ -110,6 +115,19 @@ def _refuse_links(source: Path, folder: Path) -> None:
             raise DataError(f"'{link}' is a link, through which nothing is unpacked. Remove it, or unpack elsewhere.")
 
 
+def check_zip(archive: zipfile.ZipFile, least: int = 64 * MIB) -> None:
+    """Raise ValueError where the members of a zip that is read in memory would unpack to a multiple of its size.
+
+    What a member says of its size holds: `zipfile` reads no more than that. Up to `least` bytes are always fine.
+    """
+    members = archive.infolist()
+    there = os.fstat(archive.fp.fileno()).st_size if hasattr(archive.fp, "fileno") else 0
+    if sum(info.file_size for info in members) > max(least, MAX_RATIO * there):
+        raise ValueError(f"its {there} bytes would unpack to more than {MAX_RATIO} times as many")
+    if len({info.filename for info in members}) < len(members):
+        raise ValueError("a name stands in it twice")
+
+
 @contextmanager
 def _refused(file: Path) -> Iterator[None]:
     """Turn whatever the decoders raise into a sentence."""
@@ -118,6 +136,8 @@ def _refused(file: Path) -> Iterator[None]:
     except DataError as e:
         raise DataError(f"'{file}' was not unpacked. {e}") from None
     except _DAMAGES as e:
+        if isinstance(e, OSError) and e.errno == errno.ENAMETOOLONG:
+            raise DataError(f"'{file}' was not unpacked. A name in it is longer than this system allows.") from None
         if isinstance(e, OSError) and e.errno:  # the disk's fault, such as no space left
             raise
         raise DataError(f"The archive '{file}' is damaged ({e}). Delete it and fetch it again.") from None
@@ -129,14 +149,26 @@ def _members(file: Path) -> Iterator[Iterator[Member]]:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             yield _zip_members(archive)
-    elif tarfile.is_tarfile(file):
-        with tarfile.open(file) as archive:
-            yield _tar_members(archive)
-            for _ in range(_MOST_PADDING):  # what compresses a tar has its checksum at the very end
-                if not archive.fileobj.read(_CHUNK):
-                    break
-    else:
-        raise DataError("Its content is neither zip nor tar; it may be damaged: delete it and fetch it again.")
+        return
+    try:
+        archive = tarfile.open(file, tarinfo=_Info)  # noqa: SIM115 - opened here for its error, used below
+    except tarfile.TarError:
+        message = "Its content is neither zip nor tar; it may be damaged: delete it and fetch it again."
+        raise DataError(message) from None
+    with archive:
+        yield _tar_members(archive)
+        for _ in range(_MOST_PADDING):  # what compresses a tar has its checksum at the very end
+            if not archive.fileobj.read(_CHUNK):
+                break
+
+
+class _Info(tarfile.TarInfo):
+    """A member of a tar whose long names and remarks are bounded; `tarfile` reads them whole."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _REMARKS and self.size > _MOST_REMARKS:
+            raise DataError(f"The remarks on a member of it have {self.size} bytes: it may be a bomb, or damaged.")
+        return super()._proc_member(archive)
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -159,7 +191,9 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
 def _extract(members: Iterator[Member], stage: Path, limit: int, file: Path) -> None:
     """Write members into an empty folder. The bytes are counted as they come: what a header says may be a lie."""
     written = 0
-    for name, is_folder, open_member in members:
+    for i, (name, is_folder, open_member) in enumerate(members):
+        if i >= MEMBERS:
+            raise DataError(f"It holds more than {MEMBERS} files: it may be a bomb.")
         target = safe_join(stage, name)
         if _JUNK & {*PurePosixPath(name).parts}:
             continue

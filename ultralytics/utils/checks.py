@@ -56,7 +56,7 @@ def check_imgsz(
         sides = ast.literal_eval(imgsz) if isinstance(imgsz, str) else imgsz
         sides = [sides] if isinstance(sides, (int, float)) else list(sides)
         good = 0 < len(sides) <= 2 and all(int(s) == s and s >= 1 for s in sides)
-    except (TypeError, ValueError, SyntaxError):
+    except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, OverflowError):
         good = False
     if not good:
         raise ConfigError(
@@ -111,7 +111,7 @@ def check_file(file: str | Path, suffix: str | Sequence[str] = "", hard: bool = 
     """
     check_suffix(file, suffix)
     file = str(file).strip()
-    if file and Path(file).exists():
+    if file and os.path.exists(file):  # not Path.exists, which raises for names that are too long
         return file
     bundled = {path.relative_to(ROOT / "cfg"): path for path in sorted((ROOT / "cfg").rglob("*.yaml"))}
     wanted = Path(file)
@@ -139,7 +139,7 @@ def check_yaml(file: str | Path, suffix: str | Sequence[str] = (".yaml", ".yml")
 def _names_near(wanted: Path, suffix: str | Sequence[str], bundled: Iterable[Path]) -> list[str]:
     """Return names of files that could have been meant: those beside the wanted one, and the package's own."""
     endings = tuple(s for s in ((suffix,) if isinstance(suffix, str) else suffix) if s) or (wanted.suffix,)
-    beside = wanted.parent.iterdir() if wanted.parent.is_dir() else ()
+    beside = wanted.parent.iterdir() if os.path.isdir(wanted.parent) else ()
     return [p.name for p in (*beside, *bundled) if p.name.endswith(endings)]
 
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 4000  # characters of a message: what it quotes may be as long as a file
+
 
 class UserError(Exception):
     """Base of all errors whose message is written for the user; the command line prints it alone and exits with 2."""
+
+    def __init__(self, message: object = "", *args: object) -> None:
+        text = str(message)
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}", *args)
 
 
 class ConfigError(UserError, ValueError):
@@ -28,6 +34,10 @@ class CheckpointError(UserError, ValueError):
 
 class NumbersError(UserError, ArithmeticError):
     """A training met a loss, gradients or weights that are not finite."""
+
+
+class RunError(UserError, RuntimeError):
+    """A process of a training in several processes failed, hung, or was ended from outside."""
 
 
 class MissingFileError(UserError, FileNotFoundError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -11,7 +12,10 @@ import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from ultralytics.utils import limits
+from ultralytics.utils.errors import DataError, MissingFileError
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
@@ -98,6 +102,36 @@ def move_into_place(made: str | Path, path: str | Path) -> None:
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "strict") -> str:
+    """Return the text of a file (UTF-8, with or without a mark in front), of up to `limit` bytes.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: it is too large, or no text, or cannot be read.
+    """
+    if not os.path.isfile(path):
+        raise MissingFileError(f"The file '{path}' does not exist. Check the path.")
+    try:
+        with open(path, "rb") as f:
+            data = f.read(limit + 1)
+        if len(data) > limit:
+            raise DataError(f"'{path}' has more than {limit} bytes, which no honest file of its kind has.")
+        return data.decode("utf-8-sig", errors)
+    except UnicodeDecodeError as e:
+        raise DataError(f"'{path}' is no text in UTF-8 (byte {e.start}). Save it as UTF-8.") from None
+    except OSError as e:
+        raise DataError(f"'{path}' cannot be read: {e.strerror or e}. Check its permissions.") from None
+
+
+def read_json(path: str | Path, limit: int = limits.RECORD_BYTES) -> Any:
+    """Return what a JSON file holds; raises as `read_text` does, and DataError where it is no JSON."""
+    text = read_text(path, limit)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise DataError(f"'{path}' is not valid JSON ({e}).") from None
 
 
 def file_age(path: str | Path = __file__) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.annotator import Annotator, Colors, colors, contrast, imwrite, save_one_box
 from ultralytics.utils.curves import (
     ACCENT,
@@ -27,6 +27,7 @@ from ultralytics.utils.curves import (
 )
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.featuremaps import feature_visualization
+from ultralytics.utils.files import read_text
 from ultralytics.utils.fonts import find_font
 from ultralytics.utils.ops import xywh2xyxy, xywhr2xyxyxyxy
 from ultralytics.utils.tuning import plot_tune_results
@@ -309,8 +310,11 @@ def read_results(file: str | Path) -> dict[str, np.ndarray]:
         except ValueError:
             return math.nan
 
-    with open(file, newline="", encoding="utf-8") as f:
-        rows = [row for row in csv.reader(f) if any(cell.strip() for cell in row)]
+    try:
+        lines = read_text(file, limits.RECORD_BYTES).splitlines()
+        rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+    except csv.Error as e:
+        raise DataError(f"'{file}' is no table of results ({e}).") from None
     header = [name.strip() for name in rows[0]] if rows else []
     body = [[number(cell) for cell in (row + [""] * len(header))[: len(header)]] for row in rows[1:]]
     table = np.asarray(body, dtype=float).reshape(-1, len(header))

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError, did_you_mean
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
+from ultralytics.utils.files import atomic_write, read_json
 
 # Relative folders are taken from the working directory at the time of use. Integrations that talk to other machines
 # are off until asked for.
@@ -110,10 +110,10 @@ class SettingsManager(MutableMapping):
         if self._values is None:
             self._values = dict(DEFAULTS)
             try:
-                stored = json.loads(self.file.read_text(encoding="utf-8"))
+                stored = read_json(self.file)
                 fitting = {k: v for k, v in stored.items() if k in DEFAULTS and type(v) is type(DEFAULTS[k])}
                 self._values.update(fitting)
-            except FileNotFoundError:
+            except MissingFileError:
                 pass
             except (OSError, ValueError, AttributeError) as e:
                 LOGGER.warning(f"The settings file '{self.file}' cannot be read ({e}); defaults are used.")
@@ -123,6 +123,8 @@ class SettingsManager(MutableMapping):
         try:
             with atomic_write(self.file, "w", encoding="utf-8") as f:
                 json.dump(values, f, indent=2, ensure_ascii=False)
+        except UnicodeEncodeError:
+            raise ConfigError("A value has a character that is no text, so it was not kept. Give another.") from None
         except OSError as e:
             raise ConfigError(
                 f"The settings file '{self.file}' cannot be written ({e.strerror}). "

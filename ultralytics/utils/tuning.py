@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics.utils import limits
 from ultralytics.utils.curves import ACCENT, FAINT, GRID, INK, new_figure, save_figure
 from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.files import read_text
 
 
 def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callable | None = None) -> None:
@@ -27,11 +29,13 @@ def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callab
     file = Path(csv_file)
     if not file.is_file():
         raise MissingFileError(f"There is no table '{file}' of a search. Name the tune_results.csv of a run folder.")
-    with open(file, encoding="utf-8", newline="") as f:
-        rows = list(csv.DictReader(f))
-    if not rows or "fitness" not in rows[0]:
+    try:
+        rows = list(csv.DictReader(read_text(file, limits.RECORD_BYTES).splitlines()))
+        columns = {key: np.array([float(row[key]) for row in rows]) for key in (rows[0] if rows else ())}
+    except (csv.Error, TypeError, ValueError) as e:
+        raise DataError(f"'{file}' is no table of a search ({e}).") from None
+    if "fitness" not in columns:
         raise DataError(f"'{file}' has no row or no column 'fitness', so it is no table of a search.")
-    columns = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
     fitness = columns.pop("fitness")
     _plot_fitness(fitness, file.with_name("tune_fitness.png"), on_plot)
     _plot_scatter(columns, fitness, file.with_name("tune_scatter_plots.png"), on_plot)

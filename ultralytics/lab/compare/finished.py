@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg import check_cfg
 from ultralytics.cfg.schema import DEFAULTS
 from ultralytics.lab.compare.plan import COMPARED, Cell, file_hash, folder_name, labels_of, read_json, write_json
 from ultralytics.utils import SETTINGS, yaml_load
@@ -67,7 +68,11 @@ def _settings(folder: Path) -> dict[str, Any]:
             f"'{folder}' is no finished run of `yolo train`: it has no {' and no '.join(missing)}. "
             "Name folders such as runs/detect/train."
         )
-    return {**DEFAULTS, **yaml_load(folder / "args.yaml")}
+    given = {k: v for k, v in yaml_load(folder / "args.yaml").items() if k in DEFAULTS}
+    try:
+        return {**DEFAULTS, **check_cfg(given)}  # checked, since task and seed become parts of paths
+    except ConfigError as e:
+        raise ConfigError(f"The settings in '{folder / 'args.yaml'}' cannot be used: {e}") from None
 
 
 def recipe_of(args: Mapping[str, Any]) -> dict[str, Any]:

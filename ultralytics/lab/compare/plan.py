@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg import get_cfg
+from ultralytics.cfg import get_cfg, read_settings
 from ultralytics.cfg.schema import DEFAULTS, SPECS
-from ultralytics.utils import SETTINGS, yaml_load
+from ultralytics.utils import SETTINGS
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import read_json as load_json
 
 RECORD = "comparison.json"
+MOST_SEEDS = 1000  # trainings of each model; more would take years
 # What may differ between cells without making them incomparable: where and how a training runs, and what it leaves.
 FREE = {
     "task", "mode", "model", "data", "save", "cache", "device", "workers", "project", "name", "exist_ok", "verbose",
@@ -70,7 +72,7 @@ class Cell:
     @property
     def error(self) -> str | None:
         """Why the cell failed, if it did."""
-        found = read_json(self.folder / "error.json")
+        found = read_json(self.folder / "error.json", error=str)
         return found["error"] if found else None
 
     @property
@@ -92,14 +94,20 @@ class Cell:
 # JSON -----------------------------------------------------------------------------------------------------------------
 
 
-def read_json(file: Path) -> dict[str, Any] | None:
-    """Return what a JSON file holds, or None if there is none."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def read_json(file: Path, **wanted: type) -> dict[str, Any] | None:
+    """Return what a JSON file holds, or None if there is none; `wanted` are keys that it must have, and their types."""
+    if not file.exists():
         return None
-    except (OSError, ValueError) as e:
-        raise ConfigError(f"'{file}' cannot be read ({e}). Delete it to have it made anew.") from None
+    try:
+        found = load_json(file)
+    except UserError as e:
+        raise ConfigError(f"{e} Since it cannot be read, delete it to have it made anew.") from None
+    right = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in wanted.items())
+    if right and "models" in wanted:
+        right = all(isinstance(m, dict) and isinstance(m.get("sha256"), str) for m in found["models"].values())
+    if not right:
+        raise ConfigError(f"'{file}' holds something else than it should. Delete it to have it made anew.")
+    return found
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
@@ -172,7 +180,7 @@ def task_of(model: str) -> str:
 
     if Path(model).suffix.lower() in {".yaml", ".yml"}:
         return guess_model_task(yaml_model_load(model))
-    if not Path(model).is_file():
+    if not os.path.isfile(model):
         raise MissingFileError(f"The model '{model}' is neither a model YAML nor a weight file that is here.")
     return load_checkpoint(model)["task"]
 
@@ -213,7 +221,7 @@ class Plan:
             ConfigError: a setting or a model has changed; the message names all that has.
         """
         file, recipe = self.folder / RECORD, json.loads(json.dumps(self.recipe))
-        old = read_json(file) or {}
+        old = read_json(file, task=str, models=dict, recipe=dict) or {}
         models = dict(old.get("models", {}))
         changes = [
             f"{key}={_short(recipe.get(key))} (was {_short(was)})"
@@ -273,7 +281,7 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
         raise ConfigError("No models were given. Write models=yolo11n.yaml,yolo11n-GhostConv.yaml.")
     if file := settings.pop("cfg", None):
         settings = {
-            **{k: v for k, v in yaml_load(check_yaml(file)).items() if k not in {"cfg", "save_dir"}},
+            **{k: v for k, v in read_settings(check_yaml(file)).items() if k not in {"cfg", "save_dir"}},
             **settings,
         }
         settings = {k: v for k, v in settings.items() if k not in {*DECIDED, "task"} or v != DEFAULTS[k]}
@@ -298,7 +306,8 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
 def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
     """Return the models under the names that the record in the folder has for them, new ones under short ones."""
     hashes, labels = [fingerprint(model) for model in models], labels_of(models)
-    known = {m["sha256"]: label for label, m in ((read_json(folder / RECORD) or {}).get("models", {})).items()}
+    record = read_json(folder / RECORD, models=dict) or {"models": {}}
+    known = {m["sha256"]: label for label, m in record["models"].items()}
     kept = [known.get(sha256, label) for sha256, label in zip(hashes, labels)]
     labels = kept if len({*kept}) == len(kept) else labels
     return [Candidate(*each) for each in zip(labels, models, hashes)]
@@ -316,8 +325,10 @@ def check_data(data: str | None, task: str) -> None:
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """Return the seeds: `3` means 0, 1 and 2."""
     whole = isinstance(seeds, int) and not isinstance(seeds, bool)
-    found = list(range(seeds)) if whole else list(seeds) if isinstance(seeds, (list, tuple)) else []
-    if not found or len({*found}) < len(found) or not all(type(s) is int and s >= 0 for s in found):
+    given = range(min(seeds, MOST_SEEDS + 1)) if whole else seeds
+    found = list(given) if isinstance(given, (list, tuple, range)) else []
+    right = 0 < len(found) <= MOST_SEEDS and all(type(s) is int and s >= 0 for s in found)
+    if not right or len({*found}) < len(found):
         raise ConfigError(
             f"seeds={seeds!r} is not possible: give how many, such as seeds=3, or which, each once: seeds=[0,7]."
         )

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.nn.formats.job import checked, from_text, to_text
-from ultralytics.utils import yaml_load
+from ultralytics.utils import limits, yaml_load
 from ultralytics.utils.errors import MissingFileError, ModelError
+from ultralytics.utils.files import read_text
 
 NAME = "metadata.json"
 
@@ -22,7 +23,7 @@ def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Read metadata.json of a folder, or metadata.yaml as 8.x writes it; raise ModelError if a file is damaged."""
     if (folder / NAME).is_file():
-        found = from_text((folder / NAME).read_text(encoding="utf-8", errors="replace"), folder / NAME)
+        found = from_text(read_text(folder / NAME, limits.RECORD_BYTES, errors="replace"), folder / NAME)
         sums = found.get("crc32")
         for name, crc in sums.items() if isinstance(sums, dict) else ():
             file = folder / Path(name).name

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.utils import limits
 from ultralytics.utils.errors import ModelError
 
 WANTED = ("task", "names", "stride", "imgsz")  # without these a file cannot be run
@@ -76,7 +77,7 @@ def from_text(text: str, file: str | Path) -> dict[str, Any]:
     """Read metadata from JSON; raise ModelError if it is none, or does not say what a runner must know."""
     try:
         found = json.loads(text)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise ModelError(f"The metadata of '{file}' is no JSON ({e}): the file is damaged; export it again.") from e
     return checked(found, file)
 
@@ -108,6 +109,10 @@ def checked(found: Any, file: str | Path) -> dict[str, Any]:
     try:
         names = {int(k): str(v) for k, v in (names.items() if isinstance(names, dict) else enumerate(names))}
         sides = [int(side) for side in ([sides, sides] if isinstance(sides, (int, float)) else sides)]
-        return {**found, "names": names, "imgsz": sides, "stride": int(found["stride"]), "task": str(found["task"])}
-    except (TypeError, ValueError) as e:
+        numbers = {key: int(found[key]) for key in ("stride", "batch", "channels") if found.get(key) is not None}
+        possible = len(sides) == 2 and len(names) <= limits.CLASSES and all(1 <= n <= limits.SIDE for n in sides)
+        if not possible or not all(1 <= n <= limits.SIDE for n in numbers.values()):
+            raise ValueError(f"imgsz {sides}, {len(names)} names, {numbers}"[:200])
+        return {**found, "names": names, "imgsz": sides, **numbers, "task": str(found["task"])[:100]}
+    except (TypeError, ValueError, OverflowError) as e:
         raise ModelError(f"The metadata of '{file}' cannot be understood ({e}): export it again.") from e

@@ -8,6 +8,7 @@ import torch
 
 from ultralytics.nn.formats.job import HalfInside, Job, from_text, to_text
 from ultralytics.nn.formats.nms import WithNMS
+from ultralytics.nn.formats.scripts import checked_script
 from ultralytics.utils.errors import ModelError
 
 METADATA = "metadata.json"  # name of the extra file inside
@@ -25,13 +26,13 @@ class Runner:
     """Runs a TorchScript file."""
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
-        extra = {METADATA: ""}
+        extra, content = {METADATA: ""}, checked_script(file)
         try:
-            self.net = torch.jit.load(str(file), map_location=device, _extra_files=extra).eval()
+            self.net = torch.jit.load(content, map_location=device, _extra_files=extra).eval()
         except (RuntimeError, ValueError, OSError) as e:
             raise ModelError(f"'{file}' is no TorchScript file that can be read: damaged, or of another kind.") from e
         text = extra[METADATA]
-        self.metadata = from_text(text.decode() if isinstance(text, bytes) else text, file)
+        self.metadata = from_text(text.decode(errors="replace") if isinstance(text, bytes) else text, file)
         self.device = device
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:

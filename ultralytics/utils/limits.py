@@ -1,0 +1,39 @@
+"""How much a file from a stranger may ask for: far above what honest files hold, far below what stops a machine."""
+
+from __future__ import annotations
+
+MIB = 1 << 20
+
+# YAML. PyYAML reads some 100 kB a second; the names of ImageNet-21k take 0.5 MB.
+YAML_BYTES = 2 * MIB
+YAML_NODES = 100_000  # with each alias counted as often as it is used: nine lines of aliases make a billion
+YAML_DEPTH = 64  # of lists in lists; model YAMLs have 4
+
+# Texts. The largest outlines of a picture in COCO take 0.1 MB; a list of a million pictures takes 100.
+LABEL_BYTES = 16 * MIB
+TEXT_BYTES = 1024 * MIB
+XML_BYTES = 16 * MIB  # an annotation of Pascal VOC has some kB
+JSON_BYTES = 4096 * MIB  # LVIS has 1.1 GB
+RECORD_BYTES = 64 * MIB  # JSON that this package writes: settings, results, metadata
+
+# Archives, also those inside of weight files and label caches.
+MAX_RATIO = 100  # pictures and labels shrink far less; what unpacks to more is a bomb
+MEMBERS = 4_000_000  # files in an archive; Objects365 has 1.9 million
+
+# Pictures; their pixels are limited by `PIL.Image.MAX_IMAGE_PIXELS` (see data/images.py).
+PICTURE_BYTES = 1024 * MIB
+PIXELS = 178_956_970  # of frames and masks: what Pillow takes by default
+
+# Weight files.
+PICKLE_BYTES = 128 * MIB  # what describes the tensors; that of yolo11x takes 0.3 MB
+PICKLE_NODES = 5_000_000  # values in it, with each counted as often as it is referred to
+MODULES = 200_000  # and tensors; yolo11x has 1,500
+SHARED = 16  # times that its tensors may be as large, all together, as the file: some are tied, some grow to float32
+
+# Models.
+CLASSES = 100_000  # ImageNet-21k has 21,841
+REPEATS = 1_000  # of a layer
+NUMBER = 1 << 20  # greatest argument of a layer
+PARAMETERS = 1_000_000_000  # 4 GB; yolo11x has 57 million
+USUAL = 1 << 22  # product of a layer's greater arguments, such as channels, up to which it cannot have that many
+SIDE = 65_536  # pixels of a picture that a model takes
