@@ -8,9 +8,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
-import yaml
+from tiny import write_tiny_data
 
 ROOT = Path(__file__).resolve().parents[1]
 # Before anything imports torch or the package; processes that tests start inherit them.
@@ -19,8 +18,6 @@ os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # tiny tensors gain nothing from more, and tests repeat to the last bit
-
-COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}  # class names of the tiny dataset, and their RGB
 
 
 def _is_local(address: object) -> bool:
@@ -71,37 +68,6 @@ def work_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder that is the working directory during the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def write_tiny_data(folder: Path, train: int = 8, val: int = 4) -> Path:
-    """Write pictures of 96 x 128 pixels with one or two coloured rectangles and their labels; return the data YAML.
-
-    Every fourth picture has no object, and an empty label file.
-    """
-    import cv2
-
-    names = list(COLOURS)
-    for part, count in (("train", train), ("val", val)):
-        images, labels = folder / "images" / part, folder / "labels" / part
-        images.mkdir(parents=True)
-        labels.mkdir(parents=True)
-        for i in range(count):
-            rng = np.random.default_rng([i, part == "val"])
-            picture = rng.integers(90, 130, (96, 128, 3), dtype=np.uint8)
-            lines = []
-            for _ in range(0 if i % 4 == 3 else 1 + i % 2):
-                cls, w, h = int(rng.integers(2)), int(rng.integers(24, 56)), int(rng.integers(20, 48))
-                x, y = int(rng.integers(128 - w)), int(rng.integers(96 - h))
-                picture[y : y + h, x : x + w] = COLOURS[names[cls]][::-1]  # OpenCV writes BGR
-                lines.append(f"{cls} {(x + w / 2) / 128:.6f} {(y + h / 2) / 96:.6f} {w / 128:.6f} {h / 96:.6f}\n")
-            cv2.imwrite(str(images / f"{part}_{i}.jpg"), picture)
-            (labels / f"{part}_{i}.txt").write_text("".join(lines), encoding="utf-8")
-    data = folder / "data.yaml"
-    data.write_text(
-        yaml.safe_dump({"train": "images/train", "val": "images/val", "names": dict(enumerate(names))}),
-        encoding="utf-8",
-    )
-    return data
 
 
 @pytest.fixture(scope="session")
