@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def launch(command: list[str]) -> subprocess.CompletedProcess:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
     try:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -113,6 +114,36 @@ def test_a_failing_process_ends_the_run(work_dir: Path, tiny_data: Path, monkeyp
     assert done.returncode != 0
     assert "out of luck" in done.stderr and "Training in 2 processes failed with exit code 1" in done.stderr
     assert not Path("runs/a/weights/last.pt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["device", "torchrun"])
+def test_ctrl_c_and_resume(work_dir: Path, tiny_data: Path, by: str):
+    """The terminal sends Ctrl-C to all processes, and launchers pass it on; the run goes on with as many as before."""
+    args = {**FAST, **SAME, "model": tiny_model(work_dir), "data": tiny_data, "epochs": 40, "name": "a"}
+    command = {
+        "device": [sys.executable, "-m", "ultralytics", *words(**{**args, "device": "cpu,cpu"})],
+        "torchrun": [*TORCHRUN, "-m", "ultralytics", *words(**args)],
+    }[by]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    last = work_dir / "runs/a/weights/last.pt"
+    with Path("log.txt").open("w") as log:
+        process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=log)
+        while not last.with_name("previous.pt").exists() and process.poll() is None:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait()
+    said = Path("log.txt").read_text()
+    assert said.count(f"yolo train resume model={last.relative_to(work_dir)}") == 1, said
+    ckpt = torch.load(last, weights_only=True)
+    assert len(ckpt["ranks"]) == 2 and ckpt["epoch"] < 39
+    if by == "device":  # torchrun has words and an exit code of its own
+        assert code == 130 and "Traceback" not in said, said
+    done = launch(
+        [sys.executable, "-m", "ultralytics", "train", "resume", f"model={last}", f"epochs={ckpt['epoch'] + 2}"]
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Launching 2 processes on devices cpu, cpu" in done.stdout and "The run began with" not in done.stdout
 
 
 # Without processes ----------------------------------------------------------------------------------------------------

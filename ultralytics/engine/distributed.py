@@ -7,29 +7,27 @@ Either name several devices (`device=0,1`) and the processes are launched, or la
 
 from __future__ import annotations
 
+import faulthandler
 import gc
-import json
 import os
 import re
-import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed as dist
-from torch import nn
 
-from ultralytics.cfg.tasks import load
-from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, describe
+from ultralytics.engine import watchdog
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.processes import end_with_parent
 from ultralytics.utils.torch_utils import parse_device, physical_cores, select_device, set_cpu_threads
+
+WAIT = timedelta(hours=3)  # for the others, while rank 0 validates; the watch knows earlier whether something is wrong
 
 
 def parse_ranks(device: Any) -> list[str]:
@@ -70,8 +68,9 @@ def local_device(device: Any) -> torch.device | None:
         return None
     gpus = parse_device(device)
     if isinstance(gpus, str):
-        if int(os.getenv("OMP_NUM_THREADS") or 1) == 1:  # torchrun's own choice, which leaves most cores idle
-            set_cpu_threads(max(1, physical_cores() // WORLD_SIZE))
+        here = int(os.getenv("LOCAL_WORLD_SIZE") or WORLD_SIZE)  # processes on this machine
+        torchrun_chose = here > 1 and int(os.getenv("OMP_NUM_THREADS") or 1) == 1  # which leaves most cores idle
+        set_cpu_threads(max(1, physical_cores() // here) if torchrun_chose else None)
         return torch.device("cpu")
     gpus = gpus if len(gpus) > 1 else range(torch.cuda.device_count())
     if len(gpus) <= LOCAL_RANK:
@@ -83,18 +82,45 @@ def local_device(device: Any) -> torch.device | None:
     return torch.device("cuda", gpus[LOCAL_RANK])
 
 
+@contextmanager
+def together(device: torch.device) -> Iterator[None]:
+    """Under torchrun, meet the other processes for this block, and see that none of them hangs or is lost."""
+    if RANK == -1:
+        yield
+        return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(os.getppid())
+    with suppress(OSError, ValueError, AttributeError, RuntimeError):  # a stream that is no file
+        faulthandler.enable()  # one that is ended by a fault or from outside says where it stood
+    join(device)
+    watch = watchdog.start(RANK, WORLD_SIZE)
+    try:
+        yield
+    except Exception as e:
+        if (
+            watch and (first := watch.claim()) != RANK and not isinstance(e, UserError)
+        ):  # broken connections are no news
+            print(f"Rank {RANK} ends, because rank {first} has failed: see its own words.", file=sys.stderr)
+            raise SystemExit(1) from None
+        raise
+    finally:
+        watchdog.stop()
+    leave()  # not after an error: the others may be waiting for this process, which has to end
+
+
 def join(device: torch.device) -> None:
-    """Under torchrun, meet the other processes: NCCL between GPUs, Gloo between CPUs."""
-    if RANK == -1 or dist.is_initialized():
+    """Meet the other processes: NCCL between GPUs, Gloo between CPUs."""
+    if dist.is_initialized():
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(hours=3))  # the others wait while rank 0 validates
+    dist.init_process_group(backend, timeout=WAIT)
     LOGGER.info(f"Training in {WORLD_SIZE} processes ({backend}).")
 
 
 def leave() -> None:
     """End the meeting, once no DistributedDataParallel is left."""
     if dist.is_available() and dist.is_initialized():
+        _small_group.cache_clear()
         gc.collect()  # one that outlives the group ends it from its destructor, where Gloo's threads can wait for ever
         dist.destroy_process_group()
 
@@ -103,7 +129,8 @@ def mean(x: torch.Tensor) -> torch.Tensor:
     """Return the mean of `x` over all processes."""
     if WORLD_SIZE > 1:
         x = x.clone()
-        dist.all_reduce(x)
+        with watchdog.meeting():
+            dist.all_reduce(x)
         x = x / WORLD_SIZE
     return x
 
@@ -112,7 +139,8 @@ def broadcast(value: Any) -> Any:
     """Return rank 0's value on every rank."""
     if WORLD_SIZE > 1:
         box = [value if RANK == 0 else None]
-        dist.broadcast_object_list(box, 0)
+        with watchdog.meeting():
+            dist.broadcast_object_list(box, 0)
         value = box[0]
     return value
 
@@ -122,7 +150,8 @@ def gather(value: Any) -> list[Any]:
     if WORLD_SIZE <= 1:
         return [value]
     box: list[Any] = [None] * WORLD_SIZE
-    dist.all_gather_object(box, value)
+    with watchdog.meeting():
+        dist.all_gather_object(box, value)
     return box
 
 
@@ -131,72 +160,12 @@ def highest(value: int) -> int:
     if WORLD_SIZE <= 1:
         return int(value)
     box = torch.tensor(int(value))
-    dist.all_reduce(box, dist.ReduceOp.MAX, group=_small_group())
+    with watchdog.meeting():
+        dist.all_reduce(box, dist.ReduceOp.MAX, group=_small_group())
     return int(box)
 
 
 @lru_cache(maxsize=1)
 def _small_group() -> Any:
     """Return a group that meets without the GPUs, and neither waits for them nor holds them up."""
-    return dist.new_group(backend="gloo")
-
-
-def launch(trainer: Any) -> None:
-    """Run a trainer with one process for each of its devices, through PyTorch's launcher; wait until all end.
-
-    The trainer's class is found again by module and name, so it must stand in an importable file.
-
-    Raises:
-        UserError: the class stands in a script, or what a process said of a mistake in settings, data or model.
-        RuntimeError: a process failed; its own message stands above.
-    """
-    cls, count = type(trainer), len(trainer.ranks)
-    if cls.__module__ == "__main__":
-        raise ConfigError(
-            f"{cls.__name__} is defined in the script itself, where other processes cannot find it. Put it into a file "
-            f"of its own and import it, or launch the script: torchrun --nproc_per_node {count} SCRIPT.py"
-        )
-    if any(trainer.callbacks.values()):
-        LOGGER.warning("Callbacks added in this process do not run in the processes that are launched.")
-    args = {**vars(trainer.args), "device": "cpu" if "cpu" in trainer.ranks else ",".join(trainer.ranks)}
-    if getattr(trainer.model, "yaml", {}).get("modules") and not args["trust_modules"]:
-        args["trust_modules"] = True  # it runs in this process, so it was trusted here
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "model.pt"
-        if isinstance(trainer.model, nn.Module):  # as it is in memory, with what was loaded into it
-            save_checkpoint(weights, {**describe(trainer.model), "args": {}})
-        job = Path(folder) / "job.json"
-        job.write_text(json.dumps({"trainer": f"{cls.__module__}:{cls.__qualname__}", "args": args}, default=str))
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}",
-            "-m", "ultralytics.engine.distributed", str(job),
-        ]  # fmt: skip
-        LOGGER.info(f"Launching {count} processes on devices {', '.join(trainer.ranks)}.")
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # finds the same modules
-        code = subprocess.run(command, check=False, env=environment).returncode
-        mistakes = [f.read_text(encoding="utf-8") for f in Path(folder).glob("mistake-*")]
-    if mistakes:
-        raise UserError(mistakes[0])
-    if code:
-        raise RuntimeError(f"Training in {count} processes failed with exit code {code}; see the message above.")
-
-
-def main(job: str) -> int:
-    """Train in one of the launched processes; return the exit code."""
-    spec, weights = json.loads(Path(job).read_text()), Path(job).with_name("model.pt")
-    args = spec["args"]
-    try:
-        trainer = load(spec["trainer"])(cfg={"save_dir": args["save_dir"]}, overrides=args)
-        if weights.exists():
-            model, ckpt = attempt_load_one_weight(weights)
-            with without_weight_files():
-                trainer.model = trainer.get_model(cfg=ckpt["yaml"], weights=model, verbose=False)
-        trainer.train()
-    except UserError as e:
-        Path(job).with_name(f"mistake-{RANK}").write_text(str(e), encoding="utf-8")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    return dist.new_group(backend="gloo", timeout=WAIT)

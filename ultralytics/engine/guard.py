@@ -32,8 +32,15 @@ class NumberGuard:
             raise NumbersError(f"The gradients' norm is {_word(norm)}")
 
 
+def report(trainer: Any, error: NumbersError) -> str:
+    """Return what broke, where and why, from the process that it broke in; all processes have to ask for it."""
+    where = f"in epoch {trainer.epoch + 1}, batch {trainer.iteration % len(trainer.train_loader) + 1}"
+    reports = distributed.gather((_is_bad(trainer.loss), f"{error} {where}. {cause(trainer)}"))
+    return next((text for bad, text in reports if bad), reports[0][1])
+
+
 def _word(x: torch.Tensor) -> str:
-    return "nan" if bool(torch.isnan(x).any()) else "infinite" if bool(torch.isinf(x).any()) else "finite here"
+    return "nan" if bool(torch.isnan(x).any()) else "infinite"
 
 
 def _is_bad(x: Any) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, WORLD_SIZE
 
+REPEATS = 3.0  # seconds
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -29,11 +31,13 @@ class Interrupts:
     """While the block runs, the first SIGINT or SIGTERM is only noted in `received`; a second one ends the process.
 
     A signal that the process was told to ignore, as `nohup` does, stays ignored. Outside the main thread, where Python
-    allows no handlers, nothing changes.
+    allows no handlers, nothing changes. In one of several processes what follows within seconds is the same signal: the
+    terminal sends it to all, and the launcher passes it on.
     """
 
     def __init__(self):
         self.received = 0  # number of the signal
+        self._until = 0.0  # when the next one is a second one
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -50,6 +54,8 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
-            os._exit(128 + number)
-        self.received = number
+            if time.monotonic() >= self._until:
+                os._exit(128 + number)
+            return
+        self.received, self._until = number, time.monotonic() + (REPEATS if WORLD_SIZE > 1 else 0.0)
         LOGGER.info(f"\n{signal.Signals(number).name}: ending after this batch; once more ends at once.")

@@ -8,7 +8,7 @@ from typing import Any
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.engine.runfiles import PREVIOUS
 from ultralytics.nn.checkpoint import load_checkpoint
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import get_latest_run
 
@@ -103,6 +103,8 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
     if ckpt["args"].get("teacher"):  # it may have moved
         changed["teacher"] = overrides.get("teacher") or ckpt["args"]["teacher"]
     changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
+    if RANK == -1 and "device" not in changed and ckpt["args"]["device"] == "cpu":
+        changed["device"] = ",".join(["cpu"] * len(ckpt["ranks"]))  # with as many processes as before
     settings = {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
     return settings, ckpt, path.resolve().parents[1]
 

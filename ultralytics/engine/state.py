@@ -12,7 +12,7 @@ import torch
 from ultralytics import __version__
 from ultralytics.engine import distributed
 from ultralytics.nn.tasks import describe
-from ultralytics.utils import RANK
+from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.torch_utils import de_parallel
 
 
@@ -68,6 +68,11 @@ def restore(trainer: Any, ckpt: dict) -> None:
     trainer.seconds_before = ckpt["seconds"]
     trainer.files.rows = list(ckpt["rows"])
     trainer.guard.restored = ckpt["restored"]
+    if len(ckpt["ranks"]) != WORLD_SIZE:
+        LOGGER.warning(
+            f"The run began with {len(ckpt['ranks'])} processes and goes on with {WORLD_SIZE}: it will end much like, "
+            "but not exactly like one that was never interrupted."
+        )
     rank = max(RANK, 0)
     if rank < len(ckpt["ranks"]):  # a process more than before goes on with what it was seeded with
         own = ckpt["ranks"][rank]
@@ -116,4 +121,5 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 def rank_states(trainer: Any) -> list[dict[str, Any]]:
     """Return what differs between the processes of a run, in the order of their ranks; all have to call this."""
-    return distributed.gather({**random_states(trainer.device), "tloss": trainer.tloss})
+    tloss = None if trainer.tloss is None else trainer.tloss.cpu()  # others shall not need this process's GPU for it
+    return distributed.gather({**random_states(trainer.device), "tloss": tloss})

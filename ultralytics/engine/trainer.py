@@ -15,12 +15,13 @@ from torch import nn
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.engine import distributed
+from ultralytics.engine import distributed, watchdog
 from ultralytics.engine.autobatch import auto_batch, halve_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.engine.guard import NumberGuard, cause
+from ultralytics.engine.guard import NumberGuard, report
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.interrupt import Interrupted, Interrupts
+from ultralytics.engine.launcher import launch
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.engine.resume import last_state, resumed_settings
 from ultralytics.engine.runfiles import RunFiles
@@ -106,9 +107,13 @@ class BaseTrainer(Callbacks):
     def train(self) -> None:
         """Train from start to end; with several devices named, launch one process for each and wait for them."""
         if self.ranks:
-            distributed.launch(self)
+            launch(self)
             return
-        distributed.join(self.device)
+        with distributed.together(self.device):
+            self._train()
+
+    def _train(self) -> None:
+        """Train in this process."""
         add_integration_callbacks(self)
         try:
             self._setup_train()
@@ -123,7 +128,6 @@ class BaseTrainer(Callbacks):
             self.model = de_parallel(self.model)
             for loader in filter(None, (self.train_loader, self.test_loader)):
                 loader.close()
-        distributed.leave()  # not after an error: the others may be waiting for this process, which has to end
 
     def _run_epochs(self) -> None:
         """Train epoch by epoch, and validate and save after each, until the last one or an early stop."""
@@ -232,7 +236,9 @@ class BaseTrainer(Callbacks):
         self.rank_states = rank_states(self)
         if RANK in {-1, 0} and (self.args.save or last):
             self.save_model()
-        self.stop = distributed.broadcast(self.stop)
+        self.stop, signal = distributed.broadcast((self.stop, 0))
+        if signal:
+            raise Interrupted(signal)
 
     def _time_is_over(self) -> bool:
         """Return whether the hours of `time` have passed, the same on all ranks."""
@@ -255,6 +261,7 @@ class BaseTrainer(Callbacks):
 
     def _finish(self) -> None:
         """Validate the best weights, draw the curves and say where everything lies."""
+        watchdog.beat(watchdog.END)
         if RANK in {-1, 0}:
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
@@ -418,18 +425,16 @@ class BaseTrainer(Callbacks):
 
     def _bring_back_good_weights(self, error: NumbersError) -> None:
         """Say what broke; the first time go on from the last state that was saved, the second time raise."""
-        report = (
-            f"{error} in epoch {self.epoch + 1}, batch {self.iteration % len(self.train_loader) + 1}. {cause(self)}"
-        )
+        said = report(self, error)
         if self.guard.restored:
             raise NumbersError(
-                f"{report} It happened before in this run, so training ends. Its last good state is '{self.last}'. "
+                f"{said} It happened before in this run, so training ends. Its last good state is '{self.last}'. "
                 "Look at these pictures and labels, or train with a smaller lr0."
             )
         ckpt = distributed.broadcast(last_state(self.last)[1] if RANK in {-1, 0} and self.last.exists() else None)
         if ckpt is None:
-            raise NumbersError(f"{report} No state was saved that could be brought back, so training ends.")
-        LOGGER.warning(f"{report} The last weights that were saved are brought back, and training goes on.")
+            raise NumbersError(f"{said} No state was saved that could be brought back, so training ends.")
+        LOGGER.warning(f"{said} The last weights that were saved are brought back, and training goes on.")
         restore_weights(self, ckpt)
         self.last_step = self.iteration - ckpt["since_step"]
         self.guard.restored = True
@@ -471,8 +476,9 @@ class BaseTrainer(Callbacks):
 
     def leave_validation_if_wanted(self) -> None:
         """Between two batches of validation: leave if a signal asks for it. The epoch's batches are all done."""
-        if self.interrupts.received and WORLD_SIZE == 1:  # other processes would wait: they leave in the next epoch
-            self.save_state(len(self.train_loader))
+        if self.interrupts.received:
+            self.save_state(len(self.train_loader))  # where the others wait for the end of the validation
+            distributed.broadcast((self.stop, self.interrupts.received))
             raise Interrupted(self.interrupts.received)
 
     def _say_how_to_go_on(self, interrupted: Interrupted) -> None:
@@ -500,8 +506,8 @@ class BaseTrainer(Callbacks):
                 f"make room and run: yolo train resume model={self.last}"
             )
             return
-        self._strip(self.last)  # at the very end: until then a killed run can be resumed
         self.files.previous.unlink(missing_ok=True)
+        self._strip(self.last)  # at the very end: until then a killed run can be resumed
 
     def _strip(self, path: Path) -> None:
         try:
@@ -620,6 +626,7 @@ class BaseTrainer(Callbacks):
         """Train the last epochs on whole pictures."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
             LOGGER.info("Mosaic is closed for the last epochs.")
+            watchdog.beat("mosaic is closed")  # which takes its time
             self.mosaic_closed = True
             self.train_loader.dataset.close_mosaic(hyp=copy(self.args))
             self.train_loader.reset()

@@ -11,6 +11,7 @@ import torch
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import check_det_dataset
+from ultralytics.engine import watchdog
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import trust_modules
@@ -91,6 +92,7 @@ class BaseValidator(Callbacks):
         if not self.training and hasattr(self.dataloader, "close"):
             self.dataloader.close()  # its processes; it can be used again
         self._say_left_out(pictures)
+        watchdog.beat(f"metrics{' and plots' if self.args.plots else ''}")
         stats = self.get_stats()
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))

@@ -99,6 +99,8 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
         raise ConfigError("Which model? Write `yolo profile model=yolo11n.yaml`, or several with commas between them.")
     given = {**DEFAULTS, **found}
     given["model"], given["runtimes"] = _list(given["model"]), _list(given["runtimes"])
+    if not given["model"]:
+        raise ConfigError(f"'model={found['model']}' names no model. Write model=yolo11n.yaml.")
     _check(given)
     return given
 

@@ -36,7 +36,7 @@ def latencies(
         "models": {label: file_hash(cell.best) for label, cell in cells.items()},
         "imgsz": imgsz, "runtimes": list(runtimes), "threads": threads, "cpu": get_cpu_info(),
     }  # fmt: skip
-    kept = read_json(file) or {}
+    kept = read_json(file, rows=list) or {}
     if kept.get("key") != key:
         try:
             kept = {"key": key, "rows": _measure(cells, imgsz, runtimes, threads)}

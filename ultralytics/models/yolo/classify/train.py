@@ -14,7 +14,7 @@ from ultralytics.data.utils import check_cls_dataset
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.classify.val import ClassificationValidator
 from ultralytics.nn.tasks import ClassificationModel
-from ultralytics.utils import DEFAULT_CFG, RANK
+from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK
 from ultralytics.utils.torch_utils import de_parallel, torch_distributed_zero_first
 
 IMGSZ = 224  # side of the pictures where no other is named
@@ -41,7 +41,7 @@ class ClassificationTrainer(BaseTrainer):
         return ClassificationDataset(img_path, self.args, augment=mode == "train", prefix=mode)
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        with torch_distributed_zero_first(rank):  # the others find the checked pictures in the cache
+        with torch_distributed_zero_first(min(rank, LOCAL_RANK)):  # the others find the checked pictures in the cache
             dataset = self.build_dataset(dataset_path, mode)
         if mode != "train":
             de_parallel(self.model).transforms = dataset.torch_transforms

@@ -1,0 +1,161 @@
+"""A training in several processes ends, on all of them, when one fails, hangs, is stopped, or gets a signal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import killing
+import pytest
+from forked_ranks import await_end, children
+from killing import fork, wait
+
+from ultralytics.engine import callbacks
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.checkpoint import load_checkpoint
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, and found in /proc")
+
+
+def out_of_luck() -> None:
+    raise RuntimeError("out of luck")
+
+
+def sleeping() -> None:
+    time.sleep(3600)
+
+
+def stopped() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def signal_to(process: Callable[[], int], number: int) -> Callable[[], None]:
+    return lambda: os.kill(process(), number)
+
+
+def run_with(settings: dict, rank: int, event: str, fault: Callable[[], None], log: Path) -> tuple[int, str]:
+    """Train, and let a fault befall one rank when it comes to the sixth batch, or to an event that is not of batches.
+
+    Returns:
+        The launcher's exit code, when all processes have ended.
+        What they wrote.
+    """
+
+    def befall(engine) -> None:
+        at_batch = event == "on_train_batch_start"
+        if at_batch and engine.iteration == 3:
+            print("Processes:", os.getpid(), *children(os.getpid()), flush=True)
+        if int(os.environ["RANK"]) == rank and (engine.iteration == 4 if at_batch else True):
+            fault()
+
+    def work() -> None:
+        callbacks.default_callbacks[event].append(befall)  # the ranks are forked, and have it, too
+        killing.train(settings)
+
+    code = wait(fork(work, log))
+    said = log.read_text()
+    await_end([int(n) for line in re.findall("^Processes: (.*)", said, re.MULTILINE) for n in line.split()])
+    return code, said
+
+
+@pytest.fixture
+def last(two_processes: dict) -> Path:
+    """The state that the run keeps."""
+    return Path(two_processes["project"]) / "killed/weights/last.pt"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (out_of_luck, ["out of luck", "failed with exit code 1, that of rank 1"]),
+        (sleeping, ["Rank 1 hangs", "in sleeping", "failed with exit code 1, that of rank 1"]),
+        pytest.param(killed, ["rank 1 was ended by SIGKILL"], marks=pytest.mark.slow),
+        pytest.param(
+            stopped,
+            ["in stopped", "Rank 1 (process", "no sign of life", "rank 1 was ended by SIGABRT"],
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_lost_rank_ends_the_run(two_processes, log, last, monkeypatch, fault, words):
+    monkeypatch.setenv("YOLO_HANG_SECONDS", "8")
+    code, said = run_with(two_processes, 1, "on_train_batch_start", fault, log)
+    places = [said.find(w) for w in words]
+    assert -1 not in places and places == sorted(places), said
+    assert code == 1 and f"yolo train resume model={last}" in said
+    if fault is not out_of_luck:  # spares a run
+        killing.finish(two_processes, log)
+        assert killing.is_finished(last.parents[1])
+
+
+@pytest.mark.slow
+def test_a_lost_rank_ends_the_run_within_a_minute(two_processes, log, monkeypatch):
+    """With the limit that users have: the time is that from the fault to the end of all."""
+    monkeypatch.delenv("YOLO_HANG_SECONDS", raising=False)
+    for fault in (sleeping, stopped):
+        began = log.with_name("began")
+
+        def at_last(fault=fault, began=began) -> None:
+            began.touch()
+            fault()
+
+        run_with({**two_processes, "name": fault.__name__}, 1, "on_train_batch_start", at_last, log)
+        assert time.time() - began.stat().st_mtime < 60
+
+
+def test_no_process_outlives_the_launcher(two_processes, log, monkeypatch):
+    """Neither ranks nor their loader processes."""
+    monkeypatch.setattr("ultralytics.models.yolo.detect.train.loader_processes", lambda workers, device: workers)
+    kill = signal_to(os.getppid, signal.SIGKILL)
+    code, said = run_with({**two_processes, "batch": 4, "workers": 1}, 1, "on_train_batch_start", kill, log)
+    assert code == killing.KILLED
+    assert all(len(line.split()) > 1 for line in re.findall("^Processes: (.*)", said, re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_numbers_that_are_none_on_one_rank(two_processes, log, monkeypatch):
+    """All ranks go on from the last state, once, and the words are those of the rank whose pictures were bad."""
+    whole = DetectionTrainer.preprocess_batch
+
+    def spoiled(trainer, batch: dict) -> dict:
+        batch = whole(trainer, batch)
+        if os.environ["RANK"] == "1" and trainer.iteration in {5, 9}:
+            batch["img"][:] = float("nan")
+        return batch
+
+    monkeypatch.setattr(DetectionTrainer, "preprocess_batch", spoiled)
+    code, said = run_with({**two_processes, "autosave": 0}, 1, "on_train_start", lambda: None, log)
+    assert code == 1
+    once, twice = (
+        said.index("The loss is nan in epoch 2, batch 2. The pictures"),
+        said.index("The loss is nan in epoch 3"),
+    )
+    assert once < said.index("training goes on") < twice < said.index("so training ends")
+    assert "Rank" not in said
+
+
+@pytest.mark.parametrize(
+    ("event", "process", "number", "epoch", "batches"),
+    [
+        ("on_train_batch_start", os.getppid, signal.SIGINT, 0, None),
+        pytest.param("on_train_batch_start", os.getppid, signal.SIGTERM, 0, None, marks=pytest.mark.slow),
+        pytest.param("on_val_batch_start", os.getpid, signal.SIGTERM, -1, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_all_in_good_order(two_processes, log, last, event, process, number, epoch, batches):
+    """The launcher gets it during a batch, or rank 0 itself gets it during the first validation."""
+    code, said = run_with({**two_processes, "autosave": 0}, 0, event, signal_to(process, number), log)
+    assert code == 128 + number, said
+    assert said.count(f"yolo train resume model={last}") == 1 and "Traceback" not in said, said
+    ckpt = load_checkpoint(last)
+    assert len(ckpt["ranks"]) == 2 and ckpt["epoch"] == epoch
+    assert ckpt["batches"] == batches if batches else ckpt["batches"] > 0
