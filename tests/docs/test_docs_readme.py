@@ -111,7 +111,15 @@ def bare(code: str) -> str:
 def test_both_readmes_have_the_same_sections_markers_and_tables():
     english, chinese = ([re.findall(p, text, re.MULTILINE) for p in SHAPE] for text in TEXTS.values())
     assert english == chinese
-    assert [len(found) for found in english] == [8, 3, 14]
+    assert [len(found) for found in english] == [8, 4, 18]
+
+
+def test_compared_models_are_those_of_the_command():
+    line = next(line for line in commands(TEXT) if line.startswith("yolo compare") and "nbs=" in line)
+    models = re.search(r"models=(\S+)", line)[1].replace(".yaml", "").split(",")
+    english, chinese = (below(text, "comparison")[2:] for text in TEXTS.values())
+    assert [row.split("|")[1].strip() for row in english] == models
+    assert english == chinese
 
 
 @pytest.mark.parametrize("line", commands(TEXT))
