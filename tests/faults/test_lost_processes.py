@@ -12,7 +12,7 @@ from pathlib import Path
 
 import killing
 import pytest
-from forked_ranks import await_end, children
+from forked_ranks import await_end, children, is_alive
 from killing import fork, wait
 
 from ultralytics.engine import callbacks
@@ -159,3 +159,29 @@ def test_a_signal_ends_all_in_good_order(two_processes, log, last, event, proces
     ckpt = load_checkpoint(last)
     assert len(ckpt["ranks"]) == 2 and ckpt["epoch"] == epoch
     assert ckpt["batches"] == batches if batches else ckpt["batches"] > 0
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_all_at_once(two_processes, log):
+    def two_signals() -> None:
+        os.kill(os.getppid(), signal.SIGINT)
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(3600)  # a batch that takes its time
+
+    assert run_with(two_processes, 1, "on_train_batch_start", two_signals, log)[0] == 128 + signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_as_a_whole_goes_on(two_processes, log, last, monkeypatch):
+    """As by Ctrl-Z and fg: time in which the watch does not run is no hang."""
+    monkeypatch.setenv("YOLO_HANG_SECONDS", "5")
+    process = fork(lambda: killing.train(two_processes), log)
+    while not last.exists() and is_alive(process):
+        time.sleep(0.05)
+    processes = [process, *children(process)]
+    assert len(processes) == 3, log.read_text()
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for one in processes:
+            os.kill(one, number)
+        time.sleep(10)
+    assert wait(process) == 0, log.read_text()

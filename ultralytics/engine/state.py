@@ -13,6 +13,7 @@ from ultralytics import __version__
 from ultralytics.engine import distributed
 from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import de_parallel
 
 
@@ -50,6 +51,17 @@ def state_of(trainer: Any, batches: int | None) -> dict:
         "date": datetime.now().isoformat(timespec="seconds"),
         "version": __version__,
     }
+
+
+def check_same(ckpt: dict | None) -> None:
+    """Raise ConfigError unless all processes go on from the same state, or from none; all have to call this."""
+    found = distributed.gather(None if ckpt is None else [ckpt["date"], ckpt["epoch"], ckpt["batches"]])
+    other = next((rank for rank, state in enumerate(found) if state != found[0]), None)
+    if other is not None:
+        raise ConfigError(
+            f"Rank {other} finds another state to go on from than rank 0. Machines that train together need a run "
+            "folder that all of them see: give project=FOLDER on a file system that they share."
+        )
 
 
 def restore(trainer: Any, ckpt: dict) -> None:

@@ -25,7 +25,7 @@ from ultralytics.engine.launcher import launch
 from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.engine.resume import last_state, resumed_settings
 from ultralytics.engine.runfiles import RunFiles
-from ultralytics.engine.state import rank_states, restore, restore_weights, state_of
+from ultralytics.engine.state import check_same, rank_states, restore, restore_weights, state_of
 from ultralytics.nn.checkpoint import strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
@@ -417,6 +417,7 @@ class BaseTrainer(Callbacks):
 
     def _restore(self, ckpt: dict | None) -> None:
         """Bring model, optimizer, EMA, scaler and position to where the interrupted run stood."""
+        check_same(ckpt)
         if ckpt is None:
             return
         restore(self, ckpt)
