@@ -40,6 +40,7 @@ def fork(work: Callable[[], Any], log: Path) -> int:
         os.dup2(1, 2)
         sys.stdout = sys.stderr = os.fdopen(1, "w", buffering=1, closefd=False)
         LOGGER.handlers = [logging.StreamHandler(sys.stdout)]
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored, as by `nohup`
         work()
         os._exit(0)
     except SystemExit as e:
