@@ -152,3 +152,10 @@ def test_keypoints_pass_through(root):
 def test_bad_keypoints_say_what_is_wrong(root, content, message):
     with pytest.raises(DataError, match=message):
         check_det_dataset(write(root, **content))
+
+
+@pytest.mark.parametrize("key", ["path", "train"])
+def test_home_of_an_unknown_user_is_a_name_like_any_other(work_dir, key):
+    yaml_save("data.yaml", {"train": "a", "val": "a", "names": ["a"], key: "~nobody-of-that-name"})
+    with pytest.raises(MissingFileError):
+        check_det_dataset("data.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -96,7 +97,7 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     from ultralytics.utils import SETTINGS
 
     file = _data_yaml(name)
-    data, datasets = yaml_load(file), Path(SETTINGS["datasets_dir"]).expanduser().resolve()
+    data, datasets = yaml_load(file), Path(os.path.expanduser(SETTINGS["datasets_dir"])).resolve()
     root = _root(data, file, datasets)
     if not _absent(data, root):
         LOGGER.info(f"'{file.name}' has its pictures in '{root}' already; nothing is fetched.")

@@ -191,7 +191,7 @@ def _find_folder(dataset: str | Path) -> Path:
     from ultralytics.utils import SETTINGS
 
     bases = (Path.cwd(), Path(SETTINGS["datasets_dir"]))
-    tried = list(dict.fromkeys((base / Path(str(dataset)).expanduser()).resolve() for base in bases))
+    tried = list(dict.fromkeys((base / os.path.expanduser(str(dataset))).resolve() for base in bases))
     for folder in tried:
         if folder.is_dir():
             return folder
@@ -240,7 +240,7 @@ def _roots(path: str, file: Path) -> list[Path]:
     from ultralytics.utils import SETTINGS
 
     bases = [file.resolve().parent, Path.cwd(), Path(SETTINGS["datasets_dir"])]
-    return list(dict.fromkeys((base / Path(str(path)).expanduser()).resolve() for base in bases))
+    return list(dict.fromkeys((base / os.path.expanduser(str(path))).resolve() for base in bases))
 
 
 def _resolve(value: Any, root: Path) -> str | list[str]:
