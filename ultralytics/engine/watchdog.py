@@ -46,7 +46,7 @@ class Peer:
     def __init__(self):
         self.said = ""  # as it stands in the store
         self.silent = 0.0  # seconds
-        self.progress, self.process, self.machine, self.gone = (0, 0), 0, "", False
+        self.progress, self.process, self.started, self.machine, self.gone = (0, 0), 0, "", "", False
 
     def hear(self, said: str, seconds: float) -> None:
         """Take in what the store holds after so many more seconds."""
@@ -54,7 +54,7 @@ class Peer:
             self.silent += seconds
             return
         self.said, self.silent = said, 0.0
-        _, *progress, self.process, self.machine, self.gone = json.loads(said)
+        _, *progress, self.process, self.started, self.machine, self.gone = json.loads(said)
         self.progress = tuple(progress)
 
 
@@ -73,7 +73,7 @@ class Watchdog:
     def __init__(self, store: Any, rank: int, world: int, limit: float):
         self.store, self.rank, self.limit = store, rank, limit
         self.peers = {r: Peer() for r in range(world) if r != rank}
-        self.machine = _machine()
+        self.started, self.machine = _started(os.getpid()), _machine()
         self.progress, self.kind, self.armed = (0, 0), "", False
         self.slowest: dict[str, float] = {_MEETING: 4 * limit / TIMES}  # seconds, by the kind of beat that came before
         self.still = self.stuck = 0.0  # seconds without a step, and those in which nobody was behind this process
@@ -165,7 +165,7 @@ class Watchdog:
         self._answers += 1
 
     def _report(self, gone: bool = False) -> str:
-        return json.dumps([self._ticks, *self.progress, os.getpid(), self.machine, gone])
+        return json.dumps([self._ticks, *self.progress, os.getpid(), self.started, self.machine, gone])
 
     def judge(self, seconds: float) -> Verdict | None:
         """Return why this process has to end, if it has to, after so many more seconds."""
@@ -217,7 +217,8 @@ class Watchdog:
     def _end(self, verdict: Verdict) -> None:
         """Say why and end this process, whatever its main thread does; its loader processes end with it."""
         peer = self.peers.get(verdict.rank)
-        if peer and verdict.words and peer.machine == self.machine:
+        is_here = peer and peer.machine == self.machine and peer.started and peer.started == _started(peer.process)
+        if is_here and verdict.words and not peer.gone:
             with suppress(OSError):  # it prints where it stands, and ends
                 os.kill(peer.process, signal.SIGABRT)
                 os.kill(peer.process, signal.SIGCONT)
@@ -243,6 +244,14 @@ def _machine() -> str:
         return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return socket.gethostname()
+
+
+def _started(process: int) -> str:
+    """Return when a process began, so that another with the same number is not taken for it; "" if that is unknown."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
 
 
 def _waits_inside_torch() -> bool:
