@@ -23,7 +23,6 @@ from ultralytics.data.classify import (
     apply_operation,
 )
 from ultralytics.data.utils import check_cls_dataset
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 GREY = np.full((40, 60, 3), 100, np.uint8)
@@ -221,12 +220,10 @@ def test_augmented_samples_depend_on_seed_epoch_and_index_alone(tmp_path):
 def test_faulty_pictures_are_listed_and_left_out(tmp_path, caplog):
     root = make_classes(tmp_path / "train", {"a": 3, "b": 3})
     (root / "a" / "a1.png").write_bytes(b"nothing")
-    LOGGER.addHandler(caplog.handler)
     for _ in range(2):  # looked at, and remembered
         caplog.clear()
         dataset = ClassificationDataset(root, settings("classify", imgsz=32), prefix="train")
         assert len(dataset) == 5 and "a1.png" in caplog.text and "5 images of 2 classes, 1 left out" in caplog.text
-    LOGGER.removeHandler(caplog.handler)
     assert len(list(tmp_path.glob("train-*.cache.npz"))) == 1
     write_picture(root / "a" / "a1.png", GREY)
     assert len(ClassificationDataset(root, settings("classify", imgsz=32))) == 6

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import cv2
 import numpy as np
@@ -26,15 +25,7 @@ from ultralytics.data.converter import (
 )
 from ultralytics.data.labels import read_label
 from ultralytics.data.utils import autosplit, check_det_dataset
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
-
-
-@pytest.fixture(autouse=True)
-def messages(caplog, monkeypatch):
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level(logging.INFO, "ultralytics")
-    return caplog
 
 
 def rows(file) -> np.ndarray:
@@ -61,7 +52,7 @@ def coco(folder, *annotations, name="instances_train2017.json", ids=(1, 18), **c
     return folder
 
 
-def test_coco_boxes(tmp_path, messages):
+def test_coco_boxes(tmp_path, caplog):
     source = coco(
         tmp_path / "annotations",
         {},
@@ -80,7 +71,7 @@ def test_coco_boxes(tmp_path, messages):
     assert (folder / "labels/train2017/p8.txt").read_text() == ""
     assert read_label(folder / "labels/train2017/p7.txt", 80)[0].shape == (2, 5)
     for reason in ("2 degenerate boxes", "1 crowds", "1 of an unknown class", "1 duplicates", "1 of pictures that are"):
-        assert reason in messages.text
+        assert reason in caplog.text
 
 
 def test_coco_never_writes_into_a_folder_that_is_there(tmp_path):
@@ -190,13 +181,13 @@ def test_coco_masks_become_outlines(tmp_path):
     assert (drawn & mask).sum() / (drawn | mask).sum() > 0.97
 
 
-def test_coco_keypoints(tmp_path, messages):
+def test_coco_keypoints(tmp_path, caplog):
     points = [40, 50, 2, 0, 0, 0, 100, 20, 1, 250, 20, 2]
     source = coco(tmp_path / "a", {"keypoints": points}, {}, name="person_keypoints_val2017.json")
     folder = convert_coco(source, tmp_path / "out", use_keypoints=True)
     (row,) = rows(folder / "labels/person_keypoints_val2017/p7.txt")
     np.testing.assert_allclose(row, [0, 0.2, 0.35, 0.2, 0.5, 0.2, 0.5, 2, 0, 0, 0, 0.5, 0.2, 1, 0, 0, 0])
-    assert "1 without keypoints" in messages.text
+    assert "1 without keypoints" in caplog.text
 
 
 def test_lvis_pictures_are_named_by_their_address(tmp_path):

@@ -15,7 +15,7 @@ from scenes import make_set, write_labels, write_picture
 
 from ultralytics.cli import main
 from ultralytics.data import tools
-from ultralytics.utils import LOGGER, SETTINGS
+from ultralytics.utils import SETTINGS
 from ultralytics.utils.errors import DataError
 
 
@@ -76,8 +76,6 @@ WHOLE = sorted([f"images/train/p{i}.png" for i in range(4)] + [f"labels/train/p{
 @pytest.mark.parametrize("form", ["text", "list", "mapping"])
 @pytest.mark.parametrize("top", ["mini/", ""])
 def test_download(server, datasets, tmp_path, capsys, caplog, monkeypatch, form, top):
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level("INFO", "ultralytics")
     serve_set(tmp_path, top)
     url = f"{server.url}/mini.zip"
     describe({"text": url, "list": [url], "mapping": {url: "."}}[form])

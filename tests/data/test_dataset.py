@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 
 import numpy as np
@@ -13,7 +12,6 @@ from ultralytics.data.augment import Mosaic
 from ultralytics.data.dataset import epoch_order, find_images
 from ultralytics.data.images import read_image, verify_image
 from ultralytics.data.pictures import Pictures
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 DATA = {"names": {0: "a", 1: "b"}}
@@ -153,15 +151,12 @@ def test_disk_cache_notices_a_new_picture_and_survives_damage(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="folder permissions")
 def test_disk_cache_in_a_read_only_folder_costs_a_log_line(tmp_path, caplog):
     folder = make_set(tmp_path, 2)
-    LOGGER.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger=LOGGER.name)
     folder.chmod(0o555)
     try:
         dataset = build(folder, cache="disk")
         assert dataset[0]["img"].shape == (3, 128, 128)
     finally:
         folder.chmod(0o755)
-        LOGGER.removeHandler(caplog.handler)
     assert "cache=disk is off" in caplog.text and not list(folder.glob("*.npy"))
 
 

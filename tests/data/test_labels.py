@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import os
 import re
 
@@ -12,16 +11,7 @@ from ultralytics.data import labels as module
 from ultralytics.data.images import verify_image
 from ultralytics.data.labels import img2label_paths, layout_of, load_labels, read_label, verify_image_label
 from ultralytics.data.utils import list_images
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
-
-
-@pytest.fixture
-def log(caplog):
-    LOGGER.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO, logger=LOGGER.name)
-    yield caplog
-    LOGGER.removeHandler(caplog.handler)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +109,7 @@ def test_picture_of_another_format_is_refused(tmp_path):
         verify_image(tmp_path / "a.jpg")
 
 
-def test_faulty_ones_are_listed_and_the_rest_stays(tmp_path, log):
+def test_faulty_ones_are_listed_and_the_rest_stays(tmp_path, caplog):
     folder = make_set(tmp_path, 6)
     labels = tmp_path / "labels" / "train"
     (labels / "p0.txt").write_text("0 .5 .5 .2")
@@ -127,20 +117,20 @@ def test_faulty_ones_are_listed_and_the_rest_stays(tmp_path, log):
     (folder / "p2.png").write_bytes(b"")
     (labels / "p3.txt").write_text("0 .5 .5 .2 .2\n0 .5 .5 .2 .2")
     for _ in range(2):  # read, and read from the cache
-        log.clear()
+        caplog.clear()
         found = load_labels(list_images(folder), 2)
         assert [os.path.basename(e.im_file) for e in found] == ["p3.png", "p4.png", "p5.png"]
-        assert "3 images, 0 backgrounds, 3 left out (1 wrong columns, 1 not a number, 1 empty picture)" in log.text
-        assert "1 duplicate labels removed" in log.text
-        assert "p0.png" in log.text and "p2.png" in log.text
+        assert "3 images, 0 backgrounds, 3 left out (1 wrong columns, 1 not a number, 1 empty picture)" in caplog.text
+        assert "1 duplicate labels removed" in caplog.text
+        assert "p0.png" in caplog.text and "p2.png" in caplog.text
 
 
-def test_many_faults_are_cut_short(tmp_path, log):
+def test_many_faults_are_cut_short(tmp_path, caplog):
     folder = make_set(tmp_path, 9)
     for i in range(8):
         (tmp_path / "labels" / "train" / f"p{i}.txt").write_text("0")
     assert len(load_labels(list_images(folder), 2)) == 1
-    assert "left out 3 more" in log.text
+    assert "left out 3 more" in caplog.text
 
 
 def test_no_sound_picture_raises(tmp_path):
@@ -151,10 +141,10 @@ def test_no_sound_picture_raises(tmp_path):
         load_labels(list_images(folder), 2)
 
 
-def test_no_labels_at_all_warns(tmp_path, log):
+def test_no_labels_at_all_warns(tmp_path, caplog):
     write_picture(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
     assert len(load_labels(list_images(tmp_path / "images"), 1)) == 1
-    assert "no labels found" in log.text
+    assert "no labels found" in caplog.text
 
 
 def test_cache_is_used_and_notices_changes(tmp_path, monkeypatch):
@@ -191,14 +181,14 @@ def test_damaged_cache_is_read_anew(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folder permissions")
-def test_read_only_folder_costs_a_log_line(tmp_path, log):
+def test_read_only_folder_costs_a_log_line(tmp_path, caplog):
     folder = make_set(tmp_path, 2)
     (tmp_path / "labels").chmod(0o555)
     try:
         assert len(load_labels(list_images(folder), 2)) == 2
     finally:
         (tmp_path / "labels").chmod(0o755)
-    assert "label cache not saved" in log.text
+    assert "label cache not saved" in caplog.text
     assert [p.name for p in (tmp_path / "labels").iterdir()] == ["train"]
 
 

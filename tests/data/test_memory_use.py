@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import tracemalloc
 from pathlib import Path
 
@@ -13,19 +12,15 @@ import torch
 from scenes import make_set, settings, write_picture
 
 from ultralytics.data import ClassificationDataset, build_dataloader, build_yolo_dataset, pictures
-from ultralytics.utils import LOGGER
 from ultralytics.utils.memory import Room
 
 DATA = {"names": {0: "a", 1: "b"}}
 STRONG = {"mosaic": 1.0, "mixup": 0.5, "degrees": 10.0}
 
 
-@pytest.fixture
-def log(caplog):
-    LOGGER.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger=LOGGER.name)
-    yield caplog
-    LOGGER.removeHandler(caplog.handler)
+def warned(caplog: pytest.LogCaptureFixture) -> bool:
+    """Tell whether more than information was logged."""
+    return any(record.levelname == "WARNING" for record in caplog.records)
 
 
 @pytest.fixture
@@ -68,13 +63,13 @@ def test_the_need_of_a_classifier_is_told_from_headers(tmp_path):
 
 
 @pytest.mark.parametrize("room", [None, 10**9])
-def test_enough_room_or_unknown(tmp_path, free, log, room):
+def test_enough_room_or_unknown(tmp_path, free, caplog, room):
     free(room)
     dataset = build(make_set(tmp_path))
-    assert len(dataset.pictures.kept) == 6 and not log.text and not list(tmp_path.rglob("*.npy"))
+    assert len(dataset.pictures.kept) == 6 and not warned(caplog) and not list(tmp_path.rglob("*.npy"))
 
 
-def test_too_little_room_falls_back_to_the_disk(tmp_path, free, log):
+def test_too_little_room_falls_back_to_the_disk(tmp_path, free, caplog):
     folder = make_set(tmp_path)
     plain = build(folder, False)
     need = plain.pictures._bytes(128)
@@ -82,26 +77,26 @@ def test_too_little_room_falls_back_to_the_disk(tmp_path, free, log):
     dataset = build(folder)
     assert dataset.pictures.mode == "disk" and not dataset.pictures.kept
     assert len(list(folder.glob("*.npy"))) == 6 and same(plain, dataset)
-    assert f"needs {need / 2**30:.2f} GB for 6 pictures" in log.text and "/job/memory.max" in log.text
-    assert "kept on disk instead (cache=disk)" in log.text
-    log.clear()
+    assert f"needs {need / 2**30:.2f} GB for 6 pictures" in caplog.text and "/job/memory.max" in caplog.text
+    assert "kept on disk instead (cache=disk)" in caplog.text
+    caplog.clear()
     free(int(need / 0.8) + 10)
-    assert build(folder).pictures.kept and not log.text
+    assert build(folder).pictures.kept and not warned(caplog)
 
 
-def test_room_that_another_takes_meanwhile(tmp_path, free, log):
+def test_room_that_another_takes_meanwhile(tmp_path, free, caplog):
     folder = make_set(tmp_path)
     free(10**9, 10**9, 10**9, 1000)
     dataset = build(folder)
-    assert dataset.pictures.mode == "disk" and not dataset.pictures.kept and "of which 50% are done" in log.text
+    assert dataset.pictures.mode == "disk" and not dataset.pictures.kept and "of which 50% are done" in caplog.text
     assert same(dataset, build(folder, False))
 
 
-def test_processes_that_train_together_need_a_copy_each(tmp_path, free, log, monkeypatch):
+def test_processes_that_train_together_need_a_copy_each(tmp_path, free, caplog, monkeypatch):
     folder = make_set(tmp_path)
     free(2 * build(folder, False).pictures._bytes(128))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    assert not build(folder).pictures.kept and "in each of 3 processes" in log.text
+    assert not build(folder).pictures.kept and "in each of 3 processes" in caplog.text
     monkeypatch.setattr(pictures, "LOCAL_RANK", 1)  # rank 0 has its own by then
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert build(folder).pictures.kept

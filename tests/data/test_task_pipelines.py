@@ -11,7 +11,6 @@ from task_scenes import FLIP_IDX, POINT_COLORS, fill, make_polygon_set, make_pos
 
 from ultralytics.data import YOLODataset, build_dataloader, build_yolo_dataset
 from ultralytics.data.augment import CopyPaste, Format, Mosaic, RandomFlip
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
 
 PLAIN = dict(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0)
@@ -291,9 +290,7 @@ def test_keypoints_that_leave_the_picture_are_gone():
 
 
 def test_keypoints_without_flip_idx_are_not_mirrored(tmp_path, caplog):
-    LOGGER.addHandler(caplog.handler)
     dataset = build(make_pose_set(tmp_path), "pose", {"names": {0: "a"}, "kpt_shape": [3, 3]}, fliplr=1.0)
-    LOGGER.removeHandler(caplog.handler)
     assert "no `flip_idx`" in caplog.text
     assert sum(expected_colors(s, [0, 1, 2]) for s in samples(dataset, 1)) > 10
     with pytest.raises(DataError, match="`flip_idx` has 2 entries"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pickle
 import struct
@@ -22,7 +21,6 @@ from ultralytics.data.pictures import Pictures
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file, strip_checkpoint
 from ultralytics.nn.tasks import attempt_load_weights
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ModelError, UserError
 from ultralytics.utils.pickles import names_in, pickle_in
 
@@ -41,14 +39,6 @@ def nothing_runs(work_dir):
     """The file that the pickles here would make is never made."""
     yield
     assert not Path("mark").exists()
-
-
-@pytest.fixture
-def log(caplog):
-    LOGGER.addHandler(caplog.handler)
-    caplog.set_level(logging.INFO, logger=LOGGER.name)
-    yield caplog
-    LOGGER.removeHandler(caplog.handler)
 
 
 def plain(file: str) -> str:
@@ -165,26 +155,26 @@ def object_archive(file: str) -> None:
 
 
 @pytest.mark.parametrize("make", [plain, object_array, object_archive])
-def test_label_cache(work_dir, tiny_data_copy, log, make):
+def test_label_cache(work_dir, tiny_data_copy, caplog, make):
     pictures = sorted(str(p) for p in (tiny_data_copy.parent / "images" / "val").iterdir())
     good = load_labels(pictures, 2)
     cache = next((tiny_data_copy.parent / "labels").glob("*.cache.npz"))
-    log.clear()
+    caplog.clear()
     make(str(cache))
     again = load_labels(pictures, 2)
     assert [e.rows.tolist() for e in again] == [e.rows.tolist() for e in good]
-    assert f"'{cache}' is no cache but a pickle that asks for {SYSTEM}; it was not run." in log.text
+    assert f"'{cache}' is no cache but a pickle that asks for {SYSTEM}; it was not run." in caplog.text
     with np.load(cache, allow_pickle=False) as z:
         assert len(z["counts"]) == len(pictures)  # made anew
 
 
 @pytest.mark.parametrize("make", [plain, object_array])
-def test_picture_cache(work_dir, tiny_data_copy, log, make):
+def test_picture_cache(work_dir, tiny_data_copy, caplog, make):
     picture = str(next((tiny_data_copy.parent / "images" / "val").iterdir()))
     make(f"{picture}.npy")
     image, _ = Pictures([picture], 64, "disk")[0]
     assert image.shape == (48, 64, 3)
-    assert f"'{picture}.npy' holds a pickle that asks for {SYSTEM}; it was not run." in log.text
+    assert f"'{picture}.npy' holds a pickle that asks for {SYSTEM}; it was not run." in caplog.text
     assert pickle_in(f"{picture}.npy") == ""  # made anew
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import zlib
 from pathlib import Path
 
@@ -49,14 +48,6 @@ def one_thread():
 def figures() -> dict[str, np.ndarray]:
     with np.load(REFERENCE / "ghostnet_forward.npz") as file:
         return dict(file)
-
-
-@pytest.fixture
-def log(caplog, monkeypatch):
-    """The package's log, which does not propagate by itself."""
-    monkeypatch.setattr(logging.getLogger("ultralytics"), "propagate", True)
-    monkeypatch.setattr(logging.getLogger("ultralytics"), "level", logging.INFO)
-    return caplog
 
 
 def deviation(ours: torch.Tensor, theirs: np.ndarray) -> float:
@@ -285,13 +276,13 @@ def test_fused_backbone_gives_the_same_maps(backbone):
 
 
 @pytest.mark.parametrize(("classifier", "backbone"), PAIRS)
-def test_weight_file_round_trip(classifier, backbone, tmp_path, log):
+def test_weight_file_round_trip(classifier, backbone, tmp_path, caplog):
     source = fill(classifier(width=0.5)).eval()
     torch.save(source.state_dict(), tmp_path / "weights.pth")
     model = backbone(3, 0.5, str(tmp_path / "weights.pth")).eval()
     trunk, whole = model.state_dict(), source.state_dict()
     assert all(torch.equal(value, whole[name]) for name, value in trunk.items())
-    (record,) = log.records
+    (record,) = caplog.records
     assert f"{len(trunk)} of {len(trunk)} entries" in record.message
     assert "10 of the classifier left out" in record.message
 
@@ -311,13 +302,13 @@ def test_files_of_old_torch_versions_load(tmp_path):
     assert torch.equal(Ghostnetv1(3, 0.25, tmp_path / "old.pth").bn1.weight, state["bn1.weight"])
 
 
-def test_stem_is_spread_over_other_input_channels(tmp_path, log):
+def test_stem_is_spread_over_other_input_channels(tmp_path, caplog):
     torch.save(fill(GhostNetV1(width=0.25)).state_dict(), tmp_path / "rgb.pth")
     colour, grey = (Ghostnetv1(c1, 0.25, tmp_path / "rgb.pth").eval() for c1 in (3, 1))
     x = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(grey(x)[0], colour(x.expand(-1, 3, -1, -1))[0], rtol=1e-4, atol=1e-4)
-    assert "from 3 to 1 input channels" in log.text
+    assert "from 3 to 1 input channels" in caplog.text
 
 
 def test_missing_weight_file_is_named():

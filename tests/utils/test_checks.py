@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import pytest
 
-from ultralytics.utils import LOGGER, ROOT, checks
+from ultralytics.utils import ROOT, checks
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError
-
-
-@pytest.fixture
-def log(caplog, monkeypatch):
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level(logging.INFO)
-    return caplog
 
 
 @pytest.mark.parametrize(
@@ -49,11 +41,11 @@ def test_impossible_imgsz(imgsz):
         checks.check_imgsz(imgsz)
 
 
-def test_imgsz_says_when_it_changes(log):
+def test_imgsz_says_when_it_changes(caplog):
     checks.check_imgsz(640)
-    assert not log.records
+    assert not caplog.records
     checks.check_imgsz(650)
-    assert "'imgsz=650'" in log.text and "672" in log.text
+    assert "'imgsz=650'" in caplog.text and "672" in caplog.text
 
 
 @pytest.mark.parametrize("names", [["a", "b"], ("a", "b"), {0: "a", 1: "b"}, {"1": "b", "0": "a"}])
@@ -114,12 +106,12 @@ def test_version(current, required, meets):
     assert checks.check_version(current, required) is meets
 
 
-def test_version_of_a_package(log):
+def test_version_of_a_package(caplog):
     assert checks.check_version("pytest", ">=1.0")
     with pytest.raises(MissingPackageError, match=r"pytest >=1000 is required, but \d"):
         checks.check_version("pytest", ">=1000", hard=True)
     assert not checks.check_version("no-such-package", ">=1", verbose=True)
-    assert "none is installed" in log.text
+    assert "none is installed" in caplog.text
 
 
 def test_python():
@@ -129,20 +121,20 @@ def test_python():
         checks.check_python("99.0")
 
 
-def test_requirements_are_reported_and_never_installed(log, tmp_path, monkeypatch):
+def test_requirements_are_reported_and_never_installed(caplog, tmp_path, monkeypatch):
     monkeypatch.setattr("subprocess.Popen.__init__", lambda *a, **k: pytest.fail("a process was started"))
     assert checks.check_requirements("pytest>=1")
     assert checks.check_requirements(["pytest[x]>=1", "no-such-package"], exclude=["no-such-package"])
     assert not checks.check_requirements(["pytest", "no-such-package>=2"])
-    assert 'pip install "no-such-package>=2"' in log.text
+    assert 'pip install "no-such-package>=2"' in caplog.text
     (tmp_path / "requirements.txt").write_text("# comment\npytest>=1  # more\n\n")
     assert checks.check_requirements(tmp_path / "requirements.txt")
 
 
-def test_report_names_what_matters(log):
+def test_report_names_what_matters(caplog):
     info = checks.collect_system_info()
     assert {"Python", "torch", "torchvision", "CUDA", "opencv-python", "memory", "disk"} <= set(info)
-    assert all(f"{key} " in log.text for key in info)
+    assert all(f"{key} " in caplog.text for key in info)
 
 
 def test_report_says_what_does_not_fit(monkeypatch):
@@ -171,19 +163,19 @@ def test_a_torchvision_that_does_not_fit_is_seen(monkeypatch):
     assert "not installed" in checks.torchvision_state()
 
 
-def test_imshow_without_a_screen(monkeypatch, log):
+def test_imshow_without_a_screen(monkeypatch, caplog):
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     assert not checks.check_imshow(warn=True)
-    assert "no screen" in log.text
+    assert "no screen" in caplog.text
     monkeypatch.setenv("DISPLAY", ":0")
     assert checks.check_imshow()
 
 
-def test_print_args(log):
+def test_print_args(caplog):
     def caller(epochs, name="x"):
         checks.print_args(show_func=True)
 
     caller(3)
-    assert "caller: " in log.text and "epochs=3, name=x" in log.text
+    assert "caller: " in caplog.text and "epochs=3, name=x" in caplog.text

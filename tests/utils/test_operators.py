@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 
 import pytest
 import torch
 
-from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import init_seeds
 
 
 @pytest.fixture
 def log(caplog):
-    LOGGER.addHandler(caplog.handler)
-    caplog.set_level(logging.WARNING, logger=LOGGER.name)
     with warnings.catch_warnings():  # which puts back what `init_seeds` changes
         yield caplog
-    LOGGER.removeHandler(caplog.handler)
     init_seeds(0, deterministic=False)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.settings import DEFAULTS, SettingsManager, user_config_dir
 
@@ -62,8 +61,7 @@ def test_mistakes_are_refused_and_change_nothing(file):
 
 
 @pytest.mark.parametrize("content", ["{", "[1, 2]", "", b"\xff\xfe"])
-def test_a_damaged_file_gives_defaults_and_a_warning(file, content, caplog, monkeypatch):
-    monkeypatch.setattr(LOGGER, "propagate", True)
+def test_a_damaged_file_gives_defaults_and_a_warning(file, content, caplog):
     file.parent.mkdir()
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with caplog.at_level(logging.WARNING):

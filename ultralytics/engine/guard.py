@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from ultralytics.engine import distributed
+from ultralytics.engine.resume import last_state
+from ultralytics.engine.state import restore_weights
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import NumbersError
 from ultralytics.utils.torch_utils import autocast, de_parallel
 
@@ -30,6 +33,24 @@ class NumberGuard:
         """Raise NumbersError if the gradients' norm, the same on all processes, is not finite."""
         if not bool(torch.isfinite(norm)):
             raise NumbersError(f"The gradients' norm is {_word(norm)}")
+
+
+def bring_back_good_weights(trainer: Any, error: NumbersError) -> None:
+    """Say what broke; the first time in a run bring back the last weights that were saved, the second time raise."""
+    said = report(trainer, error)
+    if trainer.guard.restored:
+        raise NumbersError(
+            f"{said} It happened before in this run, so training ends. Its last good state is '{trainer.last}'. "
+            "Look at these pictures and labels, or train with a smaller lr0."
+        )
+    saved = RANK in {-1, 0} and trainer.last.exists()
+    ckpt = distributed.broadcast(last_state(trainer.last)[1] if saved else None)
+    if ckpt is None:
+        raise NumbersError(f"{said} No state was saved that could be brought back, so training ends.")
+    LOGGER.warning(f"{said} The last weights that were saved are brought back, and training goes on.")
+    restore_weights(trainer, ckpt)
+    trainer.last_step = trainer.iteration - ckpt["since_step"]
+    trainer.guard.restored = True
 
 
 def report(trainer: Any, error: NumbersError) -> str:

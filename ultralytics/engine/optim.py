@@ -145,3 +145,28 @@ class Schedule:
 def steps_in_run(images: int, batch: int, nbs: int, epochs: int) -> int:
     """Return the optimizer steps of a whole run, about."""
     return math.ceil(images / max(batch, nbs)) * epochs
+
+
+def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.Module]:
+    """Stop the gradients of some layers, and of the DFL; return these layers.
+
+    Args:
+        model: whose layers are in `model.model`.
+        freeze: how many from the first one on, or which.
+
+    Raises:
+        ConfigError: nothing would be left to train.
+    """
+    layers = freeze if isinstance(freeze, list) else range(freeze or 0)
+    prefixes = [f"model.{i}." for i in layers]
+    frozen = 0
+    for name, p in model.named_parameters():
+        fixed = name.startswith(tuple(prefixes)) or ".dfl" in name
+        p.requires_grad = not fixed and p.dtype.is_floating_point
+        frozen += fixed and ".dfl" not in name
+    found = [m for k, m in model.model.named_children() if f"model.{k}." in prefixes]
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ConfigError(f"freeze={freeze} freezes all {len(found)} layers: nothing is left to train. Freeze fewer.")
+    if prefixes:
+        LOGGER.info(f"Frozen: {len(found)} layers with {frozen} parameter tensors.")
+    return found

@@ -15,17 +15,16 @@ from torch import nn
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.engine import distributed, watchdog
+from ultralytics.engine import distributed, optim, watchdog
 from ultralytics.engine.autobatch import auto_batch, halve_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.engine.guard import NumberGuard, report
+from ultralytics.engine.guard import NumberGuard, bring_back_good_weights
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.interrupt import Interrupted, Interrupts
 from ultralytics.engine.launcher import launch
-from ultralytics.engine.optim import Schedule, build_optimizer, choose_optimizer, lr_law, steps_in_run
 from ultralytics.engine.resume import last_state, resumed_settings
 from ultralytics.engine.runfiles import RunFiles
-from ultralytics.engine.state import check_same, rank_states, restore, restore_weights, state_of
+from ultralytics.engine.state import check_same, rank_states, restore, state_of
 from ultralytics.nn.checkpoint import strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
@@ -179,7 +178,7 @@ class BaseTrainer(Callbacks):
             try:
                 self._learn(batch)
             except NumbersError as e:
-                self._bring_back_good_weights(e)
+                bring_back_good_weights(self, e)
             else:
                 self.tloss = self.loss_items if self.tloss is None else (self.tloss * i + self.loss_items) / (i + 1)
                 self._log_batch(pbar, batch)
@@ -256,7 +255,7 @@ class BaseTrainer(Callbacks):
             return
         fitting = distributed.broadcast(math.ceil(self.args.time * 3600 / self.seconds * (self.epoch + 1)))
         self.epochs = self.args.epochs = max(self.epoch + 1, fitting)
-        self.schedule.law = lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
+        self.schedule.law = optim.lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
         self.stop = self._time_is_over() or self.stop
 
     def _finish(self) -> None:
@@ -281,7 +280,7 @@ class BaseTrainer(Callbacks):
         ckpt = self.setup_model()
         self.model = self.model.to(self.device, memory_format=torch.channels_last)
         self.set_model_attributes()
-        self._freeze_layers()
+        self.frozen_layers = optim.freeze_layers(self.model, self.args.freeze)
         self.amp = bool(self.args.amp) and self.device.type == "cuda" and check_amp(self.model)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
         self.stride = max(int(de_parallel(self.model).stride.max()), 32)
@@ -335,13 +334,15 @@ class BaseTrainer(Callbacks):
         """Build the optimizer and its schedule for this number of pictures, batches and epochs."""
         args, images = self.args, len(self.train_loader.dataset)
         accumulate = max(round(args.nbs / self.batch_size), 1)
-        choice = choose_optimizer(args, self.data["nc"], steps_in_run(images, self.batch_size, args.nbs, self.epochs))
+        choice = optim.choose_optimizer(
+            args, self.data["nc"], optim.steps_in_run(images, self.batch_size, args.nbs, self.epochs)
+        )
         self.optimizer = self.build_optimizer(
             self.model, choice, args.weight_decay * self.batch_size * accumulate / args.nbs
         )
-        warmup = Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader))
-        self.schedule = Schedule(
-            self.optimizer, lr_law(self.epochs, args.lrf, args.cos_lr), warmup, self.batch_size, args.nbs,
+        warmup = optim.Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader))
+        self.schedule = optim.Schedule(
+            self.optimizer, optim.lr_law(self.epochs, args.lrf, args.cos_lr), warmup, self.batch_size, args.nbs,
             args.momentum, args.warmup_momentum, choice.warmup_bias_lr,
         )  # fmt: skip
         if args.close_mosaic:
@@ -350,7 +351,7 @@ class BaseTrainer(Callbacks):
 
     def build_optimizer(self, model: nn.Module, choice: Any, decay: float) -> torch.optim.Optimizer:
         """Return the optimizer of the run; override it to bring one's own."""
-        return build_optimizer(model, choice, decay)
+        return optim.build_optimizer(model, choice, decay)
 
     def _make_run_folder(self) -> None:
         """Make the folder of the run and write the settings into it."""
@@ -386,23 +387,6 @@ class BaseTrainer(Callbacks):
         self.model = self.get_model(cfg=cfg, weights=weights if pretrained else None, verbose=verbose)
         return None
 
-    def _freeze_layers(self) -> None:
-        """Stop the gradients of the layers that `freeze` names (a count, or a list of indices), and of the DFL."""
-        freeze = self.args.freeze
-        layers = freeze if isinstance(freeze, list) else range(freeze or 0)
-        prefixes = [f"model.{i}." for i in layers]
-        frozen = 0
-        for name, p in self.model.named_parameters():
-            fixed = name.startswith(tuple(prefixes)) or ".dfl" in name
-            p.requires_grad = not fixed and p.dtype.is_floating_point
-            frozen += fixed and ".dfl" not in name
-        self.frozen_layers = [m for k, m in de_parallel(self.model).model.named_children() if f"model.{k}." in prefixes]
-        if not any(p.requires_grad for p in self.model.parameters()):
-            count = len(self.frozen_layers)
-            raise ConfigError(f"freeze={freeze} freezes all {count} layers, so nothing is left to train. Freeze fewer.")
-        if prefixes:
-            LOGGER.info(f"Frozen: {len(self.frozen_layers)} layers with {frozen} parameter tensors.")
-
     def _model_train(self) -> None:
         """Put the model into training mode; frozen layers keep their batch statistics."""
         self.model.train()
@@ -423,22 +407,6 @@ class BaseTrainer(Callbacks):
         restore(self, ckpt)
         within = f" and {self.start_batch} batches" if self.start_batch else ""
         LOGGER.info(f"Resuming {self.args.resume} after {self.start_epoch} of {self.epochs} epochs{within}.")
-
-    def _bring_back_good_weights(self, error: NumbersError) -> None:
-        """Say what broke; the first time go on from the last state that was saved, the second time raise."""
-        said = report(self, error)
-        if self.guard.restored:
-            raise NumbersError(
-                f"{said} It happened before in this run, so training ends. Its last good state is '{self.last}'. "
-                "Look at these pictures and labels, or train with a smaller lr0."
-            )
-        ckpt = distributed.broadcast(last_state(self.last)[1] if RANK in {-1, 0} and self.last.exists() else None)
-        if ckpt is None:
-            raise NumbersError(f"{said} No state was saved that could be brought back, so training ends.")
-        LOGGER.warning(f"{said} The last weights that were saved are brought back, and training goes on.")
-        restore_weights(self, ckpt)
-        self.last_step = self.iteration - ckpt["since_step"]
-        self.guard.restored = True
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
