@@ -21,6 +21,7 @@ from ultralytics.data.labels import read_label
 from ultralytics.data.outlines import rle_to_mask
 from ultralytics.nn.formats.job import from_text
 from ultralytics.nn.parse import parse_model
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import archives, limits, safe_yaml, yaml_load
 from ultralytics.utils.errors import ConfigError, DataError, ModelError
 
@@ -105,6 +106,23 @@ def test_model_keys(change, words):
     d = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3]]], "head": [[[0], 1, "Detect", ["nc"]]], **change}
     with pytest.raises(ModelError, match=words):
         parse_model(d, 3, verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["Conv", [16, 2553, 2]], r"multiplications; allowed are 2e\+11"),
+        (["SPPF", [8, 4001]], r"multiplications; allowed are 2e\+11"),
+        (["Conv", [8, 3, 1, 9000]], r"values; allowed are 5e\+08"),
+        (["nn.Upsample", ["None", 1000]], r"values; allowed are 5e\+08"),
+        (["nn.ConvTranspose2d", [8, 8, 2, 1000]], r"values; allowed are 5e\+08"),
+    ],
+)
+def test_models_that_would_compute_for_hours(line, words):
+    d = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, *line]], "head": [[[1], 1, "Detect", ["nc"]]]}
+    with pytest.raises(ModelError, match=f"layer 1: .*{words}") as caught:
+        DetectionModel(d, verbose=False)
+    assert len(str(caught.value)) < 300
 
 
 def test_metadata_of_exported_files():

@@ -18,6 +18,7 @@ from ultralytics.nn.modules import Detect
 from ultralytics.nn.own_modules import load_trusted, own_entries
 from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
 from ultralytics.nn.transfer import Report, known_names, transfer
+from ultralytics.nn.work import limit_work
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.loss import (
@@ -175,19 +176,22 @@ class DetectionModel(BaseModel):
 
     def _probe(self, x: torch.Tensor) -> Any:
         """Run the layers once in training mode, batch statistics kept; raise ModelError at the layer that fails."""
-        seen: list[tuple[int, nn.Module, Any]] = []
+        seen: list[tuple[int, Any]] = []
         hooks = [
-            m.register_forward_pre_hook(lambda m, inputs, n=n: seen.append((n, m, inputs[0])))
+            m.register_forward_pre_hook(lambda _m, inputs, n=n: seen.append((n, inputs[0])))
             for n, m in enumerate(self.model)
         ]
+        hooks += limit_work(self)
         norms = {m: m.momentum for m in self.modules() if isinstance(m, nn.BatchNorm2d)}
         for m in norms:
             m.momentum = 0.0
         try:
             with torch.no_grad():
                 return self.predict(x)
+        except ModelError as e:
+            raise ModelError(f"{describe_line(self.yaml, seen[-1][0])}{e}") from None
         except Exception as e:  # layers raise whatever their inputs make them stumble over
-            number, _, given = seen[-1]
+            number, given = seen[-1]
             shapes = [tuple(getattr(t, "shape", ())) for t in (given if isinstance(given, (list, tuple)) else [given])]
             shapes = shapes if isinstance(given, (list, tuple)) else shapes[0]
             where = describe_line(self.yaml, number)
