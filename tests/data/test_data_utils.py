@@ -120,6 +120,20 @@ def test_yaml_itself_at_fault(tmp_path):
         check_det_dataset(tmp_path / "list.yaml")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (dict(val=["images/val", ["images/train"]]), r"says `val: \['images/val', \['images/train'\]\]`"),
+        (dict(test={"a": "b"}), "says `test: "),
+        (dict(names={None: "fire"}), r"indices \[None\] are not whole numbers"),
+        (dict(names={float("inf"): "fire"}), r"indices \[inf\] are not whole numbers"),
+    ],
+)
+def test_what_no_folder_and_no_index_can_be(root, content, message):
+    with pytest.raises(DataError, match=message):
+        check_det_dataset(write(root, **content))
+
+
 def test_the_file_is_only_read(root):
     file = write(root)
     before = yaml_load(file)

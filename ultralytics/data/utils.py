@@ -85,6 +85,13 @@ def _check_keys(data: dict, file: Path) -> None:
                 f"'{file}' has no `{key}:` line, which names the folder of its {key} pictures. "
                 f"Add it, as `{key}: {key}/images`."
             )
+    for key in SPLITS:
+        value = data.get(key)
+        if not all(isinstance(part, (str, int, float)) for part in _as_list("" if value is None else value)):
+            raise DataError(
+                f"'{file}' says `{key}: {str(value)[:80]}`; a folder, a list in a text file, or several of them in "
+                f"brackets are wanted, as `{key}: [{key}/images, more/images]`."
+            )
     if "names" not in data and "nc" not in data:
         raise DataError(f"'{file}' has no `names:`, the list of class names. Add it, as `names: [fire]`.")
 

@@ -17,7 +17,7 @@ COUNTED = (_ConvNd, _MaxPoolNd, _AvgPoolNd, nn.Upsample)  # whose numbers ask fo
 
 
 def limit_work(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
-    """Make a pass through a model raise ModelError before it takes more than `limits.WORK` and `limits.VALUES`.
+    """Make a pass through a model raise ModelError before it takes more than `utils/limits.py` allows a model.
 
     Returns:
         the hooks that do so, to be removed after the pass.
@@ -28,6 +28,8 @@ def limit_work(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
         nonlocal done
         if not isinstance(inputs[0], torch.Tensor):
             return
+        if isinstance(module, _ConvNd) and max(module.kernel_size) > limits.KERNEL:
+            raise ModelError(f"a convolution has the kernel {max(module.kernel_size)}; allowed are {limits.KERNEL}.")
         work, values = cost(module, inputs[0])
         done += work
         if done > limits.WORK:

@@ -81,8 +81,10 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
     """
     try:
         pairs = {int(k): str(v) for k, v in (names.items() if isinstance(names, dict) else enumerate(names))}
-    except ValueError:
-        raise DataError(f"The class indices {list(names)} are not whole numbers. Write them as 0, 1, 2 ...") from None
+    except (ValueError, TypeError, OverflowError):
+        raise DataError(
+            f"The class indices {str(list(names))[:200]} are not whole numbers. Write them as 0, 1, 2 ..."
+        ) from None
     if sorted(pairs) != list(range(len(pairs))):
         given = sorted(pairs)
         raise DataError(f"{len(pairs)} class names want the indices 0 to {len(pairs) - 1}, but {given} were given.")

@@ -36,6 +36,7 @@ REPEATS = 1_000  # of a layer
 NUMBER = 1 << 20  # greatest argument of a layer
 PARAMETERS = 1_000_000_000  # 4 GB; yolo11x has 57 million
 USUAL = 1 << 22  # product of a layer's greater arguments, such as channels, up to which it cannot have that many
+KERNEL = 63  # side of a convolution's window; the largest in use are 51 (arXiv 2207.03620), and above none is fast
 WORK = 200_000_000_000  # multiplications for a picture of 256 pixels; yolo11x-seg takes 26 billion
 VALUES = 500_000_000  # of one output for such a picture; yolo11x-seg has 2 million
 SIDE = 65_536  # pixels of a picture that a model takes
