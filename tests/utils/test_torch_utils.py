@@ -336,6 +336,16 @@ def test_model_info_counts(monkeypatch):
     assert tu.model_info(model, verbose=False) is None
 
 
+def test_model_info_names_the_yaml_that_was_built(monkeypatch):
+    from ultralytics.nn.tasks import DetectionModel
+
+    lines = []
+    monkeypatch.setattr(tu.LOGGER, "info", lines.append)
+    tu.model_info(DetectionModel("yolov8n.yaml", verbose=False), imgsz=32)
+    tu.model_info(DetectionModel({"nc": 1, "backbone": [[-1, 1, "Conv", [8, 3, 2]]], "head": []}, verbose=False))
+    assert [line.split(" summary")[0] for line in lines] == ["YOLOv8n", "DetectionModel"]
+
+
 def test_scale_img_pads_to_the_stride():
     x = torch.rand(1, 3, 64, 96)
     assert tu.scale_img(x, 1.0) is x

@@ -473,7 +473,7 @@ def model_info(
     cost = count_forward(model, imgsz)
     flops = cost.flops / 1e9
     fused = " (fused)" if getattr(model, "is_fused", lambda: False)() else ""
-    yaml_file = getattr(model, "yaml_file", "") or getattr(model, "yaml", {}).get("yaml_file", "")
+    yaml_file = getattr(model, "yaml", {}).get("yaml_file", "")  # the attribute `yaml_file` is the class's default
     name = Path(yaml_file).stem.replace("yolo", "YOLO") or type(model).__name__
     LOGGER.info(f"{name} summary{fused}: {n_l:,} layers, {n_p:,} parameters, {n_g:,} gradients, {flops:.2f} GFLOPs")
     if cost.unknown:
