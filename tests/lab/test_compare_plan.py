@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,13 @@ from comparisons import write_run
 from tiny import LAYERS, tiny_model
 
 from ultralytics.cli import main as yolo
+from ultralytics.lab.compare.cell import check_unchanged
 from ultralytics.lab.compare.command import parse
 from ultralytics.lab.compare.finished import read_runs
 from ultralytics.lab.compare.plan import Plan, alone_in, folder_name, labels_of, make_plan, seed_list, write_json
 from ultralytics.lab.compare.runner import device_list
+from ultralytics.nn.checkpoint import save_checkpoint
+from ultralytics.nn.tasks import DetectionModel, describe
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 
 
@@ -142,6 +147,37 @@ def test_changed_data_is_refused(plan, tiny_data, work_dir):
     copy.write_text(yaml.safe_dump(described), encoding="utf-8")
     with pytest.raises(ConfigError, match="data="):
         plan(data=str(copy)).record()
+
+
+def test_changed_labels_are_refused(plan, tiny_data, work_dir):
+    data = shutil.copytree(tiny_data.parent, work_dir / "data") / tiny_data.name
+    plan(data=str(data)).record()
+    moved = shutil.move(data.parent, work_dir / "elsewhere")
+    plan(data=str(Path(moved) / data.name)).record()  # where it lies does not matter
+    label = next(Path(moved, "labels", "train").glob("*.txt"))
+    label.write_text("1 0.5 0.5 0.25 0.25\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="content of data="):
+        plan(data=str(Path(moved) / data.name)).record()
+
+
+def test_a_setting_that_is_newer_than_the_record_had_its_default(plan):
+    plan().record()
+    file = plan().folder / "comparison.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    del record["recipe"]["lr0"], record["recipe"]["content of data"]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"lr0=0.5 \(was 0.01\)"):
+        plan(lr0=0.5).record()
+    plan().record()
+
+
+def test_a_cell_refuses_what_was_changed_after_the_plan(plan, work_dir):
+    tiny, other = plan(seeds=1).cells
+    check_unchanged(tiny.job(None))
+    Path("tiny.yaml").write_text(LAYERS.replace("[16, 3, 2]", "[24, 3, 2]", 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"model=tiny\.yaml names has changed"):
+        check_unchanged(tiny.job(None))
+    check_unchanged(other.job(None))
 
 
 def test_a_damaged_record_is_told(plan):

@@ -22,11 +22,11 @@ from ultralytics import YOLO, __version__
 from ultralytics.cfg.schema import SPECS
 from ultralytics.engine.resume import last_state
 from ultralytics.engine.runfiles import PREVIOUS
-from ultralytics.lab.compare.plan import read_json, write_json
+from ultralytics.lab.compare.plan import data_hash, fingerprint, read_json, write_json
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
-from ultralytics.utils.errors import MissingFileError, UserError
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.plotting import read_results
 from ultralytics.utils.torch_utils import get_cpu_info
 
@@ -57,6 +57,7 @@ def train(job: dict[str, Any]) -> None:
     own = {"device": job["device"]}
     states = [f for f in (run / "weights" / "last.pt", run / "weights" / PREVIOUS) if f.is_file()]
     if not states:
+        check_unchanged(job)
         where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
         YOLO(job["model"], **trusts).train(**settings, **trusts, **where, **own, seed=job["seed"])
         return
@@ -65,6 +66,22 @@ def train(job: dict[str, Any]) -> None:
         trust_modules(job["model"], trusts["trust_modules"])  # the checkpoint names the same files
         workers = {k: settings[k] for k in ("workers", "cache") if k in settings}
         YOLO(str(file)).train(resume=str(file), **workers, **own)
+
+
+def check_unchanged(job: dict[str, Any]) -> None:
+    """Raise ConfigError if model or data are no longer what the comparison began with, hours ago perhaps."""
+    settings, planned = job["settings"], job["hashes"]
+    now = {
+        "model": fingerprint(job["model"]),
+        "data": data_hash(settings.get("data"), job["task"], settings.get("split", SPECS["split"].default)),
+    }
+    named = {"model": job["model"], "data": settings.get("data")}
+    if changed := [f"{key}={named[key]}" for key in now if planned[key] != now[key]]:
+        raise ConfigError(
+            f"What {' and '.join(changed)} names has changed since the comparison began, so this cell would not "
+            "compare with the others. Put back what it was and give the same command again, or choose another name= "
+            "to start a new comparison."
+        )
 
 
 # Judging --------------------------------------------------------------------------------------------------------------

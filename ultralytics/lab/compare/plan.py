@@ -63,6 +63,7 @@ class Cell:
     run: Path  # of args.yaml, results.csv and weights
     settings: dict[str, Any] = field(default_factory=dict)
     train: bool = True
+    hashes: dict[str, str] = field(default_factory=dict)  # of the model's and the data's content, as planned
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -87,8 +88,8 @@ class Cell:
     def job(self, device: str | None) -> dict[str, Any]:
         """Return what the process of the cell is told."""
         paths = {"folder": str(self.folder), "run": str(self.run)}
-        return {**{k: getattr(self, k) for k in ("label", "model", "seed", "task", "settings", "train")}, **paths,
-                "device": device}  # fmt: skip
+        return {**{k: getattr(self, k) for k in ("label", "model", "seed", "task", "settings", "train", "hashes")},
+                **paths, "device": device}  # fmt: skip
 
 
 # JSON -----------------------------------------------------------------------------------------------------------------
@@ -154,7 +155,12 @@ def fingerprint(model: str) -> str:
 
     if Path(model).suffix.lower() not in {".yaml", ".yml"}:
         return file_hash(model)
-    d = {k: v for k, v in yaml_model_load(model).items() if k != "yaml_file"}
+    return description_hash(yaml_model_load(model))
+
+
+def description_hash(d: Mapping[str, Any]) -> str:
+    """Return a hash of the layers that a model's description has, and of its module files."""
+    d = {k: v for k, v in d.items() if k != "yaml_file"}
     if isinstance(d.get("modules"), list):
         d["modules"] = [m.get("sha256") if isinstance(m, dict) else m for m in d["modules"]]
     return hashlib.sha256(json.dumps(d, sort_keys=True, default=str).encode()).hexdigest()
@@ -198,6 +204,7 @@ class Plan:
     settings: dict[str, Any]  # given ones
     folder: Path
     command: str
+    data_hash: str = ""
 
     @property
     def cells(self) -> list[Cell]:
@@ -206,13 +213,15 @@ class Plan:
 
     def _cell(self, model: Candidate, seed: int) -> Cell:
         folder = self.folder / "cells" / folder_name(model.label) / f"seed{seed}"
-        return Cell(model.label, model.file, seed, self.task, folder, folder / "run", self.settings)
+        hashes = {"model": model.sha256, "data": self.data_hash}
+        return Cell(model.label, model.file, seed, self.task, folder, folder / "run", self.settings, hashes=hashes)
 
     @property
     def recipe(self) -> dict[str, Any]:
         """The settings on which results depend, in full, and the hashes of the files that they name."""
         args = vars(get_cfg(overrides=self.settings))
-        return {**{k: args[k] for k in COMPARED}, "data": data_identity(args["data"]), **_named_files(args)}
+        data = {"data": data_identity(args["data"]), "content of data": self.data_hash}
+        return {**{k: args[k] for k in COMPARED}, **data, **_named_files(args)}
 
     def record(self) -> None:
         """Write down what the cells have in common, or see that it is what the cells of before had.
@@ -223,11 +232,12 @@ class Plan:
         file, recipe = self.folder / RECORD, json.loads(json.dumps(self.recipe))
         old = read_json(file, task=str, models=dict, recipe=dict) or {}
         models = dict(old.get("models", {}))
-        changes = [
-            f"{key}={_short(recipe.get(key))} (was {_short(was)})"
-            for key, was in old.get("recipe", {}).items()
-            if recipe.get(key, DEFAULTS.get(key)) != was
-        ]
+        before, changes = old.get("recipe", recipe), []
+        for key in {**before, **recipe}:  # a setting that one of them lacks came later, and had its default
+            now = recipe.get(key, DEFAULTS.get(key))
+            was = before.get(key, DEFAULTS.get(key, now))
+            if now != was:
+                changes.append(f"{key}={_short(now)} (was {_short(was)})")
         if old and old["task"] != self.task:
             changes.insert(0, f"task={self.task} (was {old['task']})")
         folders = {folder_name(label).casefold(): label for label in models}
@@ -255,6 +265,32 @@ def data_identity(data: str | None) -> str:
     """Return the name of a data set, with the hash of its YAML if it has one; where it lies does not matter."""
     file = check_yaml(data, hard=False) if str(data).lower().endswith((".yaml", ".yml")) else ""
     return f"{Path(str(data)).name} {file_hash(file)}" if file else Path(str(data)).name
+
+
+def data_hash(data: str | None, task: str, split: str = "val") -> str:
+    """Return a hash of what is trained and judged on, wherever it lies: names and sizes of pictures, and their labels.
+
+    Raises:
+        UserError: the data set cannot be used.
+    """
+    from ultralytics.data.dataset import find_images
+    from ultralytics.data.folders import find_samples
+    from ultralytics.data.labels import img2label_paths
+    from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+
+    if not data:
+        raise ConfigError("No data was given. Write data= and a data YAML, such as data=fire.yaml.")
+    by_folder = task == "classify"
+    found = check_cls_dataset(data, split) if by_folder else check_det_dataset(data)
+    digest = hashlib.sha256()
+    for where in (found[key] for key in dict.fromkeys(("train", "val", split)) if found.get(key)):
+        pictures = [file for file, _ in find_samples(where)[1]] if by_folder else find_images(where)
+        for file, label in zip(pictures, pictures if by_folder else img2label_paths(pictures)):
+            name = "/".join(Path(file).parts[-2 if by_folder else -1 :])  # the folder is the class
+            size = os.path.getsize(file) if os.path.isfile(file) else -1
+            said = b"" if by_folder or not os.path.isfile(label) else Path(label).read_bytes()
+            digest.update(f"{name}\0{size}\0{len(said)}\0".encode("utf-8", "surrogateescape") + said)
+    return digest.hexdigest()
 
 
 def _named_files(args: Mapping[str, Any]) -> dict[str, str]:
@@ -296,11 +332,11 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
         raise ConfigError(
             f"'{other}' is a model to {tasks[other]}, but '{models[0]}' one to {task}: they do not compare."
         )
-    check_data(args.data, task)
+    content = data_hash(args.data, task, args.split)
     where = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / task
     folder = (where / (args.name or "compare")).absolute()
     given = {k: v for k, v in settings.items() if k not in {"project", "name", "device"}}
-    return Plan(candidates(models, folder), seed_list(seeds), task, given, folder, command)
+    return Plan(candidates(models, folder), seed_list(seeds), task, given, folder, command, content)
 
 
 def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
@@ -311,15 +347,6 @@ def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
     kept = [known.get(sha256, label) for sha256, label in zip(hashes, labels)]
     labels = kept if len({*kept}) == len(kept) else labels
     return [Candidate(*each) for each in zip(labels, models, hashes)]
-
-
-def check_data(data: str | None, task: str) -> None:
-    """Raise UserError if a data set cannot be used for a task."""
-    from ultralytics.data.utils import check_cls_dataset, check_det_dataset
-
-    if not data:
-        raise ConfigError("No data was given. Write data= and a data YAML, such as data=fire.yaml.")
-    (check_cls_dataset if task == "classify" else check_det_dataset)(data)
 
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
