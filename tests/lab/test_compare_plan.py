@@ -267,6 +267,36 @@ def test_runs_that_differ_in_the_seed_are_one_row(work_dir):
     assert found.settings["epochs"] == 3
 
 
+def test_runs_of_other_layers_under_one_name_are_two_rows(work_dir):
+    runs = []
+    for i, text in enumerate((LAYERS, LAYERS, LAYERS.replace("GhostConv", "Conv"))):
+        (work_dir / "tiny.yaml").write_text(text, encoding="utf-8")
+        runs.append(finished_run(work_dir / f"r{i}", seed=i, model="tiny.yaml"))
+        save_checkpoint(Path(runs[-1], "weights", "best.pt"), describe(DetectionModel("tiny.yaml", verbose=False)))
+    found = read_runs(runs, None, None)
+    assert [(c.label, c.seed) for c in found.cells] == [("tiny (r0)", 0), ("tiny (r0)", 1), ("tiny (r2)", 2)]
+
+
+def test_a_run_that_has_not_finished_is_told(work_dir):
+    (work_dir / "tiny.yaml").write_text(LAYERS, encoding="utf-8")
+    runs, model = [], describe(DetectionModel("tiny.yaml", verbose=False))
+    for name, more in (("r0", {}), ("r1", {"optimizer": {}, "epoch": 1})):
+        runs.append(finished_run(work_dir / name, seed=len(runs)))
+        save_checkpoint(Path(runs[-1], "weights", "last.pt"), {**model, **more})
+    (note,) = read_runs(runs, None, None).notes
+    assert "r1' has not come to its end: it stands at 2 of 3 epochs" in note
+
+
+def test_results_on_changed_data_are_forgotten(work_dir, tiny_data):
+    data = shutil.copytree(tiny_data.parent, work_dir / "data") / tiny_data.name
+    runs = [finished_run(work_dir / "r0", data=str(data))]
+    (cell,) = read_runs(runs, None, None).cells
+    write_json(cell.folder / "result.json", {"epochs": 3})
+    assert read_runs(runs, None, None).cells[0].result
+    next((data.parent / "labels" / "val").glob("*.txt")).write_text("1 0.5 0.5 0.25 0.25\n", encoding="utf-8")
+    assert read_runs(runs, None, None).cells[0].result is None
+
+
 def test_unlike_recipes_are_told(work_dir):
     runs = [finished_run(work_dir / "r0"), finished_run(work_dir / "r1", epochs=9, lr0=0.1)]
     found = read_runs(runs, "p", "n")

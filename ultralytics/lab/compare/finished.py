@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import check_cfg
 from ultralytics.cfg.schema import DEFAULTS
-from ultralytics.lab.compare.plan import COMPARED, Cell, file_hash, folder_name, labels_of, read_json, write_json
+from ultralytics.lab.compare.plan import (
+    COMPARED,
+    Cell,
+    data_hash,
+    description_hash,
+    file_hash,
+    folder_name,
+    labels_of,
+    read_json,
+    write_json,
+)
+from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import SETTINGS, yaml_load
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 
 NEEDED = ("args.yaml", "results.csv", "weights/best.pt")
 
@@ -41,11 +53,12 @@ def read_runs(folders: Sequence[str], project: str | None, name: str | None, tru
         raise ConfigError(f"The runs are of several tasks, {', '.join(sorted(tasks))}, which do not compare.")
     task, groups = tasks.pop(), {}
     for folder, args in runs.items():
-        groups.setdefault(json.dumps([args["model"], recipe_of(args)], sort_keys=True, default=str), []).append(folder)
+        own = [args["model"], layers_of(Path(folder)), recipe_of(args)]
+        groups.setdefault(json.dumps(own, sort_keys=True, default=str), []).append(folder)
     groups = list(groups.values())
     labels = group_labels(groups, runs)
     where = (Path(project) if project else Path(SETTINGS["runs_dir"]) / task) / (name or "compare-results")
-    where, cells, notes = where.absolute(), [], []
+    where, cells, notes = where.absolute(), [], unfinished(runs)
     for label, members in zip(labels, groups):
         for folder in members:
             seed = runs[folder]["seed"]
@@ -73,6 +86,25 @@ def _settings(folder: Path) -> dict[str, Any]:
         return {**DEFAULTS, **check_cfg(given)}  # checked, since task and seed become parts of paths
     except ConfigError as e:
         raise ConfigError(f"The settings in '{folder / 'args.yaml'}' cannot be used: {e}") from None
+
+
+def layers_of(run: Path) -> str:
+    """Return a hash of the layers that a run's weights have; a YAML of one name may have changed between two runs."""
+    try:
+        return description_hash(load_checkpoint(run / "weights" / "best.pt")["yaml"])
+    except UserError:  # its cell will say what is wrong with the file
+        return ""
+
+
+def unfinished(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each run whose last.pt waits to be resumed."""
+    notes = []
+    for folder, args in runs.items():
+        with suppress(UserError):
+            if (last := load_checkpoint(Path(folder) / "weights" / "last.pt")).get("optimizer") is not None:
+                done = f"{last['epoch'] + 1} of {args['epochs']} epochs"
+                notes.append(f"The training of '{folder}' has not come to its end: it stands at {done}.")
+    return notes
 
 
 def recipe_of(args: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,9 +141,15 @@ def common(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _forget_changed(cells: Sequence[Cell]) -> None:
-    """Drop results of earlier calls whose weights have been replaced since."""
+    """Drop results of earlier calls whose weights or data have changed since."""
     for cell in cells:
-        file, now = cell.folder / "weights.json", {"run": str(cell.run), "sha256": file_hash(cell.best)}
-        if read_json(file) != now:
+        file, args = cell.folder / "weights.json", yaml_load(cell.run / "args.yaml")
+        before = read_json(file) or {}
+        try:
+            data = data_hash(args.get("data"), cell.task, args.get("split") or DEFAULTS["split"])
+        except UserError:  # the data have gone: what was measured stays
+            data = before.get("data", "")
+        now = {"run": str(cell.run), "sha256": file_hash(cell.best), "data": data}
+        if before != now:
             (cell.folder / "result.json").unlink(missing_ok=True)
             write_json(file, now)
