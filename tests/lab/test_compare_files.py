@@ -186,6 +186,8 @@ def test_unlike_cells_are_told(tmp_path):
     outcome = make_outcome(tmp_path, ["a", "b"])
     assert not any("Not all cells" in note for note in outcome.remarks)
     outcome.rows[1].results[0]["device"] = "cuda:0"
-    outcome.rows[1].results[0]["nc"] = 80
+    outcome.rows[1].results[0] |= {"nc": 80, "precision": "float32"}
+    outcome.rows[0].results[0]["precision"] = "float16"
     assert any("Not all cells" in note for note in outcome.remarks)
     assert any("same number of classes" in note for note in outcome.remarks)
+    assert any("are in float32" in note for note in outcome.remarks)

@@ -101,7 +101,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     chosen = {k: args[k] for k in VALIDATION if args.get(k) is not None}
     quiet = {"plots": False, "verbose": False, "project": job["folder"], "name": "val", "exist_ok": True}
     metrics = model.val(**chosen, **quiet, device=job["device"])
-    network, _ = attempt_load_one_weight(best)
+    network, ckpt = attempt_load_one_weight(best)
     cost = cost_of(network, args["imgsz"], weights=best)
     epochs = len(next(iter(read_results(run / "results.csv").values()), ()))
     return plain({
@@ -111,6 +111,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "sizes": sizes_of(metrics),
         "curves": curves_of(metrics),
         "cost": {k: getattr(cost, k) for k in COSTS},
+        "precision": ckpt.get("precision"),
         "nc": len(network.names),
         "imgsz": args["imgsz"],
         "pictures": seen[-1][0],

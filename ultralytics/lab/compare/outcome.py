@@ -181,6 +181,11 @@ class Outcome:
             )
         if len({r["nc"] for r in self.results}) > 1:
             said.append("The models do not have the same number of classes, so their cost does not compare.")
+        if len({p for r in self.results if (p := r.get("precision"))}) > 1:
+            said.append(
+                "Some weight files are in float32, since half precision would have changed what they give, so their "
+                "size does not compare."
+            )
         if len({r["device"] for r in self.results}) > 1 or len({str(r["versions"]) for r in self.results}) > 1:
             said.append("Not all cells were computed on the same device with the same versions; see above.")
         return [*said, *self.notes]
