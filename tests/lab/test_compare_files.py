@@ -12,11 +12,15 @@ import cv2
 import numpy as np
 import pytest
 from comparisons import make_cells, make_outcome
+from tiny import tiny_model
 
-from ultralytics.lab.compare.command import write
+from ultralytics.lab.compare.command import costs_at_one_size, write
 from ultralytics.lab.compare.latencies import notes_on
 from ultralytics.lab.compare.outcome import Outcome
 from ultralytics.lab.compare.tables import latex_text, markdown, tables_of
+from ultralytics.lab.profile import cost_of
+from ultralytics.nn.checkpoint import save_checkpoint
+from ultralytics.nn.tasks import DetectionModel, describe
 
 EVIL = 'a_b%&<i>|$x^2$"{\\火'
 
@@ -180,6 +184,20 @@ def test_only_eager_latency_is_called_so(tmp_path):
     assert "Only eager PyTorch was measured" in text
     both = [*rows, {**rows[0], "runtime": "onnxruntime"}]
     assert "Only eager" not in " ".join(notes_on(both, 64, ("eager", "onnxruntime"), "a processor"))
+
+
+def test_costs_are_compared_at_one_size(tmp_path):
+    cells = make_cells(tmp_path, ["a", "b"], seeds=1)
+    rows = Outcome.of(cells, "detect", {}, "").rows
+    assert costs_at_one_size(rows, {c.label: c for c in cells}, 64) == []
+    rows[1].results[0]["imgsz"] = 32
+    model = DetectionModel(tiny_model(tmp_path), verbose=False)
+    cells[1].best.parent.mkdir()
+    save_checkpoint(cells[1].best, describe(model))
+    (note,) = costs_at_one_size(rows, {c.label: c for c in cells}, 64)
+    assert "at 64 pixels" in note
+    assert rows[1].cost["gflops"] == cost_of(model, 64).gflops > cost_of(model, 32).gflops
+    assert rows[0].cost["gflops"] == 6.5
 
 
 def test_unlike_cells_are_told(tmp_path):

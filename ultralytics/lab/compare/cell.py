@@ -23,6 +23,7 @@ from ultralytics.cfg.schema import SPECS
 from ultralytics.engine.resume import last_state
 from ultralytics.engine.runfiles import PREVIOUS
 from ultralytics.lab.compare.plan import data_hash, fingerprint, read_json, write_json
+from ultralytics.lab.compare.tables import COSTS
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
@@ -30,7 +31,6 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.plotting import read_results
 from ultralytics.utils.torch_utils import get_cpu_info
 
-COSTS = ("params", "params_fused", "gflops", "gflops_fused", "size_mb")
 POINTS = 201  # of each curve that is kept
 # Settings of a validation that are not taken from the training: what it leaves, and its own defaults.
 NOT_OF_TRAINING = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,12 @@ from ultralytics.cfg import smart_value
 from ultralytics.cfg.schema import SPECS
 from ultralytics.cfg.words import key_values
 from ultralytics.lab.compare.latencies import RUNTIMES, latencies
-from ultralytics.lab.compare.outcome import Outcome, command_of
+from ultralytics.lab.compare.outcome import Outcome, Row, command_of
 from ultralytics.lab.compare.page import page
 from ultralytics.lab.compare.pictures import pictures_of
 from ultralytics.lab.compare.plan import Cell, alone_in, make_plan
 from ultralytics.lab.compare.runner import device_list, run_cells
-from ultralytics.lab.compare.tables import csv_files, latex, markdown, tables_of
+from ultralytics.lab.compare.tables import COSTS, csv_files, latex, markdown, tables_of
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.files import atomic_write
@@ -167,11 +167,33 @@ def _work(
     outcome.notes += notes
     finished = {cell.label: cell for cell in reversed(cells) if cell.result is not None and cell.best.is_file()}
     finished = {row.label: finished[row.label] for row in outcome.rows if row.label in finished}
-    imgsz = max((result["imgsz"] for result in outcome.results), default=0)
-    outcome.latency, said = latencies(finished, imgsz, runtimes, threads, folder / "latency.json")
+    outcome.notes += costs_at_one_size(outcome.rows, finished, outcome.imgsz)
+    outcome.latency, said = latencies(finished, outcome.imgsz, runtimes, threads, folder / "latency.json")
     outcome.notes += said
     write(outcome, folder)
     return outcome
+
+
+def costs_at_one_size(rows: Sequence[Row], cells: Mapping[str, Cell], imgsz: int) -> list[str]:
+    """Count GFLOPs anew at a size for models that were trained at another one; return a sentence if there are any.
+
+    Args:
+        rows: what the models measured; their costs are changed.
+        cells: a finished cell by model, whose weights are taken.
+        imgsz: side of the picture in pixels.
+    """
+    from ultralytics.lab.profile import cost_of
+    from ultralytics.nn.tasks import attempt_load_weights, trust_modules
+
+    others = [row for row in rows if row.label in cells and any(r["imgsz"] != imgsz for r in row.results.values())]
+    for row in others:
+        cell = cells[row.label]
+        trust_modules(cell.best, cell.settings.get("trust_modules", False))
+        cost = cost_of(attempt_load_weights(str(cell.best)), imgsz, weights=cell.best)
+        for result in row.results.values():
+            result["cost"] = {k: getattr(cost, k) for k in COSTS}
+    said = f"The models were trained at several sizes; GFLOPs and latency are those at {imgsz} pixels."
+    return [said] if others else []
 
 
 def write(outcome: Outcome, folder: Path) -> None:

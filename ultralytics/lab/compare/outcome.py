@@ -99,6 +99,11 @@ class Outcome:
         return [result for row in self.rows for result in row.results.values()]
 
     @property
+    def imgsz(self) -> int:
+        """The size in pixels at which cost is compared: the largest at which one was trained; 0 without results."""
+        return max((result["imgsz"] for result in self.results), default=0)
+
+    @property
     def failed(self) -> int:
         """How many cells have no result."""
         return sum(len(row.failures) for row in self.rows)

@@ -79,8 +79,7 @@ def differences(outcome: Outcome) -> Table:
 def cost(outcome: Outcome) -> Table:
     """Return parameters, GFLOPs, size and latency, each with its change from the first model."""
     names = [RUNTIMES.get(r, r) for r in outcome.runtimes]
-    imgsz = ", ".join(dict.fromkeys(str(r["imgsz"]) for r in outcome.results))
-    flops = f"GFLOPs at {imgsz}" if imgsz else "GFLOPs"
+    flops = f"GFLOPs at {outcome.imgsz}" if outcome.results else "GFLOPs"
     head = ["model", "parameters", "fused", flops, "fused", "weights, MB", *(f"{n}, ms (p90)" for n in names)]
     first, rows = outcome.rows[0], []
     for row in outcome.rows:
