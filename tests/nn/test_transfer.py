@@ -390,6 +390,7 @@ def test_report_adds_up_and_rows_can_be_replaced():
         [Row(0, "0 Conv", "Conv", "whole", 10, 10, "", 6, 6), Row(1, "", "GhostConv", "random", 0, 30, "", 0, 12)]
     )
     assert report.share == 0.25
+    assert "(99% of" in Report([Row(0, "0 Conv", "Conv", "part", 999, 1000)]).summary()
     new = report.replace(
         [Row(1, "1 Conv", "GhostConv", "converted", 30, 30, "explained variance 0.9"), Row(2, "", "X", "-", 0, 0)]
     )

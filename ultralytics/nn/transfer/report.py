@@ -88,9 +88,10 @@ class Report:
         """Return what was taken over in one line."""
         entries, of = (sum(getattr(r, name) for r in self.rows) for name in ("taken_entries", "entries"))
         counts = Counter(r.how for r in self.rows if r.numbers)
+        share = self.share if self.taken == self.numbers else min(self.share, 0.99)  # 100 % is all of them
         hows = ", ".join(f"{counts[how]} {how}" for how in HOWS if counts[how])
         return (
-            f"Transferred {entries}/{of} entries ({self.share:.0%} of the numbers) from pretrained weights. "
+            f"Transferred {entries}/{of} entries ({share:.0%} of the numbers) from pretrained weights. "
             f"Layers: {hows or 'none with weights'}."
         )
 
