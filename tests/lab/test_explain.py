@@ -280,3 +280,8 @@ def test_mistakes_get_a_sentence(words, said, work_dir, capsys):
 def test_usage(capsys):
     assert main(["explain"]) == 0
     assert "receptive_field=true" in capsys.readouterr().out
+
+
+def test_means_are_over_pictures_in_which_something_was_found():
+    rows = [{"picture": "a", "boxes cover": 0.4, "heat in boxes": 0.8}, {"picture": "b", "boxes cover": 0.0}]
+    assert lab.table(rows).splitlines()[-1].split() == ["mean", "0.400", "0.800"]
