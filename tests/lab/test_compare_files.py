@@ -186,6 +186,13 @@ def test_only_eager_latency_is_called_so(tmp_path):
     assert "Only eager" not in " ".join(notes_on(both, 64, ("eager", "onnxruntime"), "a processor"))
 
 
+def test_models_without_a_common_seed_are_told(tmp_path):
+    outcome = make_outcome(tmp_path, ["a", "b"], seeds=2)
+    assert not any("No difference" in note for note in outcome.remarks)
+    del outcome.rows[0].results[0], outcome.rows[1].results[1]
+    assert any("No difference of b: a has no finished run" in note for note in outcome.remarks)
+
+
 def test_costs_are_compared_at_one_size(tmp_path):
     cells = make_cells(tmp_path, ["a", "b"], seeds=1)
     rows = Outcome.of(cells, "detect", {}, "").rows

@@ -184,6 +184,11 @@ class Outcome:
             said.append(
                 "With one seed there is no standard deviation and no interval: chance may explain a difference."
             )
+        first, *others = self.rows
+        if apart := [row.label for row in others if row.results and not first.results.keys() & row.results.keys()]:
+            said.append(
+                f"No difference of {', '.join(apart)}: {first.label} has no finished run with a seed of theirs."
+            )
         if len({r["nc"] for r in self.results}) > 1:
             said.append("The models do not have the same number of classes, so their cost does not compare.")
         if len({p for r in self.results if (p := r.get("precision"))}) > 1:
