@@ -498,7 +498,8 @@ def _check(source: BaseModel, target: BaseModel) -> None:
     if graph[0] != graph[1]:
         raise ModelError(
             f"The two models have different graphs ({len(graph[0])} and {len(graph[1])} layers): a conversion needs "
-            "layers that read the same layers. Take over what fits with transfer() instead."
+            "layers that read the same layers. Take over what fits instead: transfer(), or `yolo transfer` without "
+            "pictures= and data=."
         )
     for model in (source, target):
         if any(isinstance(m, Conv) and m.bn is None for m in model.modules()):
