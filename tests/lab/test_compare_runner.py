@@ -131,7 +131,7 @@ def finished_cell(folder: Path) -> Cell:
     return Cell("a", "a.yaml", 0, "detect", folder, folder)
 
 
-def test_latency_is_measured_once(tmp_path, figures):
+def test_latency_is_measured_once(tmp_path, figures, monkeypatch):
     cells = {label: finished_cell(tmp_path / label) for label in "ab"}
     for _ in range(2):
         rows, notes = latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
@@ -144,6 +144,9 @@ def test_latency_is_measured_once(tmp_path, figures):
     figures.installed = ("eager", "onnxruntime")  # as the note advised
     latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
     assert figures.asked == 3
+    monkeypatch.setattr("ultralytics.lab.compare.latencies.installed_version", lambda name: "99")  # one was updated
+    latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
+    assert figures.asked == 4
 
 
 def test_a_failing_measurement_loses_nothing(tmp_path, monkeypatch):

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from ultralytics import __version__
 from ultralytics.lab.compare.plan import Cell, file_hash, read_json, write_json
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import installed_version
 from ultralytics.utils.torch_utils import get_cpu_info
 
 RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -32,7 +34,8 @@ def latencies(
     from ultralytics.lab.latency import available_runtimes
 
     key = {
-        "installed": [r for r in runtimes if r in available_runtimes()], "torch": torch.__version__,
+        "installed": {r: installed_version(r) for r in runtimes if r in available_runtimes()},
+        "torch": torch.__version__, "package": __version__,  # which rewrites the graphs that it exports
         "models": {label: file_hash(cell.best) for label, cell in cells.items()},
         "imgsz": imgsz, "runtimes": list(runtimes), "threads": threads, "cpu": get_cpu_info(),
     }  # fmt: skip
