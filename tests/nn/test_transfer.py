@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from fill import fill, image
 from ultralytics import YOLO
@@ -383,6 +384,14 @@ def test_names_come_along_where_there_were_none(little):
 
 
 # The report -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_target_of_plain_modules_takes_by_name():
+    source, target = (nn.Module() for _ in range(2))
+    for m in (source, target):
+        m.model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    report = transfer(source.state_dict(), target)
+    assert [(r.kind, r.how) for r in report.rows] == [("Conv2d", "whole"), ("BatchNorm2d", "whole")]
 
 
 def test_report_adds_up_and_rows_can_be_replaced():

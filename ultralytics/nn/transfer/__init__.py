@@ -96,7 +96,7 @@ def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:
     for name, m in target.model.named_children():
         prefix = f"model.{name}."
         counts = {k.removeprefix(prefix): v.numel() for k, v in taken.items() if k.startswith(prefix)}
-        kind = getattr(m, "type", type(m).__name__).rpartition(".")[2]
+        kind = vars(m).get("type", type(m).__name__).rpartition(".")[2]  # every module has a method `type`
         source = "same name" if counts else ""
         rows.append(_row(getattr(m, "i", int(name)), kind, m.state_dict(), counts, [], source))
     return Report(rows)
