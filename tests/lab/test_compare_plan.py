@@ -220,6 +220,14 @@ def test_two_do_not_share_a_folder(tmp_path):
 # Words ----------------------------------------------------------------------------------------------------------------
 
 
+def test_the_device_of_a_settings_file_counts(plan, work_dir, capsys):
+    data = plan().settings["data"]
+    (work_dir / "my.yaml").write_text(yaml.safe_dump({"device": "cup", "data": data}), encoding="utf-8")
+    assert yolo(["compare", "models=tiny.yaml", "cfg=my.yaml", "name=n"]) == 2
+    assert "device='cup'" in capsys.readouterr().err
+    assert not (work_dir / "runs").exists()
+
+
 def test_words_are_read():
     words = ["models=a.yaml,b.yaml", "seeds=[0,7]", "epochs=3", "lr0=0.1", "device=0,1", "name=12", "runtimes=none"]
     assert parse(words) == {

@@ -101,13 +101,13 @@ def compare(
             raises nothing: its error stands in the table.
     """
     check_latency(runtimes, threads)
-    devices = device_list(device)
     words = [
         f"models={','.join(map(str, models))}",
         f"seeds={_text(seeds)}",
         *(f"{k}={v}" for k, v in settings.items()),
     ]
     plan = make_plan(models, seeds, settings, command or command_of(words))
+    devices = device_list(plan.device if device is None else device)
     with alone_in(plan.folder):
         plan.record()
         return _work(plan.cells, devices, plan.folder, plan.task, plan.settings, plan.command, runtimes, threads, [])

@@ -205,6 +205,7 @@ class Plan:
     folder: Path
     command: str
     data_hash: str = ""
+    device: Any = None  # that a settings file names
 
     @property
     def cells(self) -> list[Cell]:
@@ -336,7 +337,9 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
     where = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / task
     folder = (where / (args.name or "compare")).absolute()
     given = {k: v for k, v in settings.items() if k not in {"project", "name", "device"}}
-    return Plan(candidates(models, folder), seed_list(seeds), task, given, folder, command, content)
+    return Plan(
+        candidates(models, folder), seed_list(seeds), task, given, folder, command, content, settings.get("device")
+    )
 
 
 def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
