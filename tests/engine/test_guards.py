@@ -80,6 +80,30 @@ def test_a_second_nan_ends_the_run_with_its_report(trainer):
     assert load_checkpoint(run.last)["epoch"] == 0  # what was good is still there
 
 
+def test_a_nan_in_the_only_batch_of_an_epoch_costs_no_run(trainer, log):
+    run = trainer({"on_train_batch_start": break_layer([1])}, batch=8)
+    run.train()
+    assert run.guard.restored and any("The loss is nan in epoch 2, batch 1" in line for line in log)
+    first, second = run.csv.read_text().splitlines()[1:]
+    assert "nan" not in first and "nan" in second  # what its loss was
+
+
+def test_bringing_back_weights_brings_back_no_learning_rate(trainer):
+    """The last state is of an epoch before, and of the warm-up, whose momentum would stay to the end."""
+    seen = {}
+
+    def look(t: DetectionTrainer) -> None:
+        seen[t.iteration] = [(g["lr"], g["momentum"]) for g in t.optimizer.param_groups]
+
+    settings = {"optimizer": "SGD", "epochs": 3, "warmup_epochs": 0.1}
+    short = lambda t: setattr(t.schedule, "warmup", 2)  # noqa: E731
+    broken = {"on_train_start": short, "on_train_batch_start": break_layer([4]), "on_train_batch_end": look}
+    trainer(broken, **settings).train()
+    found = dict(seen)
+    trainer({"on_train_start": short, "on_train_batch_end": look}, name="b", **settings).train()
+    assert found == seen
+
+
 def test_infinite_gradients_do_not_reach_the_weights(trainer, log):
     def strike(t: DetectionTrainer) -> None:
         if t.iteration == 0:  # between backward and the step

@@ -48,7 +48,11 @@ def bring_back_good_weights(trainer: Any, error: NumbersError) -> None:
     if ckpt is None:
         raise NumbersError(f"{said} No state was saved that could be brought back, so training ends.")
     LOGGER.warning(f"{said} The last weights that were saved are brought back, and training goes on.")
+    # the schedule goes on as it was
+    now = [{k: v for k, v in group.items() if k != "params"} for group in trainer.optimizer.param_groups]
     restore_weights(trainer, ckpt)
+    for group, values in zip(trainer.optimizer.param_groups, now):
+        group |= values
     trainer.last_step = trainer.iteration - ckpt["since_step"]
     trainer.guard.restored = True
 

@@ -86,10 +86,10 @@ def restore(trainer: Any, ckpt: dict) -> None:
             "but not exactly like one that was never interrupted."
         )
     rank = max(RANK, 0)
+    own = ckpt["ranks"][rank if rank < len(ckpt["ranks"]) else 0]
+    trainer.tloss = None if own["tloss"] is None else own["tloss"].to(trainer.device)
     if rank < len(ckpt["ranks"]):  # a process more than before goes on with what it was seeded with
-        own = ckpt["ranks"][rank]
         set_random_states(own, trainer.device)
-        trainer.tloss = None if own["tloss"] is None else own["tloss"].to(trainer.device)
 
 
 def restore_weights(trainer: Any, ckpt: dict) -> None:

@@ -189,6 +189,8 @@ class BaseTrainer(Callbacks):
                 break
             self.batches_done += 1
             self._save_if_wanted(i + 1)
+        if self.tloss is None:
+            self.tloss = self.loss_items  # of the only batch, which was a bad one
         self.tloss = distributed.mean(self.tloss)
         self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
 
