@@ -136,6 +136,15 @@ def test_batch_is_halved_once(trainer, log):
     assert load_checkpoint(run.last)["args"]["batch"] == 2
 
 
+def test_a_halved_batch_keeps_optimizer_and_closed_mosaic(trainer, monkeypatch):
+    """Of twice as many steps `optimizer=auto` would make another optimizer, which the saved state does not fit."""
+    monkeypatch.setattr("ultralytics.engine.optim.steps_in_run", lambda n, batch, *_: 40_000 // batch)
+    run = trainer({"on_train_batch_start": too_small_for(2)}, epochs=1, close_mosaic=1)
+    run.train()
+    assert run.args.batch == 2 and isinstance(run.optimizer, torch.optim.AdamW)
+    assert run.mosaic_closed and run.train_loader.dataset.transforms.transforms[0].transforms[0].p == 0
+
+
 def test_too_small_even_for_half_the_batch(trainer):
     with pytest.raises(ConfigError, match=r"too small for batch=2.*No batch has fitted.*batch=1$"):
         trainer({"on_train_batch_start": too_small_for(1)}).train()

@@ -198,6 +198,17 @@ def test_what_cannot_be_resumed(run: Run, work_dir: Path):
         run(resume=str(last), lr0=0.5)
 
 
+def test_more_epochs_on_resume_keep_the_optimizer(run: Run, work_dir: Path):
+    """`optimizer=auto` takes SGD for runs of so many epochs, but Adam's state is what there is."""
+    with pytest.raises(Interrupted):
+        run({"on_fit_epoch_end": interrupt}, epochs=2)
+    last, kinds = str(work_dir / "runs/a/weights/last.pt"), []
+    for epochs in (30_000, 40_000):
+        with pytest.raises(Interrupted):
+            run({"on_fit_epoch_end": lambda t: interrupt(kinds.append(type(t.optimizer)))}, resume=last, epochs=epochs)
+    assert kinds == [torch.optim.AdamW] * 2
+
+
 # Ending early, and what is saved --------------------------------------------------------------------------------------
 
 

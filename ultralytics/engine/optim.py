@@ -70,7 +70,7 @@ def choose_optimizer(args: SimpleNamespace, nc: int, iterations: float) -> Optim
         else:
             choice = OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9, 0.0)
         LOGGER.info(
-            f"optimizer=auto takes {choice.name}(lr={choice.lr}, momentum={choice.momentum}) for this run of about "
+            f"optimizer=auto takes {choice.name}(lr={choice.lr}, momentum={choice.momentum}) as for a run of about "
             f"{iterations:.0f} steps; lr0={args.lr0} and momentum={args.momentum} are not used."
         )
         return choice

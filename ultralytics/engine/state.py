@@ -41,6 +41,7 @@ def state_of(trainer: Any, batches: int | None) -> dict:
         "epoch": trainer.epoch - (batches is not None),  # the last complete one, from 0
         "batches": batches or 0,  # those of the next epoch that are done
         "since_step": since_step,
+        "steps": trainer.steps,
         "seconds": trainer.seconds,
         "stopper": [trainer.stopper.best_fitness, trainer.stopper.best_epoch, trainer.stopper.possible_stop],
         "stop": trainer.stop,

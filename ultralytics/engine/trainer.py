@@ -96,6 +96,7 @@ class BaseTrainer(Callbacks):
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
         self.mosaic_closed = self.stop = self.halved = False
+        self.steps = (self.resume_ckpt or {}).get("steps", 0)  # of the optimizer, as they were planned at the start
         self.batches_done = 0  # by this process, with the present batch size
         self.interrupts = Interrupts()
         self.seconds_before = 0.0  # that the run took before it was interrupted
@@ -314,7 +315,7 @@ class BaseTrainer(Callbacks):
 
     def _setup_batches(self) -> None:
         """Build what depends on the size of a batch: loaders, optimizer and schedule."""
-        size = self.batch_size // WORLD_SIZE
+        size, self.mosaic_closed = self.batch_size // WORLD_SIZE, False
         self.train_loader = self.get_dataloader(self.trainset, size, RANK, "train")
         if RANK in {-1, 0}:
             self.test_loader = self.get_dataloader(self.testset, size * 2, -1, "val")
@@ -336,9 +337,9 @@ class BaseTrainer(Callbacks):
         """Build the optimizer and its schedule for this number of pictures, batches and epochs."""
         args, images = self.args, len(self.train_loader.dataset)
         accumulate = max(round(args.nbs / self.batch_size), 1)
-        choice = optim.choose_optimizer(
-            args, self.data["nc"], optim.steps_in_run(images, self.batch_size, args.nbs, self.epochs)
-        )
+        # asked once in a run: with other epochs, or half the batch, the state would not fit another optimizer
+        self.steps = self.steps or optim.steps_in_run(images, self.batch_size, args.nbs, self.epochs)
+        choice = optim.choose_optimizer(args, self.data["nc"], self.steps)
         self.optimizer = self.build_optimizer(
             self.model, choice, args.weight_decay * self.batch_size * accumulate / args.nbs
         )
