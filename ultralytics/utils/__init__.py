@@ -90,10 +90,11 @@ def yaml_save(file: str | Path = "data.yaml", data: dict | None = None, header: 
     """Write a mapping as YAML (UTF-8, key order kept); paths become strings. `header` is written first, as it is."""
     import yaml
 
+    from ultralytics.utils.files import atomic_write
+
     data = {k: str(v) if isinstance(v, Path) else v for k, v in (data or {}).items()}
-    file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(header + yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    with atomic_write(file, "w", encoding="utf-8") as f:
+        f.write(header + yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
 # Names that cost an import or a file: made when first asked for. The defaults live a floor above, hence the strings.
