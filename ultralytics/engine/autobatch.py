@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.engine.resume import resume_command
 from ultralytics.utils import LOGGER, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import autocast
@@ -71,7 +72,7 @@ def halve_batch(trainer: Any) -> None:
     first = done < FIRST_BATCHES and not trainer.halved and size > 1
     if not first or WORLD_SIZE > 1 or not trainer.last.exists():
         fitted = size if done else None
-        resumed = f"yolo train resume model={trainer.last} " if trainer.last.exists() else ""
+        resumed = f"{resume_command(trainer.last)} " if trainer.last.exists() else ""
         raise ConfigError(
             f"The memory of {trainer.device} is too small for batch={size} at imgsz={trainer.args.imgsz}. "
             + (f"batch={fitted} did fit for {done} batches before. " if fitted else "No batch has fitted so far. ")

@@ -20,6 +20,7 @@ from torch import nn
 
 from ultralytics.cfg.tasks import load
 from ultralytics.engine.interrupt import SIGNALS, Interrupts
+from ultralytics.engine.resume import resume_command
 from ultralytics.engine.watchdog import first_failed
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
@@ -150,7 +151,7 @@ def _report(rank: int, code: int) -> str:
 
 
 def _how_to_go_on(last: Path) -> str:
-    return f" Go on from the last state with\n\n  yolo train resume model={last}\n" if last.exists() else ""
+    return f" Go on from the last state with\n\n  {resume_command(last)}\n" if last.exists() else ""
 
 
 def main(job: str, parent: str) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.engine.runfiles import PREVIOUS
 from ultralytics.nn.checkpoint import load_checkpoint
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import get_latest_run
 
@@ -17,7 +19,8 @@ RESUME_MAY_CHANGE = (
     "device", "batch", "workers", "epochs", "time", "patience", "cache", "plots", "data", "imgsz", "verbose", "save",
     "save_period", "autosave",
 )  # fmt: skip
-_SAYS_WHICH_RUN = {"resume", "model", "task", "mode", "cfg", "save_dir", "exist_ok", "trust_modules", "teacher"}
+_SAYS_WHICH_RUN = {"resume", "model", "task", "mode", "cfg", "save_dir", "exist_ok", "trust_modules"}
+_SAYS_WHERE = ("project", "name", "save_dir", "exist_ok")
 
 
 class RunFinished(CheckpointError):
@@ -26,6 +29,21 @@ class RunFinished(CheckpointError):
     def __init__(self, last: Path):
         self.weights = next((f for f in (last.with_name("best.pt"), last) if f.is_file()), last)
         super().__init__(f"The run of '{last}' has finished; nothing is left to do. Another name= starts a new one.")
+
+
+def resume_command(last: Path) -> str:
+    """Return the command that goes on from a state."""
+    quote = '"' if " " in str(last) else ""
+    return f"yolo train resume model={quote}{last}{quote}"
+
+
+def how_to_go_on(trainer: Any, interrupted: Exception) -> str:
+    """Return what to say where a signal ends a training."""
+    kept = "The state of this moment is kept" if trainer.args.save else "With save=False no state is kept"
+    if trainer.last in trainer.files.failing:
+        kept = "The state of this moment could not be written, an earlier one is kept"
+    on = f"; go on with\n\n  {resume_command(trainer.last)}\n" if trainer.last.exists() else "."
+    return f"\n{interrupted}: training stops within epoch {trainer.epoch + 1}. {kept}{on}"
 
 
 def last_state(path: str | Path) -> tuple[Path, dict]:
@@ -49,8 +67,18 @@ def own_runs(args: dict[str, Any]) -> list[Path]:
     """Return the folders of runs that were started with this project and name, the newest last."""
     where = {k: args[k] for k in ("task", "mode", "project", "name", "save_dir") if args.get(k) is not None}
     folder = get_save_dir(get_cfg(overrides={**where, "exist_ok": True}))
-    endings = {f: f.name.removeprefix(folder.name) or "1" for f in folder.parent.glob(f"{folder.name}*") if f.is_dir()}
-    return sorted((f for f, n in endings.items() if n.isdecimal()), key=lambda f: int(endings[f]))
+    found = [f for f in folder.parent.glob(f"{escape(folder.name)}*") if f.is_dir()]
+    endings = {f: f.name.removeprefix(folder.name) or "1" for f in found}
+    names = {"", str(args.get("name") or folder.name)}
+    own = [f for f, n in endings.items() if n.isdecimal() and _name_in(f) in names]
+    return sorted(own, key=lambda f: int(endings[f]))
+
+
+def _name_in(folder: Path) -> str:
+    """Return the `name` that a run was started with: `a10` may be one of that name, or the tenth of name `a`."""
+    with suppress(UserError):
+        return str(yaml_load(folder / "args.yaml").get("name") or "")
+    return ""
 
 
 def _newest_state(args: dict[str, Any]) -> tuple[tuple[Path, dict] | None, Path | None]:
@@ -87,31 +115,54 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
         if not name:
             raise MissingFileError("There is no interrupted run here to resume. Name its last.pt: resume=PATH/last.pt.")
         path, ckpt = last_state(name)
-    if ckpt.get("optimizer") is None and resume == AUTO:
+    _check_interrupted(ckpt, path, auto=resume == AUTO)
+    before = ckpt["args"] = {**DEFAULT_CFG_DICT, **ckpt["args"]}
+    if resume == AUTO:
+        _check_model(model, str(before["model"] or ""), path)
+    folder = path.resolve().parents[1] if path.resolve().parent.name == "weights" else None
+    if folder is None:  # the file was taken out of its run, whose folder may be that of another machine
+        before |= {k: overrides.get(k) or DEFAULT_CFG_DICT.get(k) for k in _SAYS_WHERE}
+    changed = _changes(overrides, before, path)
+    if before["teacher"]:  # it may have moved
+        changed["teacher"] = overrides.get("teacher") or before["teacher"]
+    changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
+    if RANK == -1 and "device" not in changed and before["device"] == "cpu":
+        changed["device"] = ",".join(["cpu"] * len(ckpt["ranks"]))  # with as many processes as before
+    settings = {**before, **changed, "resume": str(path), "model": str(path), "mode": "train"}
+    return settings, ckpt, folder
+
+
+def _check_interrupted(ckpt: dict, path: Path, auto: bool) -> None:
+    """Raise CheckpointError unless a checkpoint is that of an interrupted run."""
+    if ckpt.get("optimizer") is None and auto:
         raise RunFinished(path)
     if ckpt.get("optimizer") is None:
         raise CheckpointError(
             f"'{path}' holds weights, but no interrupted run: it has no optimizer state. "
             f"Resume from the run's weights/last.pt, or train on from these weights with model={path}."
         )
-    if "ranks" not in ckpt:
+    if not isinstance(ckpt.get("ranks"), list) or not ckpt["ranks"]:
         raise CheckpointError(
             f"'{path}' was written by an older version of this package, which kept less of a run. "
             f"Train on from its weights with model={path}."
         )
-    changed = _changes(overrides, ckpt["args"], path)
-    if ckpt["args"].get("teacher"):  # it may have moved
-        changed["teacher"] = overrides.get("teacher") or ckpt["args"]["teacher"]
-    changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
-    if RANK == -1 and "device" not in changed and ckpt["args"]["device"] == "cpu":
-        changed["device"] = ",".join(["cpu"] * len(ckpt["ranks"]))  # with as many processes as before
-    settings = {**ckpt["args"], **changed, "resume": str(path), "model": str(path), "mode": "train"}
-    return settings, ckpt, path.resolve().parents[1]
+
+
+def _check_model(given: str, before: str, path: Path) -> None:
+    """Raise ConfigError if the command that goes on by itself names another model; a file may have moved."""
+    is_of_run = Path(given).resolve().parent == path.resolve().parent
+    if given and before and Path(given).name != Path(before).name and not is_of_run:
+        raise ConfigError(
+            f"model={given} is not the model of the run of '{path}', which began with model={before}. "
+            "Give that one to go on, or another name= to start a new run."
+        )
 
 
 def _changes(overrides: dict, before: dict, path: Path) -> dict:
     """Return the settings that may change on resume; raise ConfigError if another one was given a new value."""
     given = {k: v for k, v in overrides.items() if k not in _SAYS_WHICH_RUN}
+    if before["teacher"]:
+        given.pop("teacher", None)
     values = vars(get_cfg(overrides=given))
     for key in given:
         if key not in RESUME_MAY_CHANGE and key in before and values[key] != before[key]:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, yaml_save
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import atomic_write
 
@@ -27,22 +27,38 @@ class RunFiles:
         self.csv = folder / "results.csv"
         self.rows: list[dict[str, float]] = []  # of results.csv, one an epoch
         self.failing: set[Path] = set()  # files whose newest content could not be written
+        self.damaged = False  # whether last.pt is, so that previous.pt is the better one
 
     def clear(self) -> None:
         """Remove what a killed process left half written."""
-        for half in self.folder.rglob(".*.tmp"):
-            with contextlib.suppress(OSError):
-                half.unlink()
+        _remove(*self.folder.glob(".*.tmp"), *self.weights.glob(".*.tmp"))
+
+    def forget_earlier(self, begun: bool) -> None:
+        """Remove weights of an earlier run in this folder, lest they are taken for this one's.
+
+        Args:
+            begun: last.pt is of this run already.
+        """
+        _remove(self.previous, self.best, *(() if begun else (self.last,)))
 
     def write(self, path: Path, ckpt: dict) -> bool:
         """Write a checkpoint; return whether that was possible. The older last.pt becomes previous.pt."""
         try:
-            save_checkpoint(path, ckpt, keep=self.previous if path == self.last else None)
+            save_checkpoint(path, ckpt, keep=self.previous if path == self.last and not self.damaged else None)
         except (UserError, OSError) as e:
             self._say(path, str(e) if isinstance(e, UserError) else f"'{path}' cannot be written: {e.strerror or e}.")
             return False
         self.failing.discard(path)
+        self.damaged = self.damaged and path != self.last
         return True
+
+    def write_args(self, args: dict) -> None:
+        """Write args.yaml anew, as a setting was changed on the way."""
+        path = self.folder / "args.yaml"
+        try:
+            yaml_save(path, args)
+        except OSError as e:
+            self._say(path, f"'{path}' cannot be written: {e.strerror or e}.")
 
     def add_row(self, row: dict[str, float]) -> None:
         """Add an epoch's row to results.csv, which is written anew as a whole: never half a row, never one twice."""
@@ -70,3 +86,9 @@ class RunFiles:
         if path not in self.failing:
             LOGGER.warning(f"{sentence} Training goes on, and tries again with each new state of this file.")
         self.failing.add(path)
+
+
+def _remove(*files: Path) -> None:
+    for file in files:
+        with contextlib.suppress(OSError):
+            file.unlink()

@@ -13,7 +13,7 @@ from ultralytics import __version__
 from ultralytics.engine import distributed
 from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.torch_utils import de_parallel
 
 
@@ -54,6 +54,21 @@ def state_of(trainer: Any, batches: int | None) -> dict:
     }
 
 
+def resume(trainer: Any, ckpt: dict | None) -> None:
+    """Bring a training to where the interrupted one stood, if there is one; all processes have to call this.
+
+    Raises:
+        ConfigError: the processes would not go on from the same state, or not with as many classes.
+        CheckpointError: the state cannot be gone on from.
+    """
+    check_same(ckpt)
+    if ckpt is None:
+        return
+    restore(trainer, ckpt)
+    within = f" and {trainer.start_batch} batches" if trainer.start_batch else ""
+    LOGGER.info(f"Resuming {trainer.args.resume} after {trainer.start_epoch} of {trainer.epochs} epochs{within}.")
+
+
 def check_same(ckpt: dict | None) -> None:
     """Raise ConfigError unless all processes go on from the same state, or from none; all have to call this."""
     found = distributed.gather(None if ckpt is None else [ckpt["date"], ckpt["epoch"], ckpt["batches"]])
@@ -66,12 +81,35 @@ def check_same(ckpt: dict | None) -> None:
 
 
 def restore(trainer: Any, ckpt: dict) -> None:
-    """Bring a training to where the interrupted one stood."""
+    """Bring a training to where the interrupted one stood.
+
+    Raises:
+        ConfigError: the data have another number of classes now.
+        CheckpointError: the state lacks something, or does not fit the model.
+    """
+    path, nc = trainer.args.resume, describe(de_parallel(trainer.model))["nc"]
+    if nc != ckpt["nc"]:
+        raise ConfigError(
+            f"The data have {nc} classes, but the run of '{path}' began with {ckpt['nc']}. Resume it with data of the "
+            f"same classes, or start a new run from its weights with model={path}."
+        )
+    try:
+        _restore(trainer, ckpt)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as e:  # it may come from anywhere
+        cause = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+        raise CheckpointError(
+            f"The state in '{path}' cannot be gone on from, since it is damaged or of another model ({cause}). "
+            f"Start a new run from its weights with model={path}."
+        ) from e
+
+
+def _restore(trainer: Any, ckpt: dict) -> None:
     restore_weights(trainer, ckpt)
     stopper, args, before = trainer.stopper, trainer.args, ckpt["args"]
     stopper.best_fitness, stopper.best_epoch, stopper.possible_stop = ckpt["stopper"]
     trainer.stop = ckpt["stop"] and (args.patience, args.time) == (before["patience"], before["time"])
-    trainer.best_fitness, trainer.fitness = ckpt["best_fitness"], ckpt["metrics"]["fitness"]
+    trainer.best_fitness = ckpt["best_fitness"] if trainer.best.exists() else None  # else the best of the rest
+    trainer.fitness = ckpt["metrics"]["fitness"]
     trainer.metrics |= {k: v for k, v in ckpt["metrics"].items() if k in trainer.metrics}
     trainer.start_epoch = trainer.epoch = ckpt["epoch"] + 1
     seen = ckpt["batches"] * before["batch"]  # pictures; another batch size has other batches

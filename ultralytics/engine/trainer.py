@@ -22,9 +22,9 @@ from ultralytics.engine.guard import NumberGuard, bring_back_good_weights
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.interrupt import Interrupted, Interrupts
 from ultralytics.engine.launcher import launch
-from ultralytics.engine.resume import last_state, resumed_settings
+from ultralytics.engine.resume import PREVIOUS, how_to_go_on, last_state, resume_command, resumed_settings
 from ultralytics.engine.runfiles import RunFiles
-from ultralytics.engine.state import check_same, rank_states, restore, state_of
+from ultralytics.engine.state import rank_states, restore, resume, state_of
 from ultralytics.nn.checkpoint import strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
@@ -83,6 +83,7 @@ class BaseTrainer(Callbacks):
         self.save_dir = folder or get_save_dir(self.args)
         self.args.save_dir = str(self.save_dir)
         self.files, self.guard = RunFiles(self.save_dir), NumberGuard()
+        self.files.damaged = self._resuming and Path(self.args.resume).name == PREVIOUS
         self.wdir, self.last, self.best, self.csv = (
             self.files.weights, self.files.last, self.files.best, self.files.csv,
         )  # fmt: skip
@@ -121,7 +122,8 @@ class BaseTrainer(Callbacks):
                 self._run_epochs()
             self._finish()
         except Interrupted as e:
-            self._say_how_to_go_on(e)
+            if RANK in {-1, 0}:
+                LOGGER.info(how_to_go_on(self, e))
             raise SystemExit(128 + e.number) from None
         finally:
             remove_integration_callbacks(self)
@@ -133,9 +135,10 @@ class BaseTrainer(Callbacks):
         """Train epoch by epoch, and validate and save after each, until the last one or an early stop."""
         self.run_callbacks("on_train_start")
         self.train_time_start = self.saved_at = time.time()
-        if not self._resuming:
-            self.save_state(0)  # what a run goes on from that is killed, or meets a NaN, in its first epoch
-            self.files.previous.unlink(missing_ok=True)  # of an earlier run in this folder
+        if not self._resuming or Path(self.args.resume).resolve() != self.last.resolve():
+            self.save_state(self.start_batch)  # to go on from after a kill or a NaN before the next state
+        if not self._resuming and RANK in {-1, 0}:
+            self.files.forget_earlier(begun=self.args.save and self.last not in self.files.failing)
         while self.epoch < self.epochs and not self.stop:
             start = time.time()
             self.run_callbacks("on_train_epoch_start")
@@ -147,6 +150,8 @@ class BaseTrainer(Callbacks):
             self.run_callbacks("on_fit_epoch_end")
             self.epoch += 1
         self.epoch -= 1
+        if signal := distributed.highest(self.interrupts.received):  # it came after the last batch
+            raise Interrupted(signal)
 
     def _train_epoch_that_fits(self) -> None:
         """Train an epoch; if the GPU's memory is too small for the first batches of the run, with half the batch."""
@@ -305,7 +310,7 @@ class BaseTrainer(Callbacks):
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
                 find_unused_parameters=True,  # a model of one's own may have a layer that nothing reads
             )
-        self._restore(ckpt)
+        resume(self, ckpt)
         if RANK in {-1, 0}:
             self._make_run_folder()
             if self.args.plots and not self._resuming:
@@ -331,7 +336,7 @@ class BaseTrainer(Callbacks):
         self._setup_batches()
         self.validator.dataloader, self.batches_done = self.test_loader, 0
         restore(self, ckpt)
-        yaml_save(self.save_dir / "args.yaml", vars(self.args))
+        self.files.write_args(vars(self.args))
 
     def _setup_optimizer(self) -> None:
         """Build the optimizer and its schedule for this number of pictures, batches and epochs."""
@@ -396,20 +401,9 @@ class BaseTrainer(Callbacks):
         for layer in self.frozen_layers:
             layer.eval()
 
-    # Resuming ---------------------------------------------------------------------------------------------------------
-
     @property
     def _resuming(self) -> bool:
         return self.resume_ckpt is not None
-
-    def _restore(self, ckpt: dict | None) -> None:
-        """Bring model, optimizer, EMA, scaler and position to where the interrupted run stood."""
-        check_same(ckpt)
-        if ckpt is None:
-            return
-        restore(self, ckpt)
-        within = f" and {self.start_batch} batches" if self.start_batch else ""
-        LOGGER.info(f"Resuming {self.args.resume} after {self.start_epoch} of {self.epochs} epochs{within}.")
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
@@ -453,12 +447,6 @@ class BaseTrainer(Callbacks):
             distributed.broadcast((self.stop, self.interrupts.received))
             raise Interrupted(self.interrupts.received)
 
-    def _say_how_to_go_on(self, interrupted: Interrupted) -> None:
-        if RANK in {-1, 0}:
-            kept = "The state of this moment is kept" if self.args.save else "With save=False no state is kept"
-            on = f"; go on with\n\n  yolo train resume model={self.last}\n" if self.last.exists() else "."
-            LOGGER.info(f"\n{interrupted}: training stops within epoch {self.epoch + 1}. {kept}{on}")
-
     def save_metrics(self, metrics: dict[str, float]) -> None:
         """Add a row to results.csv."""
         self.files.add_row({"epoch": self.epoch + 1, **metrics})
@@ -475,7 +463,7 @@ class BaseTrainer(Callbacks):
         if self.last in self.files.failing:
             LOGGER.warning(
                 f"'{self.last}' is of an earlier epoch: the end of this run could not be written. To train it again, "
-                f"make room and run: yolo train resume model={self.last}"
+                f"make room and run: {resume_command(self.last)}"
             )
             return
         self.files.previous.unlink(missing_ok=True)
