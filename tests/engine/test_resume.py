@@ -100,7 +100,8 @@ def test_other_classes_are_refused(interrupted, tiny_data: Path, work_dir: Path)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("ranks", 5), ("args", {"epochs": "many"}), ("stopper", None), ("optimizer", {}), ("train_model", {}), ("cpu", 0)]
+    ("key", "value"),
+    [("ranks", 5), ("args", {"epochs": "many"}), ("stopper", None), ("optimizer", {}), ("train_model", {}), ("cpu", 0)],
 )
 def test_a_state_that_was_meddled_with_ends_in_a_sentence(interrupted, key: str, value, work_dir: Path):
     last = interrupted()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import tarfile
 import zipfile
@@ -17,7 +18,7 @@ from PIL import Image
 
 from ultralytics.data.converter import convert_coco, convert_voc
 from ultralytics.data.images import read_image, resize_long_side, verify_image
-from ultralytics.data.labels import read_label
+from ultralytics.data.labels import fingerprint, read_label
 from ultralytics.data.outlines import rle_to_mask
 from ultralytics.nn.formats.job import from_text
 from ultralytics.nn.parse import parse_model
@@ -45,6 +46,8 @@ def doubling(first: str, line: str, n: int = 40) -> str:
         ("- " * 5000 + "a\n", "more than 64 lists stand in each other"),
         ("a: " + "{b: " * 100 + "1", "more than 64 lists stand in each other"),
         ("a: 1\nb: 2\n\na: 3\n", "'a' stands twice, in line 1 and in line 4"),
+        ("x: 1\na: 1" + ":1" * 500_000, "the number in line 2 has more than 100 characters"),  # to the base 60: hours
+        ("a: 0x" + "f" * 10_000, "the number in line 1 has more than 100 characters"),
         ("a: {x: 1, y: 2, x: 3}\n", "'x' stands twice, in line 1 and in line 1"),
     ],
 )
@@ -268,6 +271,15 @@ def test_masks_that_claim_to_be_huge():
 
 
 # Texts ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this system has no such device")
+def test_labels_that_are_links_to_devices(tmp_path):
+    """To read them would take all memory, or, as with a pipe, wait for ever."""
+    zero, pipe = tmp_path / "zero.txt", tmp_path / "pipe.txt"
+    zero.symlink_to("/dev/zero")
+    os.mkfifo(pipe)
+    assert fingerprint([], [str(zero), str(pipe)]) != fingerprint([])
 
 
 def test_label_file_without_end(tmp_path):

@@ -336,9 +336,11 @@ def _size_and_time(file: str) -> bytes:
     return f"{stat.st_size} {stat.st_mtime_ns}".encode()
 
 
-def _content(file: str) -> bytes:
+def _content(file: str) -> bytes | None:
+    if not os.path.isfile(file):  # a link to a device may never end
+        return None
     with open(file, "rb", buffering=0) as f:
-        return f.read()
+        return f.read(limits.LABEL_BYTES + 1)  # a larger one is refused
 
 
 def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:

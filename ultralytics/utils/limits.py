@@ -7,6 +7,7 @@ MIB = 1 << 20
 # YAML. PyYAML reads some 100 kB a second; the names of ImageNet-21k take 0.5 MB.
 YAML_BYTES = 2 * MIB
 YAML_NODES = 100_000  # with each alias counted as often as it is used: nine lines of aliases make a billion
+YAML_DIGITS = 100  # of a whole number
 YAML_DEPTH = 64  # of lists in lists; model YAMLs have 4
 
 # Texts. The largest outlines of a picture in COCO take 0.1 MB; a list of a million pictures takes 100.

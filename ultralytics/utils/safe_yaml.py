@@ -36,6 +36,18 @@ Loader.yaml_implicit_resolvers = {
 }
 
 
+def _whole(loader: Loader, node: yaml.ScalarNode) -> int:
+    """Return a whole number; `1:1:1:...`, which YAML reads to the base 60, would take hours at a length of megabytes."""
+    if len(node.value) > limits.YAML_DIGITS:
+        raise ConfigError(
+            f"the number in line {node.start_mark.line + 1} has more than {limits.YAML_DIGITS} characters"
+        )
+    return loader.construct_yaml_int(node)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+
+
 def compose(text: str) -> yaml.Node | None:
     """Return the nodes of a YAML text, which know their lines; None for an empty text.
 
