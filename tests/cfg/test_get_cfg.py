@@ -187,6 +187,11 @@ def test_smart_value(text, value):
     assert smart_value(text) == value
 
 
+def test_a_number_that_no_message_could_quote_stays_a_text():
+    with pytest.raises(ConfigError, match="'seed=0xfff"):
+        get_cfg(overrides={"seed": smart_value("0x" + "f" * 5000)})
+
+
 def test_save_dir(work_dir):
     args = get_cfg(overrides={"mode": "val"})
     first = get_save_dir(args)

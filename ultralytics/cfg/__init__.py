@@ -99,7 +99,9 @@ def smart_value(text: str) -> Any:
     if text.lower() in words:
         return words[text.lower()]
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
+        str(value)  # refuses a number of thousands of digits, which no message could quote
+        return value
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
