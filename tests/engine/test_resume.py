@@ -92,6 +92,11 @@ def test_a_name_that_ends_with_a_number_is_no_other_run(interrupted, settings: d
     assert train(**{**settings, "name": "fold10"}, resume="auto").start_epoch == 1
 
 
+def test_a_run_that_is_called_after_its_model(interrupted, settings: dict):
+    assert interrupted(name="model").parts[-3] == "tiny"
+    assert train(**{**settings, "name": "model"}, resume="auto").start_epoch == 1
+
+
 def test_other_classes_are_refused(interrupted, tiny_data: Path, work_dir: Path):
     data = yaml.safe_load(tiny_data.read_text()) | {"path": str(tiny_data.parent), "names": ["a", "b", "c"]}
     (work_dir / "three.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")

@@ -65,12 +65,12 @@ def last_state(path: str | Path) -> tuple[Path, dict]:
 
 def own_runs(args: dict[str, Any]) -> list[Path]:
     """Return the folders of runs that were started with this project and name, the newest last."""
-    where = {k: args[k] for k in ("task", "mode", "project", "name", "save_dir") if args.get(k) is not None}
-    folder = get_save_dir(get_cfg(overrides={**where, "exist_ok": True}))
+    where = {k: args[k] for k in ("task", "mode", "project", "name", "model") if args.get(k) is not None}
+    settings = get_cfg(overrides={**where, "exist_ok": True})
+    folder = get_save_dir(settings)
     found = [f for f in folder.parent.glob(f"{escape(folder.name)}*") if f.is_dir()]
     endings = {f: f.name.removeprefix(folder.name) or "1" for f in found}
-    names = {"", str(args.get("name") or folder.name)}
-    own = [f for f, n in endings.items() if n.isdecimal() and _name_in(f) in names]
+    own = [f for f, n in endings.items() if n.isdecimal() and _name_in(f) in {"", settings.name or folder.name}]
     return sorted(own, key=lambda f: int(endings[f]))
 
 
@@ -163,7 +163,7 @@ def _changes(overrides: dict, before: dict, path: Path) -> dict:
     given = {k: v for k, v in overrides.items() if k not in _SAYS_WHICH_RUN}
     if before["teacher"]:
         given.pop("teacher", None)
-    values = vars(get_cfg(overrides=given))
+    values = vars(get_cfg(overrides={**given, "model": overrides.get("model")}))  # `name=model` asks for it
     for key in given:
         if key not in RESUME_MAY_CHANGE and key in before and values[key] != before[key]:
             raise ConfigError(
