@@ -57,6 +57,14 @@ def test_mosaic_reaches_only_for_what_was_just_decoded(tmp_path):
         assert drawn == {int(order[(place[i] - k) % 40]) for k in range(8)}
 
 
+def test_a_cache_changes_no_sample(tmp_path, monkeypatch):
+    """Nor how far mosaics reach, where few pictures stay decoded without it: a resumed run may have another cache."""
+    monkeypatch.setattr("ultralytics.data.pictures.RECENT_BYTES", 3 * 3 * 128**2)
+    folder = make_set(tmp_path, 12)
+    plain, ram = build(folder), build(folder, cache="ram")
+    assert all(same(plain[(1, i)], ram[(1, i)]) for i in range(12))
+
+
 def test_mosaic_draws_from_all_of_a_small_set(tmp_path):
     dataset = build(make_set(tmp_path, 6))
     rng = np.random.default_rng(0)

@@ -103,9 +103,7 @@ class Pictures:
 
     @property
     def reach(self) -> int:
-        """How many pictures are sure to stay decoded."""
-        if self.kept:
-            return len(self.files)
+        """How many pictures are sure to stay decoded, without a cache, lest with one mosaics were others."""
         return max(1, RECENT_BYTES // (3 * self.imgsz**2)) if self.imgsz else 1
 
     def name_once(self, i: int, error: Exception, consequence: str) -> None:
