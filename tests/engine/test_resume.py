@@ -117,6 +117,25 @@ def test_a_state_that_was_meddled_with_ends_in_a_sentence(interrupted, key: str,
         train(resume=str(last))
 
 
+def test_other_pictures_are_said(interrupted, settings: dict, tiny_data_copy: Path, work_dir: Path, log: list[str]):
+    """A moved folder has the same ones."""
+    last, folder = str(interrupted(data=str(tiny_data_copy))), work_dir / "moved"
+    shutil.move(tiny_data_copy.parent, folder)
+    data, images = str(folder / tiny_data_copy.name), folder / "images/train"
+    said = lambda: [line for line in log if "not those that the run began with" in line]  # noqa: E731
+    for change, words in ((None, ""), ("b.jpg", "8, of other names")):
+        if change:
+            (images / "train_0.jpg").rename(images / change)
+        with pytest.raises(Broken):
+            train({"on_train_start": stop}, resume=last, data=data)
+        assert [words in line for line in said()] == ([True] if words else [])
+        log.clear()
+    shutil.copy(images / "b.jpg", images / "c.jpg")
+    with pytest.raises(Broken):
+        train({"on_train_start": stop}, resume=last, data=data)
+    assert "(8 then, 9 now): it will end much like" in said()[0]
+
+
 def test_a_damaged_state_never_takes_the_place_of_the_good_one(interrupted, monkeypatch: pytest.MonkeyPatch):
     last = interrupted()
     last.write_bytes(b"\x80 damaged")

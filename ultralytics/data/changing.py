@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 
 import numpy as np
@@ -33,6 +35,12 @@ class ChangingDataset(Dataset):
     pictures: Pictures
     augment: bool
     seed: int
+
+    @cached_property
+    def signature(self) -> list[int | str]:
+        """The number of pictures and a hash of their names in order; the same where their folder was moved."""
+        names = "\0".join(os.path.basename(f) for f in self.pictures.files)
+        return [len(self.pictures), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()]
 
     @property
     def left_out(self) -> int:

@@ -48,6 +48,7 @@ def state_of(trainer: Any, batches: int | None) -> dict:
         "best_fitness": trainer.best_fitness,
         "metrics": {**trainer.metrics, "fitness": trainer.fitness},
         "rows": trainer.files.rows,
+        "pictures": getattr(trainer.train_loader.dataset, "signature", None),
         "restored": trainer.guard.restored,
         "date": datetime.now().isoformat(timespec="seconds"),
         "version": __version__,
@@ -119,16 +120,25 @@ def _restore(trainer: Any, ckpt: dict) -> None:
     trainer.seconds_before = ckpt["seconds"]
     trainer.files.rows = list(ckpt["rows"])
     trainer.guard.restored = ckpt["restored"]
-    if len(ckpt["ranks"]) != WORLD_SIZE:
-        LOGGER.warning(
-            f"The run began with {len(ckpt['ranks'])} processes and goes on with {WORLD_SIZE}: it will end much like, "
-            "but not exactly like one that was never interrupted."
-        )
+    _say_what_changed(trainer, ckpt)
     rank = max(RANK, 0)
     own = ckpt["ranks"][rank if rank < len(ckpt["ranks"]) else 0]
     trainer.tloss = None if own["tloss"] is None else own["tloss"].to(trainer.device)
     if rank < len(ckpt["ranks"]):  # a process more than before goes on with what it was seeded with
         set_random_states(own, trainer.device)
+
+
+def _say_what_changed(trainer: Any, ckpt: dict) -> None:
+    """Warn of what keeps the run from ending as one that was never interrupted; settings were changed on purpose."""
+    changes = []
+    if len(ckpt["ranks"]) != WORLD_SIZE:
+        changes.append(f"The run began with {len(ckpt['ranks'])} processes and goes on with {WORLD_SIZE}")
+    before, now = ckpt.get("pictures"), getattr(trainer.train_loader.dataset, "signature", None)
+    if before and now and before != now:
+        others = f"{before[0]} then, {now[0]} now" if before[0] != now[0] else f"{now[0]}, of other names"
+        changes.append(f"The training pictures are not those that the run began with ({others})")
+    for change in changes if RANK in {-1, 0} else ():
+        LOGGER.warning(f"{change}: it will end much like, but not exactly like one that was never interrupted.")
 
 
 def restore_weights(trainer: Any, ckpt: dict) -> None:

@@ -37,7 +37,7 @@ Loader.yaml_implicit_resolvers = {
 
 
 def _whole(loader: Loader, node: yaml.ScalarNode) -> int:
-    """Return a whole number; `1:1:1:...`, which YAML reads to the base 60, would take hours at a length of megabytes."""
+    """Return a whole number; `1:1:1:...`, which YAML reads to the base 60, would take hours where it is long."""
     if len(node.value) > limits.YAML_DIGITS:
         raise ConfigError(
             f"the number in line {node.start_mark.line + 1} has more than {limits.YAML_DIGITS} characters"
