@@ -97,6 +97,27 @@ def test_a_run_that_is_called_after_its_model(interrupted, settings: dict):
     assert train(**{**settings, "name": "model"}, resume="auto").start_epoch == 1
 
 
+def test_fewer_epochs_than_are_done_are_refused(interrupted):
+    """The run would end at once, and could not be gone on with any more."""
+    last = str(interrupted(epochs=4))
+    with pytest.raises(Broken):
+        train({"on_fit_epoch_end": stop}, resume=last)
+    with pytest.raises(ConfigError, match=r"epochs=1 cannot .* has trained 2 epochs already\. .* epochs=2 to end it"):
+        train(resume=last, epochs=1)
+    assert len(train(resume=last, epochs=2).files.rows) == 2
+
+
+def test_with_a_time_limit_the_epochs_follow_from_it(settings: dict):
+    """They may have become more than the command says, which starts the run again after an interruption."""
+    with pytest.raises(Broken):
+        train({"on_fit_epoch_end": lambda t: stop(t) if t.epoch == 1 else None}, **{**settings, "epochs": 1}, time=1)
+    again = {"on_train_start": lambda t: stop(seen.append((t.epoch, t.epochs)))}
+    seen: list[tuple[int, int]] = []
+    with pytest.raises(Broken):
+        train(again, **{**settings, "epochs": 1}, time=1, resume="auto")
+    assert seen[0][0] == 2 and seen[0][1] > 2
+
+
 def test_other_classes_are_refused(interrupted, tiny_data: Path, work_dir: Path):
     data = yaml.safe_load(tiny_data.read_text()) | {"path": str(tiny_data.parent), "names": ["a", "b", "c"]}
     (work_dir / "three.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")

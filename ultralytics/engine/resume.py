@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
@@ -128,6 +129,11 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
     changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
     if RANK == -1 and "device" not in changed and before["device"] == "cpu":
         changed["device"] = ",".join(["cpu"] * len(ckpt["ranks"]))  # with as many processes as before
+    if (changed.get("epochs") or math.inf) <= ckpt["epoch"]:
+        raise ConfigError(
+            f"epochs={changed['epochs']} cannot be given to the run of '{path}', which has trained {ckpt['epoch'] + 1} "
+            f"epochs already. Give more to go on, or epochs={ckpt['epoch'] + 1} to end it here."
+        )
     settings = {**before, **changed, "resume": str(path), "model": str(path), "mode": "train"}
     return settings, ckpt, folder
 
@@ -172,6 +178,8 @@ def _changes(overrides: dict, before: dict, path: Path) -> dict:
                 f"A resumed run may change {', '.join(RESUME_MAY_CHANGE)}."
             )
     changed = {k: values[k] for k in given if k in RESUME_MAY_CHANGE}
+    if changed.get("time", before["time"]):  # epochs follow from it
+        changed.pop("epochs", None)
     if changed.get("batch", 1) < 1:  # it was chosen by the memory then, and stays
         del changed["batch"]
     return changed
