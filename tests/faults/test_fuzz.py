@@ -25,6 +25,7 @@ from ultralytics.data.images import read_image
 from ultralytics.data.pictures import Pictures
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.utils import SETTINGS
 from ultralytics.utils.errors import LONGEST, CheckpointError, ConfigError, DataError, MissingFileError, UserError
 
 SHORT = {"yaml": 400, "labels": 600, "cli": 300, "checkpoint": 60, "cache": 100, "images": 200}
@@ -37,8 +38,8 @@ def watch(tmp_path_factory):
 
 
 @pytest.fixture
-def restored(monkeypatch):
-    """Bring back what targets change for speed or in place of work."""
+def restored(monkeypatch, work_dir):
+    """Bring back what targets change for speed or in place of work, and the settings that commands change."""
     import logging
     import signal
 
@@ -55,6 +56,8 @@ def restored(monkeypatch):
     for place, name in spots:
         monkeypatch.setattr(place, name, getattr(place, name))
     monkeypatch.setitem(cli.VERBS, "checks", cli.VERBS["checks"])
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(work_dir))
+    monkeypatch.setattr(SETTINGS, "_values", None)  # to be read there
     logger, handler = logging.getLogger("ultralytics"), signal.getsignal(signal.SIGVTALRM)
     level = logger.level
     yield
