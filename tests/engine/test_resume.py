@@ -138,6 +138,17 @@ def test_a_state_that_was_meddled_with_ends_in_a_sentence(interrupted, key: str,
         train(resume=str(last))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cpu,cpu,cpu"])
+def test_a_file_cannot_start_many_processes(interrupted, device, work_dir, monkeypatch):
+    last = interrupted()
+    ckpt = load_checkpoint(last)
+    ckpt["ranks"], ckpt["args"]["device"] = ckpt["ranks"] * 5, device
+    save_checkpoint(last, ckpt)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    with pytest.raises(ConfigError, match="began with 5 processes, and this machine has"):
+        train(resume=str(last))
+
+
 def test_other_pictures_are_said(interrupted, settings: dict, tiny_data_copy: Path, work_dir: Path, log: list[str]):
     """A moved folder has the same ones."""
     last, folder = str(interrupted(data=str(tiny_data_copy))), work_dir / "moved"

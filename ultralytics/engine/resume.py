@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
@@ -127,8 +128,8 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
     if before["teacher"]:  # it may have moved
         changed["teacher"] = overrides.get("teacher") or before["teacher"]
     changed["trust_modules"] = overrides.get("trust_modules", False)  # no file can say that it is to be trusted
-    if RANK == -1 and "device" not in changed and before["device"] == "cpu":
-        changed["device"] = ",".join(["cpu"] * len(ckpt["ranks"]))  # with as many processes as before
+    if RANK == -1 and "device" not in changed and set(str(before["device"]).split(",")) == {"cpu"}:
+        changed["device"] = _as_many_processes(len(ckpt["ranks"]), path)
     if (changed.get("epochs") or math.inf) <= ckpt["epoch"]:
         raise ConfigError(
             f"epochs={changed['epochs']} cannot be given to the run of '{path}', which has trained {ckpt['epoch'] + 1} "
@@ -136,6 +137,17 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
         )
     settings = {**before, **changed, "resume": str(path), "model": str(path), "mode": "train"}
     return settings, ckpt, folder
+
+
+def _as_many_processes(count: int, path: Path) -> str:
+    """Return the `device` of a run on a CPU for as many processes as before, unless a file asks for too many."""
+    cores = os.cpu_count() or 1
+    if count > 4 * cores:
+        raise ConfigError(
+            f"The run of '{path}' began with {count} processes, and this machine has {cores} cores. Say with how many "
+            "to go on: device=cpu for one, device=cpu,cpu for two."
+        )
+    return ",".join(["cpu"] * count)
 
 
 def _check_interrupted(ckpt: dict, path: Path, auto: bool) -> None:
