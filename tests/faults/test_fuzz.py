@@ -144,10 +144,12 @@ def test_data_yamls(work_dir, text, words):
     assert len(str(caught.value)) <= LONGEST + 10
 
 
-@pytest.mark.parametrize("line", ["epochs: 1" + "0" * 400, "lr0: 1" + "0" * 400, "imgsz: [1" + "0" * 400 + ", 2]"])
-def test_numbers_too_large_for_a_float(work_dir, line):
+@pytest.mark.parametrize("setting", [{"epochs": 10**400}, {"lr0": 10**400}, {"imgsz": [10**400, 2]}])
+def test_numbers_too_large_for_a_float(work_dir, setting):
     with pytest.raises(ConfigError, match="is not possible"):
-        get_cfg(data_yaml(line))
+        get_cfg(overrides=setting)
+    with pytest.raises(ConfigError, match=r"number in line 1 has more than 100 characters\. "):
+        get_cfg(data_yaml(str(setting)))
 
 
 @pytest.mark.parametrize(
