@@ -6,6 +6,7 @@ A forked process starts in milliseconds, so that hundreds of kills take minutes.
 from __future__ import annotations
 
 import builtins
+import gc
 import io
 import logging
 import os
@@ -32,6 +33,7 @@ CALLS = ("link", "replace", "rename", "unlink", "fsync", "chmod", "mkdir")
 def fork(work: Callable[[], Any], log: Path) -> int:
     """Run `work` in a new process and return its number; its exit code is 0 unless it raises or is killed."""
     sys.stdout.flush()
+    gc.collect()  # a decoder of pictures waits for its threads when it is freed, and the new process has none of them
     process = os.fork()
     if process:
         return process

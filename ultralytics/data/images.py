@@ -72,7 +72,10 @@ def verify_image(file: str | Path) -> tuple[int, int]:
     try:
         _check_bytes(file)
         with Image.open(file) as image:
-            name, (w, h) = (image.format or "?").lower(), exif_size(image)
+            if (name := (image.format or "?").lower()) not in _SEEN_BY_PILLOW:
+                allowed = ", ".join(sorted(IMG_FORMATS))
+                raise DataError(f"picture format: its content is '{name}'; allowed are {allowed}")
+            w, h = exif_size(image)
             image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of the pixels
             image.load()
     except DataError:
@@ -80,8 +83,6 @@ def verify_image(file: str | Path) -> tuple[int, int]:
     except Exception as e:  # Pillow's decoders raise whatever their format calls for
         kind = "truncated picture" if "truncated" in str(e).lower() else "unreadable picture"
         raise DataError(f"{kind}: {str(e).replace(str(file), '').strip() or type(e).__name__}") from None
-    if name not in _SEEN_BY_PILLOW:
-        raise DataError(f"picture format: its content is '{name}'; allowed are {', '.join(sorted(IMG_FORMATS))}")
     if min(h, w) < 10:
         raise DataError(f"tiny picture: {w}x{h} pixels; each side must have at least 10")
     return h, w
