@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
@@ -53,4 +54,13 @@ def foreign_model(scale: float = 1.0) -> nn.Module:
 def save_foreign(path: Path, obj: object, **kwargs) -> Path:
     pickler = SimpleNamespace(__name__="any name", Pickler=AnyNamePickler, dumps=pickle.dumps, dump=pickle.dump)
     torch.save(obj, path, pickle_module=pickler, **kwargs)
+    return path
+
+
+def zipped(path: Path, data: bytes, **entries: bytes) -> Path:
+    """Write a pickle into a file of torch's zip format."""
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("archive/data.pkl", data)
+        for name, value in entries.items():
+            z.writestr(f"archive/{name}", value)
     return path
