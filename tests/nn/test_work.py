@@ -54,3 +54,8 @@ def test_a_pass_beyond_the_limit_ends(monkeypatch):
     for hook in hooks:
         hook.remove()
     model(x)
+
+
+def test_an_input_given_by_name_is_no_fault():
+    conv = nn.Conv2d(3, 4, 3)
+    assert limit_work(conv) and conv(input=torch.zeros(1, 3, 8, 8)).shape == (1, 4, 6, 6)

@@ -26,7 +26,7 @@ def limit_work(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
 
     def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         nonlocal done
-        if not isinstance(inputs[0], torch.Tensor):
+        if not inputs or not isinstance(inputs[0], torch.Tensor):  # given by name, in a module of one's own
             return
         if isinstance(module, _ConvNd) and max(module.kernel_size) > limits.KERNEL:
             raise ModelError(f"a convolution has the kernel {max(module.kernel_size)}; allowed are {limits.KERNEL}.")
