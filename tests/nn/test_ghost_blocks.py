@@ -58,24 +58,36 @@ def kinds(module: nn.Module) -> list[type]:
 
 
 @pytest.mark.parametrize(
-    ("args", "branches"),
+    ("args", "identity"),
     [
-        ({"c1": 16, "c2": 32, "k": 3, "s": 2}, 1),
-        ({"c1": 16, "c2": 16, "k": 3}, 2),
-        ({"c1": 16, "c2": 16, "k": 3, "s": 2, "g": 16}, 2),
-        ({"c1": 16, "c2": 16, "k": 5, "g": 16}, 3),
-        ({"c1": 16, "c2": 16, "k": 1, "g": 16}, 2),
+        ({"c1": 16, "c2": 32, "k": 3, "s": 2}, False),
+        ({"c1": 16, "c2": 16, "k": 3}, True),
+        ({"c1": 16, "c2": 16, "k": 3, "s": 2, "g": 16}, False),
+        ({"c1": 16, "c2": 16, "k": 5, "g": 16}, True),
+        ({"c1": 16, "c2": 16, "k": 1, "g": 16}, True),
     ],
 )
-def test_branches_fold_into_one_convolution(args, branches):
+def test_branch_and_identity_fold_into_one_convolution(args, identity):
     block = shaken(BranchConv(**args))
-    assert len(block.branches) + (block.identity is not None) == branches
+    assert (block.identity is not None) == identity
     fused = deepcopy(block)
     fused.fuse()
     fused.fuse()  # a second time does nothing
     assert [*fused.state_dict()] == ["conv.weight", "conv.bias"]
     assert nn.BatchNorm2d not in kinds(fused)
     assert difference(block, fused, torch.randn(2, args["c1"], 12, 10)) < 1e-5
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_depthwise_kernels_start_as_small_as_dense_ones(task):
+    model = build(f"yolo11n-ghost{task}", nc=2)
+    kernels = {
+        name: m.weight.abs().max() * (m.kernel_size[0] ** 2 * m.in_channels) ** 0.5  # 1 for a dense one
+        for name, m in model.named_modules()
+        if isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels and ".attn." not in name
+    }
+    assert len(kernels) >= 6
+    assert {name: size for name, size in kernels.items() if not 0.9 < size <= 1.0001} == {}
 
 
 def test_join_equals_one_convolution_of_the_maps_side_by_side():

@@ -20,6 +20,7 @@ from ultralytics.nn.modules.conv import Concat, Conv, ConvTranspose, DWConv, Gho
 from ultralytics.nn.modules.ghost import (
     BranchConv,
     GhostDetect,
+    GhostDWConv,
     GhostOBB,
     GhostPose,
     GhostSegment,
@@ -52,6 +53,7 @@ __all__ = (
     "Ghost",
     "GhostBottleneck",
     "GhostConv",
+    "GhostDWConv",
     "GhostDetect",
     "GhostOBB",
     "GhostPose",

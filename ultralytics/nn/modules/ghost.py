@@ -10,12 +10,13 @@ docs/ghost-design.md has the measurements.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import nn
 
 from ultralytics.nn.modules.conv import Conv, DWConv, activation
-from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment
+from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, light_branch
 from ultralytics.nn.modules.pointwise import JoinConv
 from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
@@ -27,42 +28,55 @@ def sixteens(c: float) -> int:
 
 
 @register
-class BranchConv(nn.Module):
-    """Convolution that trains as a sum of branches, each with its own batch norm; then activation.
+class GhostDWConv(DWConv):
+    """Depthwise convolution whose kernels start as small as those of a dense one of as many channels.
 
-    The branches are k x k, 1x1 where that costs next to nothing (depthwise), and the identity where shapes allow.
-    `fuse` folds all of them into one convolution. arXiv 2101.03697, section 3.
+    Adam moves every weight by steps of one size, so a kernel that starts sqrt(c) times larger, as `DWConv` does, turns
+    sqrt(c) times slower than the dense ones beside it. docs/ghost-design.md has what that costs.
+    """
+
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool | nn.Module = True):
+        super().__init__(c1, c2, k, s, d, act)
+        bound = (k * k * c1) ** -0.5
+        nn.init.uniform_(self.conv.weight, -bound, bound)
+
+
+@register
+class BranchConv(nn.Module):
+    """Convolution that trains with the identity beside it where shapes allow, a batch norm on each; then activation.
+
+    `fuse` folds both into one convolution. arXiv 2101.03697, section 3.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1, g: int = 1, act: bool | nn.Module = True):
         super().__init__()
-        self.branches: nn.ModuleList | None = nn.ModuleList(
-            Conv(c1, c2, size, s, g=g, act=False) for size in ((k, 1) if k > 1 and g == c1 else (k,))
+        depthwise = 1 < g == c1
+        self.branch: nn.Module | None = (
+            GhostDWConv(c1, c2, k, s, act=False) if depthwise else Conv(c1, c2, k, s, g=g, act=False)
         )
         self.identity: nn.Module | None = nn.BatchNorm2d(c2) if c1 == c2 and s == 1 else None
-        self.conv: nn.Module | None = None  # what `fuse` makes of the branches
+        self.conv: nn.Module | None = None  # what `fuse` makes of both
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.branches is None:
+        if self.branch is None:
             return self.act(self.conv(x))
-        y = sum(branch(x) for branch in self.branches)
+        y = self.branch(x)
         return self.act(y if self.identity is None else y + self.identity(x))
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Fold all branches into one convolution (inference only)."""
-        if self.branches is None:
+        """Fold the branch and the identity into one convolution (inference only)."""
+        if self.branch is None:
             return
-        folded = [b.conv if b.bn is None else fuse_conv_and_bn(b.conv, b.bn) for b in self.branches]
+        self.branch.fuse()
+        self.conv = self.branch.conv
         if self.identity is not None:
-            folded.append(fuse_conv_and_bn(_identity_like(folded[-1]), self.identity))
-        whole, *small = folded
-        middle = whole.kernel_size[0] // 2
-        for conv in small:  # a 1x1 kernel is the middle of a larger one
-            whole.weight[:, :, middle, middle] += conv.weight[:, :, 0, 0]
-            whole.bias += conv.bias
-        self.conv, self.branches, self.identity = whole, None, None
+            same = fuse_conv_and_bn(_identity_like(self.conv), self.identity)
+            middle = self.conv.kernel_size[0] // 2  # where a 1x1 kernel stands in a larger one
+            self.conv.weight[:, :, middle, middle] += same.weight[:, :, 0, 0]
+            self.conv.bias += same.bias
+        self.branch, self.identity = None, None
 
 
 def _identity_like(conv: nn.Conv2d) -> nn.Conv2d:
@@ -125,7 +139,7 @@ def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
     hidden = math.ceil(hidden / 16) * 16
     return nn.ModuleList(
         nn.Sequential(
-            nn.Sequential(DWConv(x, x, 3), Conv(x, hidden, 1)),
+            nn.Sequential(GhostDWConv(x, x, 3), Conv(x, hidden, 1)),
             BranchConv(hidden, hidden, 3),
             nn.Conv2d(hidden, out, 1),
         )
@@ -137,6 +151,7 @@ class _GhostBranches:
     """In front of a head: of the two 3x3 convolutions of its branches the first, wide one is separable."""
 
     branch = staticmethod(_ghost_branch)
+    class_branch = staticmethod(partial(light_branch, depthwise=GhostDWConv))
 
 
 def _bind_segment(context: Context, args: list) -> Bound:

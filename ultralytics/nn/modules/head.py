@@ -41,12 +41,12 @@ def _branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
     )
 
 
-def _light_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
+def light_branch(hidden: int, out: int, ch: tuple[int, ...], depthwise: type[DWConv] = DWConv) -> nn.ModuleList:
     """Return YOLO11's class branch: as `_branch`, but each 3x3 convolution depthwise and followed by a 1x1 one."""
     return nn.ModuleList(
         nn.Sequential(
-            nn.Sequential(DWConv(x, x, 3), Conv(x, hidden, 1)),
-            nn.Sequential(DWConv(hidden, hidden, 3), Conv(hidden, hidden, 1)),
+            nn.Sequential(depthwise(x, x, 3), Conv(x, hidden, 1)),
+            nn.Sequential(depthwise(hidden, hidden, 3), Conv(hidden, hidden, 1)),
             nn.Conv2d(hidden, out, 1),
         )
         for x in ch
@@ -77,6 +77,7 @@ class Detect(nn.Module):
     """
 
     branch = staticmethod(_branch)  # makes all branches but that of the classes: (hidden, out, ch)
+    class_branch = staticmethod(light_branch)
 
     def __init__(self, nc: int = 80, ch: tuple[int, ...] = (), legacy: bool = False):
         super().__init__()
@@ -87,7 +88,7 @@ class Detect(nn.Module):
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # set by the model that holds the head
         c2, c3 = max(16, ch[0] // 4, self.reg_max * 4), max(ch[0], min(nc, 100))
         self.cv2 = self.branch(c2, 4 * self.reg_max, ch)
-        self.cv3 = (_branch if legacy else _light_branch)(c3, nc, ch)
+        self.cv3 = (_branch if legacy else self.class_branch)(c3, nc, ch)
         self.dfl = DFL(self.reg_max)
 
     def forward(self, x: list[torch.Tensor]) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
