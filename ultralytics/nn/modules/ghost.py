@@ -17,7 +17,7 @@ from torch import nn
 
 from ultralytics.nn.modules.conv import Conv, DWConv, activation
 from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, light_branch
-from ultralytics.nn.modules.pointwise import JoinConv
+from ultralytics.nn.modules.pointwise import JoinConv, start_like_dense
 from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
@@ -29,16 +29,19 @@ def sixteens(c: float) -> int:
 
 @register
 class GhostDWConv(DWConv):
-    """Depthwise convolution whose kernels start as small as those of a dense one of as many channels.
-
-    Adam moves every weight by steps of one size, so a kernel that starts sqrt(c) times larger, as `DWConv` does, turns
-    sqrt(c) times slower than the dense ones beside it. docs/ghost-design.md has what that costs.
-    """
+    """Depthwise convolution whose kernels start as small as those of a dense one of as many channels."""
 
     def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool | nn.Module = True):
         super().__init__(c1, c2, k, s, d, act)
-        bound = (k * k * c1) ** -0.5
-        nn.init.uniform_(self.conv.weight, -bound, bound)
+        start_like_dense(self.conv.weight, k, c1)
+
+
+class GhostPWConv(Conv):
+    """1x1 convolution whose kernels start as small as those of a 3x3 one of as many channels."""
+
+    def __init__(self, c1: int, c2: int, act: bool | nn.Module = True):
+        super().__init__(c1, c2, act=act)
+        start_like_dense(self.conv.weight, 3, c1)
 
 
 @register
@@ -139,7 +142,7 @@ def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
     hidden = math.ceil(hidden / 16) * 16
     return nn.ModuleList(
         nn.Sequential(
-            nn.Sequential(GhostDWConv(x, x, 3), Conv(x, hidden, 1)),
+            nn.Sequential(GhostDWConv(x, x, 3), GhostPWConv(x, hidden)),
             BranchConv(hidden, hidden, 3),
             nn.Conv2d(hidden, out, 1),
         )
@@ -151,7 +154,7 @@ class _GhostBranches:
     """In front of a head: of the two 3x3 convolutions of its branches the first, wide one is separable."""
 
     branch = staticmethod(_ghost_branch)
-    class_branch = staticmethod(partial(light_branch, depthwise=GhostDWConv))
+    class_branch = staticmethod(partial(light_branch, depthwise=GhostDWConv, pointwise=GhostPWConv))
 
 
 def _bind_segment(context: Context, args: list) -> Bound:

@@ -41,12 +41,14 @@ def _branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
     )
 
 
-def light_branch(hidden: int, out: int, ch: tuple[int, ...], depthwise: type[DWConv] = DWConv) -> nn.ModuleList:
+def light_branch(
+    hidden: int, out: int, ch: tuple[int, ...], depthwise: type[Conv] = DWConv, pointwise: type[Conv] = Conv
+) -> nn.ModuleList:
     """Return YOLO11's class branch: as `_branch`, but each 3x3 convolution depthwise and followed by a 1x1 one."""
     return nn.ModuleList(
         nn.Sequential(
-            nn.Sequential(depthwise(x, x, 3), Conv(x, hidden, 1)),
-            nn.Sequential(depthwise(hidden, hidden, 3), Conv(hidden, hidden, 1)),
+            nn.Sequential(depthwise(x, x, 3), pointwise(x, hidden)),
+            nn.Sequential(depthwise(hidden, hidden, 3), pointwise(hidden, hidden)),
             nn.Conv2d(hidden, out, 1),
         )
         for x in ch

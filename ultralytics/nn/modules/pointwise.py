@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,16 @@ from torch.nn import functional as F
 
 from ultralytics.nn.modules.conv import activation
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
+
+
+def start_like_dense(weight: torch.Tensor, k: int, c: int) -> None:
+    """Draw weights anew as those of a dense k x k convolution of `c` channels are drawn, from +-1 / (k sqrt(c)).
+
+    Adam moves every weight by steps of one size. Behind a batch norm a depthwise or 1x1 kernel, which PyTorch starts
+    sqrt(c) or k times larger, turns as many times slower than the dense ones beside it: docs/ghost-design.md.
+    """
+    bound = 1 / (k * math.sqrt(c))
+    nn.init.uniform_(weight, -bound, bound)
 
 
 class JoinConv(nn.Module):
@@ -28,8 +39,8 @@ class JoinConv(nn.Module):
         self.bn: nn.Module | None = nn.BatchNorm2d(c2)
         self.act = activation(act)
         self.factors: list[float | None] = [2.0 if up and i == 0 else None for i in range(len(ch))]  # of enlargement
-        for conv in self.convs:  # as one convolution of all the channels starts
-            nn.init.uniform_(conv.weight, -(sum(ch) ** -0.5), sum(ch) ** -0.5)
+        for conv in self.convs:
+            start_like_dense(conv.weight, 3, sum(ch))
 
     def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
         first, *others = (
