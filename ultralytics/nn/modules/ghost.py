@@ -1,9 +1,9 @@
 """Ghost blocks that are faster, not only smaller: what `yolo11-ghost.yaml` is made of.
 
 Each pair of layers is a dense convolution (the intrinsic maps) and a depthwise one of its output (their ghosts:
-GhostNet, arXiv 1911.11907). In training a layer is a sum of branches with a batch norm each; `fuse` folds them into one
-convolution (RepVGG, arXiv 2101.03697; RepGhost, arXiv 2211.06088; GhostNetV3, arXiv 2404.11202). What GhostConv
-concatenates is never concatenated here: the 1x1 convolution that reads it is split, W [p; g] = Wp p + Wg g.
+GhostNet, arXiv 1911.11907). In training the identity stands beside a layer, a batch norm on each; `fuse` folds both
+into one convolution (RepVGG, arXiv 2101.03697; RepGhost, arXiv 2211.06088; GhostNetV3, arXiv 2404.11202). What
+GhostConv concatenates is never concatenated here: the 1x1 convolution that reads it is split, W [p; g] = Wp p + Wg g.
 docs/ghost-design.md has the measurements.
 """
 
@@ -151,7 +151,10 @@ def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
 
 
 class _GhostBranches:
-    """In front of a head: of the two 3x3 convolutions of its branches the first, wide one is separable."""
+    """In front of a head: of the two 3x3 convolutions of its branches the first, wide one is separable.
+
+    Class branches are YOLO11's, but start small as all depthwise and 1x1 kernels here do.
+    """
 
     branch = staticmethod(_ghost_branch)
     class_branch = staticmethod(partial(light_branch, depthwise=GhostDWConv, pointwise=GhostPWConv))
