@@ -360,11 +360,12 @@ def test_dota(tmp_path):
     text = (
         "imagesource:GoogleEarth\ngsd:0.1\n20 10 60 10 60 50 20 50 large-vehicle 0\n-20 10 60 10 60 50 20 50 ship 1\n"
     )
-    (result,) = convert_dota_to_yolo_obb(dota(tmp_path, text + "1 1 9 1 9 9 1 9 spaceship 0\n5 5 5 5 5 5 5 5 ship 0\n"))
-    expected = [[9, 0.1, 0.1, 0.3, 0.1, 0.3, 0.5, 0.1, 0.5], [1, 0, 0.1, 0.3, 0.1, 0.3, 0.5, 0.1, 0.5]]
+    text += "1 1 9 1 9 9 1 9 spaceship 0\n5 5 5 5 5 5 5 5 ship 0\n210 9 260 9 260 30 210 30 ship 0\n"
+    (result,) = convert_dota_to_yolo_obb(dota(tmp_path, text))
+    expected = [[9, 0.1, 0.1, 0.3, 0.1, 0.3, 0.5, 0.1, 0.5], [1, -0.1, 0.1, 0.3, 0.1, 0.3, 0.5, 0.1, 0.5]]
     np.testing.assert_allclose(rows(tmp_path / "labels/train/P1.txt"), expected)
     assert (tmp_path / "labels/train/P2.txt").read_text() == ""
-    assert result.left_out == {"of an unknown class": 1, "degenerate boxes": 1}
+    assert result.left_out == {"of an unknown class": 1, "degenerate or outside of the image": 2}
     with pytest.raises(DataError, match="already"):
         convert_dota_to_yolo_obb(tmp_path)
 

@@ -235,7 +235,11 @@ def test_keypoints_are_read_with_their_visibility(tmp_path):
     [
         ("segment", "0 .5 .5 .2 .2", r"wrong columns: line 1 has 5 columns; wanted are 7 or 9, 11, .* not boxes"),
         ("segment", "0 .1 .2 .5 .2 .3", "wrong columns: line 1 has 6"),
-        ("segment", "0 .1 .2 .5 .2 .3 1.2", "out of range: line 1 holds 1.2"),
+        ("segment", "0 .1 .2 .5 .2 .3 1.6", "out of range: line 1 holds 1.6.* half an image outside"),
+        ("segment", "0 12 20 52 20 31 80", "out of range: line 1 holds 80;.* not pixels or percent"),
+        ("segment", "0 1.1 .2 1.4 .2 1.3 .8", "out of range: line 1 has an object that lies outside"),
+        ("obb", "0 .1 .2 .5 .2 .5 -.6 .1 -.6", "out of range: line 1 holds -0.6"),
+        ("obb", "0 -.4 -.1 -.1 -.1 -.1 -.3 -.4 -.3", "out of range: line 1 has an object that lies outside"),
         ("segment", "5 .1 .2 .5 .2 .3 .2", "wrong class: line 1 has class 5"),
         ("obb", "0 .1 .2 .5 .2 .3 .8", "wrong columns: line 1 has 7 columns; wanted are 9"),
         ("obb", "0 .5 .5 .2 .2 .7", "wrong columns: line 1 has 6"),
@@ -261,6 +265,49 @@ def test_duplicate_objects_and_backgrounds_of_each_task(tmp_path, task):
     assert not empty.fault and not len(empty.segments if layout.keeps_polygons else empty.keypoints)
 
 
+def test_rotated_boxes_keep_corners_that_reach_out_of_the_image(tmp_path):
+    entry = read(tmp_path, "0 .9 .1 1.0128 .2 .9 .5 .8 .4\n1 -.5 0 1.5 0 1.5 1 -.5 1", layout_of("obb"))
+    assert not entry.fault
+    np.testing.assert_allclose(entry.segments[0], [[0.9, 0.1], [1.0128, 0.2], [0.9, 0.5], [0.8, 0.4]], rtol=1e-6)
+    np.testing.assert_allclose(entry.rows[1], [1, 0.5, 0.5, 2, 1])
+
+
+@pytest.mark.parametrize("task", ["segment", "detect"])
+def test_polygons_are_cut_at_the_border(tmp_path, task):
+    layout = layout_of(task)
+    entry = read(tmp_path, "0 -.2 .2 .2 .2 .2 .4 -.2 .4", layout)
+    np.testing.assert_allclose(entry.rows, [[0, 0.1, 0.3, 0.2, 0.2]], rtol=1e-6)
+    if layout.keeps_polygons:
+        inside = [[0, 0.2], [0.2, 0.2], [0.2, 0.4], [0, 0.4]]
+        np.testing.assert_allclose(sorted(entry.segments[0].tolist()), sorted(inside), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "row"),
+    [
+        ("0 .5 .5 1.000001 .3", [0, 0.5, 0.5, 1, 0.3]),
+        ("0 -1e-6 .5 .2 .3", [0, 0, 0.5, 0.2, 0.3]),
+        ("0 .5 1.0049 .2 .3", [0, 0.5, 1, 0.2, 0.3]),
+        ("0 .98 .5 .2 .3", [0, 0.98, 0.5, 0.2, 0.3]),  # a box may reach out, if its centre does not
+    ],
+)
+def test_what_rounding_puts_beyond_the_border_is_moved_there(tmp_path, text, row):
+    (tmp_path / "a.txt").write_text(text)
+    np.testing.assert_allclose(read_label(tmp_path / "a.txt", nc=1)[0], [row], rtol=1e-6)
+
+
+@pytest.mark.parametrize("text", ["0 .5 .5 -.001 .3", "0 .5 .5 1.05 .3", "0 50 50 20 20", "0 320 200 64 48"])
+def test_boxes_that_cannot_be_meant_are_faults(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(DataError, match="out of range: line 1"):
+        read_label(tmp_path / "a.txt", nc=1)
+
+
+def test_keypoints_a_hair_outside_and_places_of_missing_ones(tmp_path):
+    entry = read(tmp_path, "0 .5 .5 .2 .2 1.0002 .3 2 -1 -1 0", POSE)
+    np.testing.assert_allclose(entry.keypoints, [[[1, 0.3, 2], [0, 0, 0]]], rtol=1e-6)
+
+
 def test_polygons_with_the_same_box_are_no_duplicates(tmp_path):
     entry = read(tmp_path, "0 .1 .1 .9 .1 .9 .9\n0 .1 .1 .9 .9 .1 .9\n", layout_of("segment"))
     assert entry.duplicates == 0 and len(entry.segments) == 2 and np.array_equal(*entry.rows)
@@ -270,7 +317,8 @@ def test_polygons_with_the_same_box_are_no_duplicates(tmp_path):
 def test_cache_of_each_task(tmp_path, task, monkeypatch):
     layout, row = TASK_ROWS[task]
     folder = make_set(tmp_path, 4, objects=0)
-    for i, text in enumerate((row, "", f"{row}\n{row.replace('1 ', '2 ', 1)}", "0 .5")):
+    reaching = "1 .9 .1 1.3 .2 .9 .5 .8 .4" if layout.keeps_polygons else row
+    for i, text in enumerate((reaching, "", f"{row}\n{row.replace('1 ', '2 ', 1)}", "0 .5")):
         (tmp_path / "labels" / "train" / f"p{i}.txt").write_text(text)
     fresh = load_labels(list_images(folder), 3, layout=layout)
     with monkeypatch.context() as patch:

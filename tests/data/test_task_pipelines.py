@@ -198,6 +198,15 @@ def test_uncut_rotated_boxes_are_exact(tmp_path):
             assert (mine & (mask > 0)).sum() / (mine | (mask > 0)).sum() > 0.95
 
 
+def test_rotated_boxes_that_reach_out_are_whole_in_validation_and_cut_in_training(tmp_path):
+    folder = make_polygon_set(tmp_path, 3, kind="obb")
+    corners = np.array([(-0.125, 0.25), (0.375, 0.25), (0.375, 0.5), (-0.125, 0.5)])
+    (tmp_path / "labels" / "train" / "p2.txt").write_text("1 " + " ".join(map(str, corners.ravel())))
+    for mode, box in (("val", [0.125, 0.375, 0.5, 0.25, 0]), ("train", [0.1875, 0.375, 0.375, 0.25, 0])):
+        dataset = build(folder, "obb", mode=mode, **STILL)
+        np.testing.assert_allclose(dataset[2]["bboxes"], [box], atol=0.001)
+
+
 def test_rotated_box_of_a_label_keeps_its_angle(tmp_path):
     folder = make_polygon_set(tmp_path, 3, kind="obb")
     s = build(folder, "obb", mode="val")[2]  # 220 x 220 in a frame of 256

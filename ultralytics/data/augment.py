@@ -360,6 +360,7 @@ class Format:
         return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh normalised, radians.
         mask_ratio: how many times smaller than the picture masks are.
         mask_overlap: join the masks of a picture in one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
+        cut_obb: cut polygons at the border before the rectangles are made; else these may reach out of the picture.
     """
 
     def __init__(
@@ -370,8 +371,9 @@ class Format:
         return_obb: bool = False,
         mask_ratio: int = 4,
         mask_overlap: bool = True,
+        cut_obb: bool = True,
     ):
-        self.bgr, self.mask_ratio, self.mask_overlap = bgr, mask_ratio, mask_overlap
+        self.bgr, self.mask_ratio, self.mask_overlap, self.cut_obb = bgr, mask_ratio, mask_overlap, cut_obb
         self.return_mask, self.return_keypoint, self.return_obb = return_mask, return_keypoint, return_obb
 
     def __call__(self, labels: dict) -> dict:
@@ -390,7 +392,8 @@ class Format:
             sample["keypoints"] = torch.from_numpy(points * (points[..., 2:] > 0))
         boxes = objects["bboxes"]
         if self.return_obb:
-            xywh = xyxyxyxy2xywhr(crop(objects, (w, h))["segments"]) / (w, h, w, h, 1)
+            polygons = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]
+            xywh = xyxyxyxy2xywhr(polygons) / (w, h, w, h, 1)
         else:
             xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / (w, h, w, h)
         return sample | {

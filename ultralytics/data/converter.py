@@ -488,11 +488,11 @@ def _dota_rows(file: Path, numbers: dict[str, int], size: tuple[int, int], resul
         except ValueError:
             raise DataError(f"'{file}' holds '{line[:60]}'; 8 numbers, a class name and 0 or 1 are wanted.") from None
         cls = numbers.get(_plain(words[8]))
-        row = None if cls is None else polygon_row(cls, corners, *size)
+        row = None if cls is None else polygon_row(cls, corners, *size, whole=True)
         if row:
             rows.append(row)
         else:
-            result.left_out["of an unknown class" if cls is None else "degenerate boxes"] += 1
+            result.left_out["of an unknown class" if cls is None else "degenerate or outside of the image"] += 1
     return rows
 
 

@@ -147,6 +147,7 @@ class YOLODataset(ChangingDataset):
             return_obb=self.layout.rotated,
             mask_ratio=hyp.mask_ratio,
             mask_overlap=hyp.overlap_mask,
+            cut_obb=self.augment,  # where a picture is shown whole, its labels hold as they were written
         )
 
     def close_mosaic(self, hyp: Any) -> None:

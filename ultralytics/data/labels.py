@@ -16,21 +16,27 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.data.images import verify_image
+from ultralytics.data.instances import clip_polygon
 from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import atomic_write
 from ultralytics.utils.pickles import pickle_in
 
-CACHE_VERSION = 3  # raise it when the cache's layout or the rules of verification change
+CACHE_VERSION = 4  # raise it when the cache's layout or the rules of verification change
 THREADS = min(8, max(1, (os.cpu_count() or 2)))
 NO_LABELS = np.zeros((0, 5), np.float32)
 _SHOWN = 5  # names listed in a warning
+_SLACK = 0.01  # of the image: what rounding puts beyond its border is moved there, in boxes and keypoints
+REACH = 0.5  # of the image: an object that the border cuts has corners up to here outside
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a row of a task's label files holds after its class; numbers are fractions of the picture, 0 to 1."""
+    """What a row of a task's label files holds after its class; numbers are fractions of the picture, 0 to 1.
+
+    Corners of polygons and of rotated boxes may reach out of the image, as those of objects that its border cuts do.
+    """
 
     task: str = "detect"
     boxes: bool = True  # x y w h
@@ -175,23 +181,48 @@ def _row(i: int, words: list[str], layout: Layout) -> np.ndarray:
         raise DataError(f"not a number: line {i} reads '{' '.join(words)[:60]}'") from None
     if not np.isfinite(row).all():
         raise DataError(f"not a number: line {i} holds NaN or infinity")
-    places = row[1:]
     if layout.kpt_shape:
         points = row[5:].reshape(layout.kpt_shape)
-        places = np.concatenate([row[1:5], points[:, :2].ravel()])
         if points.shape[1] == 3 and not np.isin(points[:, 2], (0, 1, 2)).all():
             worst = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
             raise DataError(
                 f"wrong visibility: line {i} holds {worst:g}; allowed are 0 (not there), 1 (hidden), 2 (seen)"
             )
-    if (places < 0).any() or (places > 1).any():
-        worst = places[np.abs(places - 0.5).argmax()]
-        raise DataError(f"out of range: line {i} holds {worst:g}; coordinates are fractions of the picture, 0 to 1")
+        there = points[points[:, 2] > 0] if points.shape[1] == 3 else points  # a point that is not there has no place
+        _refuse_far(i, there[:, :2], _SLACK)
+        points[:, :2] = points[:, :2].clip(0, 1)
+    if layout.kpt_shape or len(row) == 5:
+        _refuse_far(i, row[1:3], _SLACK)
+        _refuse_far(i, row[3:5], _SLACK, 0.0)
+        row[1:5] = row[1:5].clip(0, 1)
+    else:
+        _refuse_far(i, row[1:], REACH)
+        if not len(_inside(row[1:].reshape(-1, 2))):
+            raise DataError(f"out of range: line {i} has an object that lies outside of the image altogether")
     return row
 
 
+def _refuse_far(i: int, places: np.ndarray, reach: float, below: float | None = None) -> None:
+    """Raise DataError for what lies further outside of 0 to 1 than `reach`, at the lower end than `below`."""
+    if (places < -(reach if below is None else below)).any() or (places > 1 + reach).any():
+        worst = places.flat[np.abs(places - 0.5).argmax()]
+        beyond = ", of which a corner may lie half an image outside" if reach == REACH else ""
+        raise DataError(
+            f"out of range: line {i} holds {worst:g}; coordinates are fractions of the image, 0 to 1{beyond}, "
+            "not pixels or percent"
+        )
+
+
+def _inside(polygon: np.ndarray) -> np.ndarray:
+    """Return the part of a polygon (m, 2) that lies in the image."""
+    return clip_polygon(polygon, np.zeros(2), np.ones(2))
+
+
 def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Turn a row into class with box xywh (5,), polygon (m, 2) and keypoints (k, 3), each None where not kept."""
+    """Turn a row into class with box xywh (5,), polygon (m, 2) and keypoints (k, 3), each None where not kept.
+
+    Polygons are cut at the image's border. Rotated boxes are not: what is left of one would be another rectangle.
+    """
     if layout.kpt_shape:
         points = row[5:].reshape(layout.kpt_shape)
         if points.shape[1] == 2:  # without visibility, 0 0 stands for a point that is not there
@@ -200,6 +231,7 @@ def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np
     if len(row) == 5:
         return np.array([cls, *row[1:]], np.float32), None, None
     polygon = row[1:].reshape(-1, 2)
+    polygon = polygon if layout.rotated else _inside(polygon)
     low, high = polygon.min(0), polygon.max(0)
     box = np.array([cls, *((low + high) / 2), *(high - low)], np.float32)
     return box, polygon if layout.keeps_polygons else None, None
@@ -376,12 +408,13 @@ def _fits(z: dict[str, np.ndarray], n: int, nc: int, layout: Layout) -> bool:
     kinds = {"found": np.bool_, "rows": np.float32, "corners": np.float32, "keypoints": np.float32}
     if any(z[k].shape != v or not np.issubdtype(z[k].dtype, kinds.get(k, np.integer)) for k, v in shapes.items()):
         return False
-    places = [z["rows"][:, 1:], z["corners"], *([z["keypoints"][..., :2]] if layout.kpt_shape else [])]
+    reach = REACH if layout.rotated else 0.0
+    places = [z["rows"][:, 1:] / (1 + reach), z["corners"], *([z["keypoints"][..., :2]] if layout.kpt_shape else [])]
     cls = z["rows"][:, 0]
     return bool(
         all((z[k] >= 0).all() for k in ("shapes", "counts", "lengths", "duplicates"))
         and z["counts"].sum() == m
-        and all(((p >= 0) & (p <= 1)).all() for p in places)
+        and all(((p >= -reach) & (p <= 1 + reach)).all() for p in places)
         and ((cls >= 0) & (cls < nc) & (cls == np.floor(cls))).all()
         and (not layout.kpt_shape or np.isin(z["keypoints"][..., 2], (0, 1, 2)).all())
     )

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics.data.instances import clip_polygon
+from ultralytics.data.labels import REACH
 from ultralytics.utils import LOGGER
 from ultralytics.utils.archives import move_into, safe_join
 from ultralytics.utils.errors import DataError
@@ -117,10 +119,18 @@ def box_row(cls: int, xyxy: Sequence[float], w: float, h: float) -> str | None:
     return row_of(cls, ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
 
 
-def polygon_row(cls: int, points: np.ndarray, w: float, h: float) -> str | None:
-    """Return the line of an outline (n, 2) in pixels, cut off at the border; None if it encloses nothing."""
+def polygon_row(cls: int, points: np.ndarray, w: float, h: float, whole: bool = False) -> str | None:
+    """Return the line of an outline (n, 2) in pixels, cut at the border; None if it encloses nothing there.
+
+    With `whole`, as rotated boxes want it, corners stay where they are, and None stands also for an outline that has
+    corners further outside than label files allow.
+    """
     points = np.asarray(points, np.float64).reshape(-1, 2) / (w, h)
     if len(points) < 3 or not np.isfinite(points).all():
         return None
-    points = points.clip(0, 1)
-    return row_of(cls, points.ravel()) if (np.ptp(points, axis=0) > 0).all() else None
+    inside = clip_polygon(points, np.zeros(2), np.ones(2))
+    if not len(inside) or not (np.ptp(inside, axis=0) > 0).all():
+        return None
+    if whole and (np.abs(points - 0.5) > 0.5 + REACH).any():
+        return None
+    return row_of(cls, (points if whole else inside.clip(0, 1)).ravel())
