@@ -151,7 +151,7 @@ def _fuse_pairs(layers: nn.Sequential) -> None:
     """Fold each BatchNorm2d that follows a Conv2d directly, in place; the rest moves up."""
     for k in range(len(layers) - 1, 0, -1):
         conv, bn = layers[k - 1], layers[k]
-        if type(conv) is nn.Conv2d and type(bn) is nn.BatchNorm2d:
+        if type(conv) is nn.Conv2d and isinstance(bn, nn.BatchNorm2d):
             layers[k - 1] = fuse_conv_and_bn(conv, bn)
             del layers[k]
 

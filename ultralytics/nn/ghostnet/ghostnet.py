@@ -11,6 +11,7 @@ import torch.nn as nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ultralytics.nn.ghostnet.layers import ConvBnAct, GhostBottleneck, ReducedLinear, round_channels
+from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.registry import Bound, Context
 from ultralytics.utils.errors import ModelError
 
@@ -71,7 +72,7 @@ class GhostTrunk(nn.Module):
         self.width = width
         c = round_channels(STEM * width)
         self.conv_stem = nn.Conv2d(c1, c, 3, 2, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(c)
+        self.bn1 = BatchNorm2d(c)
         self.act1 = nn.ReLU(inplace=True)
         stages = []
         for i, rows in enumerate(STAGES):

@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.utils.errors import ModelError
 
 
@@ -25,7 +26,7 @@ def round_channels(channels: float, divisor: int = 4) -> int:
 def conv_bn(c1: int, c2: int, k: int | tuple[int, int], s: int = 1, g: int = 1, act: bool = False) -> list[nn.Module]:
     """Return a convolution that keeps the size at stride 1, its batch norm and, if asked for, ReLU."""
     padding = k // 2 if isinstance(k, int) else tuple(n // 2 for n in k)
-    layers: list[nn.Module] = [nn.Conv2d(c1, c2, k, s, padding, groups=g, bias=False), nn.BatchNorm2d(c2)]
+    layers: list[nn.Module] = [nn.Conv2d(c1, c2, k, s, padding, groups=g, bias=False), BatchNorm2d(c2)]
     return [*layers, nn.ReLU(inplace=True)] if act else layers
 
 

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import torch
 from torch import nn
 
+from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.registry import Bound, Context, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, fuse_deconv_and_bn
 
@@ -59,7 +60,7 @@ class Conv(nn.Module):
     ):
         super().__init__()
         self.conv = nn.Conv2d(c1, c2, k, s, autopad(k, p, d), groups=g, dilation=d, bias=False)
-        self.bn: nn.Module | None = nn.BatchNorm2d(c2)
+        self.bn: nn.Module | None = BatchNorm2d(c2)
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -89,7 +90,7 @@ class ConvTranspose(nn.Module):
     ):
         super().__init__()
         self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)
-        self.bn: nn.Module | None = nn.BatchNorm2d(c2) if bn else None
+        self.bn: nn.Module | None = BatchNorm2d(c2) if bn else None
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

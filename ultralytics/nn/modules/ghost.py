@@ -17,6 +17,7 @@ from torch import nn
 
 from ultralytics.nn.modules.conv import Conv, DWConv, activation
 from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, light_branch
+from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.modules.pointwise import JoinConv, start_like_dense
 from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
@@ -57,7 +58,7 @@ class BranchConv(nn.Module):
         self.branch: nn.Module | None = (
             GhostDWConv(c1, c2, k, s, act=False) if depthwise else Conv(c1, c2, k, s, g=g, act=False)
         )
-        self.identity: nn.Module | None = nn.BatchNorm2d(c2) if c1 == c2 and s == 1 else None
+        self.identity: nn.Module | None = BatchNorm2d(c2) if c1 == c2 and s == 1 else None
         self.conv: nn.Module | None = None  # what `fuse` makes of both
         self.act = activation(act)
 

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ultralytics.nn.modules.conv import activation
+from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
@@ -36,7 +37,7 @@ class JoinConv(nn.Module):
     def __init__(self, ch: list[int], c2: int, up: bool = False, act: bool | nn.Module = True):
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1, bias=False) for c in ch)
-        self.bn: nn.Module | None = nn.BatchNorm2d(c2)
+        self.bn: nn.Module | None = BatchNorm2d(c2)
         self.act = activation(act)
         self.factors: list[float | None] = [2.0 if up and i == 0 else None for i in range(len(ch))]  # of enlargement
         for conv in self.convs:
