@@ -11,6 +11,7 @@ from task_scenes import FLIP_IDX, POINT_COLORS, fill, make_polygon_set, make_pos
 
 from ultralytics.data import YOLODataset, build_dataloader, build_yolo_dataset
 from ultralytics.data.augment import CopyPaste, Format, Mosaic, RandomFlip
+from ultralytics.data.instances import crop, project
 from ultralytics.utils.errors import ConfigError, DataError
 
 PLAIN = dict(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0)
@@ -88,7 +89,8 @@ def test_mosaic_cuts_polygons_and_points_where_it_cuts_pictures(tmp_path):
                 cut += (points == 0).any() or (points == 512).any()
             else:
                 points = out["keypoints"][out["keypoints"][..., 2] > 0][:, :2]
-                cut += (out["keypoints"][..., :2].max() > 512) or (out["keypoints"][..., :2].min() < 0)
+                hidden = out["keypoints"][out["keypoints"][..., 2] == 0][:, :2]
+                cut += (hidden == 0).any() or (hidden == 512).any()
             assert (points >= 0).all() and (points <= 512).all()
     assert cut > 10
 
@@ -227,10 +229,9 @@ def expected_colors(sample, order):
     img, seen = sample["img"].numpy(), 0
     for points in sample["keypoints"].numpy():
         for k, (x, y, v) in enumerate(points):
+            assert v in (0, 2) and 0 <= x <= 1 and 0 <= y <= 1
             if v == 0:
-                assert x == y == 0
                 continue
-            assert v == 2 and 0 <= x <= 1 and 0 <= y <= 1
             px, py = min(int(x * 256), 255), min(int(y * 256), 255)
             around = img[::-1, max(py - 1, 0) : py + 2, max(px - 1, 0) : px + 2].reshape(3, -1).astype(int)
             wanted = np.array(POINT_COLORS[order[k]])[:, None]
@@ -286,7 +287,7 @@ def test_two_numbers_per_keypoint(tmp_path):
         assert torch.equal(a["keypoints"], b["keypoints"])
 
 
-def test_keypoints_that_leave_the_picture_are_gone():
+def test_keypoints_change_places_in_a_mirror_seen_or_not():
     labels = {
         "img": np.zeros((50, 100, 3), np.uint8),
         "cls": np.zeros((1, 1), np.float32),
@@ -295,7 +296,15 @@ def test_keypoints_that_leave_the_picture_are_gone():
         "rng": np.random.default_rng(0),
     }
     out = Format(return_keypoint=True)(RandomFlip(1.0, "horizontal", [2, 1, 0])(labels))["keypoints"][0]
-    np.testing.assert_allclose(out, [[0, 0, 0], [0.01, 0.4, 1], [0.9, 0.2, 2]], atol=1e-6)
+    np.testing.assert_allclose(out, [[0.6, 0.9, 0], [0.01, 0.4, 1], [0.9, 0.2, 2]], atol=1e-6)
+
+
+def test_keypoints_that_leave_the_picture_wait_at_its_border():
+    keypoints = np.array([[[-5, 10, 2], [30, 60, 1], [120, -1, 2], [40, 45, 0], [130, 45, 0], [0, 50, 2]]], np.float32)
+    labels = {"cls": np.zeros((1, 1), np.float32), "bboxes": np.array([[0, 0, 50, 50]], np.float32)}
+    wanted = [[0, 10, 0], [30, 50, 0], [100, 0, 0], [40, 45, 0], [100, 45, 0], [0, 50, 2]]
+    for moved in (crop, lambda sample, size: project(sample, np.eye(3), size)):
+        np.testing.assert_allclose(moved(labels | {"keypoints": keypoints}, (100, 50))["keypoints"][0], wanted)
 
 
 def test_keypoints_without_flip_idx_are_not_mirrored(tmp_path, caplog):

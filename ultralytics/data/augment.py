@@ -356,7 +356,7 @@ class Format:
     Args:
         bgr: probability of leaving the channels in the order BGR.
         return_mask: add `masks`, (1, h / ratio, w / ratio) of 0 or 1 + index of the object, the largest object first.
-        return_keypoint: add `keypoints` (n, k, 3): normalised x and y, and visibility 0, 1 or 2; zeros where it is 0.
+        return_keypoint: add `keypoints` (n, k, 3): normalised x and y, and visibility 0, 1 or 2.
         return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh normalised, radians.
         mask_ratio: how many times smaller than the picture masks are.
         mask_overlap: join the masks of a picture in one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
@@ -389,7 +389,7 @@ class Format:
             sample["masks"] = torch.from_numpy(masks)
         if self.return_keypoint:
             points = objects["keypoints"] / np.array((w, h, 1), np.float32)
-            sample["keypoints"] = torch.from_numpy(points * (points[..., 2:] > 0))
+            sample["keypoints"] = torch.from_numpy(points)
         boxes = objects["bboxes"]
         if self.return_obb:
             polygons = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]

@@ -96,11 +96,10 @@ def project(labels: dict, matrix: np.ndarray, size: tuple[int, int]) -> dict:
 
 
 def hide_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the keypoints (n, k, 3) with visibility 0 where they lie outside of a picture of (w, h)."""
-    outside = (keypoints[..., :2] < 0).any(-1) | (keypoints[..., :2] > size).any(-1)
-    hidden = keypoints.copy()
-    hidden[..., 2][outside] = 0
-    return hidden
+    """Return the keypoints (n, k, 3) of a picture of (w, h): what lies outside is at its border, with visibility 0."""
+    inside = keypoints[..., :2].clip(0, np.array(size, np.float32))
+    outside = (inside != keypoints[..., :2]).any(-1, keepdims=True)
+    return np.concatenate([inside, keypoints[..., 2:] * ~outside], -1)
 
 
 def _move_points(labels: dict, move: Callable[[np.ndarray], np.ndarray]) -> dict:
