@@ -39,12 +39,12 @@ def run(name, mode):
 @pytest.mark.parametrize("mode", ["eval", "fused", "train"])
 @pytest.mark.parametrize("name", LOSS)
 def test_outputs(name, mode):
-    outputs = run(name, mode)
+    outputs, share = run(name, mode), 3e-4 if mode == "train" else 1e-4  # statistics of 12 values magnify rounding
     assert len(outputs) == sum(k.startswith(f"{name}/{mode}/") for k in FORWARD.files)
     for i, y in enumerate(outputs):
         expected = FORWARD[f"{name}/{mode}/{i}"]
         assert y.shape == expected.shape
-        np.testing.assert_allclose(y.numpy(), expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+        np.testing.assert_allclose(y.numpy(), expected, atol=share * np.abs(expected).max(), rtol=0)
 
 
 @pytest.mark.parametrize("name", ["yolo11n-GhostConv", *TASKS])
