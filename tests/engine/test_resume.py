@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from tiny import FAST, LAYERS, tiny_model
 
 from ultralytics import YOLO
+from ultralytics.engine import state
 from ultralytics.engine.resume import resume_command
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.utils import threads
 from ultralytics.utils.errors import CheckpointError, ConfigError
 
 SMALL = {**FAST, "imgsz": 32, "batch": 8, "epochs": 2}
@@ -166,6 +169,25 @@ def test_other_pictures_are_said(interrupted, settings: dict, tiny_data_copy: Pa
     with pytest.raises(Broken):
         train({"on_train_start": stop}, resume=last, data=data)
     assert "(8 then, 9 now): it will end much like" in said()[0]
+
+
+def test_a_run_goes_on_with_as_many_threads(interrupted, settings: dict, monkeypatch: pytest.MonkeyPatch, log):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before, seen = torch.get_num_threads(), []
+    see = {"on_train_batch_start": lambda t: seen.append(torch.get_num_threads())}
+    monkeypatch.setattr(threads.CpuThreads, "_look_before_work", lambda self: 0.0)  # however busy the machine is
+    monkeypatch.setattr(threads, "physical_cores", lambda: 1)
+    last = interrupted()
+    assert load_checkpoint(last)["ranks"][0]["threads"] == 1
+    monkeypatch.setattr(threads, "physical_cores", lambda: 2)  # such as are free now
+    train(see, resume=str(last))
+    assert {*seen} == {1}
+    assert torch.get_num_threads() == before
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    state._use_as_many_threads(4096)  # a user's setting stands, and a file starts no crowd of threads
+    assert torch.get_num_threads() == before
+    assert any(f"began with 4096 threads and goes on with {before}" in line for line in log)
 
 
 def test_a_damaged_state_never_takes_the_place_of_the_good_one(interrupted, monkeypatch: pytest.MonkeyPatch):

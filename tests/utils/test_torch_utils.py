@@ -108,24 +108,6 @@ def test_gpu_mistakes(two_gpus):
     assert tu.select_device("0,1", batch=8, verbose=False).index == 0
 
 
-def test_threads_chosen_by_the_user_stand(monkeypatch):
-    before = torch.get_num_threads()
-    try:
-        monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        torch.set_num_threads(1)
-        assert tu.set_cpu_threads() == torch.get_num_threads() == 1
-        monkeypatch.delenv("OMP_NUM_THREADS")
-        monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-        monkeypatch.setattr(tu, "physical_cores", lambda: 1)
-        monkeypatch.setattr(tu.os, "cpu_count", lambda: 2)
-        torch.set_num_threads(2)  # what torch takes on a core with two hyper-threads
-        assert tu.set_cpu_threads() == torch.get_num_threads() == 1
-        torch.set_num_threads(3)  # no default of such a machine: the program chose it
-        assert tu.set_cpu_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
 def test_cpu_is_named_in_the_log_line(capsys, no_gpu, monkeypatch):
     lines = []
     monkeypatch.setattr(tu.LOGGER, "info", lines.append)
@@ -133,7 +115,6 @@ def test_cpu_is_named_in_the_log_line(capsys, no_gpu, monkeypatch):
     assert len(lines) == 1
     assert f"torch-{torch.__version__} CPU ({tu.get_cpu_info()})" in lines[0]
     assert tu.get_cpu_info()
-    assert tu.physical_cores() >= 1
 
 
 # -------------------------------------------------------------------------------------------- seeds, precision, modes

@@ -25,7 +25,8 @@ from ultralytics.engine import watchdog
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.processes import end_with_parent
-from ultralytics.utils.torch_utils import parse_device, physical_cores, select_device, set_cpu_threads
+from ultralytics.utils.threads import physical_cores, set_cpu_threads
+from ultralytics.utils.torch_utils import parse_device, select_device
 
 WAIT = timedelta(hours=3)  # for the others, while rank 0 validates; the watch knows earlier whether something is wrong
 

@@ -27,6 +27,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.ops import Profile, clean_str
+from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
 
 LONG_SOURCE = 1000  # pictures whose results, kept together, may fill the memory
@@ -262,6 +263,7 @@ class BasePredictor(Callbacks):
 
     def _step(self, profilers: list[Profile], args: tuple, kwargs: dict) -> list[Results]:
         """Take one batch through all steps."""
+        THREADS.follow()
         self.run_callbacks("on_predict_batch_start")
         paths, pictures, texts = self.batch
         if self.args.embed is not None:

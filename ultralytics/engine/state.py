@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from ultralytics.engine import distributed
 from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import de_parallel
 
 
@@ -124,8 +126,21 @@ def _restore(trainer: Any, ckpt: dict) -> None:
     rank = max(RANK, 0)
     own = ckpt["ranks"][rank if rank < len(ckpt["ranks"]) else 0]
     trainer.tloss = None if own["tloss"] is None else own["tloss"].to(trainer.device)
+    if trainer.args.deterministic and trainer.device.type == "cpu":
+        _use_as_many_threads(own.get("threads"))
     if rank < len(ckpt["ranks"]):  # a process more than before goes on with what it was seeded with
         set_random_states(own, trainer.device)
+
+
+def _use_as_many_threads(before: object) -> None:
+    """Compute on as many threads as before, since the last bits of sums hang on it; a user's choice stands."""
+    if THREADS.ours and before in range(1, (os.cpu_count() or 1) + 1):
+        THREADS.use(int(before))
+    elif before and before != (now := torch.get_num_threads()):
+        LOGGER.warning(
+            f"The run began with {before} threads and goes on with {now}{THREADS.why}: it will end much like, but not "
+            "exactly like one that was never interrupted."
+        )
 
 
 def _say_what_changed(trainer: Any, ckpt: dict) -> None:
@@ -183,4 +198,5 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
 def rank_states(trainer: Any) -> list[dict[str, Any]]:
     """Return what differs between the processes of a run, in the order of their ranks; all have to call this."""
     tloss = None if trainer.tloss is None else trainer.tloss.cpu()  # others shall not need this process's GPU for it
-    return distributed.gather({**random_states(trainer.device), "tloss": tloss})
+    threads = torch.get_num_threads()
+    return distributed.gather({**random_states(trainer.device), "tloss": tloss, "threads": threads})

@@ -31,6 +31,7 @@ from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError, UserError
+from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
     ModelEMA,
@@ -110,7 +111,9 @@ class BaseTrainer(Callbacks):
         if self.ranks:
             launch(self)
             return
-        with distributed.together(self.device):
+        with distributed.together(self.device), THREADS.kept():
+            if self.device.type == "cuda" and THREADS.ours:
+                THREADS.use(1)  # feeds the GPU; more would wait spinning on cores that loader processes need
             self._train()
 
     def _train(self) -> None:
@@ -141,6 +144,7 @@ class BaseTrainer(Callbacks):
             self.files.forget_earlier(begun=self.args.save and self.last not in self.files.failing)
         while self.epoch < self.epochs and not self.stop:
             start = time.time()
+            THREADS.follow(count=self.device.type == "cpu" and not self.args.deterministic)
             self.run_callbacks("on_train_epoch_start")
             self._train_epoch_that_fits()
             self.run_callbacks("on_train_epoch_end")
@@ -179,6 +183,7 @@ class BaseTrainer(Callbacks):
         pbar = self._progress_bar(batches, first)
         for i, batch in enumerate(pbar, first):
             self.run_callbacks("on_train_batch_start")
+            THREADS.follow(count=False)
             self.iteration = i + batches * self.epoch
             self.accumulate = self.schedule.start_iteration(self.iteration, self.epoch)
             try:

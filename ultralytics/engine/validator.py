@@ -19,6 +19,7 @@ from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.ops import Profile
+from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
 
 
@@ -71,6 +72,7 @@ class BaseValidator(Callbacks):
         self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
         bar, pictures = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
         for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose pictures are all gone nothing is left
+            THREADS.follow(count=False)
             pictures += len(batch["img"])
             self.run_callbacks("on_val_batch_start")
             self.batch_i = batch_i

@@ -20,7 +20,8 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, MissingPackageError, UserError
 from ultralytics.utils.files import atomic_write, file_size
-from ultralytics.utils.torch_utils import get_cpu_info, select_device
+from ultralytics.utils.threads import get_cpu_info
+from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
     import pandas as pd

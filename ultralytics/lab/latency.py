@@ -19,7 +19,8 @@ from ultralytics.engine import exporter
 from ultralytics.nn.formats import FORMATS
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError, did_you_mean
-from ultralytics.utils.torch_utils import get_cpu_info, select_device
+from ultralytics.utils.threads import get_cpu_info
+from ultralytics.utils.torch_utils import select_device
 
 WARM_UP = 3  # runs before the first round
 TIMED = 2  # runs of each candidate in a round, behind one that is not timed and brings its weights back into the caches

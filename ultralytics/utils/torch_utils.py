@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import math
 import os
 import platform
@@ -22,70 +21,9 @@ from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.determinism import name_operators
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.threads import THREADS, get_cpu_info
 
 # ---------------------------------------------------------------------------------------------- devices and threads
-
-
-@functools.lru_cache(maxsize=1)
-def get_cpu_info() -> str:
-    """Return the processor's model name, for instance 'Intel(R) Xeon(R) Gold 6242'."""
-    readers = {"Linux": _cpu_name_linux, "Darwin": _cpu_name_mac, "Windows": _cpu_name_windows}
-    name = ""
-    with contextlib.suppress(Exception):  # a name for a log line is never worth an error
-        name = readers.get(platform.system(), platform.processor)()
-    return name.strip() or platform.processor() or platform.machine() or "unknown"
-
-
-def _cpu_name_linux() -> str:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.split(":", 1)[1] for line in lines if line.lower().startswith(("model name", "hardware"))), "")
-
-
-def _cpu_name_mac() -> str:
-    import subprocess
-
-    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout
-
-
-def _cpu_name_windows() -> str:
-    import winreg
-
-    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
-        return winreg.QueryValueEx(key, "ProcessorNameString")[0]
-
-
-def physical_cores() -> int:
-    """Return how many physical cores this process may use: its CPU affinity and its container's quota count."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = set()
-    for cpu in allowed:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            cores.add(siblings.read_text().strip())  # hyper-threads of one core name the same siblings
-        except OSError:
-            cores.add(str(cpu))
-    count = len(cores)
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        count = min(count, math.ceil(int(quota) / int(period)))  # 'max' raises ValueError: no quota
-    return max(count, 1)
-
-
-def set_cpu_threads(threads: int | None = None) -> int:
-    """Let torch work on all physical cores (or on `threads`); a choice in OMP_NUM_THREADS or MKL_NUM_THREADS stands.
-
-    A number that the program set before by `torch.set_num_threads` stands too. Returns the number in use.
-    """
-    if threads is None:
-        chosen = any(os.environ.get(k) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
-        defaults = {physical_cores(), os.cpu_count(), (os.cpu_count() or 1) // 2}
-        if chosen or torch.get_num_threads() not in defaults:
-            return torch.get_num_threads()
-        threads = physical_cores()
-    if threads != torch.get_num_threads():
-        torch.set_num_threads(threads)
-    return threads
 
 
 def _available_devices() -> str:
@@ -152,7 +90,8 @@ def select_device(device: object = "", batch: int = 0, newline: bool = False, ve
     line = f"Python-{platform.python_version()} torch-{torch.__version__} "
     if isinstance(chosen, str):
         if chosen == "cpu":
-            line += f"CPU ({get_cpu_info()}), {set_cpu_threads()} threads"
+            threads = THREADS.choose()
+            line += f"CPU ({get_cpu_info()}), {threads} thread{'s' * (threads != 1)}{THREADS.why}"
         else:
             line += "MPS (Apple)"
         arg = chosen

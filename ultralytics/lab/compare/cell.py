@@ -29,7 +29,7 @@ from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.plotting import read_results
-from ultralytics.utils.torch_utils import get_cpu_info
+from ultralytics.utils.threads import get_cpu_info
 
 POINTS = 201  # of each curve that is kept
 # Settings of a validation that are not taken from the training: what it leaves, and its own defaults.

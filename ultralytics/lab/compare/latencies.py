@@ -12,7 +12,7 @@ from ultralytics import __version__
 from ultralytics.lab.compare.plan import Cell, file_hash, read_json, write_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import installed_version
-from ultralytics.utils.torch_utils import get_cpu_info
+from ultralytics.utils.threads import get_cpu_info
 
 RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
