@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from firegen import Picture, draw  # the folder beside this script
 
+from ultralytics.utils.console import guarded, say
+
 # file name: picture number
 ASSETS = {"fire_day.jpg": 124, "fire_night.jpg": 111, "no_fire.jpg": 17}
 
@@ -50,8 +52,8 @@ def draw_dataset(out: Path, train: int, val: int, seed: int) -> None:
         (labels / "classes.txt").write_text("fire\n", encoding="utf-8")
         for n in range(first, first + count):
             save(draw(n, seed), images, labels, f"firc_pic_{n}")
-            print(f"\r{split}: {n - first + 1}/{count}", end="", flush=True)
-        print()
+            say(f"\r{split}: {n - first + 1}/{count}", end="")
+        say()
 
 
 def draw_assets(out: Path) -> None:
@@ -61,6 +63,7 @@ def draw_assets(out: Path) -> None:
         (out / name).write_bytes(encode(draw(number).image))
 
 
+@guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the fire-detection dataset.")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "fire", help="dataset folder")

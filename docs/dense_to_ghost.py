@@ -25,6 +25,7 @@ from ultralytics.lab.transfer import main as yolo_transfer
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.tasks import attempt_load_one_weight, describe
 from ultralytics.nn.transfer import matching
+from ultralytics.utils.console import say
 
 OWN = {"dense": "", "to": "yolo11n-GhostConv.yaml", "data": "", "epochs": 60, "project": "runs/dense-to-ghost"}
 SHARES = (0.0, 0.1, 0.3)  # of the dense model's epochs
@@ -95,11 +96,11 @@ def main(words: list[str]) -> None:
         start: [[cell(seed, start, share, given, more) for seed in seeds if share or not taught] for share in SHARES]
         for start, taught in STARTS.items()
     }
-    print(f"\ndense: {', '.join(f'{x:.3f}' for x in dense)}\n")
-    print(f"| {Path(given['to']).stem} | " + " | ".join(f"after {s:.0%} of the epochs" for s in SHARES) + " |")
-    print("| --- |" + " ---: |" * len(SHARES))
+    say(f"\ndense: {', '.join(f'{x:.3f}' for x in dense)}\n")
+    say(f"| {Path(given['to']).stem} | " + " | ".join(f"after {s:.0%} of the epochs" for s in SHARES) + " |")
+    say("| --- |" + " ---: |" * len(SHARES))
     for start, cells in rows.items():
-        print(f"| {start} | " + " | ".join(shown(found, dense) for found in cells) + " |")
+        say(f"| {start} | " + " | ".join(shown(found, dense) for found in cells) + " |")
 
 
 def shown(found: list[float], dense: list[float]) -> str:

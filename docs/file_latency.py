@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 
 from ultralytics.lab.latency import run_in_turn
+from ultralytics.utils.console import say
 
 
 def runner(file: str, threads: int):
@@ -35,7 +36,7 @@ def main(words: list[str]) -> None:
     runs = [runner(file, numbers["threads"]) for file in files]
     times = [np.array(t) for t in run_in_turn(runs, numbers["rounds"], torch.device("cpu"))]
     for file, t in zip(files, times):
-        print(f"{file}: {np.median(t) * 1e3:.1f} ms, {np.median(t / times[0]):.3f} of the first")
+        say(f"{file}: {np.median(t) * 1e3:.1f} ms, {np.median(t / times[0]):.3f} of the first")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2
 from ultralytics.nn.ghostnet.ghostnet import STAGES, STEM, TAPS
 from ultralytics.nn.modules.conv import Conv, GhostConv
+from ultralytics.utils.console import say
 
 # Convolutions met in yolo11n at 640 pixels: input channels, output channels, kernel, stride, side of the input map.
 LAYERS = [(16, 32, 3, 2, 320), (64, 64, 3, 2, 80), (128, 256, 3, 2, 40), (64, 64, 1, 1, 80), (256, 256, 1, 1, 20)]
@@ -66,7 +67,7 @@ def cost(cls: type, *args: float, side: int, channels: int) -> tuple[int, int]:
 
 def main() -> None:
     for title, rows in (("Stages", stages()), ("Networks", networks()), ("Layers", layers())):
-        print(title, *rows, "", sep="\n")
+        say(title, *rows, "", sep="\n")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from ultralytics.lab.latency import measure
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.utils.console import say
 
 # Changes of one thing each in yolo11n-ghost.yaml: {layer: its new line}.
 DESIGNS: dict[str, dict[int, list]] = {
@@ -109,21 +110,21 @@ def print_models(rounds: int) -> None:
     models["yolo11n-ghost"] = DetectionModel("yolo11n-ghost.yaml", verbose=False)
     models |= {name: changed(name) for name in DESIGNS}
     found = ratios(models, 640, rounds)
-    print(" | ".join(["| model", "parameters", "fused", "GFLOPs", "fused", *found]), "|")
-    print("| --- " + "| ---: " * (4 + len(found)) + "|")
+    say(" | ".join(["| model", "parameters", "fused", "GFLOPs", "fused", *found]), "|")
+    say("| --- " + "| ---: " * (4 + len(found)) + "|")
     for name, model in models.items():
         c = cost_of(model)
         costs = f"{c.params:,} | {c.params_fused:,} | {c.gflops:.2f} | {c.gflops_fused:.2f}"
-        print(f"| {name} | {costs} | {' | '.join(f'{of[name]:.2f}' for of in found.values())} |", flush=True)
+        say(f"| {name} | {costs} | {' | '.join(f'{of[name]:.2f}' for of in found.values())} |")
 
 
 def print_blocks(rounds: int) -> None:
     for c1, c2, side in BLOCKS:
         rows = blocks(c1, c2)
         found = ratios(rows, side, rounds)
-        print(" | ".join([f"| {c1} to {c2} channels, {side} to {side // 2} pixels", *found]), "|")
+        say(" | ".join([f"| {c1} to {c2} channels, {side} to {side // 2} pixels", *found]), "|")
         for name in rows:
-            print(f"| {name} | {' | '.join(f'{of[name]:.2f}' for of in found.values())} |", flush=True)
+            say(f"| {name} | {' | '.join(f'{of[name]:.2f}' for of in found.values())} |")
 
 
 if __name__ == "__main__":

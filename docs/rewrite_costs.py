@@ -17,6 +17,7 @@ from torch import nn
 from docs.ghost_search import ratios
 from ultralytics.nn.rewrite import RULES, rewrite
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.console import say
 
 MODELS = "yolo11n.yaml,yolo11n-ghost.yaml"
 PLAIN = "as it is"
@@ -35,12 +36,12 @@ def main(names: str = MODELS, rounds: str = "20") -> None:
     counts = {name: models[name, "all rules"].rewritten for name in names.split(",")}
     found = ratios(models, 640, int(rounds))
     first = names.split(",")[0]
-    print(" | ".join(["| model", "rules", "applied", *(f"{r} | of {first}" for r in found)]), "|")
-    print("| --- | --- " + "| ---: " * (1 + 2 * len(found)) + "|")
+    say(" | ".join(["| model", "rules", "applied", *(f"{r} | of {first}" for r in found)]), "|")
+    say("| --- | --- " + "| ---: " * (1 + 2 * len(found)) + "|")
     for name, choice in models:
         applied = sum(n for rule, n in counts[name].items() if rule not in CHOICES[choice])
         shares = (f"{of[name, choice] / of[name, PLAIN]:.3f} | {of[name, choice]:.3f}" for of in found.values())
-        print(" | ".join([f"| {name}", choice, str(applied), *shares]), "|", flush=True)
+        say(" | ".join([f"| {name}", choice, str(applied), *shares]), "|")
 
 
 if __name__ == "__main__":

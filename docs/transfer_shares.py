@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from ultralytics.nn.tasks import DetectionModel, attempt_load_one_weight
 from ultralytics.nn.transfer import matching, transfer
+from ultralytics.utils.console import say
 
 CHANGES = (  # what is done, before or in the place of which line, and the new line
     ("insert", 3, [-1, 1, "Conv", [256, 3, 1]]),
@@ -58,9 +59,9 @@ def row(source: DetectionModel, target: DetectionModel, what: str, at: int, line
 
 
 def main(source: DetectionModel) -> None:
-    print("| change | by place | by name |", "|---|---:|---:|", sep="\n")
+    say("| change | by place | by name |", "|---|---:|---:|", sep="\n")
     for what in CHANGES:
-        print(row(source, DetectionModel(change(source.yaml, *what), verbose=False), *what))
+        say(row(source, DetectionModel(change(source.yaml, *what), verbose=False), *what))
 
 
 if __name__ == "__main__":

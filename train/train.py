@@ -14,11 +14,20 @@ import argparse
 import sys
 from pathlib import Path
 
+try:
+    from ultralytics.utils.console import ERR, guarded, say
+except ModuleNotFoundError as e:
+    sys.exit(f"{e}. Install this package first, in the repository's folder: pip install .")
+
 HERE = Path(__file__).resolve().parent
 
 # What a run takes when nothing is said. A few hundred pictures make few batches: nbs=batch takes a step after each.
 ON_CPU = {"epochs": 60, "imgsz": 256, "batch": 8, "nbs": 8, "workers": 2}
 ON_GPU = {"epochs": 100, "imgsz": 640, "batch": 16, "nbs": 16, "workers": 8}
+SCORES = {
+    "metrics/mAP50(B)": "mAP50", "metrics/mAP50-95(B)": "mAP50-95", "metrics/mAP50-95(M)": "mAP50-95 of masks",
+    "metrics/mAP50-95(P)": "mAP50-95 of key points", "metrics/accuracy_top1": "top-1 accuracy",
+}  # fmt: skip
 
 
 def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, dict]:
@@ -50,40 +59,50 @@ def choose(args: argparse.Namespace, extra: dict) -> dict:
         given["nbs"] = max(given["batch"], 1)
     settings = {**(ON_CPU if on_cpu else ON_GPU), **given, **extra}
     chosen = ", ".join(f"{k}={v}" for k, v in settings.items())
-    print(f"Training {args.model} on {args.data} with {chosen}.")
+    say(f"Training {args.model} on {args.data} with {chosen}.")
     if on_cpu and not given:
-        print("This suits a CPU. For more: --imgsz 640 --epochs 200, and --device 0 where there is a GPU.")
+        say("This suits a CPU. For more: --imgsz 640 --epochs 200, and --device 0 where there is a GPU.")
     return settings
 
 
 def main(words: list[str] | None = None) -> None:
-    """Train, then compare the model with YOLO11 at the same scale and number of classes."""
+    """Train, then compare the model with the plain one of the same family, scale and number of classes."""
     from ultralytics import YOLO
-    from ultralytics.lab.profile import cost_of, lightening_table
-    from ultralytics.nn.tasks import DetectionModel, guess_model_scale
+    from ultralytics.lab.profile import cost_of, lightening_table, load_model, plain_twin
+    from ultralytics.utils import RANK
 
     args, extra = parse(words)
     settings = choose(args, extra)
     model = YOLO(args.model)
     metrics = model.train(data=args.data, **settings)
-    if metrics is None:  # a process that only helped another one to train
+    if RANK > 0:  # a process that only helped another one to train
         return
+    if metrics is None:  # others trained for this process
+        metrics = model.val(data=args.data, device=str(settings.get("device", "")).strip("[]()").split(",")[0])
     trained = model.trainer.best if model.trainer.best.exists() else model.trainer.last
-    plain = f"yolo11{guess_model_scale(args.model) or 'n'}.yaml"
+    plain, name = plain_twin(model.model), Path(args.model).stem
     nc = len(model.names)
-    reference, light = cost_of(DetectionModel(plain, nc=nc, verbose=False)), cost_of(model.model, weights=trained)
-    print("\nWhat lightening changed / 轻量化前后对比\n")
-    print(lightening_table((Path(plain).stem, reference), (Path(args.model).stem, light), nc))
-    print(f"\n{Path(args.model).stem} reached mAP50 {metrics.box.map50:.3f} and mAP50-95 {metrics.box.map:.3f}.")
-    print(f"Weights / 权重: {trained}")
+    reference, light = cost_of(load_model(plain, nc)), cost_of(model.model, weights=trained)
+    say("\nWhat lightening changed / 轻量化前后对比\n")
+    say(lightening_table((Path(plain).stem, reference), (name, light), nc))
+    found = metrics.results_dict
+    reached = " and ".join(f"{short} {found[key]:.3f}" for key, short in SCORES.items() if key in found)
+    say(f"\n{name} reached {reached}.")
+    say(f"Weights / 权重: {trained}")
 
 
-if __name__ == "__main__":
-    try:
-        from ultralytics.utils.errors import UserError
-    except ModuleNotFoundError as e:
-        sys.exit(f"{e}. Install this package first, in the repository's folder: pip install .")
+def run() -> int:
+    """Run the script and return the exit code: 2 for a mistake of the user's."""
+    from ultralytics.utils.errors import UserError
+
     try:
         main()
     except UserError as e:
-        sys.exit(str(e))
+        say(e, file=ERR)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    with guarded():
+        sys.exit(run())

@@ -24,6 +24,7 @@ from ultralytics.cfg import (
 from ultralytics.cfg.schema import DEFAULTS, SPECS, help_text
 from ultralytics.cfg.tasks import MODES, TASKS, load
 from ultralytics.utils import LOGGER
+from ultralytics.utils.console import ERR, guarded, say
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, did_you_mean
 
 USAGE = f"""yolo TASK MODE key=value ...
@@ -237,11 +238,11 @@ def show_help(words: Sequence[str]) -> int:
     for word in words or ("",):
         name = word.removeprefix("--")
         if name in SPECS and name not in MODES:
-            print(help_text(key=name))
+            say(help_text(key=name))
         elif name in MODES:
-            print(f"Settings of `yolo {name}`, with their defaults:\n\n{help_text(mode=name)}")
+            say(f"Settings of `yolo {name}`, with their defaults:\n\n{help_text(mode=name)}")
         elif not name or name in TASKS or name in VERBS:
-            print(USAGE, end="")
+            say(USAGE, end="")
         else:
             raise ConfigError(f"There is no help on '{word}'.{did_you_mean(name, [*MODES, *SPECS], n=1)}")
     return 0
@@ -250,7 +251,7 @@ def show_help(words: Sequence[str]) -> int:
 def show_version(words: Sequence[str]) -> int:
     """Print the version."""
     _no_more("version", words)
-    print(ultralytics.__version__)
+    say(ultralytics.__version__)
     return 0
 
 
@@ -278,7 +279,7 @@ def change_settings(words: Sequence[str]) -> int:
             raise ConfigError(f"'{wrong}' is not possible here: write `yolo settings key=value` or `reset`.{hint}")
         pairs = {key: text for key, _, text in (word.partition("=") for word in words)}
         SETTINGS.update({k: v if isinstance(SETTINGS[k], str) else smart_value(v) for k, v in pairs.items()})
-    print(f"{SETTINGS}\n\nThese are kept in '{SETTINGS.file}'; `yolo settings key=value` changes one.")
+    say(f"{SETTINGS}\n\nThese are kept in '{SETTINGS.file}'; `yolo settings key=value` changes one.")
     return 0
 
 
@@ -294,7 +295,7 @@ def tool(main: str) -> Callable[[Sequence[str]], int]:
 def show_cfg(words: Sequence[str]) -> int:
     """Print all settings with their defaults."""
     _no_more("cfg", words)
-    print(DEFAULT_CFG_PATH.read_text(encoding="utf-8"), end="")
+    say(DEFAULT_CFG_PATH.read_text(encoding="utf-8"), end="")
     return 0
 
 
@@ -302,7 +303,7 @@ def copy_cfg(words: Sequence[str]) -> int:
     """Copy the defaults here for the user to change."""
     _no_more("copy-cfg", words)
     file = copy_default_cfg()
-    print(f"Wrote '{file}'. Change it, then run `yolo train cfg={file}`.")
+    say(f"Wrote '{file}'. Change it, then run `yolo train cfg={file}`.")
     return 0
 
 
@@ -349,23 +350,21 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
+@guarded()
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 2 for a mistake of the user's, 130 when interrupted."""
     try:
         return run(sys.argv[1:] if words is None else words)
     except UserError as e:
-        print(e, file=sys.stderr)
+        say(e, file=ERR)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        say("Interrupted.", file=ERR)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as e:
         if e.errno != errno.ENAMETOOLONG:
             raise
-        print(f"'{str(e.filename)[:100]}...' is longer than this system allows. Give a shorter name.", file=sys.stderr)
+        say(f"'{str(e.filename)[:100]}...' is longer than this system allows. Give a shorter name.", file=ERR)
         return 2
 
 

@@ -22,6 +22,7 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.archives import is_archive, safe_join, unpack
 from ultralytics.utils.checks import check_yaml
+from ultralytics.utils.console import say
 from ultralytics.utils.downloads import check_url, safe_download
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, UserError, did_you_mean
 
@@ -49,7 +50,7 @@ _CONVERT: dict[str, Callable] = {
 def main(words: Sequence[str]) -> int:
     """Run `yolo data` and return the exit code."""
     if not words:
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0
     verb, *rest = words
     if verb not in VERBS:
@@ -66,7 +67,7 @@ def show_list(words: Sequence[str]) -> int:
     if words:
         raise ConfigError(f"`yolo data list` takes nothing more, but '{words[0]}' was given.")
     for file in sorted((ROOT / "cfg" / "datasets").glob("*.yaml"), key=lambda f: f.name.lower()):
-        print(f"{file.stem:<18}{file.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        say(f"{file.stem:<18}{file.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
     return 0
 
 
@@ -79,7 +80,7 @@ def run_download(words: Sequence[str]) -> int:
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data download NAME`; `yolo data list` shows the names.")
     folder = download_dataset(given["data"], keep=smart_value(given.get("keep", "False")) is True)
-    print(f"'{given['data']}' is in '{folder}'.")
+    say(f"'{given['data']}' is in '{folder}'.")
     return 0
 
 
@@ -195,7 +196,7 @@ def run_check(words: Sequence[str]) -> int:
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data check data=NAME.yaml`, or the folder of a classification set.")
     report, faults = check_dataset(given["data"], given.get("task"))
-    print(report)
+    say(report)
     return int(faults > 0)
 
 
@@ -353,7 +354,7 @@ def run_convert(words: Sequence[str]) -> int:
         words = [word.strip(" '\"") for word in given.strip("[]").split(",")]
         values["names"] = converter.read_classes(given) if Path(given).is_file() else words
     result = function(*[values.pop("source")], **{p.name: values[k] for k, p in zip(keys, parameters) if k in values})
-    print(f"Converted into '{result}'." if isinstance(result, Path) else "Converted.")
+    say(f"Converted into '{result}'." if isinstance(result, Path) else "Converted.")
     return 0
 
 

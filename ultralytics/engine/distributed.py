@@ -11,7 +11,6 @@ import faulthandler
 import gc
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -23,6 +22,7 @@ from torch import distributed as dist
 
 from ultralytics.engine import watchdog
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, WORLD_SIZE
+from ultralytics.utils.console import ERR, say
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.processes import end_with_parent
 from ultralytics.utils.threads import physical_cores, set_cpu_threads
@@ -101,7 +101,7 @@ def together(device: torch.device) -> Iterator[None]:
         if (
             watch and (first := watch.claim()) != RANK and not isinstance(e, UserError)
         ):  # broken connections are no news
-            print(f"Rank {RANK} ends, because rank {first} has failed: see its own words.", file=sys.stderr)
+            say(f"Rank {RANK} ends, because rank {first} has failed: see its own words.", file=ERR)
             raise SystemExit(1) from None
         raise
     finally:

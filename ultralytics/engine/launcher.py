@@ -26,6 +26,7 @@ from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.console import guarded
 from ultralytics.utils.errors import ConfigError, RunError, UserError
 from ultralytics.utils.processes import end_with_parent
 
@@ -61,7 +62,9 @@ def launch(trainer: Any) -> None:
         if isinstance(trainer.model, nn.Module):  # as it is in memory, with what was loaded into it
             save_checkpoint(weights, {**describe(trainer.model), "args": {}})
         job = Path(folder) / "job.json"
-        job.write_text(json.dumps({"trainer": f"{cls.__module__}:{cls.__qualname__}", "args": args}, default=str))
+        job.write_text(
+            json.dumps({"trainer": f"{cls.__module__}:{cls.__qualname__}", "args": args}, default=str), encoding="utf-8"
+        )
         LOGGER.info(f"Launching {count} processes on devices {', '.join(trainer.ranks)}.")
         with Interrupts() as interrupts:
             codes, failed = _run([sys.executable, "-m", __name__, str(job), str(os.getpid())], count, interrupts)
@@ -154,6 +157,7 @@ def _how_to_go_on(last: Path) -> str:
     return f" Go on from the last state with\n\n  {resume_command(last)}\n" if last.exists() else ""
 
 
+@guarded()
 def main(job: str, parent: str) -> int:
     """Train in one of the launched processes; return the exit code."""
     end_with_parent(int(parent))

@@ -23,6 +23,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.models.yolo.detect.val import DetectionValidator, image_id
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils.coco_ap import KEYS
+from ultralytics.utils.console import ERR, guarded, say
 from ultralytics.utils.errors import ConfigError, DataError, MissingPackageError
 
 # Package: module, and the names of its ground truth and of its evaluation
@@ -126,20 +127,19 @@ def main(words: Sequence[str]) -> int:
     if wrong := next((word for word in words if "=" not in word), None):
         raise ConfigError(f"'{wrong}' has no '='. Write key=value words: model=best.pt data=my.yaml split=val.")
     figures, folder = check({k: smart_value(v) for k, _, v in (word.partition("=") for word in words)})
-    print(f"\n{'':<8}" + "".join(f"{name:>18}" for name in figures) + f"{'difference':>14}")
+    say(f"\n{'':<8}" + "".join(f"{name:>18}" for name in figures) + f"{'difference':>14}")
     for key in KEYS:
-        print(
-            f"{key:<8}" + "".join(f"{c[key]:>18.6f}" for c in figures.values()) + f"{difference(figures, key):>14.1e}"
-        )
-    print(f"\nThe files are predictions.json and instances.json in '{folder}'.")
+        say(f"{key:<8}" + "".join(f"{c[key]:>18.6f}" for c in figures.values()) + f"{difference(figures, key):>14.1e}")
+    say(f"\nThe files are predictions.json and instances.json in '{folder}'.")
     return int(any(difference(figures, key) > TOLERANCE for key in KEYS))
 
 
 if __name__ == "__main__":
     from ultralytics.utils.errors import UserError
 
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as e:
-        print(e, file=sys.stderr)
-        sys.exit(2)
+    with guarded():
+        try:
+            sys.exit(main(sys.argv[1:]))
+        except UserError as e:
+            say(e, file=ERR)
+            sys.exit(2)

@@ -28,6 +28,7 @@ from ultralytics.nn.features import layers_of, watch_layers
 from ultralytics.utils import LOGGER
 from ultralytics.utils.annotator import Annotator, imwrite, three_channels
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.masks import scale_image
 
@@ -439,7 +440,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
 def main(words: Sequence[str]) -> int:
     """Run `yolo explain` and return the exit code."""
     if not words:
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0
     given = parse(words)
     field_only = given.pop("receptive_field", False)
@@ -457,6 +458,6 @@ def main(words: Sequence[str]) -> int:
         if "samples" in given:
             raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")
         text = table(explain(yolo, save_dir=folder, **given))
-    print(text)
-    print(f"\nPictures and table are in '{folder}'.")
+    say(text)
+    say(f"\nPictures and table are in '{folder}'.")
     return 0

@@ -6,6 +6,7 @@ Markdown table of models at 80 classes.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -16,9 +17,12 @@ from pathlib import Path
 
 from torch import nn
 
+from ultralytics.cfg import model_key, model_yamls
+from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.parse import line_numbers, yaml_model_load
 from ultralytics.nn.tasks import describe
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import MissingFileError, ModelError
 from ultralytics.utils.files import file_size
 from ultralytics.utils.flops import Forward, Tally, count_forward
@@ -143,7 +147,6 @@ def load_model(name: str | Path, nc: int | None = None, trust_modules: bool | st
         MissingFileError: there is no such file.
         ModelError: `nc` was given for a weight file, whose classes stand.
     """
-    from ultralytics.cfg.tasks import TASKS, load
     from ultralytics.nn import tasks
 
     is_yaml = Path(name).suffix.lower() in {".yaml", ".yml"}
@@ -262,6 +265,21 @@ def lightening_table(first: tuple[str, Cost], second: tuple[str, Cost], nc: int,
     return "\n".join([head, "-" * len(head), *lines])
 
 
+def plain_twin(model: nn.Module) -> str:
+    """Return the name of the YAML that a model was lightened from, that of its family, scale and task.
+
+    `yolo11s-GhostConv-seg.yaml`, and weights trained from it, give `yolo11s-seg.yaml`. Who has no family is
+    compared with yolo11.
+    """
+    family, scale, variant = "yolo11", model.yaml.get("scale") or "n", ""
+    if match := re.match(r"(yolo11|yolov8)[nslmx]?((?:-\w+)*)$", Path(model.yaml.get("yaml_file") or "").stem):
+        family, variant = match[1], "".join(re.findall(r"-p[26](?!\w)", match[2]))
+    _, dash, task = Path(TASKS[model.task].weights).stem.partition("-")  # yolo11n-seg
+    names = [f"{family}{scale}{variant}{dash}{task}.yaml", f"{family}{scale}{dash}{task}.yaml"]
+    bundled = model_yamls()
+    return next((name for name in names if model_key(Path(name)) in bundled), f"yolo11{scale}{dash}{task}.yaml")
+
+
 def markdown_table(models: Sequence[str], nc: int = 80, imgsz: int = 640) -> str:
     """Return a Markdown table of what model YAMLs cost, each compared with the first."""
     costs = [cost_of(load_model(name, nc), imgsz) for name in models]
@@ -280,4 +298,4 @@ def markdown_table(models: Sequence[str], nc: int = 80, imgsz: int = 640) -> str
 
 
 if __name__ == "__main__":
-    print(markdown_table(sys.argv[1:] or ["yolo11n.yaml", "yolo11n-GhostConv.yaml"]))
+    say(markdown_table(sys.argv[1:] or ["yolo11n.yaml", "yolo11n-GhostConv.yaml"]))

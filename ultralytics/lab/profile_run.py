@@ -12,6 +12,7 @@ from ultralytics.lab.latency import RUNTIMES, latency_table, measure
 from ultralytics.lab.profile import Profile, load_model, profile
 from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, did_you_mean
 
 USAGE = """yolo profile model=yolo11n.yaml                      what it costs, layer by layer, and how long it takes
@@ -52,7 +53,7 @@ _PICTURES = (".png", ".jpg", ".pdf", ".svg")
 def main(words: Sequence[str]) -> int:
     """Run `yolo profile` and return the exit code."""
     if not words:
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0
     given = parse(words)
     models = {}
@@ -66,29 +67,29 @@ def main(words: Sequence[str]) -> int:
     if given["rounds"]:
         options = {key: given[key] for key in ("runtimes", "threads", "rounds", "batch", "device")}
         latencies = measure({name: model for name, (_, model) in models.items()}, imgsz, **options)
-        print(f"\n{latency_table(latencies)}")
+        say(f"\n{latency_table(latencies)}")
     if given["csv"]:
-        print("\nWrote " + " and ".join(f"'{file}'" for file in write_csv(profiles, latencies, given["csv"])) + ".")
+        say("\nWrote " + " and ".join(f"'{file}'" for file in write_csv(profiles, latencies, given["csv"])) + ".")
     if given["plot"]:
-        print(f"\nWrote '{plot_layers(profiles, given['plot'])}'.")
+        say(f"\nWrote '{plot_layers(profiles, given['plot'])}'.")
     return 0
 
 
 def show(profiles: Sequence[Profile], layers: bool) -> None:
     """Print the tables of what models cost."""
     for found in profiles if layers else ():
-        print(f"{layer_table(found)}\n")
-    print(model_table(profiles))
-    print(
+        say(f"{layer_table(found)}\n")
+    say(model_table(profiles))
+    say(
         "\nGFLOPs by PyTorch's counter: two for each multiply-accumulate of convolutions, matrix products and"
         "\nattention; batch norms have none. Activations: float32 results of a fused pass of one picture, all of them,"
         "\nand with the picture what is held at once at most."
         "\nWeight file: as it is for a .pt; for a YAML one in half precision, as training leaves it."
     )
     for found in profiles:
-        print(unknown_text(found))
+        say(unknown_text(found))
     if len({p.nc for p in profiles}) > 1:
-        print("The numbers of classes differ, and so do heads: set nc=... to compare models of equal classes.")
+        say("The numbers of classes differ, and so do heads: set nc=... to compare models of equal classes.")
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:

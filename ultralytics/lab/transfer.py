@@ -22,6 +22,7 @@ from ultralytics.nn.tasks import (
 )
 from ultralytics.nn.transfer import Report, transfer
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError
 
 USAGE = """yolo transfer model=best.pt to=NAME.yaml
@@ -41,7 +42,7 @@ KEPT_ARGS = ("imgsz", "data", "single_cls")  # of the old model's training, for 
 def main(words: Sequence[str]) -> int:
     """Run `yolo transfer` and return the exit code."""
     if not words:
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0
     given = parse(words)
     missing = [key for key in ("model", "to") if key not in given]
@@ -56,9 +57,9 @@ def main(words: Sequence[str]) -> int:
     source, _ = attempt_load_one_weight(given["model"])
     target = build_target(given["to"], source, _number(given, "nc"))
     by_pictures = "pictures" in given or "data" in given
-    print(_convert(source, target, given) if by_pictures else transfer(source, target))
+    say(_convert(source, target, given) if by_pictures else transfer(source, target))
     _save(target, file)
-    print(f"\nWrote '{file}'. Train on with `yolo train model={file} data=...`.")
+    say(f"\nWrote '{file}'. Train on with `yolo train model={file} data=...`.")
     return 0
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+
+from ultralytics.utils.console import ConsoleHandler, without_colours
 
 ROOT = Path(__file__).resolve().parents[1]  # the package folder
 ASSETS = ROOT / "assets"
@@ -25,9 +26,10 @@ def set_logging(name: str = "ultralytics", verbose: bool = True) -> logging.Logg
     """Return a logger of plain messages on standard output; with `verbose` off, or on ranks above 0, of errors only."""
     logger = logging.getLogger(name)
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
+        handler = ConsoleHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
+        logger.addFilter(without_colours)
         logger.propagate = False
     logger.setLevel(logging.INFO if verbose and RANK in {-1, 0} else logging.ERROR)
     return logger

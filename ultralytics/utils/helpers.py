@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import re
 import sys
 import threading
 import time
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import LOGGER, yaml_load
-
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+from ultralytics.utils.console import ESCAPE
 
 
 class SimpleClass:
@@ -116,7 +114,7 @@ def emojis(string: str = "") -> str:
 
 def remove_colorstr(input_string: str) -> str:
     """Return a text without the colour codes of `colorstr`."""
-    return _COLOUR.sub("", input_string)
+    return ESCAPE.sub("", input_string)
 
 
 def get_default_args(func: Callable) -> dict[str, Any]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 from tqdm import tqdm
 
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.console import Console, is_live
 
 
 class TQDM(tqdm):
     """tqdm that is off with the logger or on ranks above 0, and draws only its end where there is no terminal."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        stream = kwargs.get("file") or sys.stderr
-        self._live = getattr(stream, "isatty", lambda: False)() or "ipykernel" in sys.modules
+        kwargs["file"] = Console(kwargs.get("file") or "stderr")
+        self._live = is_live(kwargs["file"])
         self._closing = False
         kwargs["disable"] = bool(kwargs.get("disable")) or RANK > 0 or not LOGGER.isEnabledFor(logging.INFO)
         kwargs.setdefault("bar_format", "{l_bar}{bar:10}{r_bar}")

@@ -27,6 +27,7 @@ from ultralytics.lab.compare.tables import COSTS
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
+from ultralytics.utils.console import ERR, guarded, say
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.plotting import read_results
 from ultralytics.utils.threads import get_cpu_info
@@ -172,6 +173,7 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+@guarded()
 def main(file: str) -> int:
     """Work on the cell that a job file describes; return the exit code, 0 if there is a result."""
     job = read_json(Path(file))
@@ -182,7 +184,7 @@ def main(file: str) -> int:
     except KeyboardInterrupt:
         return 130
     except UserError as e:
-        print(e, file=sys.stderr)
+        say(e, file=ERR)
         write_json(error, {"error": str(e)})
         return 1
     except Exception as e:  # what it was goes into the table, and the other cells go on

@@ -17,6 +17,7 @@ from ultralytics.lab.compare.plan import Cell, alone_in, make_plan
 from ultralytics.lab.compare.runner import device_list, run_cells
 from ultralytics.lab.compare.tables import COSTS, csv_files, latex, markdown, tables_of
 from ultralytics.utils import LOGGER, colorstr
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.files import atomic_write
 
@@ -41,7 +42,7 @@ OWN = ("models", "results", "seeds", "runtimes", "threads")
 def main(words: Sequence[str]) -> int:
     """Run `yolo compare` and return the exit code: 1 if a cell failed."""
     if not words:
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0
     given = parse(words)
     command = command_of(words)

@@ -108,7 +108,7 @@ def start(cell: Cell, device: str | None, devices: Sequence[str | None]) -> Runn
     """Start the process of a cell."""
     (cell.folder / "error.json").unlink(missing_ok=True)
     write_json(cell.folder / "job.json", cell.job(device))
-    environment = {**os.environ, "PYTHONUTF8": "1"}
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # its log is a file
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT.parent), *filter(None, sys.path)])  # finds the same modules
     if (beside := Counter(devices)["cpu"]) > 1:  # they share the cores instead of fighting for them
         environment.setdefault("OMP_NUM_THREADS", str(max(1, physical_cores() // beside)))
