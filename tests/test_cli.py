@@ -193,6 +193,7 @@ def test_resume(calls, capsys):
     "words, said",
     [
         ("train epoch=3", "'epoch' is not a setting. Did you mean 'epochs'?"),
+        ("train modle=yolo11n.yaml", "Did you mean 'model'?"),
         ("train epochs=ten", "'epochs' takes a whole number of at least 1"),
         ("train imgsz=0", "'imgsz=0' is not possible"),
         ("train batch=0", "'batch=0' is not possible"),

@@ -50,6 +50,28 @@ class MissingPackageError(UserError, ImportError):
 
 def did_you_mean(word: str, allowed: Iterable[str], n: int = 3) -> str:
     """Return ' Did you mean ...?' with the nearest of `allowed`, or '' if nothing is near."""
-    by_lower = {str(a).lower(): str(a) for a in allowed}
-    near = [by_lower[m] for m in difflib.get_close_matches(str(word).lower(), list(by_lower), n=n, cutoff=0.55)]
+    word, by_lower = str(word).lower(), {str(a).lower(): str(a) for a in allowed}
+    alike = {*difflib.get_close_matches(word, list(by_lower), n=len(by_lower) or 1, cutoff=0.55)}
+    near = [a for a in by_lower if a in alike or (len(a) > 2 and word.startswith(a))]
+    near.sort(key=lambda a: (_slips(word, a), -difflib.SequenceMatcher(None, a, word).ratio()))
+    near = [by_lower[a] for a in near[:n]]
     return f" Did you mean {' or '.join(repr(m) for m in near)}?" if near else ""
+
+
+def _slips(word: str, meant: str) -> float:
+    """Return how many letters were left out, added or mistaken; two that changed places are half a slip."""
+    if meant.startswith(word):  # epoch, retina
+        return 0.5
+    if word.startswith(meant):  # conf_thres
+        return 0.5 + 0.25 * (len(word) - len(meant))
+    before: list[float] = []
+    last = [float(j) for j in range(len(meant) + 1)]
+    for i, x in enumerate(word):
+        row = [i + 1.0]
+        for j, y in enumerate(meant):
+            least = min(last[j] + (x != y), last[j + 1] + 1, row[j] + 1)
+            if i and j and x == meant[j - 1] and y == word[i - 1]:
+                least = min(least, before[j - 1] + 0.5)
+            row.append(least)
+        before, last = last, row
+    return last[-1]
