@@ -152,6 +152,33 @@ def test_report_says_what_does_not_fit(monkeypatch):
     assert "pip install torch torchvision" in checks.find_faults(good)[0]
 
 
+@pytest.mark.parametrize("by", ["nvidia-smi", "pci", "none", "another card", "hidden"])
+@pytest.mark.parametrize("cuda", [None, "12.6"])
+def test_an_nvidia_card_that_torch_cannot_use_is_named(by, cuda, monkeypatch, tmp_path):
+    device = tmp_path / "pci" / "0000:01:00.0"
+    device.mkdir(parents=True)
+    vendor = "0x10de" if by in {"pci", "hidden"} else "0x8086"
+    for name, text in (("vendor", vendor), ("class", "0x030200" if by != "none" else "0x020000")):
+        (device / name).write_text(f"{text}\n", encoding="ascii")
+    monkeypatch.setattr(checks, "PCI", tmp_path / "pci")
+    monkeypatch.setattr(checks.shutil, "which", lambda name: f"/usr/bin/{name}" if by == name else None)
+    monkeypatch.setattr(checks.os.path, "isdir", lambda path: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.version.cuda", cuda)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if by == "hidden":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(checks, "installed_version", lambda name: "1.0")
+    info = {"Python": "3.11", "torchvision": "0.20", "disk": "50.0 of 100.0 GB free", **checks._torch_info()}
+    faults = checks.find_faults(info)
+    if by in {"nvidia-smi", "pci"}:
+        (fault,) = faults
+        assert ("--index-url https://download.pytorch.org" in fault) == (cuda is None)
+        assert ("driver" in fault) == (cuda is not None)
+    else:
+        assert faults == [] and info["CUDA"] == "no GPU found"
+
+
 def test_a_torchvision_that_does_not_fit_is_seen(monkeypatch):
     def misfit(name, *args):
         raise RuntimeError("operator torchvision::nms does not exist")

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ultralytics.utils import LOGGER, ROOT, colorstr
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError, did_you_mean
 
 PYTHON_MINIMUM = "3.10"
+PCI = Path("/sys/bus/pci/devices")
 REQUIRED = ("torch", "torchvision", "opencv-python", "numpy", "pyyaml", "matplotlib", "pandas", "pillow", "tqdm")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 _OPERATORS = {
@@ -295,11 +297,32 @@ def _torch_info() -> dict[str, str]:
         import torch
     except (ImportError, OSError) as e:
         return {"torch": f"cannot be imported: {e}"}
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    cuda, gpus = torch.version.cuda, [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "torch": torch.__version__,
-        "CUDA": f"{torch.version.cuda}, {len(gpus)} GPU: {', '.join(gpus)}" if gpus else "no GPU found",
+        "CUDA": f"{cuda}, {len(gpus)} GPU: {', '.join(gpus)}" if gpus else _why_no_gpu(cuda),
     }
+
+
+def has_nvidia_card() -> bool:
+    """Tell whether an NVIDIA card or its driver is here, whatever torch thinks; no process is started for it."""
+    if os.getenv("CUDA_VISIBLE_DEVICES") in {"", "-1"}:  # hidden on purpose
+        return False
+    if shutil.which("nvidia-smi") or os.path.isdir("/proc/driver/nvidia/gpus"):
+        return True
+    for device in PCI.glob("*"):
+        with suppress(OSError):
+            vendor, kind = ((device / name).read_text(encoding="ascii").strip() for name in ("vendor", "class"))
+            if vendor == "0x10de" and kind.startswith("0x03"):  # NVIDIA; a display controller
+                return True
+    return False
+
+
+def _why_no_gpu(cuda: str | None) -> str:
+    """Return what to say of a torch, built for this CUDA or none, that finds no GPU."""
+    if not has_nvidia_card():
+        return "no GPU found"
+    return f"{cuda}, but the NVIDIA card cannot be used" if cuda else "none in this torch, but there is an NVIDIA card"
 
 
 def collect_system_info() -> dict[str, str]:
@@ -336,6 +359,15 @@ def find_faults(info: dict[str, str]) -> list[str]:
         faults.append(f"Not installed: {', '.join(missing)}. Run `pip install {' '.join(missing)}`.")
     if "cannot be imported" in info["torch"]:
         faults.append(f"torch {info['torch']}. Reinstall it as https://pytorch.org/get-started says.")
+    if "NVIDIA card" in info.get("CUDA", ""):
+        faults.append(
+            "The NVIDIA card cannot be used: torch is of the kind for the CPU alone. Reinstall it with `pip install "
+            "--force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cu126`, or with the "
+            "address that https://pytorch.org/get-started names for the card."
+            if info["CUDA"].startswith("none")
+            else f"The NVIDIA card cannot be used by a torch for CUDA {info['CUDA'].split(',')[0]}: is its driver new "
+            "enough (`nvidia-smi` says for which CUDA), and in a container, was it let in (`--gpus all`)?"
+        )
     if "does not fit" in info["torchvision"]:
         faults.append(f"torchvision {info['torchvision']}.")
     if float(info["disk"].split()[0]) < 2:
