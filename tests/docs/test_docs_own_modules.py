@@ -68,7 +68,7 @@ def test_table_of_integrations():
     text = (DOCS / "logging.md").read_text(encoding="utf-8")
     for cls in INTEGRATIONS:
         (row,) = [line for line in text.splitlines() if line.startswith("|") and f"install {cls.install}`" in line] or [
-            line for line in text.splitlines() if "ultralytics[logging]" in line and line.startswith("|")
+            line for line in text.splitlines() if '".[logging]"' in line and line.startswith("|")
         ]
         assert cls.by_default or f"`yolo settings {cls.setting}=True`" in row
         assert DEFAULTS[cls.setting] is cls.by_default

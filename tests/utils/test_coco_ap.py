@@ -80,7 +80,7 @@ def as_coco(pictures: list[dict]) -> tuple[dict, list[dict]]:
 
 def reference(package: str, pictures: list[dict]) -> np.ndarray:
     """Return the twelve figures of another implementation."""
-    reason = f"{package} is the reference; pip install 'ultralytics[dev]' brings it"
+    reason = f"{package} is the reference; pip install '.[dev]' brings it"
     if package == "pycocotools":
         coco = pytest.importorskip("pycocotools.coco", reason=reason).COCO
         evaluate = pytest.importorskip("pycocotools.cocoeval", reason=reason).COCOeval

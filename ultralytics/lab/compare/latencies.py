@@ -78,7 +78,8 @@ def notes_on(rows: Sequence[Mapping[str, Any]], imgsz: int, runtimes: Sequence[s
     missing = [r for r in runtimes if r not in seen]
     only = " Only eager PyTorch was measured, which says little about deployed models." if seen == {"eager"} else ""
     said += [
-        f'{RUNTIMES[r]} was not measured: it is not installed here (pip install "ultralytics[export]") or failed.'
+        f"{RUNTIMES[r]} was not measured: it failed, or is not installed here (pip install onnx onnxscript onnxruntime "
+        "openvino)."
         for r in missing
     ]
     return [*said[:-1], said[-1] + only]
