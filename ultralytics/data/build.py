@@ -19,7 +19,7 @@ from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_o
 from ultralytics.data.loaders import load_inference_source
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.processes import end_with_parent
+from ultralytics.utils.processes import check_main_guard, end_with_parent
 
 __all__ = (
     "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
@@ -218,6 +218,8 @@ def build_dataloader(
     batch = min(batch, len(dataset))
     devices = max(torch.cuda.device_count(), 1)
     workers = max(0, min(_cores() // devices or 1, batch if batch > 1 else 0, int(workers)))
+    if workers:
+        check_main_guard(f"the {workers} processes that load images", "set workers=0")
     return InfiniteDataLoader(
         dataset,
         EpochBatches(dataset, batch, shuffle, rank, _world_size()),
