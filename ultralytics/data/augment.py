@@ -288,6 +288,7 @@ class CopyPaste:
         if generator(labels).random() >= self.p:
             return labels
         other = _fetch(self.dataset, _partners(self.dataset, labels, 1)[0], labels)
+        other["rect_shape"] = labels["img"].shape[:2]  # the frame of this sample's batch, not that of the other's
         return self._paste(labels, self.pre_transform(other) if self.pre_transform else other)
 
     def _paste(self, labels: dict, other: dict, mirrored: bool = False) -> dict:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_order
 from ultralytics.data.loaders import load_inference_source
 from ultralytics.utils import WORLD_SIZE, colorstr
@@ -86,6 +87,7 @@ class EpochBatches:
 
     def __init__(self, dataset: Dataset, batch_size: int, shuffle: bool = True, rank: int = -1, world: int = 1):
         self.n, self.seed = len(dataset), int(getattr(dataset, "seed", 0))
+        self.paired = isinstance(dataset, ChangingDataset)  # others are asked by the index alone
         self.blocks = bool(getattr(dataset, "rect", False))  # shapes differ from batch to batch: deal whole batches
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world = (rank, world) if rank >= 0 else (0, 1)
@@ -110,11 +112,12 @@ class EpochBatches:
             groups = [share[s : s + self.batch_size] for s in range(0, len(share), self.batch_size)]
         return [[(epoch, int(i)) for i in group] for group in groups]
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]] | list[int]]:
         """Yield the batches of this epoch and of all that follow, so that processes load ahead across the seam."""
         epoch, first = self.epoch, self.first
         while True:
-            yield from self.of(epoch)[first:]
+            for batch in self.of(epoch)[first:]:
+                yield batch if self.paired else [i for _, i in batch]
             epoch, first = epoch + 1, 0
 
 

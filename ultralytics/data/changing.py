@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ class ChangingDataset(Dataset):
     pictures: Pictures
     augment: bool
     seed: int
+    epoch: int = 0  # of samples asked for by a plain index
+    asked: int | None = None  # index of the sample that a loader asked for and is being made
 
     @cached_property
     def signature(self) -> list[int | str]:
@@ -75,17 +78,39 @@ class ChangingDataset(Dataset):
         yield from (int(order[(place[i] + k) % len(order)]) for k in range(1, len(order)))
 
     def __getitems__(self, keys: list[int | tuple[int, int]]) -> list[dict]:
-        """Return the samples of a batch, in validation those whose pictures can be used."""
+        """Return the samples of a batch, in validation those whose pictures can be used.
+
+        A key is an index, or (epoch, index). `__getitem__`, which may be a user's own, is asked by the index alone.
+        """
         samples = []
         for key in keys:
+            epoch, i = key if isinstance(key, (tuple, list)) else (self.epoch, key)
             try:
-                samples.append(self[key])
+                with self.at(epoch, i):
+                    samples.append(self[int(i)])
             except (DataError, OSError) as e:
                 if self.augment:
                     raise
-                i = key[1] if isinstance(key, (tuple, list)) else key
                 self.pictures.name_once(i, e, "It is left out of validation.")
         return samples
+
+    @contextlib.contextmanager
+    def at(self, epoch: int, i: int) -> Iterator[None]:
+        """Let what is made meanwhile be the sample that stands at index `i` of an epoch."""
+        before = self.epoch, self.asked
+        self.epoch, self.asked = int(epoch), int(i)
+        try:
+            yield
+        finally:
+            self.epoch, self.asked = before
+
+    def place(self, i: int) -> int:
+        """Return the index that was asked for, where a subclass shows image `i` there; else `i` itself."""
+        return i if self.asked is None else self.asked
+
+    def generator(self, i: int) -> np.random.Generator:
+        """Return the random numbers of an image; each time it is shown in an epoch it has others."""
+        return np.random.default_rng((self.seed % 2**63, self.epoch, self.place(i)))
 
 
 @lru_cache(maxsize=4)

@@ -78,7 +78,6 @@ class YOLODataset(ChangingDataset):
         self.layout = layout_of(task, self.data.get("kpt_shape"))
         self.use_keypoints = self.layout.kpt_shape is not None
         self.seed = int(getattr(hyp, "seed", 0) if seed is None else seed)
-        self.epoch = 0  # of samples asked for by a plain index
         self.fraction = fraction
         self.labels = self.get_labels(_first(find_images(img_path), fraction))
         self.update_labels(classes)
@@ -169,32 +168,35 @@ class YOLODataset(ChangingDataset):
             "ori_shape": (h0, w0),
             "resized_shape": (h, w),
             "ratio_pad": (h / h0, w / w0),
+            "rng": self.generator(i),
+            "epoch": self.epoch,
+            "index": i,
         }
         if "segments" in label:
             sample["segments"] = [s * np.array((w, h), np.float32) for s in label["segments"]]
         if "keypoints" in label:
             sample["keypoints"] = label["keypoints"] * np.array((w, h, 1), np.float32)
         if self.rect:
-            sample["rect_shape"] = tuple(self.batch_shapes[self.batch[i]].tolist())
+            sample["rect_shape"] = tuple(self.batch_shapes[self.batch[self.place(i) % len(self.batch)]].tolist())
         return sample
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         """Return the sample of an index, or of (epoch, index)."""
-        epoch, i = key if isinstance(key, (tuple, list)) else (self.epoch, key)
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"sample {i} of a dataset of {len(self)}")
-        i = int(i) % len(self)
-        rng = np.random.default_rng((self.seed % 2**63, int(epoch), i))
-        return self.transforms(self.get_image_and_label(i) | {"rng": rng, "epoch": int(epoch), "index": i})
+        if isinstance(key, (tuple, list)):
+            with self.at(*key):
+                return self[key[1]]
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"sample {key} of a dataset of {len(self)}")
+        return self.transforms(self.get_image_and_label(int(key) % len(self)))
 
     def partners(self, labels: dict, k: int) -> list[int]:
         """Return k pictures to mix with a sample: any of those that stood up to eight batches before it in its epoch.
 
         Where that is less than the whole set, they were decoded a moment ago, so a mosaic costs one decoding, not four.
         """
-        n, rng = len(self), labels["rng"]
+        n, rng = len(self.labels), labels["rng"]
         reach = min(_NEIGHBOURS * self.batch_size, 1000, self.pictures.reach)
-        if n <= reach or "index" not in labels:
+        if n <= reach or n != len(self):  # a subclass with a length of its own has another order
             return rng.integers(n, size=k).tolist()
         order, place = epoch_order(n, self.seed, labels["epoch"])
         return order[(place[labels["index"]] - rng.integers(reach, size=k)) % n].tolist()

@@ -100,7 +100,6 @@ class ClassificationDataset(ChangingDataset):
         self.root, self.augment = str(root), augment
         self.prefix = colorstr(f"{prefix}: ") if prefix else ""
         self.seed = int(getattr(args, "seed", 0) if seed is None else seed)
-        self.epoch = 0  # of samples asked for by a plain index
         self.classes, samples = find_samples(root)
         self.names = dict(enumerate(self.classes))
         self.samples = self.verify_images(samples, Path(os.fspath(root)))
@@ -128,13 +127,14 @@ class ClassificationDataset(ChangingDataset):
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         """Return the sample of an index, or of (epoch, index)."""
-        epoch, i = key if isinstance(key, (tuple, list)) else (self.epoch, key)
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"sample {i} of a dataset of {len(self)}")
-        i = int(i) % len(self)
-        rng = np.random.default_rng((self.seed % 2**63, int(epoch), i))
+        if isinstance(key, (tuple, list)):
+            with self.at(*key):
+                return self[key[1]]
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"sample {key} of a dataset of {len(self)}")
+        i = int(key) % len(self)
         j, picture, _ = self.usable(i)
-        img = self.torch_transforms(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), rng)
+        img = self.torch_transforms(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self.generator(i))
         return {"img": img, "cls": self.samples[j][1]}
 
     @property
