@@ -264,6 +264,14 @@ def test_voc(tmp_path):
     assert result.files == 1 and result.objects == 3 and result.names == {0: "RBC", 1: "WBC"}
 
 
+@pytest.mark.parametrize("declared", ["", "utf-8", "gbk", "GB2312", "big5", "utf-16"])
+def test_voc_in_other_encodings(tmp_path, declared):
+    head = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
+    file = voc(tmp_path / "xml", "a", ("火山", 0, 64, 48, 320, 240), head=head) / "a.xml"
+    file.write_bytes(file.read_text(encoding="utf-8").encode(declared.replace("utf-8", "gbk") or "gbk"))
+    assert convert_voc(tmp_path / "xml", tmp_path / "out").names == {0: "火山"}
+
+
 def test_voc_finds_the_names_itself(tmp_path):
     source = voc(tmp_path / "xml", "a", ("b", 0, 0, 0, 64, 48), ("a", 1, 0, 0, 64, 48))
     result = convert_voc(source, tmp_path / "labels", difficult=False)

@@ -10,7 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ultralytics.utils.files import atomic_write, file_age, file_date, file_size, get_latest_run, increment_path
+from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import (
+    atomic_write,
+    file_age,
+    file_date,
+    file_size,
+    get_latest_run,
+    increment_path,
+    read_json,
+    read_text,
+)
 
 
 def test_increment_path_counts_from_two(tmp_path):
@@ -113,3 +123,19 @@ def test_latest_run_is_the_newest_last_pt(tmp_path):
         (weights / "last.pt").touch()
         os.utime(weights / "last.pt", (1000 + i, 1000 + i))
     assert get_latest_run(tmp_path) == str(tmp_path / "train2" / "weights" / "last.pt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "gb18030"])
+def test_text_is_read_in_the_encodings_that_tools_write(tmp_path, encoding, caplog):
+    (tmp_path / f"{encoding}.json").write_bytes('{"名称": "火灾"}'.encode(encoding))
+    for _ in range(2):
+        assert read_json(tmp_path / f"{encoding}.json") == {"名称": "火灾"}
+    assert caplog.text.count("was read as GBK") == encoding.startswith("gb")
+
+
+@pytest.mark.parametrize("data", [b"caf\xe9\n", b"\xc3(\x00", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n\x00"])
+def test_what_is_no_text_is_refused_or_replaced(tmp_path, data):
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(DataError, match="is no text in UTF-8"):
+        read_text(tmp_path / "a.txt")
+    assert "\ufffd" in read_text(tmp_path / "a.txt", errors="replace")

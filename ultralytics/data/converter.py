@@ -24,7 +24,7 @@ from ultralytics.data.writing import Converted, Writer, box_row, polygon_row, st
 from ultralytics.utils import LOGGER, ROOT, limits, yaml_load, yaml_save
 from ultralytics.utils.archives import safe_join
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
-from ultralytics.utils.files import increment_path, read_json, read_text
+from ultralytics.utils.files import decode, increment_path, read_json, read_text
 
 __all__ = (
     "Converted",
@@ -64,6 +64,10 @@ DOTA_NAMES = (
 )  # those of 1.0, one more of 1.5, two more of 2.0
 _COCO91_MISSING = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}  # ids without a class in the sets since 2014
 _MASK_SUFFIXES = {".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp"}
+_XML_ENCODINGS = {
+    **dict.fromkeys(("gb2312", "gbk", "gb18030", "cp936"), "gb18030"),
+    **{name: name for name in ("big5", "shift_jis", "euc-jp", "euc-kr")},
+}
 _VOC_YEARS, _VOC_SPLITS = ("2012", "2007"), ("train", "val", "test")
 
 
@@ -295,6 +299,7 @@ def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ..
     if len(text) > limits.XML_BYTES:
         raise DataError(f"'{file}' has more than {limits.XML_BYTES} bytes, which no annotation has.")
     try:
+        text = _for_expat(text, file)
         _refuse_entities(text, file)
         root = ElementTree.fromstring(text)
         w, h = (float(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
@@ -313,6 +318,19 @@ def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ..
     if not min(w, h) > 0:
         raise DataError(f"'{file}' says that its picture is {w:g} x {h:g} pixels. Write the true `size` into it.")
     return w, h, objects
+
+
+def _for_expat(data: bytes, file: Path) -> bytes:
+    """Return an XML file's bytes as expat can read them, which knows no East Asian encodings: in UTF-8 if need be."""
+    head = re.match(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.-]+)[\"'][^>]*\?>", data)
+    declared = head[1].decode("ascii", "replace").lower() if head else "utf-8"
+    if declared in _XML_ENCODINGS:
+        text = data.decode(_XML_ENCODINGS[declared])
+    elif declared in {"utf-8", "utf8"} and b"\0" not in data:
+        text = decode(data, file)
+    else:
+        return data
+    return re.sub(r"^\s*<\?xml[^>]*\?>", "", text, count=1).encode()
 
 
 def _refuse_entities(text: bytes, file: Path) -> None:

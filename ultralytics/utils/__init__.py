@@ -62,7 +62,7 @@ def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
     """Read a YAML file with the safe loader (see `safe_yaml`); an empty file gives {}.
 
     Args:
-        file: path of the file, UTF-8.
+        file: path of the file, in UTF-8, UTF-16 or GBK.
         append_filename: add the path under the key `yaml_file`.
 
     Raises:

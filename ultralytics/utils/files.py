@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from ultralytics.utils import limits
+from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.errors import DataError, MissingFileError
 
 
@@ -105,7 +107,7 @@ def move_into_place(made: str | Path, path: str | Path) -> None:
 
 
 def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "strict") -> str:
-    """Return the text of a file (UTF-8, with or without a mark in front), of up to `limit` bytes.
+    """Return the text of a file of up to `limit` bytes; its encoding is found as `decode` says.
 
     Raises:
         MissingFileError: there is no such file.
@@ -118,11 +120,37 @@ def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "s
             data = f.read(limit + 1)
         if len(data) > limit:
             raise DataError(f"'{path}' has more than {limit} bytes, which no honest file of its kind has.")
-        return data.decode("utf-8-sig", errors)
+        return decode(data, path, errors)
     except UnicodeDecodeError as e:
         raise DataError(f"'{path}' is no text in UTF-8 (byte {e.start}). Save it as UTF-8.") from None
     except OSError as e:
         raise DataError(f"'{path}' cannot be read: {e.strerror or e}. Check its permissions.") from None
+
+
+def decode(data: bytes, path: str | Path, errors: str = "strict") -> str:
+    """Return the text of a file's bytes: UTF-8; UTF-16 where its mark stands in front; else GBK, which is said once.
+
+    Raises:
+        UnicodeDecodeError: it is none of these, and `errors` is 'strict'.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        with contextlib.suppress(UnicodeDecodeError):
+            if b"\0" not in data:  # no text, which GBK would make one of
+                text = data.decode("gb18030")
+                _say_read_as_gbk(str(path))
+                return text
+        return data.decode("utf-8-sig", errors)
+
+
+@functools.lru_cache(maxsize=1000)
+def _say_read_as_gbk(path: str) -> None:
+    LOGGER.warning(
+        f"WARNING ⚠️ '{path}' is not in UTF-8 and was read as GBK. Save it as UTF-8, lest words come out wrong."
+    )
 
 
 def read_json(path: str | Path, limit: int = limits.RECORD_BYTES) -> Any:
