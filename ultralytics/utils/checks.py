@@ -82,11 +82,17 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
         DataError: the indices are not 0 to n - 1.
     """
     try:
+        if any(isinstance(k, float) and k != int(k) for k in names if isinstance(names, dict)):
+            raise ValueError
         pairs = {int(k): str(v) for k, v in (names.items() if isinstance(names, dict) else enumerate(names))}
     except (ValueError, TypeError, OverflowError):
         raise DataError(
             f"The class indices {str(list(names))[:200]} are not whole numbers. Write them as 0, 1, 2 ..."
         ) from None
+    if len(pairs) < len(names):
+        raise DataError(
+            f"Of the class indices {str(list(names))[:200]} two are the same number. Give each name its own."
+        )
     if sorted(pairs) != list(range(len(pairs))):
         given = sorted(pairs)
         raise DataError(f"{len(pairs)} class names want the indices 0 to {len(pairs) - 1}, but {given} were given.")

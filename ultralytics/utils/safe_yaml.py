@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 from ultralytics.utils import limits
 from ultralytics.utils.errors import ConfigError
+
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_ODD_KEYS = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:int"}
+_NUMBER = re.compile("0|-?[1-9][0-9]{0,9}")
 
 
 class Loader(yaml.SafeLoader):
@@ -58,16 +63,34 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def load(text: str) -> Any:
-    """Return what a YAML text says; raises as `compose` does."""
+    """Return what a YAML text says; raises as `compose` does.
+
+    What stands under a `names:` of the text itself are class names, which stay as they are written: `no`, `01` and
+    `12:30` are none of False, 1 and 750.
+    """
 
     def construct(loader: Loader) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
         _check(node)
+        _keep_names(node)
         return loader.construct_document(node)
 
     return _run(text, construct)
+
+
+def _keep_names(root: yaml.Node) -> None:
+    """Let the plain values under `names` be texts, and keys there that are truth values or numbers like 010 or 1_0."""
+    for key, node in root.value if isinstance(root, yaml.MappingNode) else ():
+        if key.value != "names" or isinstance(node, yaml.ScalarNode):
+            continue
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [(None, part) for part in node.value]
+        for index, name in pairs:
+            if isinstance(name, yaml.ScalarNode) and name.value:
+                name.tag = _TEXT
+            if isinstance(index, yaml.ScalarNode) and index.tag in _ODD_KEYS and not _NUMBER.fullmatch(index.value):
+                index.tag = _TEXT
 
 
 def _run(text: str, action: Any) -> Any:
@@ -115,7 +138,7 @@ def _check(root: yaml.Node) -> None:
 def _check_keys(node: yaml.MappingNode) -> None:
     seen: dict[tuple[str, str], int] = {}
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+        if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
             continue
         line, name = key.start_mark.line + 1, (key.tag, key.value)
         if name in seen:
