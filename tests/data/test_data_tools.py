@@ -239,6 +239,19 @@ def test_check_finds_what_a_training_would_leave_out(datasets, capsys):
     assert "and 1 more" in out and "1 rows stand twice" in out and "p0.png: wrong columns: line 1" in out
 
 
+def test_labels_beside_images_and_listed_images(datasets, capsys):
+    folder = make_set(datasets / "mini", 4)
+    labels = datasets / "mini" / "labels" / "train"
+    (labels / "p0.txt").rename(folder / "p0.txt")
+    lines = ["./images/train/p1.png"] * 3 + ["./images/train/gone.png"]
+    (datasets / "mini" / "list.txt").write_text("\n".join(lines))
+    describe(None, val="list.txt")
+    assert main(["data", "check", "data=mini.yaml"]) == 1
+    train, _, val = capsys.readouterr().out.partition("val: ")
+    assert "1 label files lie beside their images and are not read" in train
+    assert "note: 2 of these are images that are listed again" in val and "1 missing image" in val and "2 faults" in val
+
+
 def test_a_set_without_objects_is_at_fault(datasets, capsys):
     make_set(datasets / "mini", 2)
     for label in (datasets / "mini" / "labels" / "train").iterdir():

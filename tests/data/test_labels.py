@@ -125,6 +125,25 @@ def test_faulty_ones_are_listed_and_the_rest_stays(tmp_path, caplog):
         assert "p0.png" in caplog.text and "p2.png" in caplog.text
 
 
+def test_labels_beside_images_are_said_to_be_passed_over(tmp_path, caplog):
+    folder = make_set(tmp_path, 3)
+    for name in ("p0", "p1"):
+        (tmp_path / "labels" / "train" / f"{name}.txt").rename(folder / f"{name}.txt")
+    load_labels(list_images(folder), 2)
+    assert "2 label files lie beside their images and are not read" in caplog.text
+    assert str(tmp_path / "labels" / "train" / "p0.txt") in caplog.text
+    caplog.clear()
+    (tmp_path / "images").rename(tmp_path / "photos")
+    load_labels(list_images(tmp_path / "photos"), 2)  # beside them is where they belong
+    assert "lie beside" not in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_labels_in_other_encodings(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes("1 .5 .5 .2 .2\r\n".encode(encoding))
+    assert read_label(tmp_path / "a.txt", nc=2)[0].tolist() == [pytest.approx([1, 0.5, 0.5, 0.2, 0.2])]
+
+
 def test_many_faults_are_cut_short(tmp_path, caplog):
     folder = make_set(tmp_path, 9)
     for i in range(8):

@@ -54,6 +54,20 @@ def test_folder_file_glob_list_and_text_file(folder, tmp_path, monkeypatch):
     assert names(load_inference_source("p0.png")) == ["p0.png"]
 
 
+@pytest.mark.parametrize("name", ["a [1]", "[abc]", "q? x"])
+def test_globs_below_folders_with_brackets(folder, tmp_path, name, monkeypatch):
+    try:
+        folder.rename(tmp_path / name)
+    except OSError:
+        pytest.skip("this system does not allow the name")
+    for source in (name, f"{name}/p0.png", f"{name}/*.png", f"{name}/**/p[01].png"):
+        wanted = {"p0.png", "p1.png", "p2.png"} if source in {name, f"{name}/*.png"} else {"p0.png", "p1.png"}
+        wanted = {"p0.png"} if source.endswith("/p0.png") else wanted
+        assert set(names(load_inference_source(tmp_path / source))) == wanted
+        monkeypatch.chdir(tmp_path)
+        assert set(names(load_inference_source(source))) == wanted
+
+
 def test_batches_and_infos(folder):
     loader = load_inference_source(folder, batch=2)
     batches = list(loader)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ultralytics.data.augment import LetterBox
-from ultralytics.data.dataset import find_images
 from ultralytics.data.images import read_image
+from ultralytics.data.lists import find_images
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError

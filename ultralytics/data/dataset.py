@@ -14,12 +14,11 @@ from torch.utils.data import default_collate
 from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
 from ultralytics.data.changing import ChangingDataset, epoch_order
 from ultralytics.data.folders import ClassificationDataset
-from ultralytics.data.images import FORMATS_HELP, is_image, list_images
 from ultralytics.data.instances import select
 from ultralytics.data.labels import Entry, img2label_paths, layout_of, load_labels
+from ultralytics.data.lists import find_images
 from ultralytics.data.pictures import Pictures
-from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
-from ultralytics.utils.files import read_text
+from ultralytics.utils.errors import ConfigError
 
 _NEIGHBOURS = 8  # batches back to which a mosaic reaches for its other pictures
 _CONCATENATED = {"cls", "bboxes", "masks", "keypoints", "batch_idx"}
@@ -214,35 +213,6 @@ class YOLODataset(ChangingDataset):
         # `default_collate` stacks in shared memory when it runs in a loader's process
         joined["img"] = default_collate([img.permute(1, 2, 0) for img in joined["img"]]).permute(0, 3, 1, 2)
         return joined
-
-
-def find_images(img_path: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the pictures of folders and of text files with one path per line (relative to the text file), sorted.
-
-    Raises:
-        MissingFileError: a folder or file does not exist.
-        DataError: there is no picture in them.
-    """
-    paths = [img_path] if isinstance(img_path, (str, Path)) else list(img_path)
-    files: list[str] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            files += list_images(path)
-        elif path.is_file() and is_image(path):
-            files.append(str(path))
-        elif path.is_file():
-            lines = read_text(path).splitlines()
-            files += [str(path.parent / line.strip()) for line in lines if is_image(line.strip())]
-        else:
-            raise MissingFileError(
-                f"The pictures '{path}' do not exist. Check the paths in the data YAML, or put them there."
-            )
-    if not files:
-        raise DataError(
-            f"There are no pictures in {', '.join(repr(str(p)) for p in paths)}. Put pictures there, with their "
-            f"labels in the folder of the same name under 'labels'. {FORMATS_HELP.split(' Videos')[0]}"
-        )
-    return sorted(set(files))
 
 
 def _first(files: list[str], fraction: float) -> list[str]:

@@ -80,6 +80,8 @@ def verify_image(file: str | Path) -> tuple[int, int]:
             image.load()
     except DataError:
         raise
+    except FileNotFoundError:
+        raise DataError("missing image: there is no such file") from None
     except Exception as e:  # Pillow's decoders raise whatever their format calls for
         kind = "truncated picture" if "truncated" in str(e).lower() else "unreadable picture"
         raise DataError(f"{kind}: {str(e).replace(str(file), '').strip() or type(e).__name__}") from None

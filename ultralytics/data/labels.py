@@ -20,7 +20,7 @@ from ultralytics.data.instances import clip_polygon
 from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import atomic_write, decode
 from ultralytics.utils.pickles import pickle_in
 
 CACHE_VERSION = 4  # raise it when the cache's layout or the rules of verification change
@@ -144,9 +144,10 @@ def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = Fal
         DataError: `KIND: DETAIL` with the line at fault.
     """
     with open(file, "rb") as f:
-        text = f.read(limits.LABEL_BYTES + 1).decode("utf-8-sig", errors="replace")
-    if len(text) > limits.LABEL_BYTES:
+        data = f.read(limits.LABEL_BYTES + 1)
+    if len(data) > limits.LABEL_BYTES:
         raise DataError(f"large label: the file has more than {limits.LABEL_BYTES} bytes")
+    text = decode(data, file, errors="replace")
     lines = [(i, line.split()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         return
@@ -316,6 +317,8 @@ def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> 
         + (f" ({kinds})" if kinds else "")
         + (f", {duplicates} duplicate labels removed" if duplicates else "")
     )
+    if beside := labels_beside(sound):
+        LOGGER.warning(f"WARNING ⚠️ {prefix}{beside_text(beside)}")
     for e in faulty[:_SHOWN]:
         LOGGER.warning(f"WARNING ⚠️ {prefix}left out '{e.im_file}': {e.fault}")
     if len(faulty) > _SHOWN:
@@ -332,6 +335,21 @@ def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> 
             f"{layout.wanted} columns, coordinates 0 to 1."
         )
     return sound
+
+
+def labels_beside(entries: Iterable[Entry]) -> list[str]:
+    """Return the label files that lie beside their images although those have theirs elsewhere; they are not read."""
+    unlabelled = [e.im_file for e in entries if not e.found]
+    beside = [os.path.splitext(file)[0] + ".txt" for file in unlabelled]
+    return [own for own, read in zip(beside, img2label_paths(unlabelled)) if own != read and os.path.isfile(own)]
+
+
+def beside_text(files: Sequence[str]) -> str:
+    """Return the sentence on label files that are not read."""
+    return (
+        f"{len(files)} label files lie beside their images and are not read, such as '{files[0]}'. Labels of images "
+        f"below a folder 'images' are looked for below 'labels', as '{img2label_paths(files[:1])[0]}': move them there."
+    )
 
 
 def refuse_read_only(folder: str | Path) -> None:

@@ -210,12 +210,19 @@ def _expand(path: str, listed: bool = False) -> list[str]:
             raise DataError(f"'{path}' is neither a picture nor a video that can be read. {FORMATS_HELP}")
         return [path]
     if any(c in path for c in "*?[") and "\0" not in path:
-        found = [f for f in sorted(glob.glob(path, recursive=True)) if _readable(f)]
+        found = [f for f in sorted(glob.glob(_pattern(path), recursive=True)) if _readable(f)]
         if found:
             return found
     raise MissingFileError(
         f"The source '{os.path.abspath(path)}' does not exist. Give a file, folder, glob, address or camera number."
     )
+
+
+def _pattern(path: str) -> str:
+    """Return a glob whose leading folders, as far as they exist by that name, stand for themselves: `a [1]/*.jpg`."""
+    parts = Path(path).parts
+    known = next(n for n in range(len(parts), -1, -1) if os.path.isdir(os.path.join("", *parts[:n]) or "."))
+    return os.path.join(glob.escape(os.path.join("", *parts[:known])), *parts[known:])
 
 
 def _from_list(path: str) -> list[str]:

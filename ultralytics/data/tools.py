@@ -15,9 +15,9 @@ import numpy as np
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.words import key_values
 from ultralytics.data import converter, labels
-from ultralytics.data.dataset import find_images
 from ultralytics.data.images import list_images, verify_image
-from ultralytics.data.labels import Entry
+from ultralytics.data.labels import Entry, beside_text, labels_beside
+from ultralytics.data.lists import find_images
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.archives import is_archive, safe_join, unpack
@@ -287,6 +287,8 @@ def _describe(key: str, entries: list[Entry], names: Mapping[int, str], boxed: b
     unlabelled = sum(not e.found for e in sound)
     background = sum(not len(e.rows) for e in sound)
     duplicates = sum(e.duplicates for e in sound)
+    if repeated := len(entries) - len({e.im_file for e in entries}):
+        lines.append(f"  note: {repeated} of these are images that are listed again")
     if boxed:
         lines.append(f"  objects: {len(boxes)}; backgrounds: {background}, {unlabelled} of them without a label file")
     if duplicates:
@@ -300,6 +302,9 @@ def _describe(key: str, entries: list[Entry], names: Mapping[int, str], boxed: b
         lines.append(f"  faults: {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}")
         lines += [f"    {e.im_file}: {e.fault}" for e in faulty[:_SHOWN]]
         lines += [f"    and {len(faulty) - _SHOWN} more"] if len(faulty) > _SHOWN else []
+    if boxed and (beside := labels_beside(sound)):
+        lines.append(f"  fault: {beside_text(beside)}")
+        faults += 1
     if not sound or background == len(sound):
         lines.append("  fault: there is no picture with an object in it, so nothing can be learned or measured")
         faults += 1

@@ -1,0 +1,77 @@
+"""Where a split's images are: folders, and lists in text files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultralytics.data.images import FORMATS_HELP, is_image, list_images
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.files import read_text
+
+
+def find_images(img_path: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """Return the images of folders and of lists (see `read_list`), sorted; what is named twice is there twice.
+
+    Raises:
+        MissingFileError: a folder or file does not exist, or no image of a list.
+        DataError: there is no image in them.
+    """
+    paths = [img_path] if isinstance(img_path, (str, Path)) else list(img_path or ())
+    if not paths:
+        raise DataError("The data name no images for this. Write their folder into the data YAML.")
+    files: list[str] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += list_images(path)
+        elif path.is_file() and is_image(path):
+            files.append(str(path))
+        elif path.is_file():
+            files += read_list(path)
+        else:
+            raise MissingFileError(
+                f"The pictures '{path}' do not exist. Check the paths in the data YAML, or put them there."
+            )
+    if not files:
+        raise DataError(
+            f"There are no pictures in {', '.join(repr(str(p)) for p in paths)}. Put pictures there, with their "
+            f"labels in the folder of the same name under 'labels'. {FORMATS_HELP.split(' Videos')[0]}"
+        )
+    if repeated := len(files) - len(set(files)):
+        LOGGER.info(f"{len(set(files))} images are listed, some of them repeatedly: {repeated} more samples of them.")
+    return sorted(files)
+
+
+def read_list(file: Path) -> list[str]:
+    """Return the images named in a text file, one a line, in its order; empty lines and comments (#) are passed over.
+
+    A line counts from the text file's folder or, where that has no such image and the line does not begin with `./`,
+    from the working folder. On every system `/` and `\\` will do.
+
+    Raises:
+        MissingFileError: none of the images is there.
+    """
+    lines = [line.strip().strip("\"'") for line in read_text(file).splitlines()]
+    found = [(*_find(file.parent, line), line) for line in lines if is_image(line)]
+    found = [(image, there) for image, there, line in found if there or not line.startswith("#")]
+    if others := [line for line in lines if line and not is_image(line) and not line.startswith("#")]:
+        LOGGER.warning(
+            f"WARNING ⚠️ {len(others)} lines of '{file}' name no image, such as '{others[0][:80]}', and are left out."
+        )
+    if found and not any(there for _, there in found):
+        raise MissingFileError(
+            f"None of the {len(found)} images that '{file}' lists is there; the first would be '{found[0][0]}'. Lines "
+            f"count from the list's folder or from the working folder, which is '{os.getcwd()}'."
+        )
+    return [image for image, _ in found]
+
+
+def _find(folder: Path, line: str) -> tuple[str, bool]:
+    """Return the path of an image in a list, and whether it is there; else the path that it would have beside it."""
+    tried = []
+    for name in dict.fromkeys((line, line.replace("\\", "/"))):
+        bases = (folder,) if name.startswith(("./", "/")) else (folder, Path())
+        tried += [str(base / os.path.expanduser(name)) for base in bases]
+    return next(((path, True) for path in tried if os.path.isfile(path)), (tried[0], False))
