@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from scenes import make_set
 
+from ultralytics.data.lists import find_images
 from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.utils import yaml_load, yaml_save
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
@@ -71,6 +73,71 @@ def test_names_in_every_form(root):
     assert check_det_dataset(write(root, names=["a", "b"], nc=2))["nc"] == 2
 
 
+AS_WRITTEN = ["01", "no", "on", "12:30", "1e3", "null", "2024-05-01", "0x10", "1_000", "~", "True", "1.50", ".5", "火"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "names: [" + ", ".join(AS_WRITTEN) + "]",
+        "names:\n" + "".join(f"- {name}\n" for name in AS_WRITTEN),
+        "names:\n" + "".join(f"  {i}: {name}\n" for i, name in enumerate(AS_WRITTEN)),
+        "names:\n" + "".join(f"  0{i}: {name}\n" for i, name in enumerate(AS_WRITTEN)),
+    ],
+)
+def test_names_stay_as_they_are_written(root, form):
+    (root / "data.yaml").write_text(f"train: images/train\nval: images/train\n{form}", encoding="utf-8")
+    names = check_det_dataset(root / "data.yaml")["names"]
+    assert list(names.items()) == list(enumerate(AS_WRITTEN))
+    yaml_save(root / "again.yaml", {"names": names})
+    assert yaml_load(root / "again.yaml")["names"] == names
+    assert yaml.safe_load((root / "again.yaml").read_text(encoding="utf-8"))["names"] == names  # so they are quoted
+
+
+def test_other_values_beside_names_keep_their_types(root):
+    (root / "a.yaml").write_text("nc: 2\nnames: {0: a, 1: b}\nflip: no\nlist: [01, no]\ntrain: {names: [no]}\n")
+    expected = {"nc": 2, "names": {0: "a", 1: "b"}, "flip": False, "list": [1, False], "train": {"names": [False]}}
+    assert yaml_load(root / "a.yaml") == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "gbk"])
+def test_names_in_other_encodings(root, encoding, caplog):
+    file = root / f"{encoding}.yaml"
+    file.write_bytes("train: images/train\nval: images/train\nnames: [火, 烟]\n".encode(encoding))
+    assert check_det_dataset(file)["names"] == {0: "火", 1: "烟"}
+    assert ("was read as GBK" in caplog.text) == (encoding == "gbk")
+    file.write_bytes(b"train: images/train\nval: images/train\nnames: ['caf\xe9']\n")
+    with pytest.raises(DataError, match=r"is in an unknown encoding: it has a class 'caf\ufffd'\. Save it as UTF-8"):
+        check_det_dataset(file)
+
+
+def test_a_set_for_validation_alone_has_an_empty_train(root):
+    data = check_det_dataset(write(root, train=""))
+    assert data["train"] is None and data["val"] == str(root / "images" / "train")
+    with pytest.raises(MissingFileError, match="The val pictures"):
+        check_det_dataset(write(root, train="", val="nowhere"))
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a*b", "q?", "~x", "火 灾", "{x}", "#h", "a: b", "a'b"])
+def test_folders_with_names_that_mean_something_elsewhere(tmp_path, name):
+    folder = tmp_path / name
+    try:
+        make_set(folder, 1)
+    except OSError:
+        pytest.skip("this system does not allow the name")
+    for train in ("images/train", "images/train/"):
+        data = check_det_dataset(write(folder, path=str(folder), train=train))
+        assert find_images(data["train"]) == [str(folder / "images" / "train" / "p0.png")]
+
+
+def test_tilde_in_a_split(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(root))
+    monkeypatch.setenv("USERPROFILE", str(root))
+    assert check_det_dataset(write(tmp_path, train="~/images/train", val=str(root / "images")))["train"] == str(
+        root / "images" / "train"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -82,6 +149,9 @@ def test_names_in_every_form(root):
         ({"nc": 0}, "at least 1"),
         ({"names": {0: "a", 2: "b"}}, "indices 0 to 1"),
         ({"names": {"x": "a"}}, "not whole numbers"),
+        ({"names": {0: "a", 1: "b", "01": "c"}}, "two are the same number"),
+        ({"names": {0: "a", 0.5: "b"}}, "not whole numbers"),
+        ({"names": {False: "a", True: "b"}}, r"indices \['false', 'true'\] are not whole numbers"),
         ({"names": []}, "wanted is a list of names"),
         ({"names": "fire"}, "wanted is a list of names"),
     ],

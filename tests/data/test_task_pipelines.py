@@ -112,6 +112,13 @@ def test_pasted_objects_have_masks(tmp_path, mode):
     assert wrong < 0.05 * right  # where a small object was hidden by a larger one
 
 
+def test_pasting_from_others_into_rectangular_batches(tmp_path):
+    dataset = build(make_polygon_set(tmp_path), "segment", rect=True, copy_paste=1.0, copy_paste_mode="mixup")
+    for batch in build_dataloader(dataset, 4, 0):
+        assert batch["img"].shape[2:] == tuple(4 * side for side in batch["masks"].shape[1:])
+        assert len(batch["cls"]) > 2 * len(batch["img"])
+
+
 def test_copy_paste_spares_what_stands_there(tmp_path):
     img = np.zeros((100, 200, 3), np.uint8)
     square = np.array([[10, 10], [50, 10], [50, 50], [10, 50]], np.float32)

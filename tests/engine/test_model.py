@@ -8,6 +8,7 @@ from types import GeneratorType
 import numpy as np
 import pytest
 import torch
+import yaml
 from tiny import FAST, tiny_model
 
 from ultralytics import YOLO
@@ -147,6 +148,21 @@ def test_more_classes_in_the_data_than_in_the_model(work_dir: Path, tiny_data_co
     tiny_data_copy.write_text(tiny_data_copy.read_text().replace("names:", "names:\n  2: blue"))
     with pytest.raises(ValueError, match=r"data\.yaml' has 3 classes, but the model knows 2"):
         model.val(data=str(tiny_data_copy), **FAST)
+
+
+def test_classes_that_are_called_otherwise_are_named(work_dir: Path, tiny_data_copy: Path, log: list[str]):
+    model = YOLO(tiny_model(work_dir))
+    own, text = ["red", "green"], tiny_data_copy.read_text()
+    model.model.names = dict(enumerate(own))
+    cases = {tuple(own): False, (own[1], own[0]): True, (own[0].upper(), own[1]): False, ("class_0", "class_1"): False}
+    for names, said in cases.items():
+        data = yaml.safe_load(text) | {"names": list(names)}
+        tiny_data_copy.write_text(yaml.safe_dump(data))
+        log.clear()
+        model.val(data=str(tiny_data_copy), **FAST)
+        lines = [line for line in log if "Classes are compared by their numbers" in line]
+        assert len(lines) == said, names
+        assert not said or f"Class 0 is '{own[1]}' in '{tiny_data_copy}', but '{own[0]}' in the model" in lines[0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ultralytics.engine.callbacks import EVENTS
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import yaml_load
-from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError
+from ultralytics.utils.errors import CheckpointError, ConfigError, DataError, MissingFileError
 
 Run = Callable[..., DetectionTrainer]
 
@@ -289,11 +289,16 @@ def test_freeze_by_index_and_of_everything(run: Run):
     assert not Path("runs/b").exists()
 
 
-def test_single_class(run: Run):
+def test_single_class(run: Run, log: list[str]):
     seen = []
     trainer = run({"on_train_batch_end": lambda t: seen.extend(t.batch["cls"].flatten().tolist())}, single_cls=True)
     assert {*seen} == {0.0}
-    assert trainer.validator.nt_per_class.tolist()[1:] == [0]
+    model = YOLO(trainer.best)
+    assert model.names == {0: "item"} and len(trainer.validator.nt_per_class) == 1
+    assert any("the 2 classes count as one, called 'item'" in line for line in log)
+    log.clear()
+    assert model.val(data=trainer.args.data, **FAST).names == {0: "item"}  # single_cls is kept with the weights
+    assert not any("but the model" in line or "is 'item'" in line for line in log)
 
 
 def test_fraction_takes_a_share_of_the_training_pictures_alone(run: Run):
@@ -354,6 +359,15 @@ def test_only_backgrounds(run: Run, tiny_data_copy: Path, log: list[str]):
     trainer = run(data=str(tiny_data_copy), plots=True)
     assert any("no labels found" in line for line in log)
     assert np.isfinite([list(row.values()) for row in rows(trainer)]).all()
+
+
+def test_an_empty_train_is_refused_in_training_alone(run: Run, tiny_data_copy: Path):
+    data = yaml.safe_load(tiny_data_copy.read_text()) | {"train": None}
+    tiny_data_copy.write_text(yaml.safe_dump(data))
+    with pytest.raises(DataError, match="has no `train:` line, or an empty one"):
+        run(data=str(tiny_data_copy))
+    assert not Path("runs").exists()
+    YOLO(tiny_model(Path.cwd())).val(data=str(tiny_data_copy), **FAST)
 
 
 def test_one_class_and_a_batch_without_objects(run: Run, tiny_data_copy: Path):

@@ -61,7 +61,8 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[s
 
     Returns:
         The YAML's content with absolute `path`, `train`, `val` (and `test`), `nc`, `names` {int: str}, `yaml_file`, and
-        where it has keypoints `kpt_shape` [how many, 2 or 3 numbers each] and `flip_idx`.
+        where it has keypoints `kpt_shape` [how many, 2 or 3 numbers each] and `flip_idx`. A set for validation alone
+        leaves `train:` empty, and it is None.
 
     Raises:
         MissingFileError: the YAML, or the pictures that it names, are not there; the message lists the places tried.
@@ -78,13 +79,29 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[s
     return data | splits | {"path": root, "yaml_file": str(file)}
 
 
+def refuse_without(data: dict, key: str) -> None:
+    """Raise DataError where a description (see `check_det_dataset`) names no images for a split."""
+    if not data.get(key):
+        raise DataError(
+            f"'{data.get('yaml_file', 'The data YAML')}' has no `{key}:` line, or an empty one; it names the folder of "
+            f"the {key} images. Add it, as `{key}: {key}/images`."
+        )
+
+
+def as_single_class(data: dict) -> dict:
+    """Return a description whose classes count as one: `item`, as none of several names would be true of all."""
+    if data["nc"] == 1:
+        return data
+    LOGGER.info(f"single_cls=True: the {data['nc']} classes count as one, called 'item'.")
+    return data | {"nc": 1, "names": {0: "item"}}
+
+
 def _check_keys(data: dict, file: Path) -> None:
+    if "train" in data and not data["train"]:
+        data["train"] = None
     for key in _REQUIRED:
-        if not data.get(key):
-            raise DataError(
-                f"'{file}' has no `{key}:` line, which names the folder of its {key} pictures. "
-                f"Add it, as `{key}: {key}/images`."
-            )
+        if not data.get(key) and not (key == "train" and key in data):
+            refuse_without({"yaml_file": file}, key)
     for key in SPLITS:
         value = data.get(key)
         if not all(isinstance(part, (str, int, float)) for part in _as_list("" if value is None else value)):
@@ -113,6 +130,8 @@ def _names(data: dict, file: Path) -> tuple[dict[int, str], int]:
         names = check_class_names(given)
     except DataError as e:
         raise DataError(f"In '{file}': {e}") from None
+    if odd := next((name for name in names.values() if "\ufffd" in name), None):
+        raise DataError(f"'{file}' is in an unknown encoding: it has a class '{odd}'. Save it as UTF-8.")
     if nc is not None and nc != len(names):
         raise DataError(f"'{file}' says `nc: {nc}` but lists {len(names)} names. Make them agree, or leave `nc` out.")
     return names, len(names)
@@ -217,14 +236,15 @@ def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
     """Return the first root under which training and validation pictures are, and each split's absolute path."""
     roots = _roots(data.get("path") or "", file)
     wanted = [key for key in SPLITS if data.get(key)]
+    required = [key for key in _REQUIRED if key in wanted]
     for root in roots:
         found = {key: _resolve(data[key], root) for key in wanted}
         absent = [key for key in wanted if not _exists(found[key])]
-        if not set(absent) & set(_REQUIRED):
+        if not set(absent) & set(required):
             for key in absent:
                 LOGGER.warning(f"WARNING ⚠️ '{file}': `{key}: {data[key]}` does not exist under '{root}'.")
             return root, found
-    absent = [key for key in _REQUIRED if not any(_exists(_resolve(data[key], root)) for root in roots)]
+    absent = [key for key in required if not any(_exists(_resolve(data[key], root)) for root in roots)]
     raise _missing(data, file, roots, absent[0] if absent else "val")
 
 
@@ -256,8 +276,10 @@ def _resolve(value: Any, root: Path) -> str | list[str]:
     Links are not followed: pictures may lie elsewhere, while the labels stand beside the link.
     """
     if isinstance(value, (list, tuple)):
-        return [_resolve(v, root) for v in value]
+        return [_resolve(v, root) for v in value if v != ""]
     path = os.path.abspath(root / str(value))
+    if str(value).startswith("~") and not os.path.exists(path):
+        path = os.path.abspath(root / os.path.expanduser(str(value)))
     if not os.path.exists(path) and str(value).startswith("../"):  # exports count from a folder deeper than their YAML
         inside = os.path.abspath(root / str(value)[3:])
         path = inside if os.path.exists(inside) else path

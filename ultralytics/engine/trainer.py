@@ -14,7 +14,7 @@ from torch import nn
 
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.cfg.tasks import LAB, load
-from ultralytics.data.utils import check_det_dataset
+from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.engine import distributed, optim, watchdog
 from ultralytics.engine.autobatch import auto_batch, halve_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
@@ -533,7 +533,9 @@ class BaseTrainer(Callbacks):
 
     def get_dataset(self) -> dict:
         """Return the description of the dataset (see `check_det_dataset`)."""
-        return check_det_dataset(self.args.data)
+        data = check_det_dataset(self.args.data)
+        refuse_without(data, "train")
+        return as_single_class(data) if self.args.single_cls else data
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
         """Return the model to train."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.data.changing import ChangingDataset
-from ultralytics.data.utils import check_det_dataset
+from ultralytics.data.utils import as_single_class, check_det_dataset
 from ultralytics.engine import watchdog
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.autobackend import AutoBackend
@@ -21,6 +22,12 @@ from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
+
+
+def _differ(i: int, *names: Any) -> bool:
+    """Return whether names of class `i` are other ones, not only written otherwise, nor made up as `class_0` is."""
+    plain = {re.sub(r"[\s_-]+", " ", str(name)).strip().casefold() for name in names}
+    return len(plain) > 1 and plain.isdisjoint({str(i), f"class{i}", f"class {i}"})
 
 
 class BaseValidator(Callbacks):
@@ -165,7 +172,7 @@ class BaseValidator(Callbacks):
         LOGGER.info("Pictures are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
-        """Refuse a dataset that has more classes than the model."""
+        """Refuse a dataset that has more classes than the model, and name classes that are called otherwise in it."""
         nc, known = self.data.get("nc") or 0, len(model.names)
         if nc > known:
             raise DataError(
@@ -176,6 +183,14 @@ class BaseValidator(Callbacks):
             LOGGER.warning(
                 f"The dataset '{self.args.data}' has {nc} classes, the model {known}: "
                 "class 0 counts as class 0 and so on, and whatever else the model finds counts as wrong."
+            )
+        names = {} if self.args.single_cls else self.data.get("names") or {}
+        other = [i for i, name in names.items() if _differ(i, name, model.names.get(i, name))]
+        if other:
+            i, more = other[0], f" (so it is for {len(other)} classes)" if len(other) > 1 else ""
+            LOGGER.warning(
+                f"WARNING ⚠️ Class {i} is '{names[i]}' in '{self.args.data}', but '{model.names[i]}' in the model{more}"
+                ". Classes are compared by their numbers: if these mean other things, the figures mean nothing."
             )
 
     def _say_left_out(self, pictures: int) -> None:
@@ -216,7 +231,8 @@ class BaseValidator(Callbacks):
 
     def get_dataset(self) -> dict:
         """Return the description of the dataset (see `check_det_dataset`)."""
-        return check_det_dataset(self.args.data)
+        data = check_det_dataset(self.args.data)
+        return as_single_class(data) if self.args.single_cls else data
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         """Return the loader of a split."""
