@@ -12,11 +12,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this clone, installed or not
 
 import numpy as np
-import onnxruntime
 import torch
 
 from ultralytics.lab.latency import run_in_turn
 from ultralytics.utils.console import say
+from ultralytics.utils.telemetry import quiet_import
+
+onnxruntime = quiet_import("onnxruntime")
 
 
 def runner(file: str, threads: int):

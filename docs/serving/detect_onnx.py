@@ -4,10 +4,13 @@ The model comes from `yolo export model=best.pt format=onnx nms=True`; pip insta
 """
 
 import json
+import os
 import sys
 
 import cv2
 import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, which would report to its maker
 import onnxruntime
 
 

@@ -259,7 +259,7 @@ def test_defaults_are_off_save_for_tensorboard(tmp_path: Path):
 def test_a_package_that_is_not_installed(cls, settings, warnings, monkeypatch):
     """It is named with the line that installs it, unless nobody has asked for it."""
     monkeypatch.setitem(sys.modules, cls.package, None)  # an import of it fails
-    monkeypatch.setattr(integrations.importlib, "import_module", lambda name: missing(cls))
+    monkeypatch.setattr(integrations, "quiet_import", lambda name: missing(cls))
     settings[cls.setting] = True
     assert not [*integrations.switched_on()]
     if cls.by_default:

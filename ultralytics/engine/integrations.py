@@ -7,7 +7,6 @@ TensorBoard, which stays on this machine, are off until then. One that fails say
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 import re
@@ -25,6 +24,7 @@ from PIL import Image
 
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.telemetry import quiet_import
 
 PICTURE_SIDE = 1024  # pixels at most in an event file, which holds pictures without loss
 
@@ -316,7 +316,7 @@ def switched_on() -> Iterator[Integration]:
         if not SETTINGS[cls.setting]:
             continue
         try:
-            package = importlib.import_module(cls.package)
+            package = quiet_import(cls.package)
             if hasattr(package, "__path__") and not getattr(package, "__file__", None):
                 raise ModuleNotFoundError(name=cls.package)  # a folder of that name, such as the one that wandb makes
             yield cls(package)
