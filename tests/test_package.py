@@ -22,8 +22,8 @@ def project() -> dict:
 
 def test_version_has_one_source(project):
     assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "ultralytics.__version__"}
-    assert ultralytics.__version__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "ultralytics.__build__"}
+    assert ultralytics.__build__ in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_every_data_file_is_packed(project):

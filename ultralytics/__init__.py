@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from types import ModuleType
 
-__version__ = "8.3.0+ghost.1"
+__version__ = "8.3.0"  # whose public API this is; scripts split it at the points and read three whole numbers
+__build__ = "8.3.0+ghost.1"  # the version of this package, which pip takes for 8.3.0 too
 
 # Public names and where they live; each is imported when it is first asked for.
 _PUBLIC = {
@@ -24,6 +29,22 @@ _NOT_HERE = "'{}' is not part of this package, which holds YOLO and its Ghost ve
 __all__ = ("ASSETS", "YOLO", "__version__", "checks", "download", "settings")
 
 
+def modules_of(package: str) -> Callable[[str], ModuleType]:
+    """Return a package's `__getattr__`: its modules are there as attributes, and imported when first asked for."""
+
+    def __getattr__(name: str) -> ModuleType:
+        full = f"{package}.{name}"
+        try:
+            there = not name.startswith("_") and find_spec(full)
+        except ImportError as e:  # of other products, see `_Elsewhere`
+            raise AttributeError(str(e)) from None
+        if not there:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return importlib.import_module(full)
+
+    return __getattr__
+
+
 def __getattr__(name: str):
     if name in _PUBLIC:
         from ultralytics.cfg.tasks import load
@@ -32,7 +53,10 @@ def __getattr__(name: str):
         return value
     if name in _ELSEWHERE:
         raise AttributeError(_NOT_HERE.format(f"ultralytics.{name}"))
-    raise AttributeError(f"module 'ultralytics' has no attribute '{name}'")
+    return _module(name)
+
+
+_module = modules_of(__name__)
 
 
 def __dir__() -> list[str]:

@@ -251,7 +251,7 @@ def show_help(words: Sequence[str]) -> int:
 def show_version(words: Sequence[str]) -> int:
     """Print the version."""
     _no_more("version", words)
-    say(ultralytics.__version__)
+    say(ultralytics.__build__)
     return 0
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ultralytics import modules_of
 from ultralytics.cfg.schema import DEFAULTS, SPECS
 from ultralytics.cfg.tasks import MODES, TASKS, load
 from ultralytics.utils import LOGGER, RANK, ROOT, IterableSimpleNamespace, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 
+__getattr__ = modules_of(__name__)
 TASK2DATA = {name: task.data for name, task in TASKS.items()}
 TASK2MODEL = {name: task.weights for name, task in TASKS.items()}
 TASK2METRIC = {name: task.metric for name, task in TASKS.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics import __version__
+from ultralytics import __build__
 from ultralytics.engine import distributed
 from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
@@ -53,7 +53,7 @@ def state_of(trainer: Any, batches: int | None) -> dict:
         "pictures": getattr(trainer.train_loader.dataset, "signature", None),
         "restored": trainer.guard.restored,
         "date": datetime.now().isoformat(timespec="seconds"),
-        "version": __version__,
+        "version": __build__,
     }
 
 

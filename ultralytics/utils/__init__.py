@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ultralytics import modules_of
 from ultralytics.utils.console import ConsoleHandler, without_colours
 
 ROOT = Path(__file__).resolve().parents[1]  # the package folder
@@ -123,6 +124,9 @@ _ELSEWHERE = {
 _LAZY |= {name: f"{module}:{name}" for module, names in _ELSEWHERE.items() for name in names.split()}
 
 
+_module = modules_of(__name__)
+
+
 def __getattr__(name: str) -> Any:
     if name == "SETTINGS":
         from ultralytics.utils.settings import SettingsManager
@@ -132,6 +136,6 @@ def __getattr__(name: str) -> Any:
         module, _, attribute = _LAZY[name].partition(":")
         value = getattr(importlib.import_module(module), attribute)
     else:
-        raise AttributeError(f"module 'ultralytics.utils' has no attribute '{name}'")
+        return _module(name)
     globals()[name] = value
     return value

@@ -338,7 +338,7 @@ def collect_system_info() -> dict[str, str]:
     memory = memory_gb()
     total, _, free = shutil.disk_usage(Path.cwd())
     info = {
-        "ultralytics": ultralytics.__version__,
+        "ultralytics": ultralytics.__build__,
         "OS": platform.platform(),
         "Python": platform.python_version(),
         "folder": str(ROOT),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics import YOLO, __version__
+from ultralytics import YOLO, __build__
 from ultralytics.cfg.schema import SPECS
 from ultralytics.engine.resume import last_state
 from ultralytics.engine.runfiles import PREVIOUS
@@ -143,7 +143,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
         "device": f"{device} ({torch.cuda.get_device_name(device)})" if gpu else str(device),
         "cpu": get_cpu_info(),
         "threads": torch.get_num_threads(),
-        "versions": {"ultralytics": __version__, "torch": torch.__version__, "Python": platform.python_version()},
+        "versions": {"ultralytics": __build__, "torch": torch.__version__, "Python": platform.python_version()},
         "system": platform.platform(terse=True),
         "date": datetime.now().isoformat(timespec="seconds"),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ultralytics import __version__
+from ultralytics import __build__
 from ultralytics.lab.compare.plan import Cell, file_hash, read_json, write_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import installed_version
@@ -35,7 +35,7 @@ def latencies(
 
     key = {
         "installed": {r: installed_version(r) for r in runtimes if r in available_runtimes()},
-        "torch": torch.__version__, "package": __version__,  # which rewrites the graphs that it exports
+        "torch": torch.__version__, "package": __build__,  # which rewrites the graphs that it exports
         "models": {label: file_hash(cell.best) for label, cell in cells.items()},
         "imgsz": imgsz, "runtimes": list(runtimes), "threads": threads, "cpu": get_cpu_info(),
     }  # fmt: skip

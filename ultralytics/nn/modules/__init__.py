@@ -1,5 +1,6 @@
 """The modules that model YAMLs are made of."""
 
+from ultralytics import modules_of
 from ultralytics.nn.modules.block import (
     C2PSA,
     C3,
@@ -67,3 +68,5 @@ __all__ = (
     "SplitConv",
     "autopad",
 )
+
+__getattr__ = modules_of(__name__)
