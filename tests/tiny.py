@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -18,6 +19,13 @@ backbone:
 head:
   - [[2, 3, 4], 1, Detect, [nc]]
 """
+HEADS = {
+    "detect": "Detect, [nc]",
+    "segment": "Segment, [nc, 4, 8]",
+    "pose": "Pose, [nc, [3, 2]]",
+    "obb": "OBB, [nc, 1]",
+    "classify": "Classify, [nc]",
+}
 FAST = {"imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, "verbose": False}
 
 
@@ -26,6 +34,17 @@ def tiny_model(folder: Path) -> str:
     file = Path(folder) / "tiny.yaml"
     file.write_text(LAYERS, encoding="utf-8")
     return str(file)
+
+
+def tiny_of(task: str, folder: Path) -> Any:
+    """Return the tiny model of a task, by a YAML that is written into a folder."""
+    from ultralytics.cfg.tasks import TASKS, load
+    from ultralytics.nn.tasks import yaml_model_load
+
+    layers = LAYERS.replace("[2, 3, 4], 1", "[4], 1") if task == "classify" else LAYERS
+    file = Path(folder) / f"{task}.yaml"
+    file.write_text(layers.replace(HEADS["detect"], HEADS[task]), encoding="utf-8")
+    return load(TASKS[task].model)(yaml_model_load(str(file)), verbose=False)
 
 
 def write_tiny_data(folder: Path, train: int = 8, val: int = 4) -> Path:

@@ -1,6 +1,6 @@
 """Throw damaged and hostile files at all that reads a user's: each is read, or refused in a sentence, and nothing else.
 
-    python tests/faults/fuzz.py                          all targets in full: 100,000 cases of texts, 10,000 of others
+    python tests/faults/fuzz.py                          all targets in full: 100,000 cases of texts, fewer of others
     python tests/faults/fuzz.py yaml 5000                so many cases of one target
     python tests/faults/fuzz.py yaml 1 4711              case 4711 alone, with its traceback
 
@@ -26,12 +26,15 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
 
+import fuzz_metadata  # noqa: E402
 from fuzz_guard import Forbidden, Watch, limit_memory, too_long  # noqa: E402
 from fuzz_targets import TARGETS  # noqa: E402
 
 from ultralytics.utils.errors import UserError  # noqa: E402
 
 FULL = {"yaml": 100_000, "labels": 100_000, "cli": 100_000, "checkpoint": 10_000, "cache": 10_000, "images": 10_000}
+TARGETS |= fuzz_metadata.TARGETS
+FULL |= fuzz_metadata.CASES
 LONGEST = 6000  # characters of a sentence
 
 

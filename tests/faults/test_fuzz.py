@@ -15,6 +15,7 @@ import yaml
 pytest.importorskip("resource", reason="limits of a process are POSIX")
 import fuzz
 import fuzz_guard
+import fuzz_metadata
 import fuzz_targets
 from PIL import Image
 
@@ -28,7 +29,17 @@ from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.errors import LONGEST, CheckpointError, ConfigError, DataError, MissingFileError, UserError
 
-SHORT = {"yaml": 400, "labels": 600, "cli": 300, "checkpoint": 60, "cache": 100, "images": 200}
+SHORT = {
+    "torchscript_metadata": 40,
+    "onnx_metadata": 40,
+    "openvino_metadata": 6,
+    "yaml": 400,
+    "labels": 600,
+    "cli": 300,
+    "checkpoint": 60,
+    "cache": 100,
+    "images": 200,
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +76,16 @@ def restored(monkeypatch, work_dir):
     signal.signal(signal.SIGVTALRM, handler)
 
 
+def need(name: str) -> None:
+    """Skip a target whose packages are missing."""
+    for package in fuzz_metadata.PACKAGES.get(name, ()):
+        pytest.importorskip(package)
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", fuzz.FULL)
 def test_some_cases(work_dir, restored, watch, name):
+    need(name)
     report = fuzz.run(name, SHORT[name], watch=watch)
     assert not report.faults, f"{report}\n{next(iter(report.faults.values()))[1]}"
     assert 0 < report.refused < report.cases  # neither is all of it noise, nor is nothing damaged
@@ -78,6 +96,7 @@ def test_some_cases(work_dir, restored, watch, name):
 @pytest.mark.parametrize("name", fuzz.FULL)
 def test_more_cases(work_dir, restored, watch, name):
     """A tenth of the full run, cases behind those of the short one; the full one is `python tests/faults/fuzz.py`."""
+    need(name)
     report = fuzz.run(name, fuzz.FULL[name] // 10, SHORT[name], watch)
     assert not report.faults, f"{report}\n{next(iter(report.faults.values()))[1]}"
 

@@ -16,6 +16,7 @@ from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.resume import RunFinished, last_state
 from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
+from ultralytics.nn.formats.facts import checked_runner
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
@@ -122,11 +123,13 @@ class Model(Callbacks, nn.Module):
                 f"`yolo export model=best.pt format={form.name}` makes one."
             )
         form.require(writing=False)
-        metadata = form.load().Runner(file).metadata
+        facts = checked_runner(form.load().Runner(file), file)
+        if task and facts.task and task != facts.task:
+            raise ConfigError(f"task='{task}' does not fit '{file}', which can {facts.task}: leave task= out.")
         self.model = self.ckpt_path = self.model_name = file
-        self.task = self._checked_task(task or metadata["task"])
-        self.exported_names = metadata["names"]
-        self.overrides = {"model": file, "task": self.task, "imgsz": metadata["imgsz"]}
+        self.task = self._checked_task(facts.task or task)
+        self.exported_names = facts.names
+        self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz]}
 
     def _need_network(self, what: str) -> None:
         """Raise ConfigError if this is an exported file, which has no layers to work on."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.formats import Format, missing_packages
+from ultralytics.nn.formats.facts import checked_runner
 from ultralytics.nn.formats.job import Job
 from ultralytics.nn.formats.nms import WithNMS
 from ultralytics.utils import LOGGER
@@ -61,6 +62,7 @@ def check_parity(form: Format, job: Job, net: nn.Module, name: str) -> Parity | 
         LOGGER.warning(f"'{name}' was not run, for {' '.join(missing)} is missing: pip install {' '.join(missing)}.")
         return None
     run = form.load().Runner(job.file)
+    checked_runner(run, name)
     parity = compare(run, net, job)
     if not parity.holds:
         told = ", ".join(f"{k} by {getattr(parity, k):g} (at most {m:g})" for k, m in zip(KINDS, parity.limits))

@@ -181,11 +181,12 @@ class BasePredictor(Callbacks):
             kwargs = {**kwargs, "augment": True}
         if not self.args.visualize:
             return self.model(im, *args, **kwargs)
+        network = self.model.network("Maps of the layers (visualize=True) come")
         folder = self.save_dir / self._out_name(Path(self.batch[0][0])).stem
         self._fresh.add(folder)
         return watch_layers(
             lambda: self.model(im, *args, **kwargs),
-            self.model.model,
+            network,
             lambda i, layer, out: feature_visualization(out, type(layer).__name__, i, save_dir=folder),
         )
 

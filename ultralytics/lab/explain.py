@@ -306,6 +306,7 @@ class Explainer:
         known = {k: v for k, v in self.yolo.overrides.items() if k == "imgsz"}
         self.predictor = load(TASKS[self.yolo.task].predictor)(overrides={**known, **settings, "save": False})
         self.predictor.setup_model(self.yolo.model, verbose=False)
+        self.predictor.model.network("Heat maps come")
         self.predictor.imgsz = check_imgsz(self.predictor.args.imgsz, stride=self.predictor.model.stride, min_dim=2)
 
     def stream(self, source: Any) -> Iterator[Explanation]:

@@ -209,6 +209,8 @@ def report(
         raise ConfigError(f"'{useless[0]}' is for heat maps and has no use with receptive_field=true: leave it out.")
     if not isinstance(samples, int) or samples < 1:
         raise ConfigError(f"samples={samples} is no number of pictures; give a whole number from 1 on.")
+    if not isinstance(yolo.model, torch.nn.Module):
+        raise ConfigError(f"Receptive fields come from PyTorch models, and '{yolo.model}' is none: give a .pt file.")
     where = select_device(device, verbose=False)
     model = deepcopy(yolo.model).to(where).float().eval().requires_grad_(False)
     imgsz = imgsz or yolo.overrides.get("imgsz") or (224 if yolo.task == "classify" else 640)

@@ -14,7 +14,8 @@ from torch import nn
 
 from ultralytics.nn import features
 from ultralytics.nn.formats import FORMATS, Format, format_of
-from ultralytics.utils import LOGGER
+from ultralytics.nn.formats.facts import check_outputs, checked_runner, run_once
+from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
 
 TORCH = (".pt", ".pth")  # weight files
@@ -64,19 +65,22 @@ class FileBackend:
             raise MissingFileError(f"The model '{file}' does not exist.")
         make = form.load().Runner
         self.run = make(file, device, threads or 0, providers)
-        self.file, self.device, self.metadata = file, device, self.run.metadata
-        self.dynamic, self.end2end = bool(self.metadata.get("dynamic")), bool(self.metadata.get("nms"))
-        self.imgsz, self.batch = tuple(self.metadata["imgsz"]), int(self.metadata.get("batch") or 1)
-        if threads is None and form.threaded and device.type == "cpu":
-            x = torch.zeros(self.batch, int(self.metadata.get("channels") or 3), *self.imgsz)
+        self.file, self.device, self.facts = file, device, checked_runner(self.run, file)
+        self.dynamic, self.end2end = self.facts.dynamic, self.facts.nms
+        self.imgsz, self.batch = self.facts.imgsz, self.facts.batch
+        if threads is None and form.threaded and device.type == "cpu" and self.facts.values <= limits.TRIED_VALUES:
+            x = torch.zeros(self.facts.shape)
+            run_once(self.run, x, file)
             self.run = fastest(lambda n: make(file, device, n, providers), x)
 
     def __call__(self, im: torch.Tensor, **kwargs) -> Any:
         """Run a batch; a tuple of outputs where the model has several."""
         if kwargs:
             raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is none.")
+        if im.shape[1] != self.facts.channels:
+            raise ConfigError(f"'{self.file}' takes images of {self.facts.channels} channels, not of {im.shape[1]}.")
         if self.dynamic:
-            outputs = self.run(im.float())
+            outputs = self._run(im.float())
         else:
             if tuple(im.shape[-2:]) != self.imgsz:
                 raise ConfigError(
@@ -92,8 +96,19 @@ class FileBackend:
         """Run a batch that may be smaller than the file's."""
         n = len(im)
         if n == self.batch:
-            return self.run(im)
-        return [y[:n] for y in self.run(torch.cat((im, im.new_zeros(self.batch - n, *im.shape[1:]))))]
+            return self._run(im)
+        return [y[:n] for y in self._run(torch.cat((im, im.new_zeros(self.batch - n, *im.shape[1:]))))]
+
+    def _run(self, im: torch.Tensor) -> list[torch.Tensor]:
+        """Run a batch and look once more at what comes of it, for sizes may be open in the graph."""
+        outputs = run_once(self.run, im, self.file)
+        shapes = [tuple(y.shape) for y in outputs]
+        check_outputs(self.facts, shapes, self.file)
+        apart = self.facts.task and any(shape[0] != len(im) for shape in shapes)
+        classes = outputs[0][..., 5] if self.end2end else outputs[0].new_zeros(1)
+        if apart or not ((classes >= 0) & (classes < self.facts.nc)).all():
+            raise ModelError(f"'{self.file}' gives rows of other images or classes than it has: export it again.")
+        return outputs
 
 
 def fastest(make: Callable[[int], Any], x: torch.Tensor, seconds: float = 1.0) -> Any:
@@ -171,9 +186,8 @@ class AutoBackend(nn.Module):
         self.imgsz = None if self.pt else self.backend.imgsz
         model = self.model = self.backend.model
         if model is None:
-            metadata = self.backend.metadata
-            self.names, self.stride, self.task = (metadata[key] for key in ("names", "stride", "task"))
-            self.kpt_shape = metadata.get("kpt_shape")
+            facts = self.backend.facts
+            self.names, self.stride, self.task, self.kpt_shape = facts.names, facts.stride, facts.task, facts.kpt_shape
         else:
             self.names, self.task = _names(model), getattr(model, "task", None)
             self.stride = int(torch.as_tensor(getattr(model, "stride", 32)).max())
@@ -202,9 +216,13 @@ class AutoBackend(nn.Module):
 
     def embed(self, im: torch.Tensor, layers: list[int]) -> torch.Tensor:
         """Return the pooled features of layers (b, channels); PyTorch models only (see `nn.features.embed`)."""
+        return features.embed(self.network("Features come"), self._laid_out(im), layers)
+
+    def network(self, what: str) -> nn.Module:
+        """Return the module with the layers, from which something comes; an exported file has none: ConfigError."""
         if self.model is None:
-            raise ConfigError(f"Features come from PyTorch models, and '{self.backend.file}' is none: give a .pt file.")
-        return features.embed(self.model, self._laid_out(im), layers)
+            raise ConfigError(f"{what} from PyTorch models, and '{self.backend.file}' is none: give a .pt file.")
+        return self.model
 
     def _laid_out(self, im: torch.Tensor) -> torch.Tensor:
         return (im.half() if self.fp16 else im).contiguous(memory_format=self.backend.layout)

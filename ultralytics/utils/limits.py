@@ -41,3 +41,4 @@ KERNEL = 63  # side of a convolution's window; the largest in use are 51 (arXiv 
 WORK = 200_000_000_000  # multiplications for a picture of 256 pixels; yolo11x-seg takes 26 billion
 VALUES = 500_000_000  # of one output for such a picture; yolo11x-seg has 2 million
 SIDE = 65_536  # pixels of a picture that a model takes
+TRIED_VALUES = 1 << 26  # of the images that an exported file wants, where its graph does not say so: 256 MB

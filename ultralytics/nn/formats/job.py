@@ -13,10 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.utils import limits
+from ultralytics.nn.formats.facts import Facts
 from ultralytics.utils.errors import ModelError
-
-WANTED = ("task", "names", "stride", "imgsz")  # without these a file cannot be run
 
 
 @dataclass
@@ -97,22 +95,6 @@ def _value(text: str) -> Any:
 
 
 def checked(found: Any, file: str | Path) -> dict[str, Any]:
-    """Return metadata with numbers as keys of `names`; raise ModelError where something is missing or odd."""
-    if not isinstance(found, dict) or any(key not in found for key in WANTED):
-        missing = ", ".join(key for key in WANTED if not isinstance(found, dict) or key not in found)
-        raise ModelError(
-            f"'{file}' does not say its {missing}, so it was not exported by `yolo export` and cannot be run here."
-        )
-    names, sides = found["names"], found["imgsz"]
-    if isinstance(names, str):
-        raise ModelError(f"The metadata of '{file}' cannot be understood (its names are a text): export it again.")
-    try:
-        names = {int(k): str(v) for k, v in (names.items() if isinstance(names, dict) else enumerate(names))}
-        sides = [int(side) for side in ([sides, sides] if isinstance(sides, (int, float)) else sides)]
-        numbers = {key: int(found[key]) for key in ("stride", "batch", "channels") if found.get(key) is not None}
-        possible = len(sides) == 2 and len(names) <= limits.CLASSES and all(1 <= n <= limits.SIDE for n in sides)
-        if not possible or not all(1 <= n <= limits.SIDE for n in numbers.values()):
-            raise ValueError(f"imgsz {sides}, {len(names)} names, {numbers}"[:200])
-        return {**found, "names": names, "imgsz": sides, **numbers, "task": str(found["task"])[:100]}
-    except (TypeError, ValueError, OverflowError) as e:
-        raise ModelError(f"The metadata of '{file}' cannot be understood ({e}): export it again.") from e
+    """Return metadata, what a runner must know as `Facts` has it; raise ModelError where that is missing or odd."""
+    facts = Facts.of(found, file)
+    return {**found, **vars(facts), "imgsz": [*facts.imgsz], "kpt_shape": facts.kpt_shape and [*facts.kpt_shape]}

@@ -7,30 +7,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from ultralytics.nn.formats.facts import Shape
 from ultralytics.nn.formats.job import HalfInside, Job, from_texts
 from ultralytics.nn.formats.nms import WithNMS, append_to_onnx
 from ultralytics.utils.checks import check_version
 from ultralytics.utils.errors import ConfigError, ModelError
+from ultralytics.utils.telemetry import quiet_import
 
-# Since 2.9 torch exports by torch.export and ONNX Script as it comes; older ones trace, up to opset 17.
+# Since 2.9 torch exports by torch.export and ONNX Script, from opset 18 on; below, and before, by tracing.
 MODERN = check_version(torch.__version__, ">=2.9")
-OPSET = 18 if MODERN else 17
+OPSET = 18 if MODERN else 17  # where none is asked for
+OPSETS = range(11, 24 if MODERN else 18)  # that can be written, and that runtimes read; with NMS from 12 on
 
 
 def write(job: Job) -> None:
-    """Write an ONNX file; pictures and outputs are float32 also where the weights are float16."""
+    """Write an ONNX file; images and outputs are float32 also where the weights are float16."""
     import onnx
 
+    opset = checked_opset(job.opset, OPSETS[1:] if job.nms else OPSETS)
+    modern = MODERN and opset >= OPSET
     net = WithNMS(job.net, job.nms) if job.nms and job.nms.rotated else job.net
     net = HalfInside(net) if job.half else net
     options: dict[str, Any] = {"input_names": ["images"], "output_names": job.outputs}
-    options |= {"opset_version": job.opset or OPSET, **_axes(job)}
-    if MODERN:
+    options |= {"opset_version": opset, **_axes(job, modern)}
+    if modern:
         options |= {"dynamo": True, "external_data": False, "verbose": False, "optimize": job.simplify}
-    x = torch.cat((job.x, job.x)) if job.dynamic else job.x  # a batch of one would be taken for a constant
-    torch.onnx.export(net, (x,), str(job.file), **options)
+    elif MODERN:
+        options |= {"dynamo": False}
+    torch.onnx.export(net, (_example(job),), str(job.file), **options)
     model = onnx.load(job.file)
+    written = next(each.version for each in model.opset_import if not each.domain)
+    if written != opset:
+        raise ModelError(f"PyTorch wrote opset {written}, not {opset}: give opset={written}, or leave it out.")
     if job.nms and not job.nms.rotated:
         model = append_to_onnx(model, job.nms)
     values = {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in job.metadata.items()}
@@ -38,12 +48,33 @@ def write(job: Job) -> None:
     onnx.save(model, job.file)
 
 
-def _axes(job: Job) -> dict[str, Any]:
+def checked_opset(opset: int | None, allowed: range, who: str = "this package writes") -> int:
+    """Return the opset to write, `OPSET` if none is asked for; raise ConfigError if it is not among the allowed."""
+    if opset is None:
+        return OPSET
+    if opset not in allowed:
+        raise ConfigError(
+            f"opset={opset} is not possible: {who} {allowed[0]} to {allowed[-1]}. "
+            f"Give one of them, or leave it out for {OPSET}."
+        )
+    return opset
+
+
+def _example(job: Job) -> torch.Tensor:
+    """Return images to export with; where sizes stay open, no map of theirs has a side of 1, taken for constant."""
+    if not job.dynamic:
+        return job.x
+    least = 2 * job.metadata["stride"]
+    h, w = (max(side, least) for side in job.x.shape[-2:])
+    return nn.functional.interpolate(torch.cat((job.x, job.x)), (h, w))
+
+
+def _axes(job: Job, modern: bool) -> dict[str, Any]:
     """Return the arguments that leave sizes open."""
     if not job.dynamic:
         return {}
     stride = job.metadata["stride"]
-    if MODERN:
+    if modern:
         sides = (stride * torch.export.Dim(name, min=1, max=8192 // stride) for name in ("rows", "columns"))
         return {"dynamic_shapes": ({0: torch.export.Dim("batch", max=4096), **dict(zip((2, 3), sides))},)}
     axes = {"images": {0: "batch", 2: "height", 3: "width"}}
@@ -61,8 +92,7 @@ class Runner:
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
-        import onnxruntime
-
+        onnxruntime = quiet_import("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3  # errors
@@ -75,9 +105,15 @@ class Runner:
             raise
         except Exception as e:  # ONNX Runtime's own kinds of errors share no base
             raise ModelError(f"'{file}' is no ONNX file that can be read: it is damaged or of another kind.") from e
-        self.name = self.session.get_inputs()[0].name
+        self.name = next((each.name for each in self.session.get_inputs()), "")
         self.texts = self.session.get_modelmeta().custom_metadata_map
         self.file = file
+
+    @property
+    def shapes(self) -> tuple[list[Shape], list[Shape]]:
+        """Shapes of the inputs and of the outputs, as the graph states them."""
+        ends = self.session.get_inputs(), self.session.get_outputs()
+        return tuple([[n if isinstance(n, int) else None for n in each.shape] for each in end] for end in ends)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -90,9 +126,7 @@ class Runner:
 
 def _providers(wanted: str, device: torch.device) -> list[str]:
     """Return the names of ONNX Runtime's providers for a device, or those that were asked for."""
-    import onnxruntime
-
-    there = onnxruntime.get_available_providers()
+    there = quiet_import("onnxruntime").get_available_providers()
     if wanted:
         names = [name.strip() for name in wanted.split(",")]
         unknown = [name for name in names if name not in there]

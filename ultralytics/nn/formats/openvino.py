@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from ultralytics.nn.formats import FORMATS
+from ultralytics.nn.formats.facts import Shape
 from ultralytics.nn.formats.folder import find_one, read_metadata, write_metadata
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import MissingPackageError, ModelError
+from ultralytics.utils.telemetry import quiet_import
 
 
 def write(job: Job) -> None:
     """Write the folder; int8 is calibrated by NNCF on the user's pictures, half halves the file and not the time."""
-    import openvino
-
+    openvino = quiet_import("openvino")
     graph = _from_onnx(job) if job.nms else openvino.convert_model(job.net, example_input=job.x)
     if job.dynamic:
         graph.reshape([-1, job.x.shape[1], -1, -1])
@@ -35,20 +36,18 @@ def write(job: Job) -> None:
 
 def _from_onnx(job: Job) -> Any:
     """Return the graph by way of ONNX, whose operator for the suppression of boxes OpenVINO knows."""
-    import openvino
-
     from ultralytics.nn.formats import onnx
 
     FORMATS["onnx"].require(writing=True)
     file = job.file.with_name("model.onnx")
     onnx.write(Job(job.net, job.x, file, job.metadata, dynamic=job.dynamic, nms=job.nms))
-    return openvino.convert_model(file)
+    return quiet_import("openvino").convert_model(file)
 
 
 def _quantized(graph: Any, job: Job) -> Any:
     """Return the graph in 8 bits; the boxes' last steps stay as they are, for pixels do not fit into 8 bits."""
     try:
-        import nncf
+        nncf = quiet_import("nncf")
     except ImportError as e:
         raise MissingPackageError("int8=True quantises by NNCF, not installed here: pip install nncf.") from e
     head = f"{len(job.net.model.model) - 1}"
@@ -67,6 +66,11 @@ def _decodes(op: Any, head: str) -> bool:
     return f"model.model.{head}." in f"{op.get_friendly_name()}." and op.get_type_name() not in kept
 
 
+def _shape(shape: Any) -> Shape:
+    """Return the sizes of an OpenVINO shape, None for those that are open."""
+    return [side.get_length() if side.is_static else None for side in shape] if shape.rank.is_static else []
+
+
 class Runner:
     """Runs an OpenVINO folder (or its .xml, or a graph in memory) in float32 or, if quantised, in 8 bits.
 
@@ -78,8 +82,7 @@ class Runner:
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
-        import openvino
-
+        openvino = quiet_import("openvino")
         self.folder = Path(file)
         xml = self.folder if self.folder.suffix == ".xml" else find_one(self.folder, "*.xml", "OpenVINO")
         hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -95,6 +98,8 @@ class Runner:
             reason = " ".join(str(e).split())[:200]
             raise ModelError(f"'{file}' cannot be run by OpenVINO on {where}; it may be damaged: {reason}") from e
         self.request = compiled.create_infer_request()
+        ends = compiled.inputs, compiled.outputs
+        self.shapes = tuple([_shape(port.get_partial_shape()) for port in end] for end in ends)
 
     @property
     def metadata(self) -> dict[str, Any]:
