@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -65,30 +64,6 @@ def test_modules_are_there_after_a_plain_import(tmp_path):
     code = "import ultralytics; print(ultralytics.nn.tasks.DetectionModel, ultralytics.utils.ops.xywh2xyxy)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert "ultralytics.nn.tasks.DetectionModel" in done.stdout, done.stderr
-
-
-def test_every_module_is_an_attribute_of_its_package(monkeypatch):
-    import ultralytics
-
-    found = 0
-    for file in sorted(Path(ultralytics.__file__).parent.rglob("*.py")):
-        name = ".".join(file.relative_to(Path(ultralytics.__file__).parents[1]).with_suffix("").parts)
-        package, _, last = name.removesuffix(".__init__").rpartition(".")
-        if package and last != "__main__" and hasattr(parent := importlib.import_module(package), "__getattr__"):
-            monkeypatch.delattr(parent, last, raising=False)
-            module = getattr(parent, last)
-            assert module.__name__ == f"{package}.{last}"
-            found += 1
-    assert found > 100
-
-
-def test_attributes_that_are_no_modules():
-    import ultralytics
-
-    for package in (ultralytics, ultralytics.engine, ultralytics.nn, ultralytics.models.yolo, ultralytics.utils):
-        assert not hasattr(package, "nothing") and not hasattr(package, "__nothing__")
-    with pytest.raises(AttributeError, match=r"'ultralytics\.models\.sam' is not part of this package"):
-        _ = ultralytics.models.sam
 
 
 def test_the_version_can_be_compared_as_scripts_do():

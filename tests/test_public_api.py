@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -228,6 +229,30 @@ def test_settings_are_those_of_a_script():
 def test_imports_of_other_products_say_so(statement: str):
     with pytest.raises(ImportError, match=r"'ultralytics\.\S+' is not part of this package.*Use 'ultralytics\.YOLO'"):
         exec(statement, {})
+
+
+def test_every_module_is_an_attribute_of_its_package(monkeypatch):
+    import ultralytics
+
+    found = 0
+    for file in sorted(Path(ultralytics.__file__).parent.rglob("*.py")):
+        name = ".".join(file.relative_to(Path(ultralytics.__file__).parents[1]).with_suffix("").parts)
+        package, _, last = name.removesuffix(".__init__").rpartition(".")
+        if package and last != "__main__" and hasattr(parent := importlib.import_module(package), "__getattr__"):
+            monkeypatch.delattr(parent, last, raising=False)
+            module = getattr(parent, last)
+            assert module.__name__ == f"{package}.{last}"
+            found += 1
+    assert found > 100
+
+
+def test_attributes_that_are_no_modules():
+    import ultralytics
+
+    for package in (ultralytics, ultralytics.engine, ultralytics.nn, ultralytics.models.yolo, ultralytics.utils):
+        assert not hasattr(package, "nothing") and not hasattr(package, "__nothing__")
+    with pytest.raises(AttributeError, match=r"'ultralytics\.models\.sam' is not part of this package"):
+        _ = ultralytics.models.sam
 
 
 def test_other_missing_modules_are_missing_as_usual():

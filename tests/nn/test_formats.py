@@ -193,7 +193,7 @@ def test_raw_maps_decode_to_what_the_model_gives(name):
 
 
 def test_an_opset_that_the_toolkit_cannot_read():
-    with pytest.raises(ModelError, match="rknn-toolkit2 reads 12 to 19"):
+    with pytest.raises(ConfigError, match="rknn-toolkit2 reads 12 to 19"):
         rknn.write(type("Job", (), {"opset": 20}))
 
 

@@ -8,8 +8,10 @@ segmenter gives its prototypes, `output1`, as well. With `nms=True` the first ou
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
+import os
 import tempfile
 import time
 import warnings
@@ -22,8 +24,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics import __version__
+from ultralytics import __build__
 from ultralytics.cfg import get_cfg
+from ultralytics.cfg.schema import DEFAULTS
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.parity import Parity, check_parity
 from ultralytics.nn.formats import FORMATS, Format, format_named
@@ -39,6 +42,9 @@ from ultralytics.utils.flops import input_channels, sides
 from ultralytics.utils.torch_utils import unwrap
 
 Pictures = Callable[[], Iterable[np.ndarray]]
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # faults of the place
+NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # of no use without nms=True
+INT8_ONLY = ("data", "split", "fraction")  # of no use without int8=True
 OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not know them
 
 
@@ -93,6 +99,7 @@ class Exporter(Callbacks):
         args, start = self.args, time.perf_counter()
         form = format_named(args.format)
         self._check(form, model)
+        self._say_what_idles(form)
         self.run_callbacks("on_export_start")
         stem = Path(stem) if stem else Path(str(args.model or getattr(model, "yaml_file", "model"))).with_suffix("")
         stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
@@ -100,7 +107,7 @@ class Exporter(Callbacks):
         size = f"{imgsz[1]} x {imgsz[0]} pixels"
         LOGGER.info(f"{colorstr('Export:')} {form.title} of '{args.model or stem.name}', {size}")
         file, self.parity = export(
-            model, form, form.file(stem), imgsz, args.batch if args.batch > 0 else 1,
+            model, form, form.file(stem), imgsz, 1 if args.batch == -1 else int(args.batch),
             half=args.half, int8=args.int8, dynamic=args.dynamic, simplify=args.simplify, opset=args.opset,
             workspace=args.workspace, optimize=args.optimize, nms=self._nms(model) if args.nms else None,
             pictures=self._pictures(model, imgsz) if args.int8 else None,
@@ -123,8 +130,22 @@ class Exporter(Callbacks):
                 )
         if self.args.half and self.args.int8:
             raise ConfigError("half=True and int8=True exclude each other: choose one precision.")
+        if self.args.batch != -1 and (self.args.batch < 1 or self.args.batch != int(self.args.batch)):
+            raise ConfigError(
+                f"batch={self.args.batch} is a share of a GPU's memory, for trainings: a file wants a whole number of "
+                "images, such as batch=1."
+            )
         if self.args.nms and model.task == "classify":
             raise ConfigError("nms=True is for models that find objects; a classifier has none: leave it out.")
+
+    def _say_what_idles(self, form: Format) -> None:
+        """Name in one line the settings that were changed and that this file has no use for."""
+        args, form_needs = self.args, {key for key in ("simplify", "workspace") if key not in form.options}
+        idle = {"keras", *form_needs, *(() if args.nms else NMS_ONLY), *(() if args.int8 else INT8_ONLY)}
+        idle |= set() if form.name == "engine" or str(args.device) in {"None", "", "cpu"} else {"device"}
+        said = [f"{key}={value}" for key, value in vars(args).items() if key in idle and value != DEFAULTS[key]]
+        if said:
+            LOGGER.warning(f"WARNING: no effect on this {form.title} export: {', '.join(said)}.")
 
     def _nms(self, model: nn.Module) -> NMS:
         args = self.args
@@ -173,10 +194,13 @@ def export(
     """
     form, file = format_named(form) if isinstance(form, str) else form, Path(file)
     form.require(writing=True)
+    there = next(folder for folder in file.absolute().parents if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise ModelError(f"'{file}' cannot be written: '{there}' takes no files. Use a model in another folder.")
     x = picture_batch(model, imgsz, batch)
     metadata = describe(model, x, nms, settings)
     parity = None
-    with tempfile.TemporaryDirectory() as folder:
+    with _disk_faults(file), tempfile.TemporaryDirectory() as folder:
         job = Job(Predictions(model, optimize), x, Path(folder) / f"model{form.suffix}", metadata, nms=nms, **settings)
         with explained(form.title):
             form.load().write(job)
@@ -202,7 +226,7 @@ def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[
         **{key: bool(settings.get(key)) for key in ("half", "int8", "dynamic")},
         "yaml": getattr(model, "yaml", None),
         "author": "ultralytics-ghost",
-        "version": __version__,
+        "version": __build__,
     }
 
 
@@ -235,11 +259,28 @@ def explained(form: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as e:  # converters raise anything
+        if isinstance(e, OSError) and e.errno in DISK:
+            raise
         reason = " ".join(str(e).split())[:300]
         raise ModelError(f"The model cannot be written as {form}: {type(e).__name__}: {reason}") from e
     finally:
         for log, level in zip(loggers, levels):
             log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _disk_faults(file: Path) -> Iterator[None]:
+    """Turn what a full or read-only disk makes of an export into a sentence; what was made has gone by then."""
+    try:
+        yield
+    except OSError as e:
+        if isinstance(e, UserError) or e.errno not in DISK:
+            raise
+        where = f" ('{e.filename}')" if e.filename else ""
+        raise ModelError(
+            f"'{file}' was not written: {e.strerror}{where}. What was there before is untouched. Make room, or use a "
+            "model in another folder; $TMPDIR names the folder for files on the way."
+        ) from e
 
 
 def _shown(imgsz: list[int]) -> str:

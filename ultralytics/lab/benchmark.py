@@ -121,7 +121,7 @@ def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: A
     try:
         writer = exporter.Exporter(overrides={
             "format": form.name, "task": model.task, "model": str(args.model), "imgsz": list(x.shape[-2:]),
-            "batch": args.batch, "half": half, "int8": int8, "data": args.data,
+            "batch": args.batch, "half": half, "int8": int8, "data": args.data if int8 else None,
         })  # fmt: skip
         row.file = writer(model.model, stem=folder / Path(str(args.model)).stem)
         row.size_mb = file_size(row.file)

@@ -102,7 +102,7 @@ class ProductDFL(nn.Module):
         self.register_buffer("sums", torch.cat((numerators, denominators)))  # (8, 4 * c1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        sides = x.unflatten(1, (4, self.c1))
+        sides = x.view(x.shape[0], 4, self.c1, x.shape[2])
         weights = (sides - sides.amax(2, keepdim=True)).exp().flatten(1, 2)
         numerators, denominators = (self.sums @ weights).chunk(2, 1)
         return numerators / denominators

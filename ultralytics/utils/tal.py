@@ -18,9 +18,9 @@ def make_anchors(
     points, stride_of = [], []
     dtype, device = feats[0].dtype, feats[0].device
     for feat, stride in zip(feats, strides):
-        h, w = feat.shape[-2:]
-        x = torch.arange(w, device=device, dtype=dtype) + grid_cell_offset
-        y = torch.arange(h, device=device, dtype=dtype) + grid_cell_offset
+        h, w = feat.shape[-2:]  # whole numbers first: graphs of old opsets have no range of halves
+        x = torch.arange(w, device=device).to(dtype) + grid_cell_offset
+        y = torch.arange(h, device=device).to(dtype) + grid_cell_offset
         points.append(torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).view(-1, 2))
         stride_of.append(torch.full((h * w, 1), float(stride), device=device, dtype=dtype))
     return torch.cat(points), torch.cat(stride_of)

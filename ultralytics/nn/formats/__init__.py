@@ -86,7 +86,7 @@ FORMATS = {
         ),
         Format(
             "mnn", "MNN", ".mnn", f"{_HERE}.mnn", ("MNN", "onnx", "onnxscript"), ("MNN",),
-            frozenset({"half", "int8", "opset"}), "phones and small boards",
+            frozenset({"half", "int8", "opset", "simplify"}), "phones and small boards",
         ),
         Format(
             "executorch", "ExecuTorch", ".pte", f"{_HERE}.executorch", ("executorch",), ("executorch",),
@@ -95,12 +95,12 @@ FORMATS = {
         ),
         Format(
             "engine", "TensorRT", ".engine", f"{_HERE}.tensorrt", ("tensorrt", "onnx", "onnxscript"), ("tensorrt",),
-            frozenset({"half", "opset"}), "NVIDIA GPUs",
+            frozenset({"half", "opset", "simplify", "workspace"}), "NVIDIA GPUs",
             threaded=False,
         ),
         Format(
             "rknn", "RKNN-ready ONNX", "_rknn_model", f"{_HERE}.rknn", ("onnx", "onnxscript"), ("onnxruntime",),
-            frozenset({"opset"}), "Rockchip NPUs, by way of rknn-toolkit2",
+            frozenset({"opset", "simplify"}), "Rockchip NPUs, by way of rknn-toolkit2",
         ),
     )
 }  # fmt: skip
@@ -111,13 +111,18 @@ def missing_packages(names: tuple[str, ...]) -> list[str]:
     return [name for name in dict.fromkeys(names) if not importlib.util.find_spec(name.replace("-", "_"))]
 
 
+ALIASES = {"tensorrt": "engine", "trt": "engine"}  # as 8.3.0 has them
+
+
 def format_named(name: str) -> Format:
-    """Return the format that `format=` calls so; raise ConfigError if there is none."""
-    if name not in FORMATS:
+    """Return the format that `format=` calls so, in letters of either case; raise ConfigError if there is none."""
+    key = str(name).strip().lower()
+    key = ALIASES.get(key, key)
+    if key not in FORMATS:
         raise ConfigError(
             f"format='{name}' is not known. Choose {', '.join(FORMATS)}.{did_you_mean(str(name), FORMATS)}"
         )
-    return FORMATS[name]
+    return FORMATS[key]
 
 
 def format_of(path: str | Path) -> Format | None:

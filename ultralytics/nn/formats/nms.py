@@ -7,6 +7,7 @@ A row is x1, y1, x2, y2 (of rotated boxes x, y, w, h), confidence, class and wha
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,9 @@ def suppress_upright(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
 @functools.cache
 def _greedy() -> torch.jit.ScriptFunction:
     """Return the suppression of upright boxes, compiled, for its loops do not survive a trace."""
-    return torch.jit.script(greedy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch would rather compile
+        return torch.jit.script(greedy)
 
 
 def greedy(rows: torch.Tensor, boxes: torch.Tensor, conf: float, iou: float, max_det: int) -> torch.Tensor:
@@ -137,15 +140,17 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
         return outputs[0]
 
     add("Transpose", [raw], "p", perm=[0, 2, 1])
-    sizes = [2, 2, nms.nc, dims[1].dim_value - 4 - nms.nc]
-    parts = ["xy", "wh", "scores", "extra"][: 3 + (sizes[3] > 0)]
-    add("Split", ["nms_p", constant("sizes", sizes[: len(parts)])], parts, axis=2)
+    last, scored = constant("last", [2]), 4 + nms.nc
+    parts = {"xy": (0, 2), "wh": (2, 4), "scores": (4, scored), "extra": (scored, dims[1].dim_value)}
+    parts = {name: cut for name, cut in parts.items() if cut[0] < cut[1]}
+    for name, cut in parts.items():  # not by Split, which like Squeeze and ReduceMax is another in each opset
+        add("Slice", ["nms_p", *(constant(f"{name}_{i}", [at]) for i, at in enumerate(cut)), last], name)
     half = add("Mul", ["nms_wh", constant("half_of", 0.5, torch.float32)], "half")
     add("Sub", ["nms_xy", half], "low")
     add("Add", ["nms_xy", half], "high")
     boxes = add("Concat", ["nms_low", "nms_high"], "boxes", axis=2)
-    conf = add("ReduceMax", ["nms_scores", constant("last", [2])], "conf", keepdims=1)
     add("ArgMax", ["nms_scores"], "best", axis=2, keepdims=1)
+    conf = add("GatherElements", ["nms_scores", "nms_best"], "conf", axis=2)
     cls = add("Cast", ["nms_best"], "cls", to=1)
     zero = constant("zero", 0.0, torch.float32)
     rows = add("Concat", [boxes, conf, cls, *(["nms_extra"] if len(parts) > 3 else [])], "rows", axis=2)
@@ -162,7 +167,8 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     chosen = add("NonMaxSuppression", [boxes, scores, *limits], "chosen")  # (m, 3): picture, class, box
 
     # Of all that stay, the surest in order: the scores of the others become 0, and the list is filled up with zeros
-    flat = add("Squeeze", [conf, "nms_last"], "flat")  # (b, n)
+    flat = add("Reshape", [conf, constant("rows_shape", [0, -1])], "flat")  # (b, n)
+    column = constant("column_shape", [0, -1, 1])
     where = add("Gather", [chosen, constant("pair", [0, 2])], "where", axis=1)
     none = add("Sub", [flat, flat], "none")
     kept = add("ScatterND", [none, where, add("GatherND", [flat, where], "found")], "kept")
@@ -170,8 +176,8 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     n = add("Slice", [add("Shape", [flat], "shape"), one, constant("two", [2])], "n")
     k = add("Min", [n, "nms_max"], "k")
     add("TopK", [kept, k], ["top", "order"], axis=1, largest=1, sorted=1)
-    picked = add("GatherND", [rows, add("Unsqueeze", ["nms_order", "nms_last"], "nth")], "picked", batch_dims=1)
-    real = add("Greater", [add("Unsqueeze", ["nms_top", "nms_last"], "sure"), zero], "real")
+    picked = add("GatherND", [rows, add("Reshape", ["nms_order", column], "nth")], "picked", batch_dims=1)
+    real = add("Greater", [add("Reshape", ["nms_top", column], "sure"), zero], "real")
     clean = add("Where", [real, picked, zero], "clean")
     missing = add("Sub", ["nms_max", k], "missing")
     pads = add("Concat", [constant("before", [0] * 4), missing, constant("after", [0])], "pads", axis=0)

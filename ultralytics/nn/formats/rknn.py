@@ -20,7 +20,6 @@ from ultralytics.nn.formats.job import Job
 from ultralytics.nn.modules import DFL, Detect
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import installed_version
-from ultralytics.utils.errors import ModelError
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 OPSETS = range(12, 20)  # that rknn-toolkit2 reads
@@ -62,11 +61,7 @@ class Raw(nn.Module):
 
 def write(job: Job) -> None:
     """Write the folder, and say how to go on from it."""
-    opset = job.opset or onnx.OPSET
-    if opset not in OPSETS:
-        raise ModelError(
-            f"opset={opset}: rknn-toolkit2 reads {OPSETS[0]} to {OPSETS[-1]}; leave it out, or give one of them."
-        )
+    opset = onnx.checked_opset(job.opset, OPSETS, "rknn-toolkit2 reads")
     job.file.mkdir()
     onnx.write(Job(Raw(job.net), job.x, job.file / "model.onnx", job.metadata, opset=opset, simplify=job.simplify))
     write_metadata(job.file, job.metadata)

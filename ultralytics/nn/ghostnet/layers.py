@@ -148,7 +148,7 @@ class ReducedLinear(nn.Module):
         self.linear = nn.Linear(in_features // reduction, out_features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(x.unflatten(-1, (-1, self.reduction)).mean(-1))
+        return self.linear(x.view(*x.shape[:-1], -1, self.reduction).mean(-1))
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction}"

@@ -173,7 +173,7 @@ class Pose(Detect):
     def keypoints(self, pairs: list[Pair], kpts: torch.Tensor) -> torch.Tensor:
         """Turn raw key points (b, points * dimensions, positions) into pixels and visibility 0..1."""
         anchors, strides = self.anchors(pairs)
-        y = kpts.unflatten(1, tuple(self.kpt_shape))
+        y = kpts.view(kpts.shape[0], *self.kpt_shape, kpts.shape[2])
         xy = (y[:, :, :2] * 2 + (anchors - 0.5)) * strides
         return torch.cat((xy, y[:, :, 2:].sigmoid()), 2).flatten(1, 2)
 
