@@ -409,6 +409,61 @@ def test_metric_curve_names_its_best_threshold(tmp_path, figures):
     assert "at 0.3" in figures[0].axes[0].get_legend().get_texts()[-1].get_text()
 
 
+def test_the_ring_stands_where_the_legend_says(tmp_path, figures):
+    px = np.linspace(0, 1, 101)
+    jagged = 0.6 * (1 - np.abs(px - 0.3)) + 0.2 * (np.arange(101) % 2)
+    plotting.plot_mc_curve(px, [jagged, jagged / 2], tmp_path / "F1.png", ["fire", "smoke"])
+    ax = figures[0].axes[0]
+    (x,), (y,) = ax.lines[-1].get_data()
+    assert ax.get_legend().get_texts()[-1].get_text() == f"all classes  {y:.2f} at {x:.3f}"
+    assert y == ax.lines[-2].get_ydata()[round(100 * x)]  # on the curve
+
+
+def test_the_only_class_is_seen_above_the_mean(tmp_path):
+    """Whoever draws the same line twice sees the upper one alone, unless that is the thinner one."""
+    plotting.plot_mc_curve(np.linspace(0, 1, 101), [np.full(101, 0.5)], tmp_path / "F1.png", ["fire"])
+    b, _, r = np.moveaxis(cv2.imread(str(tmp_path / "F1.png")).astype(int), -1, 0)
+    middle = slice(b.shape[1] // 4, b.shape[1] // 2)
+    red, blue = ((r - b > 100) & (r > 200))[:, middle], ((b - r > 100) & (b > 200))[:, middle]
+    assert red.all(1).any() and blue.all(1).any()
+
+
+LONG = "a very long class name that somebody has copied from a taxonomy of insects"
+
+
+@pytest.mark.parametrize(
+    "names", [["fire"], ["fire", "smoke"], [LONG], [LONG, LONG[::-1], "a"], ["火焰", "佩戴安全帽" * 9]]
+)
+@pytest.mark.parametrize("draw", ["matrix", "curve"])
+def test_nothing_is_cut_and_nothing_is_crowded_out(tmp_path, figures, names, draw):
+    """At the edge of the picture there is a margin, and the axes have kept their size."""
+    n = len(names)
+    if draw == "matrix":
+        plotting.plot_confusion_matrix(np.full((n + 1, n + 1), 123456), names, False, tmp_path)
+    else:
+        plotting.plot_mc_curve(np.linspace(0, 1, 11), np.full((n, 11), 0.5), tmp_path / "confusion_matrix.png", names)
+    im = cv2.imread(str(tmp_path / "confusion_matrix.png"))
+    edges = (im[:2], im[-2:], im[:, :2], im[:, -2:])
+    assert min(int(edge.min()) for edge in edges) > 250
+    box = figures[0].axes[0].get_window_extent()
+    assert min(box.width, box.height) / figures[0].dpi > 3.9  # inches
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("$a_1$", r"\$a_1\$"), (r"$\nothing$", r"\$\nothing\$"), ("_x", " _x"), ("a\nb", "a b"), ("\ud800", "?"),
+        ("a" * 30 + "b" * 30, "a" * 19 + "..." + "b" * 18),
+    ],
+)  # fmt: skip
+def test_a_name_is_drawn_as_it_is_called(tmp_path, figures, name, shown):
+    assert curves.drawable([name]) == ([shown], None)
+    plotting.plot_confusion_matrix(np.ones((2, 2)), [name], False, tmp_path)
+    plotting.plot_mc_curve(np.linspace(0, 1, 5), [np.ones(5)], tmp_path / "F1.png", [name])
+    plotting.plot_labels(np.full((1, 4), 0.5), np.zeros(1), [name], tmp_path)
+    assert figures[1].axes[0].get_legend().get_texts()[0].get_text() == shown
+
+
 def test_curves_without_a_class_are_drawn_empty(tmp_path):
     plotting.plot_pr_curve(np.linspace(0, 1, 10), [], np.zeros((0, 10)), tmp_path / "PR.png", {})
     plotting.plot_mc_curve(np.linspace(0, 1, 10), [], tmp_path / "F1.png", {})
@@ -456,6 +511,23 @@ def test_results_are_drawn_from_plain_and_padded_columns(tmp_path, figures, pad)
     np.testing.assert_allclose(shown["train/box_loss"].lines[0].get_ydata(), 1 / np.arange(1, 13))
     smooth = shown["metrics/mAP50(B)"].lines[1].get_ydata()
     np.testing.assert_allclose(smooth, 0.5, err_msg="an epoch without a number leaves no hole")
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_results_of_few_epochs_count_whole_ones(tmp_path, figures, epochs):
+    text = "epoch,train/loss,val/loss\n" + "".join(f"{e},{1 / e},nan\n" for e in range(1, epochs + 1))
+    (tmp_path / "results.csv").write_text(text, encoding="utf-8")
+    plotting.plot_results(tmp_path / "results.csv")
+    train, val = figures[0].axes
+    low, high = train.get_xlim()
+    assert [x for x in train.get_xticks() if low <= x <= high] == list(range(1, epochs + 1))
+    assert [t.get_text() for t in val.texts] == ["no number"] and not len(val.get_xticks())
+
+
+def test_long_class_names_stand_upright_below_their_bars(tmp_path, figures):
+    for names in (["fire", "smoke"], ["long-headed poppy beetle", "another of these names"]):
+        plotting.plot_labels(np.full((2, 4), 0.5), np.arange(2), names, tmp_path)
+    assert [figure.axes[0].get_xticklabels()[0].get_rotation() for figure in figures] == [0, 90]
 
 
 def test_results_say_what_is_wrong(tmp_path):

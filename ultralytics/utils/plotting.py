@@ -22,6 +22,7 @@ from ultralytics.utils.curves import (
     plot_confusion_matrix,
     plot_mc_curve,
     plot_pr_curve,
+    rotation_of,
     save_figure,
     unit_color,
 )
@@ -245,9 +246,10 @@ def _class_histogram(ax, cls: np.ndarray, names) -> None:
     ax.set(ylabel="boxes", xlim=(-0.75, nc - 0.25))
     ax.grid(axis="y", **GRID)
     if nc <= 30 and names:
-        labels, font = drawable(as_names(names, nc))
+        labels, font = drawable(as_names(names, nc), longest=24)
         extra = {"fontproperties": font} if font else {}
-        ax.set_xticks(range(nc), labels, rotation=0 if nc <= 6 else 90, fontsize=9, **extra)
+        rotation = rotation_of(labels, 9, 4.2 / nc)  # the panel is about 4.2 inches wide
+        ax.set_xticks(range(nc), labels, rotation=rotation, fontsize=9, **extra)
         for i, count in enumerate(counts if nc <= 12 else ()):
             ax.text(i, count, f"{count}", ha="center", va="bottom", fontsize=9, color=INK)
     else:
@@ -385,6 +387,11 @@ def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
             ax.plot(x, _smooth(y, max(len(y) / 40, 1.5)), color=color, linewidth=2.2, label=stem)
     ax.set_title(name, fontsize=10, color=INK, loc="left")
     ax.grid(**GRID)
+    if any(np.isfinite(table[name]).any() for _, table in runs if name in table):
+        ax.xaxis.get_major_locator().set_params(integer=True)  # there is no half of an epoch
+    else:
+        ax.text(0.5, 0.5, "no number", transform=ax.transAxes, ha="center", va="center", color=INK)
+        ax.set(xticks=[], yticks=[])
     if len(runs) > 1:
         ax.legend(frameon=False, fontsize=8)
     if name.startswith("metrics/"):
