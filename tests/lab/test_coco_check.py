@@ -30,10 +30,11 @@ def data(tmp_path_factory):
     (folder / "labels").mkdir()
     rng = np.random.default_rng(0)
     for i in range(12):
-        cv2.imwrite(str(folder / f"images/{i:03}.jpg"), np.full((*SHAPES[i % 4], 3), 128, np.uint8))
+        name = f"{i:03}" if i % 3 else f"fire {i}"  # a number, or none
+        cv2.imwrite(str(folder / f"images/{name}.jpg"), np.full((*SHAPES[i % 4], 3), 128, np.uint8))
         size = np.exp(rng.uniform(np.log(0.03), np.log(0.6), (2 * (i % 5), 2)))
         rows = np.c_[rng.integers(0, 2, len(size)), rng.uniform(size / 2, 1 - size / 2), size]
-        np.savetxt(folder / f"labels/{i:03}.txt", rows, fmt="%d %.6f %.6f %.6f %.6f")
+        np.savetxt(folder / f"labels/{name}.txt", rows, fmt="%d %.6f %.6f %.6f %.6f")
     content = {"train": "images", "val": "images", "names": {0: "red", 1: "green"}}
     (folder / "data.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return folder / "data.yaml"
@@ -70,7 +71,9 @@ def test_a_validation_equals_pycocotools(data, tmp_path):
     truth = ground_truth(v.dataloader.dataset.labels, v.names)
     for package in EVALUATORS:
         pytest.importorskip(EVALUATORS[package][0][0], reason=f"pip install {package}")
-        expected = evaluate(package, copy.deepcopy(truth), copy.deepcopy(v.jdict))
+        before = copy.deepcopy((truth, v.jdict))
+        expected = evaluate(package, truth, v.jdict)
+        assert (truth, v.jdict) == before
         np.testing.assert_allclose([found[k] for k in KEYS], [expected[k] for k in KEYS], atol=1e-4)
     v.init_metrics(SimpleNamespace(names={0: "red", 1: "green"}))
     assert math.isnan(v.metrics.coco["AP"])  # a new validation starts anew

@@ -62,6 +62,8 @@ def ground_truth(labels: Sequence[dict], names: dict[int, str]) -> dict[str, Any
 def evaluate(package: str, truth: dict[str, Any], predictions: list[dict]) -> dict[str, float]:
     """Return COCO's twelve figures as a package of EVALUATORS computes them; NaN in the place of its -1.
 
+    Neither `truth` nor `predictions` is changed.
+
     Raises:
         MissingPackageError: the package is not installed.
     """
@@ -69,6 +71,7 @@ def evaluate(package: str, truth: dict[str, Any], predictions: list[dict]) -> di
         coco, judge = (getattr(importlib.import_module(module), name) for module, name in EVALUATORS[package])
     except ImportError as e:
         raise MissingPackageError(f"{package} cannot be imported ({e}): pip install {package}") from e
+    truth, predictions = numbered(truth, predictions)
     with contextlib.redirect_stdout(io.StringIO()):
         dataset = coco()
         dataset.dataset = truth
@@ -78,6 +81,16 @@ def evaluate(package: str, truth: dict[str, Any], predictions: list[dict]) -> di
         run.accumulate()
         run.summarize()
     return {key: float("nan") if value == -1 else float(value) for key, value in zip(KEYS, run.stats)}
+
+
+def numbered(truth: dict[str, Any], predictions: Sequence[dict]) -> tuple[dict[str, Any], list[dict]]:
+    """Return copies in which images have numbers, in the order of their names: packages differ in taking other ids."""
+    names = sorted({image["id"] for image in truth["images"]}, key=lambda name: (isinstance(name, str), name))
+    number = {name: i for i, name in enumerate(names, 1)}
+    images = [{**image, "id": number[image["id"]]} for image in truth["images"]]
+    annotations = [{**row, "image_id": number[row["image_id"]]} for row in truth["annotations"]]
+    rows = [{**row, "image_id": number[row["image_id"]]} for row in predictions]
+    return {**truth, "images": images, "annotations": annotations}, rows
 
 
 def check(settings: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Path]:
@@ -105,7 +118,7 @@ def check(settings: dict[str, Any]) -> tuple[dict[str, dict[str, float]], Path]:
     figures, missing = {"ultralytics": judge.metrics.coco}, []
     for package in EVALUATORS:
         try:
-            figures[package] = evaluate(package, truth, [dict(row) for row in judge.jdict])
+            figures[package] = evaluate(package, truth, judge.jdict)
         except MissingPackageError as e:
             missing.append(str(e))
     if len(figures) == 1:
