@@ -5,20 +5,44 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from processes import PATIENCE, await_end
 from tiny import LAYERS, tiny_model
 
 from ultralytics.cli import main as yolo
-from ultralytics.lab.compare.cell import plain
+from ultralytics.lab.compare.cell import POINTS, plain
 from ultralytics.lab.compare.plan import read_json
 
-EPOCHS = 15  # long enough to be killed in the middle of
+EPOCHS = 5
+# `yolo` with other cells than `python -m ultralytics.lab.compare.cell`: the second model waits before its third epoch
+HOLDING = """
+import sys
+from ultralytics.cli import main
+from ultralytics.lab.compare import runner
+runner.COMMAND = (sys.executable, "cell.py")
+sys.exit(main(sys.argv[1:]))
+"""
+CELL = """
+import os, pathlib, sys, time
+from ultralytics.engine import callbacks
+from ultralytics.lab.compare.cell import main
+def hold(trainer):
+    if "dense" in trainer.save_dir.parts and trainer.epoch == 2:
+        pathlib.Path("held.part").write_text(str(os.getpid()))
+        os.replace("held.part", "held")
+        time.sleep(3600)
+callbacks.default_callbacks["on_train_epoch_start"].append(hold)
+sys.exit(main(sys.argv[1]))
+"""
 
 
 def command(data: Path) -> list[str]:
@@ -29,9 +53,9 @@ def command(data: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def until(ready, process: subprocess.Popen, seconds: float = 120) -> None:
+def until(ready, process: subprocess.Popen) -> None:
     """Wait for something that a process brings about."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not ready():
         assert process.poll() is None, "it ended before"
         assert time.monotonic() < deadline, "it takes too long"
@@ -52,28 +76,28 @@ def killed(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> dict:
     folder = tmp_path_factory.mktemp("compare")
     tiny_model(folder)
     (folder / "dense.yaml").write_text(LAYERS.replace("GhostConv", "Conv"), encoding="utf-8")
-    words = [sys.executable, "-m", "ultralytics", *command(tiny_data)]
+    (folder / "holding.py").write_text(HOLDING, encoding="utf-8")
+    (folder / "cell.py").write_text(CELL, encoding="utf-8")
+    words = command(tiny_data)
     cells = folder / "compared" / "both" / "cells"
     first, second = cells / "tiny" / "seed0", cells / "dense" / "seed0"
 
     with open(folder / "out.txt", "wb") as out:
-        process = subprocess.Popen(words, cwd=folder, stdout=out, stderr=out)
-    until((second / "run" / "results.csv").exists, process)
+        process = subprocess.Popen([sys.executable, "holding.py", *words], cwd=folder, stdout=out, stderr=out)
+    until((folder / "held").exists, process)
     process.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
     process.wait()
-    time.sleep(1)  # the cell's process sees that it is alone, and goes
-    stood = epochs_of(second)
-    time.sleep(1)
-    found = {"folder": folder, "first": first, "second": second, "stood": stood, "later": epochs_of(second)}
+    await_end([int((folder / "held").read_text())])  # the cell's process sees that it is alone, and goes
+    found = {"folder": folder, "first": first, "second": second, "stood": epochs_of(second)}
     found["result_of_second"] = (second / "result.json").exists()
     found["before"] = (first / "result.json").stat().st_mtime_ns
+    words = [sys.executable, "-m", "ultralytics", *words]
     again = subprocess.run(words, cwd=folder, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
     return {**found, "code": again.returncode, "said": again.stdout + again.stderr}
 
 
 def test_the_kill_came_in_the_middle(killed):
-    assert 0 < len(killed["stood"]) < EPOCHS
-    assert killed["stood"] == killed["later"], "a training went on alone"
+    assert killed["stood"] == [1, 2]
     assert not killed["result_of_second"]
 
 
@@ -81,6 +105,12 @@ def test_the_finished_cell_is_not_repeated(killed):
     assert killed["code"] == 0, killed["said"]
     assert (killed["first"] / "result.json").stat().st_mtime_ns == killed["before"]
     assert "1 of 2 cells are finished" in killed["said"]
+
+
+def test_the_terminal_shows_plain_tables(killed):
+    said = killed["said"]
+    assert re.search(r"^model +P +R +mAP50 +mAP50-95 ", said, re.MULTILINE) and "Cost (change from the first" in said
+    assert "\\" not in said and "|" not in said.partition("Accuracy (one seed)")[2]
 
 
 def test_the_killed_cell_went_on(killed):
@@ -94,6 +124,7 @@ def test_all_files_are_there(killed):
     for name in ("table.csv", "cells.csv", "differences.csv", "table.md", "table.tex", "index.html", "training.png",
                  "gflops.png"):  # fmt: skip
         assert (folder / name).stat().st_size > 50
+    assert np.ptp(cv2.imread(str(folder / "pr.png"))) > 100
     table = rows_of(folder / "table.csv")
     assert [row["model"] for row in table] == ["tiny", "dense"]
     assert all(0 <= float(row["mAP50-95 mean"]) <= 1 and int(row["params"]) > 1000 for row in table)
@@ -104,6 +135,10 @@ def test_results_say_what_was_run(killed):
     result = read_json(killed["first"] / "result.json")
     assert (result["epochs"], result["nc"], result["pictures"], result["imgsz"]) == (EPOCHS, 2, 4, 64)
     assert result["cost"]["params"] > result["cost"]["params_fused"] > 0
+    curve = result["curves"]["Precision-Recall(B)"]
+    assert len(curve["x"]) == len(curve["y"]) == POINTS and np.all(np.diff(curve["y"]) <= 0)
+    assert np.trapezoid(curve["y"], curve["x"]) == pytest.approx(result["metrics"]["metrics/mAP50(B)"], abs=0.02)
+    assert {name.rpartition(".")[2] for name in result["code"]} >= {"Conv", "GhostConv", "Detect"}
     assert result["device"] == "cpu" and result["versions"]["torch"]
     text = (killed["folder"] / "compared" / "both" / "table.md").read_text(encoding="utf-8")
     assert "compare models=tiny.yaml,dense.yaml" in text and "With one seed" in text

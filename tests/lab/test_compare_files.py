@@ -17,7 +17,7 @@ from tiny import tiny_model
 from ultralytics.lab.compare.command import costs_at_one_size, write
 from ultralytics.lab.compare.latencies import notes_on
 from ultralytics.lab.compare.outcome import Outcome
-from ultralytics.lab.compare.tables import latex_text, markdown, tables_of
+from ultralytics.lab.compare.tables import latex_text, markdown, plain, shown_width, tables_of
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.tasks import DetectionModel, describe
@@ -134,6 +134,31 @@ def test_markdown_rows_have_all_columns(written):
         assert len(widths) == 1
     assert "<i>" not in text
     assert "2 of 3" in text
+
+
+def test_the_terminal_gets_aligned_columns(written):
+    outcome, _ = written
+    tables = tables_of(outcome)
+    text = plain(outcome, tables, 100)
+    assert EVIL in text and "\\_" not in text and "&lt;" not in text
+    assert "seed 2 failed: RuntimeError: <out> of memory" in text
+    for table in tables:
+        _, _, grid = text.partition(f"{table.title}\n\n")
+        for block in grid.split("\n\n", 3)[:2]:
+            head, _rule, *rows = [line for line in block.splitlines() if " failed: " not in line]
+            if not head.startswith("model"):
+                break
+            assert {shown_width(row) for row in rows} == {shown_width(head)} and shown_width(head) <= 100
+
+
+def test_a_narrow_terminal_gets_the_columns_below_each_other(written):
+    outcome, _ = written
+    tables = tables_of(outcome)
+    narrow = plain(outcome, tables, 60)
+    assert max(map(shown_width, narrow.splitlines())) <= 64  # a name and one figure
+    wide = plain(outcome, tables, 400)
+    assert {*narrow.split()} >= {*" ".join(e.text for t in tables for row in t.rows for e in row).split()}
+    assert len(wide.splitlines()) < len(narrow.splitlines())
 
 
 def test_pictures_are_drawn(written):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import linecache
 import shutil
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import torch
 import yaml
 from comparisons import write_run
 from tiny import LAYERS, tiny_model
 
 from ultralytics.cli import main as yolo
-from ultralytics.lab.compare.cell import check_unchanged
+from ultralytics.lab.compare import code
+from ultralytics.lab.compare.cell import check_code, check_unchanged
 from ultralytics.lab.compare.command import parse
 from ultralytics.lab.compare.finished import read_runs
 from ultralytics.lab.compare.plan import Plan, alone_in, folder_name, labels_of, make_plan, seed_list, write_json
 from ultralytics.lab.compare.runner import device_list
 from ultralytics.nn.checkpoint import save_checkpoint
+from ultralytics.nn.modules import GhostConv
 from ultralytics.nn.tasks import DetectionModel, describe
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 
@@ -178,6 +185,66 @@ def test_a_cell_refuses_what_was_changed_after_the_plan(plan, work_dir):
     with pytest.raises(ConfigError, match=r"model=tiny\.yaml names has changed"):
         check_unchanged(tiny.job(None))
     check_unchanged(other.job(None))
+
+
+def test_changed_code_is_refused(plan, monkeypatch):
+    """Cells that other code of the same YAML has trained are another model's, whether finished or half trained."""
+    found = plan(seeds=1)
+    found.record()
+    tiny, other = found.cells
+    monkeypatch.setattr(code, "_hash", lambda cls, old=code._hash: old(cls) + ("x" if cls is GhostConv else ""))
+    plan(models=["other.yaml"]).record()  # has none of it
+    with pytest.raises(ConfigError, match=r"the code of GhostConv in 'tiny\.yaml'.*another name="):
+        plan().record()
+    with pytest.raises(ConfigError, match=r"The code of GhostConv in 'tiny\.yaml' has changed"):
+        check_code(tiny.job(None))
+    check_code(other.job(None))
+
+
+def test_a_record_without_code_gets_that_of_now(plan):
+    plan().record()
+    file = plan().folder / "comparison.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    for model in record["models"].values():
+        del model["code"]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    plan().record()
+    assert json.loads(file.read_text(encoding="utf-8"))["models"]["tiny"]["code"]
+
+
+SOURCE = """
+import torch
+
+class Block(torch.nn.Conv2d):{doc}
+    def forward(self, x):
+        {comment}
+        return super().forward(x){change}
+"""
+
+
+def hashes_of(folder: Path, **parts: str) -> dict[str, str]:
+    """Return the code of a model with one layer, as if a process had begun with this source."""
+    file = folder / "my_layers.py"
+    file.write_text(SOURCE.format(**{"doc": "", "comment": "# a", "change": "", **parts}), encoding="utf-8")
+    linecache.clearcache()
+    spec = importlib.util.spec_from_file_location("my_layers", file)
+    module = importlib.util.module_from_spec(spec)
+    with mock.patch.dict(sys.modules, my_layers=module):
+        sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.dont_write_bytecode = before
+        return code.code_of(torch.nn.Sequential(module.Block(1, 1, 1), torch.nn.ReLU()))
+
+
+def test_code_is_what_is_run(tmp_path):
+    """Comments and docstrings are not; nor are torch's classes part of it."""
+    first = hashes_of(tmp_path)
+    assert list(first) == ["my_layers.Block"]
+    assert hashes_of(tmp_path, comment="# another") == first == hashes_of(tmp_path, doc='\n    """Says something."""')
+    assert code.changed_code(first, hashes_of(tmp_path, change=" * 2")) == ["Block"]
+    assert code.changed_code({}, first) == code.changed_code(None, first) == code.changed_code(first, {}) == []
 
 
 def test_a_damaged_record_is_told(plan):

@@ -127,6 +127,8 @@ def test_perfect_detector():
     assert result.box.mr == pytest.approx(1)
     assert len(result.curves) == len(result.curves_results) == 4
     assert result.curves_results[1][2:] == ["Confidence", "F1"]
+    recall, precision = result.curves_results[0][:2]  # also where nothing is drawn
+    assert precision.shape == (len(result.ap_class_index), len(recall))
     assert result.speed.keys() == {"preprocess", "inference", "loss", "postprocess"}
 
 

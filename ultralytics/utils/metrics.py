@@ -97,7 +97,7 @@ class APResult(NamedTuple):
     r_curve: np.ndarray  # (c, 1000)
     f1_curve: np.ndarray  # (c, 1000)
     x: np.ndarray  # (1000,) the confidences, and the recalls of prec_values
-    prec_values: np.ndarray  # (c, 1000) precision by recall at the first threshold; (0,) unless plotted
+    prec_values: np.ndarray  # (c, 1000) precision by recall at the first threshold; (0,) unless plotted or kept
 
 
 def ap_per_class(
@@ -111,6 +111,7 @@ def ap_per_class(
     names: dict[int, str] | Sequence[str] = (),
     eps: float = 1e-16,
     prefix: str = "",
+    keep: bool = False,
 ) -> APResult:
     """Compute average precision, precision and recall of each class that has objects.
 
@@ -120,6 +121,7 @@ def ap_per_class(
         pred_cls: (n,).
         target_cls: (m,).
         plot: draw the four curves into `save_dir`, their names begun by `prefix`.
+        keep: return the curve of precision by recall even if none is drawn.
     """
     order = np.argsort(-conf)
     tp, conf, pred_cls = tp[order], conf[order], pred_cls[order]
@@ -149,7 +151,7 @@ def ap_per_class(
     if plot:
         names = _names_of(classes, names)
         _plot_curves(x, prec_values, ap, p_curve, r_curve, f1_curve, Path(save_dir), names, on_plot, prefix)
-    else:
+    elif not keep:
         prec_values = np.zeros(0)
     best = smooth(f1_curve.mean(0), 0.1).argmax() if len(classes) else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
@@ -314,6 +316,7 @@ class DetMetrics:
             names=self.names,
             on_plot=self.on_plot,
             prefix=prefix,
+            keep=True,
         )
         metric.nc = max(len(self.names), int(results.unique_classes.max(initial=-1)) + 1)
         metric.update(results[2:])

@@ -22,7 +22,8 @@ from ultralytics import YOLO, __build__
 from ultralytics.cfg.schema import SPECS
 from ultralytics.engine.resume import last_state
 from ultralytics.engine.runfiles import PREVIOUS
-from ultralytics.lab.compare.plan import data_hash, fingerprint, read_json, write_json
+from ultralytics.lab.compare.code import changed_code, code_of
+from ultralytics.lab.compare.plan import code_hashes, data_hash, fingerprint, read_json, write_json
 from ultralytics.lab.compare.tables import COSTS
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
@@ -56,6 +57,7 @@ def train(job: dict[str, Any]) -> None:
     run, settings = Path(job["run"]), dict(job["settings"])
     trusts = {"trust_modules": settings.pop("trust_modules", False)}
     own = {"device": job["device"]}
+    check_code(job)
     states = [f for f in (run / "weights" / "last.pt", run / "weights" / PREVIOUS) if f.is_file()]
     if not states:
         check_unchanged(job)
@@ -82,6 +84,17 @@ def check_unchanged(job: dict[str, Any]) -> None:
             f"What {' and '.join(changed)} names has changed since the comparison began, so this cell would not "
             "compare with the others. Put back what it was and give the same command again, or choose another name= "
             "to start a new comparison."
+        )
+
+
+def check_code(job: dict[str, Any]) -> None:
+    """Raise ConfigError if the layers' code is no longer what the comparison began with, and in part trained with."""
+    now = code_hashes(job["model"], job["settings"].get("trust_modules", False))
+    if changed := changed_code(job["hashes"].get("code"), now):
+        raise ConfigError(
+            f"The code of {', '.join(changed)} in '{job['model']}' has changed since the comparison began, so this "
+            "cell would not compare with the others. Put back what it was and give the same command again, or choose "
+            "another name= to start a new comparison."
         )
 
 
@@ -112,6 +125,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "sizes": sizes_of(metrics),
         "curves": curves_of(metrics),
         "cost": {k: getattr(cost, k) for k in COSTS},
+        "code": code_of(network),
         "precision": ckpt.get("precision"),
         "nc": len(network.names),
         "imgsz": args["imgsz"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ultralytics.lab.compare.page import page
 from ultralytics.lab.compare.pictures import pictures_of
 from ultralytics.lab.compare.plan import Cell, alone_in, make_plan
 from ultralytics.lab.compare.runner import device_list, run_cells
-from ultralytics.lab.compare.tables import COSTS, csv_files, latex, markdown, tables_of
+from ultralytics.lab.compare.tables import COSTS, csv_files, latex, markdown, plain, tables_of
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, did_you_mean
@@ -212,4 +213,6 @@ def write(outcome: Outcome, folder: Path) -> None:
     for name, content in files.items():
         with atomic_write(folder / name) as f:
             f.write(content)
-    LOGGER.info(f"\n{texts['table.md']}\nEverything is in {colorstr('bold', str(folder))}; open index.html there.")
+    width = max(shutil.get_terminal_size((120, 24)).columns, 60)
+    LOGGER.info(f"\n{plain(outcome, tables, width)}\n")
+    LOGGER.info(f"Everything is in {colorstr('bold', str(folder))}; open index.html there.")

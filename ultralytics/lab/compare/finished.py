@@ -14,6 +14,7 @@ from ultralytics.cfg.schema import DEFAULTS
 from ultralytics.lab.compare.plan import (
     COMPARED,
     Cell,
+    code_hashes,
     data_hash,
     description_hash,
     file_hash,
@@ -141,7 +142,7 @@ def common(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _forget_changed(cells: Sequence[Cell]) -> None:
-    """Drop results of earlier calls whose weights or data have changed since."""
+    """Drop results of earlier calls whose weights, code or data have changed since."""
     for cell in cells:
         file, args = cell.folder / "weights.json", yaml_load(cell.run / "args.yaml")
         before = read_json(file) or {}
@@ -149,7 +150,8 @@ def _forget_changed(cells: Sequence[Cell]) -> None:
             data = data_hash(args.get("data"), cell.task, args.get("split") or DEFAULTS["split"])
         except UserError:  # the data have gone: what was measured stays
             data = before.get("data", "")
-        now = {"run": str(cell.run), "sha256": file_hash(cell.best), "data": data}
+        code = code_hashes(str(cell.best), cell.settings.get("trust_modules", False))
+        now = {"run": str(cell.run), "sha256": file_hash(cell.best), "data": data, "code": code}
         if before != now:
             (cell.folder / "result.json").unlink(missing_ok=True)
             write_json(file, now)

@@ -11,20 +11,20 @@ from ultralytics.lab.compare.tables import Entry, Table
 
 STYLE = """
 :root { color-scheme: light; }
-body { margin: 0 auto; max-width: 1180px; padding: 32px 24px 64px; background: #fff; color: #24292f;
+body { margin: 0 auto; max-width: 1240px; padding: 32px 24px 64px; background: #fff; color: #24292f;
        font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; }
 h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; }
 h2 { font-size: 20px; margin: 40px 0 10px; }
 .lead { color: #57606a; margin: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 10px; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-thead th { border-bottom: 2px solid #24292f; vertical-align: bottom; white-space: normal; }
+th, td { padding: 7px 8px; text-align: right; overflow-wrap: break-word; }
+th:first-child, td:first-child { text-align: left; min-width: 7em; }
+thead th { border-bottom: 2px solid #24292f; vertical-align: bottom; }
 tbody td { border-bottom: 1px solid #d9dee3; }
 tbody tr:last-child td { border-bottom: 2px solid #24292f; }
 tbody td:first-child { font-weight: 600; }
-td.wide { text-align: left; white-space: normal; color: #a40e26; }
+td.wide { text-align: left; color: #a40e26; }
 td.strong { font-weight: 700; }
 td small { font-size: 13px; }
 td:not(.strong) small { color: #57606a; }
@@ -34,6 +34,17 @@ ul { padding-left: 20px; } li { margin: 4px 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; }
 dt { color: #57606a; } dd { margin: 0; overflow-wrap: anywhere; }
 code { font: 13.5px/1.5 ui-monospace, Consolas, monospace; background: #f3f5f7; padding: 2px 5px; border-radius: 4px; }
+@media (max-width: 760px) { /* no room for columns: a block for each model, with a line for each figure */
+  body { padding: 20px 16px 48px; }
+  table, tbody, tr, td { display: block; }
+  thead { display: none; }
+  tbody td, tbody tr:last-child td { display: flex; justify-content: space-between; gap: 16px;
+    padding: 3px 0; border: 0; }
+  tbody td::before { content: attr(data-head); color: #57606a; font-weight: 400; }
+  tbody td:first-child { padding-top: 12px; border-top: 2px solid #24292f; }
+  tbody td:first-child::before, td.wide::before { content: none; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
+}
 @media print { body { max-width: none; padding: 0; } figure, table { break-inside: avoid; } }
 """
 
@@ -65,11 +76,11 @@ def _table(table: Table) -> str:
     body = []
     for row in table.rows:
         cells = []
-        for entry in row:
-            kind = ' class="strong"' if entry.strong else ""
+        for head, entry in zip(table.head, row):
+            kind = f' data-head="{escape(head)}"' + ' class="strong"' * entry.strong
             if entry.wide:
                 kind = f' class="wide" colspan="{len(table.head) - len(row) + 1}"'
-            cells.append(f"<td{kind}>{_entry(entry)}</td>")
+            cells.append(f"<td{kind}><span>{_entry(entry)}</span></td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<h2>{escape(table.title)}</h2>\n<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'

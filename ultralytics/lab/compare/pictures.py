@@ -49,8 +49,6 @@ def _render(figure: Any, form: str) -> bytes:
 def _name_lines(figure: Any, handles: Sequence[Any], rows: Sequence[Row]) -> None:
     """Put the models' names below the figure."""
     names, font = drawable([row.label for row in rows])
-    # Neither mathematics nor a label that Matplotlib would hide
-    names = [(f" {n}" if n.startswith("_") else n).replace("$", r"\$") for n in names]
     each = 0.7 + 0.09 * max(map(len, names), default=0)  # inches that a name and its line take, about
     columns = max(1, min(len(names), int(figure.get_figwidth() / each)))
     legend = figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=10)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ultralytics.cfg import get_cfg, read_settings
 from ultralytics.cfg.schema import DEFAULTS, SPECS
+from ultralytics.lab.compare.code import changed_code, code_of
 from ultralytics.utils import SETTINGS
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
@@ -44,11 +45,12 @@ DECIDED = {
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that takes part: its name in the tables, its file, and the hash of what the file says."""
+    """A model that takes part: its name in the tables, its file, and hashes of what the file says and of its code."""
 
     label: str
     file: str
     sha256: str = ""
+    code: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Cell:
     run: Path  # of args.yaml, results.csv and weights
     settings: dict[str, Any] = field(default_factory=dict)
     train: bool = True
-    hashes: dict[str, str] = field(default_factory=dict)  # of the model's and the data's content, as planned
+    hashes: dict[str, Any] = field(default_factory=dict)  # of the model's and the data's content, as planned
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -175,6 +177,16 @@ def file_hash(file: str | Path) -> str:
     return digest.hexdigest()
 
 
+def code_hashes(model: str, trusts: Any = False) -> dict[str, str]:
+    """Return the code of a model, see `code_of`; nothing where it cannot be built, as its cells will say."""
+    from ultralytics import YOLO
+
+    try:
+        return code_of(YOLO(model, trust_modules=trusts).model)
+    except Exception:  # whatever a user's own layers raise
+        return {}
+
+
 def task_of(model: str) -> str:
     """Return the task of a model.
 
@@ -214,7 +226,7 @@ class Plan:
 
     def _cell(self, model: Candidate, seed: int) -> Cell:
         folder = self.folder / "cells" / folder_name(model.label) / f"seed{seed}"
-        hashes = {"model": model.sha256, "data": self.data_hash}
+        hashes = {"model": model.sha256, "code": model.code, "data": self.data_hash}
         return Cell(model.label, model.file, seed, self.task, folder, folder / "run", self.settings, hashes=hashes)
 
     @property
@@ -246,8 +258,13 @@ class Plan:
             holder = folders.setdefault(folder_name(model.label).casefold(), model.label)
             if holder != model.label:
                 changes.append(f"the folder of '{model.label}' holds the cells of '{holder}'")
-            if models.setdefault(model.label, {"file": model.file, "sha256": model.sha256})["sha256"] != model.sha256:
+            own = {"file": model.file, "sha256": model.sha256, "code": model.code}
+            known = models.setdefault(model.label, own)
+            if known["sha256"] != model.sha256:
                 changes.append(f"the content of '{model.file}'")
+            elif classes := changed_code(known.get("code"), model.code):
+                changes.append(f"the code of {', '.join(classes)} in '{model.file}'")
+            known["code"] = known.get("code") or model.code  # records of before had none
         if changes:
             raise ConfigError(
                 f"The cells in '{self.folder}' were trained otherwise, so that new ones could not be compared with "
@@ -337,19 +354,18 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
     where = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / task
     folder = (where / (args.name or "compare")).absolute()
     given = {k: v for k, v in settings.items() if k not in {"project", "name", "device"}}
-    return Plan(
-        candidates(models, folder), seed_list(seeds), task, given, folder, command, content, settings.get("device")
-    )
+    found = candidates(models, folder, settings.get("trust_modules", False))
+    return Plan(found, seed_list(seeds), task, given, folder, command, content, settings.get("device"))
 
 
-def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
+def candidates(models: Sequence[str], folder: Path, trusts: Any = False) -> list[Candidate]:
     """Return the models under the names that the record in the folder has for them, new ones under short ones."""
     hashes, labels = [fingerprint(model) for model in models], labels_of(models)
     record = read_json(folder / RECORD, models=dict) or {"models": {}}
     known = {m["sha256"]: label for label, m in record["models"].items()}
     kept = [known.get(sha256, label) for sha256, label in zip(hashes, labels)]
     labels = kept if len({*kept}) == len(kept) else labels
-    return [Candidate(*each) for each in zip(labels, models, hashes)]
+    return [Candidate(*each, code_hashes(each[1], trusts)) for each in zip(labels, models, hashes)]
 
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:

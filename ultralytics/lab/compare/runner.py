@@ -20,6 +20,7 @@ from ultralytics.utils.threads import physical_cores
 
 COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.cell")
 POLL = 0.2  # seconds between two looks at the processes
+GRACE = 10.0  # seconds in which a cell may end by itself
 REPORT = 30.0  # seconds between two lines on the progress of a cell
 
 
@@ -51,7 +52,7 @@ class Running:
         with suppress(OSError):
             self.process.stdin.close()
         try:
-            self.process.wait(10)
+            self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

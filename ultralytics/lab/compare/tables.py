@@ -1,12 +1,14 @@
-"""The tables of a comparison, and how they are written: CSV, Markdown, LaTeX; the page writes them as HTML."""
+"""The tables of a comparison, and how they are written: plain, CSV, Markdown, LaTeX; the page writes them as HTML."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import combining, east_asian_width
 
 from ultralytics.lab.compare.latencies import RUNTIMES
 from ultralytics.lab.compare.outcome import Column, Outcome, Row
@@ -134,6 +136,50 @@ def said_difference(difference: Difference) -> str:
     if difference.low is None:
         return f"{difference.mean:+.3f} (no interval)"
     return f"{difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+
+
+# Plain text -----------------------------------------------------------------------------------------------------------
+
+
+def plain(outcome: Outcome, tables: Sequence[Table], width: int = 120) -> str:
+    """Return tables and remarks as a terminal shows them, `width` characters wide if that is possible."""
+    parts = [f"{table.title}\n\n{_grid(table, width)}" for table in tables]
+    notes = [textwrap.fill(note, width, initial_indent="- ", subsequent_indent="  ") for note in outcome.remarks]
+    return "\n\n".join([*parts, "\n".join(notes)])
+
+
+def _grid(table: Table, width: int) -> str:
+    """Return a table in columns, those that do not fit beside each other below each other."""
+    short = [row for row in table.rows if not row[-1].wide]
+    columns = [[head, *(_line(row[i].text) for row in short)] for i, head in enumerate(table.head)]
+    sizes = [max(map(shown_width, column)) for column in columns]
+    blocks, used = [[0]], sizes[0]
+    for i in range(1, len(columns)):
+        if used + 2 + sizes[i] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = sizes[0]
+        blocks[-1].append(i)
+        used += 2 + sizes[i]
+    lines = []
+    for block in blocks:
+        rows = ["  ".join(_aligned(columns[i][r], sizes[i], i == 0) for i in block) for r in range(len(short) + 1)]
+        lines += [*([""] if lines else []), rows[0], "-" * shown_width(rows[0]), *rows[1:]]
+    lines += [f"{_line(row[0].text)}: {_line(row[-1].text)}" for row in table.rows if row[-1].wide]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def shown_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese characters take two, accents of their own none."""
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _aligned(text: str, size: int, left: bool) -> str:
+    blank = " " * (size - shown_width(text))
+    return text + blank if left else blank + text
 
 
 # Markdown -------------------------------------------------------------------------------------------------------------
