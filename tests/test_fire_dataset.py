@@ -112,12 +112,12 @@ def test_command_line(tmp_path: Path) -> None:
     script = HOME / "datasets" / "generate_fire.py"
     out = tmp_path / "火 set"
     command = [sys.executable, str(script), "--out", str(out), "--train", "2", "--val", "1", "--seed", "0"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
     assert sorted(p.name for p in out.rglob("*.jpg")) == ["firc_pic_1.jpg", "firc_pic_2.jpg", "firc_pic_3.jpg"]
     assert (out / "val" / "labels" / "firc_pic_3.txt").exists()
     lines = (out / "train" / "labels" / "firc_pic_1.txt").read_text(encoding="utf-8").splitlines()
     assert lines == draw(1, seed=0).labels()
-    wrong = subprocess.run([*command[:-1], "-1"], capture_output=True, text=True, timeout=120)
+    wrong = subprocess.run([*command[:-1], "-1"], capture_output=True, text=True, timeout=600)
     assert wrong.returncode == 2 and "0 or more" in wrong.stderr
 
 
@@ -130,10 +130,10 @@ def test_another_drawing_does_not_mix_with_an_earlier_one(tmp_path: Path) -> Non
     assert [p.name for p in strangers(tmp_path, 2, 0)] == ["firc_pic_2.txt"]  # it would be in train and in val
     assert strangers(tmp_path, 1, 1) == []
     command = [sys.executable, str(HOME / "datasets" / "generate_fire.py"), "--out", str(tmp_path)]
-    refused = subprocess.run([*command, "--train", "0", "--val", "0"], capture_output=True, text=True, timeout=120)
+    refused = subprocess.run([*command, "--train", "0", "--val", "0"], capture_output=True, text=True, timeout=600)
     assert refused.returncode == 2 and "--clean" in refused.stderr
     assert (tmp_path / "val" / "labels" / "firc_pic_2.txt").exists()
-    subprocess.run([*command, "--train", "0", "--val", "0", "--clean"], check=True, timeout=120)
+    subprocess.run([*command, "--train", "0", "--val", "0", "--clean"], check=True, timeout=600)
     assert {p.name for p in tmp_path.rglob("*.txt")} == {"mine.txt", "classes.txt"}
 
 

@@ -26,7 +26,7 @@ sys.addaudithook(watch)
 
 
 def run(code: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", PROBE + code], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", PROBE + code], cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(

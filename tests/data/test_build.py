@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import zlib
 
 import pytest
 import torch
+from processes import await_end, is_alive
 from scenes import make_set, settings
 
 from ultralytics.data import build_dataloader, build_yolo_dataset
@@ -164,37 +164,30 @@ def test_processes_ignore_the_keyboard_and_end_with_their_parent(folder, tmp_pat
     script = tmp_path / "load.py"
     script.write_text(
         textwrap.dedent(f"""
-        import sys, time
+        import sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from scenes import settings
         from ultralytics.data import build_dataloader, build_yolo_dataset
         if __name__ == "__main__":
             dataset = build_yolo_dataset(settings(imgsz=64), {str(folder)!r}, 4, {DATA!r})
             loader = build_dataloader(dataset, 4, 1)
-            next(iter(loader))
-            print("PIDS", *[w.pid for w in loader._stream._workers], flush=True)
-            time.sleep(60)
+            for epochs in (1, 3):  # the later ones are more than is read ahead
+                for _ in range(epochs):
+                    list(loader)
+                print("PIDS", *[w.pid for w in loader._stream._workers], flush=True)
+                sys.stdin.readline()
         """)
     )
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         line = next(line for line in process.stdout if line.startswith("PIDS"))
         (pid,) = map(int, line.split()[1:])
         os.kill(pid, signal.SIGINT)
-        time.sleep(0.5)
-        os.kill(pid, 0)  # still there
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert next(line for line in process.stdout if line.startswith("PIDS")) == line  # it works on
+        assert is_alive(pid)
     finally:
         process.kill()
         process.wait()
-    deadline = time.time() + 20
-    while time.time() < deadline and _alive(pid):
-        time.sleep(0.2)
-    assert not _alive(pid)
-
-
-def _alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False
+    await_end([pid])

@@ -357,7 +357,7 @@ def test_another_user_can_read_the_cache(folder):
 def _run(folder: Path, start, results) -> None:
     """Stand for a training: read the labels, the cache of which is written and read all the time."""
     files, counts = list_images(folder), set()
-    start.wait(60)
+    start.wait(600)
     for _ in range(12):
         counts |= {tuple(len(e.rows) for e in load_labels(files, 2))}
         dataset = build_yolo_dataset(settings(imgsz=64, cache="disk"), str(folder), 4, DATA)
@@ -375,15 +375,15 @@ def test_two_runs_started_together_do_not_spoil_each_others_caches(tmp_path):
     processes = [context.Process(target=_run, args=(folder, start, results)) for _ in range(2)]
     for process in processes:
         process.start()
-    found = [results.get(timeout=120) for _ in processes]
+    found = [results.get(timeout=600) for _ in processes]
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert [p.exitcode for p in processes] == [0, 0] and found == [{(2, 2, 2, 2), 255}] * 2
     assert not list((tmp_path / "set").rglob("*.tmp"))
 
 
 def _write(cache: Path, start) -> None:
-    start.wait(60)
+    start.wait(600)
     for i in range(60):
         labels.write_arrays(cache, "", key=np.array("k"), numbers=np.full(20_000, i))
 
@@ -397,7 +397,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     writers = [context.Process(target=_write, args=(cache, start)) for _ in range(2)]
     for writer in writers:
         writer.start()
-    start.wait(60)
+    start.wait(600)
     seen = set()
     while any(writer.is_alive() for writer in writers):
         numbers = read_arrays(cache, "k")["numbers"]

@@ -194,7 +194,8 @@ def test_buffered_streams_give_every_frame(tmp_path):
         write_video(tmp_path / f"v{i}.avi", 5 + i)
     (tmp_path / "a.streams").write_text(f"{tmp_path / 'v0.avi'}\n{tmp_path / 'v1.avi'}\n")
     loader = LoadStreams(str(tmp_path / "a.streams"), buffer=True)
-    time.sleep(0.3)
+    for thread in loader.threads:
+        thread.join()  # all that comes has come
     seen = [len(images) for _, images, _ in loader]
     assert sum(seen) == 11 and max(seen) == 2
     assert not any(t.is_alive() for t in loader.threads)

@@ -218,7 +218,7 @@ def test_added_module_builds_from_a_yaml_that_names_it(tmp_path):
     (tmp_path / "my_model.yaml").write_text(MY_MODEL, encoding="utf-8")
     (tmp_path / "example.py").write_text(example("@register") + PRINT_LAYER, encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=120
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=600
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.splitlines()[-1] == "GhostAttention 1 256 4 4"

@@ -61,7 +61,7 @@ def test_onnx_runtime_without_torch(model, picture, tmp_path):
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     words = [sys.executable, "-c", code, SERVING / "detect_onnx.py", file, tmp_path / "a.png"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     lines = [line.removeprefix(str(tmp_path / "a.png")).split() for line in done.stdout.splitlines()]
     wanted = found_by_package(file, picture)
@@ -84,7 +84,7 @@ def test_openvino_in_cpp(model, picture, tmp_path):
     built = subprocess.run(
         ["g++", "-O1", "-std=c++17", SERVING / "detect_openvino.cpp", f"-I{root / 'include'}", f"-L{root / 'libs'}",
          f"-l:{library.name}", f"-Wl,-rpath,{root / 'libs'}", "-o", program],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
     model.overrides["model"] = model.model_name = str(tmp_path / "a.yaml")
@@ -92,9 +92,9 @@ def test_openvino_in_cpp(model, picture, tmp_path):
     picture = cv2.resize(picture, (160, 96))  # no scaling: the example interpolates in float, OpenCV in fixed point
     cv2.imwrite(str(tmp_path / "a.ppm"), picture)
     words = [program, f"{file}/model.xml", tmp_path / "a.ppm"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     compare(lines, found_by_package(file, picture), picture, pixels=0.2)
-    bad = subprocess.run([program, f"{file}/model.xml", __file__], capture_output=True, text=True, timeout=60)
+    bad = subprocess.run([program, f"{file}/model.xml", __file__], capture_output=True, text=True, timeout=600)
     assert bad.returncode == 2 and "no binary PPM" in bad.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -239,11 +238,12 @@ def test_time_limit(run: Run):
     assert trainer.last.exists() and trainer.metrics
 
 
-def test_time_sets_the_number_of_epochs(run: Run):
+def test_time_sets_the_number_of_epochs(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ultralytics.engine.trainer.time.time", lambda: 1000.0)
     trainer = DetectionTrainer.__new__(DetectionTrainer)
     trainer.args = type("Args", (), {"time": 0.5, "lrf": 0.01, "cos_lr": False, "epochs": 100})()
     trainer.schedule, trainer.epoch, trainer.start_epoch, trainer.stop = type("S", (), {})(), 1, 0, False
-    trainer.seconds_before, trainer.train_time_start = 0, time.time() - 200  # two epochs: 18 fit into 1800 s
+    trainer.seconds_before, trainer.train_time_start = 0, 800.0  # two epochs: 18 fit into 1800 s
     trainer._keep_to_time_limit()
     assert trainer.epochs == 18 and not trainer.stop
     assert trainer.schedule.law(18) == pytest.approx(0.01)

@@ -7,12 +7,13 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import killing
 import pytest
-from forked_ranks import await_end, children, is_alive
 from killing import KILLED, fork, wait
+from processes import await_end, children, is_alive
 from test_kills import assert_same_end
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, and found in /proc")
@@ -44,7 +45,8 @@ def strike(settings: dict, saves: int, seconds: float, victim: str, log: Path) -
     ranks = children(launcher_process) if struck else []
     if len(ranks) == 2:
         time.sleep(seconds)
-        os.kill({"launcher": launcher_process, "rank 0": ranks[0], "rank 1": ranks[1]}[victim], signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the run may have come to its end meanwhile
+            os.kill({"launcher": launcher_process, "rank 0": ranks[0], "rank 1": ranks[1]}[victim], signal.SIGKILL)
     code = wait(launcher_process)
     await_end(ranks)
     assert code in {0, KILLED if victim == "launcher" else 1}, log.read_text()[-3000:]

@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import killing
 import pytest
-from forked_ranks import await_end, children, is_alive
 from killing import fork, wait
+from processes import await_end, children, is_alive
 
 from ultralytics.engine import callbacks
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -22,27 +23,38 @@ from ultralytics.nn.checkpoint import load_checkpoint
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, and found in /proc")
 
 
-def out_of_luck() -> None:
+def out_of_luck(trainer: Any) -> None:
     raise RuntimeError("out of luck")
 
 
-def sleeping() -> None:
+def sleeping(trainer: Any) -> None:
     time.sleep(3600)
 
 
-def stopped() -> None:
+def stopped(trainer: Any) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def killed() -> None:
+def killed(trainer: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def signal_to(process: Callable[[], int], number: int) -> Callable[[], None]:
-    return lambda: os.kill(process(), number)
+def signal_to_itself(number: int) -> Callable[[Any], None]:
+    return lambda validator: os.kill(os.getpid(), number)
 
 
-def run_with(settings: dict, rank: int, event: str, fault: Callable[[], None], log: Path) -> tuple[int, str]:
+def signal_by_launcher(number: int) -> Callable[[Any], None]:
+    """Return what sends the launcher a signal, and stays in this batch until the launcher has passed it on."""
+
+    def send(trainer: Any) -> None:
+        os.kill(os.getppid(), number)
+        while not trainer.interrupts.received:
+            time.sleep(0.01)
+
+    return send
+
+
+def run_with(settings: dict, rank: int, event: str, fault: Callable[[Any], None], log: Path) -> tuple[int, str]:
     """Train, and let a fault befall one rank when it comes to the sixth batch, or to an event that is not of batches.
 
     Returns:
@@ -55,7 +67,7 @@ def run_with(settings: dict, rank: int, event: str, fault: Callable[[], None], l
         if at_batch and engine.iteration == 3:
             print("Processes:", os.getpid(), *children(os.getpid()), flush=True)
         if int(os.environ["RANK"]) == rank and (engine.iteration == 4 if at_batch else True):
-            fault()
+            fault(engine)
 
     def work() -> None:
         callbacks.default_callbacks[event].append(befall)  # the ranks are forked, and have it, too
@@ -104,9 +116,9 @@ def test_a_lost_rank_ends_the_run_within_a_minute(two_processes, log, monkeypatc
     for fault in (sleeping, stopped):
         began = log.with_name("began")
 
-        def at_last(fault=fault, began=began) -> None:
+        def at_last(trainer: Any, fault=fault, began=began) -> None:
             began.touch()
-            fault()
+            fault(trainer)
 
         run_with({**two_processes, "name": fault.__name__}, 1, "on_train_batch_start", at_last, log)
         assert time.time() - began.stat().st_mtime < 60
@@ -115,7 +127,7 @@ def test_a_lost_rank_ends_the_run_within_a_minute(two_processes, log, monkeypatc
 def test_no_process_outlives_the_launcher(two_processes, log, monkeypatch):
     """Neither ranks nor their loader processes."""
     monkeypatch.setattr("ultralytics.models.yolo.detect.train.loader_processes", lambda workers, device: workers)
-    kill = signal_to(os.getppid, signal.SIGKILL)
+    kill = lambda trainer: os.kill(os.getppid(), signal.SIGKILL)  # noqa: E731
     code, said = run_with({**two_processes, "batch": 4, "workers": 1}, 1, "on_train_batch_start", kill, log)
     assert code == killing.KILLED
     assert all(len(line.split()) > 1 for line in re.findall("^Processes: (.*)", said, re.MULTILINE))
@@ -133,7 +145,7 @@ def test_numbers_that_are_none_on_one_rank(two_processes, log, monkeypatch):
         return batch
 
     monkeypatch.setattr(DetectionTrainer, "preprocess_batch", spoiled)
-    code, said = run_with({**two_processes, "autosave": 0}, 1, "on_train_start", lambda: None, log)
+    code, said = run_with({**two_processes, "autosave": 0}, 1, "on_train_start", lambda trainer: None, log)
     assert code == 1
     once, twice = (
         said.index("The loss is nan in epoch 2, batch 2. The pictures"),
@@ -144,16 +156,16 @@ def test_numbers_that_are_none_on_one_rank(two_processes, log, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("event", "process", "number", "epoch", "batches"),
+    ("event", "send", "number", "epoch", "batches"),
     [
-        ("on_train_batch_start", os.getppid, signal.SIGINT, 0, None),
-        pytest.param("on_train_batch_start", os.getppid, signal.SIGTERM, 0, None, marks=pytest.mark.slow),
-        pytest.param("on_val_batch_start", os.getpid, signal.SIGTERM, -1, 4, marks=pytest.mark.slow),
+        ("on_train_batch_start", signal_by_launcher, signal.SIGINT, 0, None),
+        pytest.param("on_train_batch_start", signal_by_launcher, signal.SIGTERM, 0, None, marks=pytest.mark.slow),
+        pytest.param("on_val_batch_start", signal_to_itself, signal.SIGTERM, -1, 4, marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_ends_all_in_good_order(two_processes, log, last, event, process, number, epoch, batches):
+def test_a_signal_ends_all_in_good_order(two_processes, log, last, event, send, number, epoch, batches):
     """The launcher gets it during a batch, or rank 0 itself gets it during the first validation."""
-    code, said = run_with({**two_processes, "autosave": 0}, 0, event, signal_to(process, number), log)
+    code, said = run_with({**two_processes, "autosave": 0}, 0, event, send(number), log)
     assert code == 128 + number, said
     assert said.count(f"yolo train resume model={last}") == 1 and "Traceback" not in said, said
     ckpt = load_checkpoint(last)
@@ -163,7 +175,7 @@ def test_a_signal_ends_all_in_good_order(two_processes, log, last, event, proces
 
 @pytest.mark.slow
 def test_a_second_signal_ends_all_at_once(two_processes, log):
-    def two_signals() -> None:
+    def two_signals(trainer: Any) -> None:
         os.kill(os.getppid(), signal.SIGINT)
         os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(3600)  # a batch that takes its time

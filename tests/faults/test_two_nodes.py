@@ -12,7 +12,7 @@ from pathlib import Path
 
 import killing
 import pytest
-from forked_ranks import await_end, children
+from processes import await_end, children
 from test_kills import assert_same_end
 
 pytestmark = [

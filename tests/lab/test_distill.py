@@ -452,7 +452,7 @@ def test_two_processes_train_like_one(work_dir: Path, tiny_data: Path, dense: st
         [*command, *words("two")], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
     )
     try:
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=600)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise

@@ -296,7 +296,7 @@ def test_command_as_a_process(tmp_path):
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=180,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(Path(zoo.__file__).parents[1])},
     )
     assert result.returncode == 0, result.stderr[-2000:]

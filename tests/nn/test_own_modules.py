@@ -278,7 +278,7 @@ def test_two_processes(work_dir: Path, tiny_data: Path, launched: str):
     by_hand = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"] if launched == "torchrun" else []
     command = [sys.executable, *by_hand, "-m", "ultralytics", "train", *(f"{k}={v}" for k, v in args.items())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     ckpt = torch.load("runs/a/weights/best.pt", weights_only=True)
     assert ckpt["model"]["model.5.factor"].shape == (16, 1, 1)
