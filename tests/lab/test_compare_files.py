@@ -100,6 +100,7 @@ def test_page_is_whole_and_loads_nothing(written):
     assert "script" not in page.tags and "i" not in page.tags  # the name stayed a name
     assert not re.search(r"https?://|@import|url\(", text)
     said = "".join(page.texts)
+    assert all("".join(table.head) in said for table in tables_of(outcome))
     assert said.count(EVIL) >= 4
     assert "seed 2 failed: RuntimeError: <out> of memory" in said
     assert all(value in said for _, value in outcome.facts)
@@ -140,7 +141,7 @@ def test_the_terminal_gets_aligned_columns(written):
     outcome, _ = written
     tables = tables_of(outcome)
     text = plain(outcome, tables, 100)
-    assert EVIL in text and "\\_" not in text and "&lt;" not in text
+    assert EVIL in text and "+0.220 [+0.170, +0.270]*" in text and "\\_" not in text and "&lt;" not in text
     assert "seed 2 failed: RuntimeError: <out> of memory" in text
     for table in tables:
         _, _, grid = text.partition(f"{table.title}\n\n")

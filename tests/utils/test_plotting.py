@@ -525,7 +525,7 @@ def test_results_of_few_epochs_count_whole_ones(tmp_path, figures, epochs):
 
 
 def test_long_class_names_stand_upright_below_their_bars(tmp_path, figures):
-    for names in (["fire", "smoke"], ["long-headed poppy beetle", "another of these names"]):
+    for names in (["fire", "smoke"], ["long-headed poppy beetle", "another of these names", "x"]):
         plotting.plot_labels(np.full((2, 4), 0.5), np.arange(2), names, tmp_path)
     assert [figure.axes[0].get_xticklabels()[0].get_rotation() for figure in figures] == [0, 90]
 

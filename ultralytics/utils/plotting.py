@@ -388,7 +388,7 @@ def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
     ax.set_title(name, fontsize=10, color=INK, loc="left")
     ax.grid(**GRID)
     if any(np.isfinite(table[name]).any() for _, table in runs if name in table):
-        ax.xaxis.get_major_locator().set_params(integer=True)  # there is no half of an epoch
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # no half of an epoch
     else:
         ax.text(0.5, 0.5, "no number", transform=ax.transAxes, ha="center", va="center", color=INK)
         ax.set(xticks=[], yticks=[])

@@ -177,8 +177,8 @@ class Outcome:
             said.append(
                 "Figures are mean ± standard deviation over the seeds (n - 1 in the denominator). Differences are "
                 "paired by seed; in brackets their 95 % confidence interval by Student's t. Each interval is for its "
-                "own figure, not for all at once. Bold: the interval leaves 0 out. In the curves the line is the "
-                "mean of the seeds, and the band reaches from the least to the greatest."
+                "own figure, not for all at once. In bold, or with an asterisk: the interval leaves 0 out. In the "
+                "curves the line is the mean of the seeds, and the band reaches from the least to the greatest."
             )
         if counts & {1}:
             said.append(

@@ -24,7 +24,7 @@ thead th { border-bottom: 2px solid #24292f; vertical-align: bottom; }
 tbody td { border-bottom: 1px solid #d9dee3; }
 tbody tr:last-child td { border-bottom: 2px solid #24292f; }
 tbody td:first-child { font-weight: 600; }
-td.wide { text-align: left; color: #a40e26; }
+td.wide { text-align: left; color: #a40e26; overflow-wrap: anywhere; }
 td.strong { font-weight: 700; }
 td small { font-size: 13px; }
 td:not(.strong) small { color: #57606a; }
@@ -76,8 +76,8 @@ def _table(table: Table) -> str:
     body = []
     for row in table.rows:
         cells = []
-        for head, entry in zip(table.head, row):
-            kind = f' data-head="{escape(head)}"' + ' class="strong"' * entry.strong
+        for title, entry in zip(table.head, row):
+            kind = f' data-head="{escape(title)}"' + ' class="strong"' * entry.strong
             if entry.wide:
                 kind = f' class="wide" colspan="{len(table.head) - len(row) + 1}"'
             cells.append(f"<td{kind}><span>{_entry(entry)}</span></td>")

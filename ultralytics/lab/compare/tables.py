@@ -151,7 +151,8 @@ def plain(outcome: Outcome, tables: Sequence[Table], width: int = 120) -> str:
 def _grid(table: Table, width: int) -> str:
     """Return a table in columns, those that do not fit beside each other below each other."""
     short = [row for row in table.rows if not row[-1].wide]
-    columns = [[head, *(_line(row[i].text) for row in short)] for i, head in enumerate(table.head)]
+    texts = [[_line(entry.text) + "*" * entry.strong for entry in row] for row in short]
+    columns = [list(column) for column in zip(table.head, *texts)]
     sizes = [max(map(shown_width, column)) for column in columns]
     blocks, used = [[0]], sizes[0]
     for i in range(1, len(columns)):
