@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import io
 import logging
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from ultralytics.utils import LOGGER, TQDM, colorstr, console, set_logging
 from ultralytics.utils.console import Console, fitting, guarded, put, say
 
+ROOT = Path(__file__).resolve().parents[2]
 LINE = "0.3 ± 0.1 – 640×480 → ✓ ⚠️ 火"
 
 
@@ -175,3 +178,15 @@ def test_guarded_commands_stand_on_consoles_and_put_back_what_was_there(monkeypa
     assert command() == 3
     assert sys.stdout is out and sys.stderr is None
     assert out.buffer.getvalue() == b"\\u706b x\n"
+
+
+def test_nothing_is_printed_in_another_way():
+    scripts = [*ROOT.glob("ultralytics/**/*.py"), *ROOT.glob("train/*.py"), *ROOT.glob("datasets/**/*.py")]
+    scripts += ROOT.glob("docs/*.py")  # those in docs/serving do without this package
+    wrong = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in scripts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "sys.stdout.write", "sys.stderr.write"}
+    ]
+    assert len(scripts) > 150 and wrong == []
