@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ import zoo
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ultralytics.cfg import model_yamls
+from ultralytics import YOLO
+from ultralytics.cfg import find_model_yaml, model_yamls
 from ultralytics.lab import profile_run
-from ultralytics.lab.profile import MB, OUTSIDE, cost_of, layer_costs, load_model, profile
+from ultralytics.lab.profile import MB, OUTSIDE, cost_of, layer_costs, load_model, plain_twin, profile
 from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
 from ultralytics.utils import flops
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError
@@ -360,3 +362,27 @@ def test_size_is_brought_to_the_stride_and_named(capsys):
 def test_unknown_counters_add():
     found = flops.Forward(unknown=Counter({"a::b": 3}))
     assert "a::b (3 calls)" in flops.describe_unknown(found.unknown)
+
+
+@pytest.mark.parametrize(
+    ("file", "scale", "task", "twin"),
+    [
+        ("yolo11s-GhostConv.yaml", "s", "detect", "yolo11s.yaml"),
+        ("yolo11-ghost-seg.yaml", "", "segment", "yolo11n-seg.yaml"),
+        ("/there/yolo11x-GhostNetV2-pose.yaml", "x", "pose", "yolo11x-pose.yaml"),
+        ("yolov8n-ghost-p2.yaml", "n", "detect", "yolov8n-p2.yaml"),
+        ("yolov8m-ghost.yaml", "m", "detect", "yolov8m.yaml"),
+        ("ghostnetv1-cls.yaml", "", "classify", "yolo11n-cls.yaml"),
+        ("my_model.yaml", "l", "obb", "yolo11l-obb.yaml"),
+        ("", "", "detect", "yolo11n.yaml"),
+    ],
+)
+def test_a_model_is_compared_with_the_plain_one_of_its_kind(file, scale, task, twin):
+    model = SimpleNamespace(yaml={"yaml_file": file, "scale": scale}, task=task)
+    assert plain_twin(model) == twin
+    assert find_model_yaml(twin)
+
+
+def test_weights_are_compared_with_the_plain_model_of_their_scale(tmp_path):
+    YOLO("yolo11s-GhostConv.yaml").save(tmp_path / "best.pt")
+    assert plain_twin(load_model(tmp_path / "best.pt")) == "yolo11s.yaml"
