@@ -22,7 +22,7 @@ def found(root, text, name="train.txt"):
     """Return the names of the images that a list gives."""
     (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     files = find_images(root / name)
-    assert all(os.path.isfile(f) for f in files)
+    assert all(os.path.isfile(f) and os.path.isabs(f) for f in files)
     return [os.path.basename(f) for f in files]
 
 

@@ -85,13 +85,29 @@ def test_user_code_is_asked_by_plain_indices(tmp_path):
     dataset = make(Weighted, make_set(tmp_path, 4))
     batches(dataset, 3)
     assert sorted(dataset.keys) == [0, 1, 2, 3] and {type(key) for key in dataset.keys} == {int}
-    assert dataset.epoch == 0 and dataset.asked is None
+    assert dataset.epoch == 0 and dataset._asked is None
 
 
 def test_an_image_that_is_shown_twice_is_augmented_twice(tmp_path):
     dataset = make(Twice, make_set(tmp_path, 1))
     (pair,) = batches(dataset, 0)
     assert not torch.equal(*pair)
+
+
+def test_a_lost_image_of_a_longer_subclass(tmp_path, caplog):
+    folder = make_set(tmp_path, 3)
+    dataset = Twice(str(folder), imgsz=64, hyp=settings(imgsz=64), data=NAMES, augment=False)
+    (folder / "p2.png").unlink()
+    assert len(dataset.__getitems__([(0, i) for i in range(6)])) == 4 and dataset.left_out == 1
+    assert caplog.text.count("It is left out of validation") == 1
+
+
+def test_indices_count_from_the_end_too(tmp_path):
+    dataset = make(YOLODataset, make_set(tmp_path, 3))
+    assert torch.equal(dataset[(1, -1)]["img"], dataset[(1, 2)]["img"])
+    for key in (3, (0, 3), -4, (0, -4)):
+        with pytest.raises(IndexError):
+            dataset[key]
 
 
 def test_loader_processes_ask_a_subclass_alike(tmp_path):

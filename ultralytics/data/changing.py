@@ -37,7 +37,7 @@ class ChangingDataset(Dataset):
     augment: bool
     seed: int
     epoch: int = 0  # of samples asked for by a plain index
-    asked: int | None = None  # index of the sample that a loader asked for and is being made
+    _asked: int | None = None  # index of the sample that a loader asked for and is being made
 
     @cached_property
     def signature(self) -> list[int | str]:
@@ -86,31 +86,31 @@ class ChangingDataset(Dataset):
         for key in keys:
             epoch, i = key if isinstance(key, (tuple, list)) else (self.epoch, key)
             try:
-                with self.at(epoch, i):
+                with self._at(epoch, i):
                     samples.append(self[int(i)])
             except (DataError, OSError) as e:
                 if self.augment:
                     raise
-                self.pictures.name_once(i, e, "It is left out of validation.")
+                self.pictures.name_once(i % len(self.pictures), e, "It is left out of validation.")
         return samples
 
     @contextlib.contextmanager
-    def at(self, epoch: int, i: int) -> Iterator[None]:
+    def _at(self, epoch: int, i: int) -> Iterator[None]:
         """Let what is made meanwhile be the sample that stands at index `i` of an epoch."""
-        before = self.epoch, self.asked
-        self.epoch, self.asked = int(epoch), int(i)
+        before = self.epoch, self._asked
+        self.epoch, self._asked = int(epoch), int(i) % max(len(self), 1)
         try:
             yield
         finally:
-            self.epoch, self.asked = before
+            self.epoch, self._asked = before
 
-    def place(self, i: int) -> int:
+    def _place(self, i: int) -> int:
         """Return the index that was asked for, where a subclass shows image `i` there; else `i` itself."""
-        return i if self.asked is None else self.asked
+        return i if self._asked is None else self._asked
 
-    def generator(self, i: int) -> np.random.Generator:
+    def _rng(self, i: int) -> np.random.Generator:
         """Return the random numbers of an image; each time it is shown in an epoch it has others."""
-        return np.random.default_rng((self.seed % 2**63, self.epoch, self.place(i)))
+        return np.random.default_rng((self.seed % 2**63, self.epoch, self._place(i)))
 
 
 @lru_cache(maxsize=4)

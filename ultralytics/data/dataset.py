@@ -167,7 +167,7 @@ class YOLODataset(ChangingDataset):
             "ori_shape": (h0, w0),
             "resized_shape": (h, w),
             "ratio_pad": (h / h0, w / w0),
-            "rng": self.generator(i),
+            "rng": self._rng(i),
             "epoch": self.epoch,
             "index": i,
         }
@@ -176,13 +176,13 @@ class YOLODataset(ChangingDataset):
         if "keypoints" in label:
             sample["keypoints"] = label["keypoints"] * np.array((w, h, 1), np.float32)
         if self.rect:
-            sample["rect_shape"] = tuple(self.batch_shapes[self.batch[self.place(i) % len(self.batch)]].tolist())
+            sample["rect_shape"] = tuple(self.batch_shapes[self.batch[self._place(i) % len(self.batch)]].tolist())
         return sample
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         """Return the sample of an index, or of (epoch, index)."""
         if isinstance(key, (tuple, list)):
-            with self.at(*key):
+            with self._at(*key):
                 return self[key[1]]
         if not -len(self) <= key < len(self):
             raise IndexError(f"sample {key} of a dataset of {len(self)}")

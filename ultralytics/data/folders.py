@@ -128,13 +128,13 @@ class ClassificationDataset(ChangingDataset):
     def __getitem__(self, key: int | tuple[int, int]) -> dict:
         """Return the sample of an index, or of (epoch, index)."""
         if isinstance(key, (tuple, list)):
-            with self.at(*key):
+            with self._at(*key):
                 return self[key[1]]
         if not -len(self) <= key < len(self):
             raise IndexError(f"sample {key} of a dataset of {len(self)}")
         i = int(key) % len(self)
         j, picture, _ = self.usable(i)
-        img = self.torch_transforms(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self.generator(i))
+        img = self.torch_transforms(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), self._rng(i))
         return {"img": img, "cls": self.samples[j][1]}
 
     @property

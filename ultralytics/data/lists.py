@@ -72,6 +72,6 @@ def _find(folder: Path, line: str) -> tuple[str, bool]:
     """Return the path of an image in a list, and whether it is there; else the path that it would have beside it."""
     tried = []
     for name in dict.fromkeys((line, line.replace("\\", "/"))):
-        bases = (folder,) if name.startswith(("./", "/")) else (folder, Path())
+        bases = (folder,) if name.startswith(("./", "/")) else (folder, Path.cwd())
         tried += [str(base / os.path.expanduser(name)) for base in bases]
     return next(((path, True) for path in tried if os.path.isfile(path)), (tried[0], False))
