@@ -73,6 +73,18 @@ def test_forms_of_cfg(form, tmp_path):
         ("device", (0, 1), [0, 1]),
         ("classes", 2, 2),
         ("classes", [0, 2], [0, 2]),
+        ("classes", (0, 2), [0, 2]),
+        ("classes", {2, 0}, [0, 2]),
+        ("classes", range(3), [0, 1, 2]),
+        ("classes", np.array([0, 2]), [0, 2]),
+        ("classes", np.array([0.0, 2.0], np.float32), [0, 2]),
+        ("classes", np.array(2), 2),
+        ("classes", [np.int64(0), np.float32(2)], [0, 2]),
+        ("classes", "2", 2),
+        ("classes", "0,2", [0, 2]),
+        ("classes", "[0, 2]", [0, 2]),
+        ("imgsz", "480, 640", [480, 640]),
+        ("freeze", range(2), [0, 1]),
         ("optimizer", "adamw", "AdamW"),
         ("cache", "RAM", "ram"),
         ("cache", True, True),
@@ -87,6 +99,13 @@ def test_accepted(key, given, kept):
         assert value is given
     else:
         assert value == kept and type(value) is type(kept)
+
+
+def test_classes_of_a_tensor():
+    torch = pytest.importorskip("torch")
+    for given in (torch.tensor([0.0, 2.0]), torch.tensor([0, 2]), [torch.tensor(0.0), torch.tensor(2)]):
+        assert get_cfg(overrides={"classes": given}).classes == [0, 2]
+    assert get_cfg(overrides={"classes": torch.tensor(2.0)}).classes == 2
 
 
 def test_a_torch_device_is_kept_by_name():
@@ -118,6 +137,12 @@ def test_a_torch_device_is_kept_by_name():
         ("device", True, "a whole number or a text or a list"),
         ("workers", -1, "at least 0"),
         ("classes", [-1], "at least 0"),
+        ("classes", "-1", "at least 0"),
+        ("classes", "fire", "a list of whole numbers"),
+        ("classes", np.array([0.5]), "a list of whole numbers"),
+        ("classes", np.array([[0]]), "a list of whole numbers"),
+        ("classes", [], "a list of whole numbers"),
+        ("imgsz", "__import__('os')", "a whole number"),
         ("optimizer", "AdamX", "Did you mean 'Adamax'"),
         ("task", "detekt", "Did you mean 'detect'"),
         ("mode", "trian", "Did you mean 'train'"),

@@ -237,6 +237,21 @@ def test_http_stream(tmp_path):
         server.server_close()
 
 
+def test_a_loader_is_a_source_as_it_is(folder):
+    loader = load_inference_source(folder, batch=2)
+    assert load_inference_source(loader, batch=9) is loader and loader.bs == 2
+
+
+@pytest.mark.parametrize(
+    "source", [iter(["a.jpg"]), {"a.jpg"}, b"a.jpg", True, np.array(["a.jpg"]), ["a.jpg", 7], [], ()]
+)
+def test_what_is_no_source_is_a_sentence(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "a.jpg", np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(DataError, match=r"cannot be read|is no picture|is an empty list"):
+        load_inference_source(source)
+
+
 def test_sizes_of_loaders(folder):
     loader = LoadImagesAndVideos(str(folder))
     assert (loader.nf, loader.ni, len(loader)) == (3, 3, 3)

@@ -138,9 +138,16 @@ def test_callbacks_belong_to_one_model(model: YOLO, work_dir: Path, picture: np.
     assert seen == [1]
     model.clear_callback("on_predict_start")
     model.predict(picture, **ALL)
+    assert seen == [1]
     model.add_callback("on_predict_start", lambda p: seen.append(2))
+    model.predict(picture, **ALL)
+    assert seen == [1, 2], "the predictor that is ready is told"
     model.reset_callbacks()
-    assert seen == [1] and not any(model.callbacks.values())
+    model.predict(picture, **ALL)
+    assert seen == [1, 2] and not any(model.callbacks.values())
+    model.add_callback("on_predict_start", lambda p: seen.append(3))
+    model.predict(picture, **ALL)
+    assert seen == [1, 2, 3]
 
 
 def test_more_classes_in_the_data_than_in_the_model(work_dir: Path, tiny_data_copy: Path):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import sys
 import threading
+from copy import copy, deepcopy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,12 +15,14 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.data.loaders import SourceTypes
 from ultralytics.engine import predictor as predictor_module
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.utils.errors import ConfigError, ModelError
+from ultralytics.utils import files
+from ultralytics.utils.errors import ConfigError, DataError, ModelError
 
 
 class RedFinder(nn.Module):
@@ -81,6 +88,14 @@ def make(tmp_path, **overrides) -> DetectionPredictor:
     predictor = DetectionPredictor(overrides={**base, "project": str(tmp_path / "runs"), **overrides})
     predictor.setup_model(RedFinder(), verbose=False)
     return predictor
+
+
+def copy_of(args, **changes):
+    """Return settings with changes."""
+    args = copy(args)
+    for name, value in changes.items():
+        setattr(args, name, value)
+    return args
 
 
 def assert_box(result: Results, box=(40, 20, 100, 80), tolerance: float = 1.6):
@@ -199,6 +214,89 @@ def test_threads_share_a_predictor(tmp_path):
     assert not wrong
 
 
+def test_each_call_of_many_threads_has_its_own_settings(tmp_path):
+    """Callbacks and hooks, which are given the predictor, see their call's settings, and so do the results."""
+    predictor, seen, wrong = make(tmp_path), threading.local(), []
+    predictor.add_callback("on_predict_batch_start", lambda p: setattr(seen, "conf", p.args.conf))
+
+    def work(k: int):
+        for _ in range(10):
+            conf = (0.1, 0.5, 0.95)[k % 3]
+            with predictor.new_call(copy_of(predictor.args, conf=conf)):
+                found = predictor(scene())[0]
+            if len(found) != (2, 1, 0)[k % 3] or seen.conf != conf:
+                wrong.append((k, len(found), seen.conf))
+
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+    finally:
+        sys.setswitchinterval(switch)
+    assert not wrong
+
+
+def test_what_a_call_has_stays_its_own_while_another_runs(tmp_path, pictures):
+    predictor = make(tmp_path)
+    outer = predictor(pictures, stream=True)
+    next(outer)
+    own = predictor.dataset
+    predictor(scene(), model=RedFinder())
+    assert predictor.dataset is not own and predictor.seen == 1, "the latest call is shown"
+    other = predictor.model
+    assert len(list(outer)) == 2 and len(other.model.inputs) == 1, "the first goes on with its own model"
+
+
+def test_a_call_within_a_callback_leaves_the_outer_one_alone(tmp_path, pictures):
+    predictor, inner = make(tmp_path), []
+
+    def look(p):
+        if p.batch[0][0].endswith("a.png") and not inner:
+            inner.append(len(p(scene(), stream=False)))
+            inner.append(p.batch[0][0])
+
+    predictor.add_callback("on_predict_batch_end", look)
+    assert len(predictor(pictures)) == 3 and inner == [1, str(pictures / "a.png")]
+
+
+def test_subclasses_and_callbacks_find_what_8_3_has(tmp_path, pictures):
+    """Attributes of a user's own stay on the one predictor, and those of the call may be read and set."""
+    kept = []
+
+    class Counting(DetectionPredictor):
+        count = 0
+
+        def postprocess(self, preds, img, orig_imgs):
+            self.count += len(self.batch[0])
+            self.results = super().postprocess(preds, img, orig_imgs)
+            return self.results
+
+    predictor = Counting(overrides={"imgsz": 160, "batch": 1, "device": "cpu", "save": False, "verbose": False})
+    predictor.setup_model(RedFinder(), verbose=False)
+    predictor.add_callback(
+        "on_predict_batch_end",
+        lambda p: kept.append((p, p.seen, len(p.results), p.source_type.stream, tuple(p.imgsz), p.dataset.mode)),
+    )
+    predictor(pictures)
+    assert predictor.count == 3
+    assert kept == [(predictor, k, 1, False, (160, 160), "image") for k in (1, 2, 3)]
+    assert predictor.plotted_img is None and predictor.vid_writer == {} and predictor.done_warmup
+
+
+def test_a_predictor_can_be_copied_and_sent(tmp_path, pictures):
+    predictor = make(tmp_path, conf=0.5)
+    stream = predictor(pictures, stream=True)
+    next(stream)
+    for copied in (pickle.loads(pickle.dumps(predictor)), deepcopy(predictor), copy(predictor)):
+        assert copied.args.conf == 0.5 and copied.model is None
+        assert_box(copied(scene())[0])
+    assert len(list(stream)) == 2
+
+
 def test_another_precision_or_model_sets_the_backend_up_again(tmp_path):
     predictor = make(tmp_path)
     predictor(scene())
@@ -275,13 +373,39 @@ def test_augment_is_handed_to_the_model(tmp_path):
     assert predictor.model.model.fused is True
 
 
-def test_show_without_a_screen_warns_once_and_goes_on(tmp_path, pictures, log, monkeypatch):
+@pytest.fixture
+def windows(monkeypatch):
+    """A screen on which OpenCV opens windows, as far as the package can tell."""
+    monkeypatch.setattr(predictor_module, "check_imshow", lambda warn=False: True)
+
+
+def test_show_without_a_window_warns_once_and_goes_on(tmp_path, pictures, log, monkeypatch, windows):
     def no_screen(*_):
         raise cv2.error("no display")
 
     monkeypatch.setattr(cv2, "namedWindow", no_screen)
     assert len(make(tmp_path, show=True)(pictures)) == 3
     assert sum("show=True" in line for line in log) == 1
+
+
+def test_show_without_a_screen_never_asks_opencv(tmp_path, pictures, log, monkeypatch):
+    """Its Qt would end the process."""
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(cv2, "namedWindow", lambda *_: pytest.fail("OpenCV was asked for a window"))
+    assert len(make(tmp_path, show=True)(pictures)) == 3
+    assert sum("There is no screen" in line for line in log) == 1
+
+
+def test_windows_are_opened_and_closed_again(tmp_path, pictures, monkeypatch, windows):
+    calls = []
+    for name in ("namedWindow", "resizeWindow", "imshow", "waitKey", "destroyWindow"):
+        monkeypatch.setattr(cv2, name, lambda *args, name=name: calls.append((name, args[0])))
+    make(tmp_path, show=True)(pictures / "a.png")
+    title = str(pictures / "a.png")
+    opened = [(name, title) for name in ("namedWindow", "resizeWindow", "imshow")]
+    assert calls == [*opened, ("waitKey", 500), ("destroyWindow", title)]
 
 
 # Files -------------------------------------------------------------------------------------------------------------
@@ -320,6 +444,53 @@ def test_a_second_call_goes_into_the_same_folder_without_doubled_lines(tmp_path,
     assert len((tmp_path / "runs/predict/labels/a.txt").read_text().splitlines()) == 2
     make(tmp_path, save_txt=True)(pictures)
     assert sorted(d.name for d in (tmp_path / "runs").iterdir()) == ["predict", "predict2"]
+
+
+@pytest.mark.parametrize("names", [["a.png"], ["a.png", "a_2.png"], ["A.PNG", "b.jpg"]])
+def test_sources_in_the_run_folder_are_never_written_over(tmp_path, log, names):
+    """Nor is a label that lies where labels are saved."""
+    folder = tmp_path / "set"
+    (folder / "labels").mkdir(parents=True)
+    for name in names:
+        (folder / name).write_bytes(cv2.imencode(".png", scene())[1].tobytes())
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    before = {p: p.read_bytes() for p in (folder / name for name in names)}
+    where = {"project": str(tmp_path), "name": "set", "exist_ok": True}
+    for _ in range(2):
+        make(tmp_path, save=True, save_txt=True, **where)(folder if len(names) > 1 else folder / names[0])
+        assert all(p.read_bytes() == content for p, content in before.items())
+    assert len([*folder.glob("*.*")]) > len(names), "what was drawn is there, too"
+    assert sum("keeps sources and results apart" in line for line in log) == 2
+
+
+def test_labels_of_the_source_are_never_written_over(tmp_path, log):
+    """The run folder is that of a dataset, whose labels lie where those of the run would."""
+    for part in ("images", "labels"):
+        (tmp_path / part).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), scene())
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    make(tmp_path, save_txt=True, project=str(tmp_path), name=".", exist_ok=True)(tmp_path / "images")
+    assert (tmp_path / "labels" / "a.txt").read_text() == "0 0.5 0.5 0.1 0.1\n"
+    assert len((tmp_path / "labels" / "a_2.txt").read_text().splitlines()) == 2
+
+
+def test_a_link_in_the_run_folder_is_no_way_to_the_source(tmp_path, pictures):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").symlink_to(pictures / "a.png")
+    before = (pictures / "a.png").read_bytes()
+    make(tmp_path, save=True, project=str(tmp_path), name="out", exist_ok=True)(pictures / "a.png")
+    assert (pictures / "a.png").read_bytes() == before and (folder / "a_2.png").is_file()
+
+
+def test_a_run_that_writes_nothing_leaves_no_folder(tmp_path, pictures, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(DataError, match=r"a\.png' cannot be written: No space left on device\. Make room"):
+        make(tmp_path, save=True)(pictures)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_is_drawn_follows_the_settings(tmp_path):
@@ -370,6 +541,25 @@ def test_a_stream_that_is_left_early_closes_its_video(tmp_path, video):
     stream.close()
     saved = next(f for f in (tmp_path / "runs" / "predict").iterdir() if f.stem == "clip")
     assert cv2.VideoCapture(str(saved)).read()[0], "one whole frame is in the file"
+
+
+def test_frames_are_counted_in_each_stream(tmp_path, video):
+    (tmp_path / "two.streams").write_text(f"{video}\n{video}\n")
+    predictor = make(tmp_path, save_txt=True, save_frames=True, stream_buffer=True)
+    assert len(list(predictor(tmp_path / "two.streams", stream=True))) == 12
+    name = re.sub(r"[/.\s]+", "_", str(video.with_suffix("")))
+    numbers = {int(f.stem.removeprefix(f"{name}_")) for f in (predictor.save_dir / "labels").iterdir()}
+    assert numbers == {1, 2, 3, 4, 5, 6}
+    assert {f.name for f in (predictor.save_dir / f"{name}_frames").iterdir()} == {f"{k}.jpg" for k in range(1, 7)}
+
+
+def test_cameras_whose_addresses_differ_in_the_end_have_files_of_their_own(tmp_path):
+    predictor = make(tmp_path)
+    predictor.source_type = SourceTypes(stream=True)
+    predictor._run_folder()
+    addresses = ("rtsp://10.0.0.1", "rtsp://10.0.0.2", "rtsp://10.0.0/1")
+    names = [predictor._out_name(Path(a)) for a in addresses]
+    assert len({n.with_suffix(".mp4") for n in names}) == 3 and names[0] == predictor._out_name(Path(addresses[0]))
 
 
 def test_predict_cli_keeps_nothing_but_saves(tmp_path, pictures):

@@ -26,7 +26,7 @@ from ultralytics.lab.compare.runner import device_list
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.modules import GhostConv
 from ultralytics.nn.tasks import DetectionModel, describe
-from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.utils.errors import ConfigError, MissingFileError
 
 
 @pytest.fixture
@@ -277,11 +277,20 @@ def test_a_missing_model_is_refused_at_once(plan):
         plan(models=["tiny.yaml", "nothing.pt"])
 
 
-def test_two_do_not_share_a_folder(tmp_path):
-    with alone_in(tmp_path), pytest.raises(UserError, match="Another process works in"), alone_in(tmp_path):
-        pass
-    with alone_in(tmp_path):  # which has been let go of
-        pass
+def test_two_do_not_share_a_folder(tmp_path, log):
+    folder = tmp_path / "compare"
+    with alone_in(folder) as one, alone_in(folder) as two, alone_in(folder) as three:
+        assert [one, two, three] == [folder, tmp_path / "compare2", tmp_path / "compare3"]
+    assert f"Another process works in '{folder}', so this comparison is made in '{two}'." in log
+    with alone_in(folder) as again:  # which has been let go of
+        assert again == folder
+
+
+def test_a_plan_is_that_of_another_folder(plan, tmp_path):
+    moved = (first := plan(models=["tiny.yaml"])).at(tmp_path / "other")
+    assert [c.folder.relative_to(tmp_path / "other") for c in moved.cells] == [
+        c.folder.relative_to(first.folder) for c in first.cells
+    ]
 
 
 # Words ----------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -289,3 +291,16 @@ def test_two_processes(work_dir: Path, tiny_data: Path, launched: str):
 def test_two_processes_refuse_as_one_does(work_dir: Path, tiny_data: Path, capsys: pytest.CaptureFixture):
     assert main(["train", f"model={write(work_dir)}", f"data={tiny_data}", "device=cpu,cpu", "batch=4"]) == 2
     assert "trust_modules=true" in capsys.readouterr().err and times_run() == 0
+
+
+def test_a_copy_in_another_process_has_the_file_loaded(work_dir: Path):
+    model = YOLO(write(work_dir / "a"), trust_modules=True)
+    model.predict(torch.zeros(1, 3, 32, 32), verbose=False)
+    Path("model.pickle").write_bytes(pickle.dumps(model))
+    code = "import pickle; m = pickle.load(open('model.pickle', 'rb')); print(type(m.model.model[5]).__name__, m.names)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1].startswith("Scale "), done.stderr
+    (work_dir / "a" / "my_blocks.py").unlink()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode and "needs the module file 'my_blocks.py'" in done.stderr
+    assert type(deepcopy(model).model.model[5]).__name__ == "Scale", "in this process it is loaded"

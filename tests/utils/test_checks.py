@@ -190,14 +190,33 @@ def test_a_torchvision_that_does_not_fit_is_seen(monkeypatch):
     assert "not installed" in checks.torchvision_state()
 
 
-def test_imshow_without_a_screen(monkeypatch, caplog):
-    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+@pytest.fixture
+def no_screen(monkeypatch):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
+    checks._opens_windows.cache_clear()
+    yield
+    checks._opens_windows.cache_clear()
+
+
+def test_imshow_without_a_screen(no_screen, caplog):
     assert not checks.check_imshow(warn=True)
     assert "no screen" in caplog.text
-    monkeypatch.setenv("DISPLAY", ":0")
-    assert checks.check_imshow()
+
+
+@pytest.mark.parametrize(("code", "shown"), [("pass", True), ("import os; os.abort()", False), ("1 / 0", False)])
+def test_imshow_tries_where_a_screen_is_named(no_screen, monkeypatch, caplog, code, shown):
+    """In another process, as Qt aborts on a screen that is not there."""
+    run = checks.subprocess.run
+    monkeypatch.setattr(
+        checks.subprocess,
+        "run",
+        lambda command, **kw: run([command[0], "-c", code], **kw) if "cv2" in command[2] else 0,
+    )
+    monkeypatch.setenv("DISPLAY", ":77")
+    assert checks.check_imshow(warn=True) is shown
+    assert ("opens no window" in caplog.text) is not shown
 
 
 def test_print_args(caplog):

@@ -10,8 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ultralytics.utils.errors import DataError
+from ultralytics.utils import files
+from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import (
+    RunFolder,
+    append,
     atomic_write,
     file_age,
     file_date,
@@ -52,6 +55,81 @@ def test_increment_path_exist_ok_on_a_file_is_an_error(tmp_path):
     (tmp_path / "exp").touch()
     with pytest.raises(FileExistsError, match="is a file"):
         increment_path(tmp_path / "exp", exist_ok=True, mkdir=True)
+
+
+def test_run_folders_chosen_at_once_are_made_apart(tmp_path):
+    """All choose the same free name; each that makes it then gets one of its own."""
+    folders = [RunFolder(tmp_path / "runs" / "exp") for _ in range(24)]
+    assert {f.path.name for f in folders} == {"exp"} and not (tmp_path / "runs").exists()
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda f: f.make(), folders))
+    assert len({*paths}) == 24 and all(f.path.is_dir() for f in folders)
+    assert folders[3].make() == paths[3], "made once"
+
+
+def test_a_run_folder_in_which_nothing_was_written_goes_again(tmp_path):
+    with RunFolder(tmp_path / "a" / "b" / "exp") as empty:
+        assert empty.is_dir()
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "a" / "exp") as full:
+        (full / "x.txt").write_text("kept")
+        raise ZeroDivisionError
+    assert (tmp_path / "a" / "exp" / "x.txt").read_text() == "kept"
+    with RunFolder(tmp_path / "a" / "exp", numbered=False) as same:
+        assert same == full
+    assert full.is_dir(), "it was there before"
+
+
+def test_a_run_folder_that_cannot_be_made(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert RunFolder(tmp_path / "link").make().name == "link2"
+    for wanted in (RunFolder(tmp_path / "file", numbered=False), RunFolder(tmp_path / "file" / "exp")):
+        with pytest.raises(ConfigError, match=r"The run folder '.*file.*' cannot be written: .*project=FOLDER"):
+            wanted.make()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        RunFolder(tmp_path / "a\0b").make()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match="cannot be written"):
+        RunFolder("exp").make()
+
+
+class Full:
+    """A disk that takes a few bytes and is full then, as a file object."""
+
+    def __init__(self, file):
+        self.file, self.left = file, 7
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, data):
+        if not self.left:
+            raise OSError(28, "No space left on device")
+        n = self.file.write(data[: self.left])
+        self.left -= n
+        return n
+
+
+def test_text_is_appended_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "labels" / "a.txt"
+    append(file, "one\n")
+    append(file, "two\n")
+    assert file.read_bytes() == b"one\ntwo\n"
+    monkeypatch.setattr(files, "open", lambda *args, **kw: Full(open(*args, **kw)), raising=False)  # noqa: SIM115
+    for path in (file, tmp_path / "new.txt"):
+        with pytest.raises(DataError, match=rf"{path.name}' cannot be written: No space left on device\. Make room"):
+            append(path, "three and more\n")
+    assert file.read_bytes() == b"one\ntwo\n" and not (tmp_path / "new.txt").exists()
 
 
 def test_atomic_write_replaces_the_old_file_at_the_end_only(tmp_path):

@@ -234,10 +234,42 @@ def test_thresholds_out_of_bounds(bad):
         nms.non_max_suppression(torch.zeros(1, 6, 3), **bad)
 
 
+def apart(n: int) -> torch.Tensor:
+    """Return a prediction of n boxes far from each other."""
+    x = torch.arange(n, dtype=torch.float32)
+    return torch.stack((30 * x, torch.full_like(x, 50), *torch.full((2, n), 10.0), torch.full_like(x, 0.9), 0 * x))[
+        None
+    ]
+
+
 def test_a_slow_batch_is_reported_and_whole(messages):
-    prediction = torch.stack([one(50, 50, 20, 20, 0.9)] * 2)
-    assert [len(rows) for rows in nms.non_max_suppression(prediction, max_time_img=-5)] == [1, 1]
-    assert any("2 images" in m for m in messages)
+    found = nms.non_max_suppression(apart(1500).repeat(2, 1, 1), max_time_img=-5, max_det=9)
+    assert [len(rows) for rows in found] == [9, 9]
+    assert len(messages) == 1 and "for 3000 boxes in 2 images. A higher conf=" in messages[0]
+    nms.non_max_suppression(apart(1500), max_time_img=-5)
+    assert "for 1500 boxes in 1 image. A higher" in messages[1]
+
+
+def test_few_boxes_are_never_called_slow(messages):
+    """Where they take long it is the machine, and another conf= would not help."""
+    nms.non_max_suppression(apart(20), max_time_img=-5)
+    assert not messages
+
+
+def test_the_import_of_torchvision_is_no_part_of_the_time(messages, monkeypatch):
+    clock, backend = [0.0], nms._backend
+
+    def importing(device):
+        clock[0] += 60 * (len(asked) == 0)
+        asked.append(device)
+        return backend(device)
+
+    asked: list = []
+    importing.cache_clear = backend.cache_clear
+    monkeypatch.setattr(nms, "_backend", importing)
+    monkeypatch.setattr(nms.time, "perf_counter", lambda: clock[0])
+    nms.non_max_suppression(apart(1500))
+    assert clock == [60.0] and len(asked) > 1 and not messages
 
 
 # Rotated boxes

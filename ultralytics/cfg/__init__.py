@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from ultralytics.cfg.schema import DEFAULTS, SPECS
 from ultralytics.cfg.tasks import MODES, TASKS, load
 from ultralytics.utils import LOGGER, RANK, ROOT, IterableSimpleNamespace, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
+from ultralytics.utils.files import RunFolder, atomic_write
 
 __getattr__ = modules_of(__name__)
 TASK2DATA = {name: task.data for name, task in TASKS.items()}
@@ -113,20 +113,30 @@ def copy_default_cfg(folder: str | Path = ".") -> Path:
     file = Path(folder) / "default_copy.yaml"
     if file.exists():
         raise ConfigError(f"'{file}' exists already and may hold your changes. Rename or delete it, then try again.")
-    shutil.copyfile(DEFAULT_CFG_PATH, file)
+    try:
+        with atomic_write(file) as f:
+            f.write(DEFAULT_CFG_PATH.read_bytes())
+    except OSError as e:
+        raise ConfigError(
+            f"'{file.absolute()}' cannot be written: {e.strerror or e}. Make room, or work in another folder."
+        ) from None
     return file
 
 
-def get_save_dir(args: SimpleNamespace, name: str | None = None) -> Path:
+def run_folder(args: SimpleNamespace, name: str | None = None) -> RunFolder:
     """Return the run folder that settings name: `save_dir`, or `project/name` with a number if it is taken."""
     if getattr(args, "save_dir", None):
-        return Path(args.save_dir)
+        return RunFolder(args.save_dir, numbered=False)
     from ultralytics.utils import SETTINGS
-    from ultralytics.utils.files import increment_path
 
     project = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / args.task
     folder = project / (name or args.name or args.mode)
-    return Path(increment_path(folder, exist_ok=args.exist_ok or RANK not in {-1, 0}))
+    return RunFolder(folder, numbered=not args.exist_ok and RANK in {-1, 0})
+
+
+def get_save_dir(args: SimpleNamespace, name: str | None = None) -> Path:
+    """Return the path of the run folder that settings name; `run_folder(...).make()` makes it, too."""
+    return run_folder(args, name).path
 
 
 def model_key(name: str | Path) -> str:

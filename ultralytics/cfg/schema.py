@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -19,6 +20,7 @@ from ultralytics.utils.errors import ConfigError, did_you_mean
 _TRAIN, _VAL, _PREDICT, _EXPORT, _TRACK = (("train",), ("val",), ("predict", "track"), ("export",), ("track",))
 _ALL = MODES
 _MOST = 2**63  # no whole number is as great: PyTorch could not hold it
+NUMBERS = re.compile(r"\s*[\[(]?\s*-?\d{1,9}(\s*,\s*-?\d{1,9})*\s*,?\s*[\])]?\s*", re.ASCII)  # 3, or 0,2, or [0, 2]
 _OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 
 
@@ -320,6 +322,13 @@ class Spec:
     def _convert(self, value: Any) -> Any:
         """Return `value` as the alternative that fits it, without losing anything."""
         kinds = self.kinds
+        if hasattr(value, "tolist") and "Any" not in kinds:  # arrays and tensors
+            value = value.tolist()
+        elif isinstance(value, (range, set, frozenset)):
+            value = sorted(value)
+        if isinstance(value, str) and "list[int]" in kinds and "str" not in kinds and NUMBERS.fullmatch(value):
+            numbers = [int(n) for n in re.findall(r"-?\d+", value)]
+            value = numbers[0] if len(numbers) == 1 and value.strip()[0] not in "[(" else numbers
         if "Any" in kinds or (value is None and "None" in kinds) or (isinstance(value, bool) and "bool" in kinds):
             return value
         if value is None or isinstance(value, bool):
@@ -345,9 +354,10 @@ class Spec:
         return next((make for kind, make in candidates if kind in self.kinds), None)
 
     def _list_maker(self, value: list | tuple) -> Callable | None:
-        whole = len(value) > 0 and all(isinstance(v, Integral) and not isinstance(v, bool) for v in value)
+        value = [v.item() if hasattr(v, "item") else v for v in value]  # of arrays and tensors
+        whole = len(value) > 0 and all(isinstance(v, Real) and not isinstance(v, bool) and v % 1 == 0 for v in value)
         if "list[int]" in self.kinds and whole:
-            return lambda items: [int(v) for v in items]
+            return lambda _: [int(v) for v in value]
         return list if "list" in self.kinds else None
 
     def _in_bounds(self, number: float) -> bool:

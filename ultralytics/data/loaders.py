@@ -45,11 +45,13 @@ def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 
 
     Args:
         source: path, glob, folder, text file of paths, video, camera number, stream address, `.streams` file, array,
-            Pillow picture, tensor, or a list of arrays, pictures or paths.
+            Pillow picture, tensor, or a list of arrays, pictures or paths; a loader of this module stays what it is.
         batch: pictures at a time.
         vid_stride: every how many frames of a video one is taken.
         buffer: keep all frames of a stream instead of the newest.
     """
+    if isinstance(source, LOADERS):
+        return source
     if isinstance(source, torch.Tensor):
         loader, kind = LoadTensor(source), SourceTypes(tensor=True)
     elif isinstance(source, (str, Path, int)) and not isinstance(source, bool):
@@ -423,3 +425,6 @@ class LoadStreams:
             thread.join(timeout=5)
         for cap in self.caps:
             cap.release()
+
+
+LOADERS = (LoadImagesAndVideos, LoadStreams, LoadPilAndNumpy, LoadTensor)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from ultralytics.engine import watchdog
 from ultralytics.utils import LOGGER
@@ -45,9 +47,41 @@ EVENTS = (
 default_callbacks: dict[str, list[Callable]] = {event: [] for event in EVENTS}  # a user may add what all shall run
 
 
-def get_default_callbacks() -> dict[str, list[Callable]]:
+class Functions(defaultdict):
+    """A list of functions for each event.
+
+    What is sent to another process comes there without those that only this one knows, such as lambdas, and says so.
+    """
+
+    def __init__(self, table: Mapping[str, list[Callable]] = MappingProxyType({})):
+        super().__init__(list, table)
+
+    def __reduce__(self) -> tuple:
+        return Functions, ({event: [f for f in fs if self._can_be_sent(event, f)] for event, fs in self.items()},)
+
+    def __copy__(self) -> Functions:
+        return Functions(self)
+
+    def __deepcopy__(self, memo: dict) -> Functions:
+        return Functions({event: [*functions] for event, functions in self.items()})
+
+    @staticmethod
+    def _can_be_sent(event: str, function: Callable) -> bool:
+        try:
+            pickle.dumps(function)
+            return True
+        except Exception:  # whatever a function may hold
+            name = getattr(function, "__qualname__", repr(function))
+            LOGGER.warning(
+                f"WARNING: the callback '{name}' of '{event}' is not in the copy for another process, which can only "
+                "be sent what stands at the top level of a module."
+            )
+            return False
+
+
+def get_default_callbacks() -> Functions:
     """Return a list of functions for each event, empty unless something was put into `default_callbacks`."""
-    return defaultdict(list, {event: [*functions] for event, functions in default_callbacks.items()})
+    return Functions({event: [*functions] for event, functions in default_callbacks.items()})
 
 
 class Callbacks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.formats.facts import checked_runner
 from ultralytics.nn.ghostnet import without_weight_files
+from ultralytics.nn.own_modules import load_trusted
 from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
@@ -61,6 +63,7 @@ class Model(Callbacks, nn.Module):
         trust_modules: bool | str = False,
     ):
         nn.Module.__init__(self)
+        self._lock = threading.RLock()  # of making the predictor
         self.callbacks = get_default_callbacks()
         self.predictor = self.trainer = self.metrics = self.ckpt_path = self.session = self.cfg = None
         self.ckpt: dict = {}
@@ -215,8 +218,8 @@ class Model(Callbacks, nn.Module):
         args["data"] = args.get("data") or TASK2DATA[self.task]
         validator = (validator or self._smart_load("validator"))(args=args, _callbacks=self.callbacks)
         validator(model=self.model)
-        self.metrics = validator.metrics
-        return self.metrics
+        self.metrics = metrics = validator.metrics
+        return metrics  # not those of another thread
 
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs) -> Any:
         """Return a list (with `stream` a generator) of Results for pictures, videos, folders, arrays, streams, ..."""
@@ -228,7 +231,9 @@ class Model(Callbacks, nn.Module):
             raise ConfigError("prompts= belongs to promptable segmentation models, which this package leaves out.")
         _say_what_idles(kwargs)
         args = {"conf": 0.25, "batch": 1, "save": False, **self.overrides, **kwargs, "mode": "predict", "rect": True}
-        return self._ready_predictor(args, predictor)(source=source, stream=stream)
+        ready = self._ready_predictor(args, predictor)
+        with ready.new_call(get_cfg(overrides=args)):
+            return ready(source=source, stream=stream)
 
     def track(
         self, source: Any = None, stream: bool = False, persist: bool = False, predictor: Any = None, **kwargs
@@ -252,17 +257,19 @@ class Model(Callbacks, nn.Module):
         }  # unsure ones count too
         args = {"save": False, **self.overrides, **kwargs, **own, "mode": "track", "rect": True}
         ready = self._ready_predictor(args, predictor)
-        register_tracker(ready, persist)
-        return ready(source=source, stream=stream)
+        with ready.new_call(get_cfg(overrides=args)):
+            register_tracker(ready, persist)
+            return ready(source=source, stream=stream)
 
     def _ready_predictor(self, args: dict, predictor: Any = None) -> Any:
-        """Return the predictor with these settings; `predictor` is the class of a new one."""
-        if self.predictor is None or (predictor and type(self.predictor) is not predictor):
-            self.predictor = (predictor or self._smart_load("predictor"))(overrides=args, _callbacks=self.callbacks)
-            self.predictor.setup_model(model=self.model, verbose=False)
-        else:  # the fused model is kept from call to call
-            self.predictor.args = get_cfg(overrides=args)
-        return self.predictor
+        """Return the predictor, whose fused model is kept from call to call; `predictor` is the class of a new one."""
+        with self._lock:
+            ready = self.predictor
+            if ready is None or (predictor and type(ready) is not predictor):
+                ready = (predictor or self._smart_load("predictor"))(overrides=args, _callbacks=self.callbacks)
+                ready.setup_model(model=self.model, verbose=False)
+                self.predictor = ready
+            return ready
 
     def embed(self, source: Any = None, stream: bool = False, **kwargs) -> Any:
         """Return for each picture its features, a tensor (channels,); `embed=[...]` names the layers.
@@ -393,9 +400,30 @@ class Model(Callbacks, nn.Module):
         return {name: {p: load(getattr(task, p)) for p in parts} for name, task in TASKS.items()}
 
     def reset_callbacks(self) -> None:
-        """Forget all callback functions."""
-        self.callbacks = get_default_callbacks()
+        """Forget all callback functions, also in the predictor that is ready."""
+        self.callbacks.clear()
+        self.callbacks.update(get_default_callbacks())
 
     def clear_callback(self, event: str) -> None:
         """Forget the callback functions of an event."""
         self.callbacks[event] = []
+
+    # Copies -----------------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what is of this process; a copy makes its own predictor and trainer when they are needed."""
+        return {**self.__dict__, "predictor": None, "trainer": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_lock": threading.RLock()})
+
+    def __reduce__(self) -> tuple:
+        """Let the process that gets the copy first load the module files of the user's own, as this one has."""
+        description = getattr(self.model, "yaml", None) or {}
+        return _begin_copy, (type(self), {"modules": description.get("modules")}, self.model_name), self.__getstate__()
+
+
+def _begin_copy(cls: type[Model], description: dict[str, Any], named: str) -> Model:
+    """Return a model that waits for its state."""
+    load_trusted(description, True, named)
+    return cls.__new__(cls)

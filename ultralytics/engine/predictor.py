@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
-from itertools import chain, count
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,24 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.cfg import DEFAULT_CFG, get_cfg, get_save_dir
+from ultralytics.cfg import DEFAULT_CFG, get_cfg, run_folder
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
+from ultralytics.data.images import VID_FORMATS, suffix
+from ultralytics.data.labels import img2label_paths
+from ultralytics.engine.call import Call, Calls, of_call
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.outputs import OutputNames, VideoSaver
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.features import watch_layers
 from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.annotator import imwrite
-from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.checks import check_imgsz, check_imshow
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.featuremaps import feature_visualization
+from ultralytics.utils.files import RunFolder, writing
 from ultralytics.utils.ops import Profile, clean_str
 from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
@@ -34,49 +38,12 @@ LONG_SOURCE = 1000  # pictures whose results, kept together, may fill the memory
 
 FRAME = re.compile(r"video \d+/\d+ \(frame (\d+)/")  # how the log text of a video's frame begins
 
-# What belongs to one call and not to the predictor: two streams of one predictor may be read in turn.
-RUN_STATE = (
-    "args",
-    "dataset",
-    "source_type",
-    "imgsz",
-    "batch",
-    "results",
-    "seen",
-    "windows",
-    "video",
-    "trackers",
-    "_save_dir",
-    "_fresh",
-    "_stems",
-)
 
-
-class VideoSaver:
-    """Writes the drawn frames of one video or stream; as .mp4, or .avi where OpenCV cannot write that."""
-
-    def __init__(self, path: Path, fps: float, shape: tuple[int, ...]):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        size = (shape[1], shape[0])
-        for suffix, codec in ((".mp4", "mp4v"), (".avi", "MJPG")):
-            self.path = path.with_suffix(suffix)
-            self.writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*codec), fps, size)
-            if self.writer.isOpened():
-                return
-        raise ConfigError(f"'{path}' cannot be written as .mp4 or .avi: check the folder, or use save_frames=True.")
-
-    def write(self, frame: np.ndarray) -> None:
-        self.writer.write(frame)
-
-    def close(self) -> None:
-        self.writer.release()
-
-
-class BasePredictor(Callbacks):
+class BasePredictor(Calls, Callbacks):
     """Runs a model over a source; a task fills in `postprocess`.
 
     One predictor may be used from several threads, and several streams of it may be read in turn: each call keeps its
-    own state, and one lock lets one batch through at a time.
+    own state (see `Call`), and one lock lets one batch through at a time.
 
     Attributes:
         args: the settings.
@@ -88,31 +55,26 @@ class BasePredictor(Callbacks):
 
     task: str | None = None  # of which predictors of one task say the name
 
+    model, device, trackers = (of_call(name, kept=True) for name in ("model", "device", "trackers"))
+    stream, dataset, source_type, imgsz, batch = map(of_call, ("stream", "dataset", "source_type", "imgsz", "batch"))
+    results, seen, plotted_img, vid_writer = map(of_call, ("results", "seen", "plotted_img", "vid_writer"))
+    windows = of_call("windows")
+
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+        super().__init__(None)
         self._cfg = cfg
         self.update_args(overrides)
         self.callbacks = _callbacks or get_default_callbacks()
-        self.model: AutoBackend | None = None
-        self.device: torch.device | None = None
-        self.stream = True
         self.done_warmup = False
-        self._lock = threading.RLock()
         self._made_for: tuple | None = None
-        self.__dict__.update(self._new_state(self.args))
 
     def update_args(self, overrides: dict | None = None) -> None:
         """Take other settings, for the calls that begin from now on; what is not named has its default again."""
-        self.args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
-        self.args.task = self.task or self.args.task
-        if self.args.conf is None:
-            self.args.conf = 0.25
-
-    @staticmethod
-    def _new_state(args: Any) -> dict[str, Any]:
-        """Return the state with which a call begins."""
-        state: dict[str, Any] = dict.fromkeys(RUN_STATE)
-        empty = {"results": [], "windows": set(), "video": {}, "_fresh": set(), "_stems": {}}
-        return {**state, **empty, "args": args, "seen": 0}
+        args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
+        args.task = self.task or args.task
+        if args.conf is None:
+            args.conf = 0.25
+        self.args = args
 
     # Set-up --------------------------------------------------------------------------------------------------------
     def setup_model(self, model: Any = None, verbose: bool = True) -> None:
@@ -141,6 +103,7 @@ class BasePredictor(Callbacks):
         wanted = source if model is None or model is self.model else model
         if self.model is None or wanted != source or (str(self.args.device), self.args.half) != (device, half):
             self.setup_model(wanted, verbose=self.args.verbose)
+        self._call.model, self._call.device = self.model, self.device  # which this call keeps, whatever others ask for
 
     def setup_source(self, source: Any) -> None:
         """Open a source and settle the size of the model's input."""
@@ -182,8 +145,8 @@ class BasePredictor(Callbacks):
         if not self.args.visualize:
             return self.model(im, *args, **kwargs)
         network = self.model.network("Maps of the layers (visualize=True) come")
-        folder = self.save_dir / self._out_name(Path(self.batch[0][0])).stem
-        self._fresh.add(folder)
+        folder = self._run_folder() / self._out_name(Path(self.batch[0][0])).stem
+        self._call.fresh.add(folder)
         return watch_layers(
             lambda: self.model(im, *args, **kwargs),
             network,
@@ -211,46 +174,46 @@ class BasePredictor(Callbacks):
     # The run -------------------------------------------------------------------------------------------------------
     def __call__(self, source: Any = None, model: Any = None, stream: bool = False, *args, **kwargs):
         """Predict on a source; return a list of Results, or with `stream` an iterator that makes them one by one."""
-        self.stream = stream
-        results = self.stream_inference(source, model, *args, **kwargs)
-        return results if stream else list(results)
+        with self.new_call() as call:
+            call.stream = stream
+            results = self.stream_inference(source, model, *args, **kwargs)
+            return results if stream else list(results)
 
     def predict_cli(self, source: Any = None, model: Any = None) -> None:
         """Predict on a source for the sake of what is logged and saved; nothing is kept."""
-        self.stream = True
         for _ in self.stream_inference(source, model):
             pass
 
     def stream_inference(self, source: Any = None, model: Any = None, *args, **kwargs) -> Iterator[Results]:
         """Return an iterator over Results; the settings are those of the moment of this call."""
-        state = {**self._new_state(self.args), "trackers": self.trackers}
-        return self._stream(state, source, model, args, kwargs)
+        with self.new_call() as call:
+            call.begun = True
+            return self._stream(call, source, model, args, kwargs)
 
-    def _stream(self, state: dict, source: Any, model: Any, args: tuple, kwargs: dict) -> Iterator[Results]:
-        with self._lock:
-            self.__dict__.update(state, _save_dir=self._save_dir)
-            profilers = self._begin(source, model)
-            batches = iter(self.dataset)
-            state = self._state()
+    def _stream(self, call: Call, source: Any, model: Any, args: tuple, kwargs: dict) -> Iterator[Results]:
+        batches: Any = iter(())
         try:
-            for batch in batches:
-                with self._lock:
-                    self.__dict__.update(state, batch=batch)
+            with self._lock, self._at_work(call):
+                profilers = self._begin(source, model)
+                batches = iter(self.dataset)
+            for batch in batches:  # reading goes on beside the batches of other calls
+                with self._lock, self._at_work(call):
+                    self.batch = batch
                     results = self._step(profilers, args, kwargs)
-                    state = self._state()
                 yield from results
-            with self._lock:
-                self.__dict__.update(state)
+            with self._lock, self._at_work(call):
                 self._end(profilers)
         finally:
-            batches.close()
-            for video in state["video"].values():
-                video.close()
-            for window in state["windows"]:
-                cv2.destroyWindow(window)
-
-    def _state(self) -> dict[str, Any]:
-        return {key: self.__dict__[key] for key in RUN_STATE}
+            for opened in (batches, call.dataset, *call.vid_writer.values()):
+                if hasattr(opened, "close"):
+                    opened.close()
+            for window in call.windows:
+                with suppress(cv2.error):
+                    cv2.destroyWindow(window)
+            if call.folder and not call.fresh:
+                with suppress(OSError):
+                    (call.folder.path / "labels").rmdir()
+                call.folder.remove_if_empty()
 
     def _begin(self, source: Any, model: Any) -> list[Profile]:
         """Open model and source; return the stopwatches of the three steps."""
@@ -285,7 +248,7 @@ class BasePredictor(Callbacks):
             line = self.write_results(i, Path(paths[i]), im, texts) if self._writes else ""
             if self.args.verbose and line:
                 LOGGER.info(line)
-        self._last_shape = tuple(im.shape)
+        self._call.shape = tuple(im.shape)
         self.run_callbacks("on_predict_batch_end")
         return self.results
 
@@ -293,10 +256,10 @@ class BasePredictor(Callbacks):
         """Say how long the steps took and where things were saved."""
         if self.args.verbose and self.seen and self.args.embed is None:
             times = tuple(p.t * 1e3 / self.seen for p in profilers)
-            shape = (min(self.args.batch, self.seen), *self._last_shape[1:])
+            shape = (min(self.args.batch, self.seen), *self._call.shape[1:])
             line = "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at shape "
             LOGGER.info(line % times + str(shape))
-        if self._fresh:
+        if self._call.fresh:
             labels = len(list((self.save_dir / "labels").glob("*.txt"))) if self.args.save_txt else 0
             found = f"\n{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}" if labels else ""
             LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}{found}")
@@ -314,16 +277,31 @@ class BasePredictor(Callbacks):
     @property
     def save_dir(self) -> Path:
         """The run folder: chosen when first asked for, kept until another is named, made when something is saved."""
+        return self._chosen_folder().path
+
+    def _chosen_folder(self) -> RunFolder:
+        """Return the run folder of this call, which is that of the calls before if they named the same."""
         key = (self.args.project, self.args.name, self.args.exist_ok, self.args.get("save_dir"))
-        if self._save_dir is None or self._save_dir[0] != key:
-            self._save_dir = key, get_save_dir(self.args)
-        return self._save_dir[1]
+        with self._lock:
+            self._call.folder = self._call.folder or self._folders.setdefault(key, run_folder(self.args))
+            return self._call.folder
+
+    def _run_folder(self) -> Path:
+        """Return the run folder, made now if it is not there; files of the source that lie in it are spared."""
+        folder = self._chosen_folder()
+        if self._call.names is None:
+            path, held = folder.make(), (getattr(self.dataset, name, None) for name in ("files", "sources", "paths"))
+            files = next(filter(None, held), ())
+            self._call.names = OutputNames([*files, *img2label_paths(files)], (path, path / "labels"))
+        return folder.path
 
     def _frame(self, i: int) -> int | None:
-        """Return the number of the frame that picture i of the batch is, or None for a picture that is no frame."""
+        """Return the number of the frame that picture i of the batch is, in its stream or video; None if it is none."""
+        text = self.batch[2][i]
         if self.source_type.stream:
-            return self.seen
-        found = FRAME.match(self.batch[2][i])
+            self._call.frames[text] += 1
+            return self._call.frames[text]
+        found = FRAME.match(text)
         return int(found[1]) if found else None
 
     def write_results(self, i: int, p: Path, im: torch.Tensor, s: list[str]) -> str:
@@ -338,7 +316,7 @@ class BasePredictor(Callbacks):
         height, width = im.shape[2:]
         line = f"{s[i] or f'{i}: '}{height}x{width} {result.verbose()}{result.speed['inference']:.1f}ms"
         if self._saves:
-            result.save_dir = str(self.save_dir)
+            result.save_dir = str(self._run_folder())
             self._save(result, self._out_name(p), frame, i)
         if self.args.show:
             self._show(self._draw(result), str(p), frame is not None)
@@ -346,45 +324,47 @@ class BasePredictor(Callbacks):
 
     def _draw(self, result: Results) -> np.ndarray:
         a = self.args
-        return result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
+        self.plotted_img = result.plot(
+            line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels
+        )
+        return self.plotted_img
 
     def _out_name(self, p: Path) -> Path:
         """Return the file name under which a picture, video or stream is saved; an address is made one.
 
         Of pictures with one name, from several folders, all but the first get a number.
         """
-        if self.source_type.stream:
-            return Path(re.sub(r"[\\/:\s]+", "_", clean_str(str(p))))
-        for stem in chain([p.stem], (f"{p.stem}_{n}" for n in count(2))):
-            if self._stems.setdefault(stem.lower(), p) == p:
-                return Path(stem + p.suffix)
+        if not self.source_type.stream:
+            return Path(self._call.names(p) + p.suffix)
+        name = p.with_suffix("") if suffix(str(p)) in VID_FORMATS else p
+        return Path(self._call.names(p, re.sub(r"[\\/:.\s]+", "_", clean_str(str(name)))))
 
     def _save(self, result: Results, p: Path, frame: int | None, i: int) -> None:
         """Save the picture, the label file and the cut-outs that the settings ask for."""
-        stem = p.stem if frame is None else f"{p.stem}_{frame}"
+        stem, fresh = p.stem if frame is None else f"{p.stem}_{frame}", self._call.fresh
         if self.args.save_txt:
             file = self.save_dir / "labels" / f"{stem}.txt"
-            if file not in self._fresh:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.unlink(missing_ok=True)  # of an older run into the same folder
+            if file not in fresh:
+                with writing(file):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.unlink(missing_ok=True)  # of an older run into the same folder
             result.save_txt(file, save_conf=self.args.save_conf)
-            self._fresh.add(file)
+            fresh.add(file)
         if self.args.save_crop:
             result.save_crop(self.save_dir / "crops", file_name=stem)
-            self._fresh.add(self.save_dir)
+            fresh.add(self.save_dir)
         if not (self.args.save or (self.args.save_frames and frame is not None)):
             return
         drawn, out = self._draw(result), self.save_dir / p
-        self._fresh.add(out)
         if frame is None:
             imwrite(out if out.suffix else out.with_suffix(".jpg"), drawn)
-            return
-        if self.args.save:
-            if out not in self.video:
-                self.video[out] = VideoSaver(out, self._fps(i), drawn.shape)
-            self.video[out].write(drawn)
-        if self.args.save_frames:
+        if self.args.save and frame is not None:
+            if out not in self.vid_writer:
+                self.vid_writer[out] = VideoSaver(out, self._fps(i), drawn.shape)
+            self.vid_writer[out].write(drawn)
+        if self.args.save_frames and frame is not None:
             imwrite(self.save_dir / f"{p.stem}_frames" / f"{frame}.jpg", drawn)
+        fresh.add(out)
 
     def _fps(self, i: int) -> float:
         """Return the frame rate of the video that is written for picture i of the batch."""
@@ -394,6 +374,9 @@ class BasePredictor(Callbacks):
 
     def _show(self, drawn: np.ndarray, title: str, moving: bool) -> None:
         """Show a picture in a window: half a second, or one frame's time."""
+        if not check_imshow(warn=True):
+            self.args.show = False
+            return
         try:
             if title not in self.windows:
                 cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)

@@ -14,6 +14,7 @@ import torch
 from ultralytics.engine.parts import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
 from ultralytics.utils import LOGGER, ops
 from ultralytics.utils.errors import DataError, MissingPackageError
+from ultralytics.utils.files import append
 from ultralytics.utils.plotting import Annotator, colors, imwrite, save_one_box
 
 if TYPE_CHECKING:
@@ -274,9 +275,7 @@ class Results:
         else:
             lines = [f"{' '.join(f'{v:g}' for v in numbers)}\n" for numbers in self._label_rows(save_conf)]
         if lines:
-            Path(txt_file).parent.mkdir(parents=True, exist_ok=True)
-            with open(txt_file, "a", encoding="utf-8") as f:
-                f.writelines(lines)
+            append(txt_file, "".join(lines))
         return str(txt_file)
 
     def _label_rows(self, save_conf: bool) -> Iterator[list[float]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
+from contextlib import suppress
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.cfg import get_cfg, get_save_dir
+from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.engine import distributed, optim, watchdog
@@ -22,8 +22,8 @@ from ultralytics.engine.guard import NumberGuard, bring_back_good_weights
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.interrupt import Interrupted, Interrupts
 from ultralytics.engine.launcher import launch
-from ultralytics.engine.resume import PREVIOUS, how_to_go_on, last_state, resume_command, resumed_settings
-from ultralytics.engine.runfiles import RunFiles
+from ultralytics.engine.resume import how_to_go_on, last_state, resume_command, resumed_settings
+from ultralytics.engine.runfiles import own_folder, use_folder
 from ultralytics.engine.state import rank_states, restore, resume, state_of
 from ultralytics.nn.checkpoint import strip_checkpoint
 from ultralytics.nn.ghostnet import without_weight_files
@@ -31,6 +31,7 @@ from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError, UserError
+from ultralytics.utils.files import RunFolder
 from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
@@ -81,13 +82,9 @@ class BaseTrainer(Callbacks):
         self.data = self.get_dataset()
         self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
 
-        self.save_dir = folder or get_save_dir(self.args)
-        self.args.save_dir = str(self.save_dir)
-        self.files, self.guard = RunFiles(self.save_dir), NumberGuard()
-        self.files.damaged = self._resuming and Path(self.args.resume).name == PREVIOUS
-        self.wdir, self.last, self.best, self.csv = (
-            self.files.weights, self.files.last, self.files.best, self.files.csv,
-        )  # fmt: skip
+        self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
+        use_folder(self, self.folder.path)
+        self.guard = NumberGuard()
         self.save_period = self.args.save_period
         self.batch_size = self.args.batch
 
@@ -109,9 +106,10 @@ class BaseTrainer(Callbacks):
     def train(self) -> None:
         """Train from start to end; with several devices named, launch one process for each and wait for them."""
         if self.ranks:
-            launch(self)
+            with own_folder(self):
+                launch(self)
             return
-        with distributed.together(self.device), THREADS.kept():
+        with distributed.together(self.device), THREADS.kept(), own_folder(self):
             if self.device.type == "cuda" and THREADS.ours:
                 THREADS.use(1)  # feeds the GPU; more would wait spinning on cores that loader processes need
             self._train()
@@ -368,15 +366,14 @@ class BaseTrainer(Callbacks):
 
     def _make_run_folder(self) -> None:
         """Make the folder of the run and write the settings into it."""
-        new = not self.save_dir.exists()
         try:
             self.wdir.mkdir(parents=True, exist_ok=True)
             yaml_save(self.save_dir / "args.yaml", vars(self.args))
             self.files.clear()
             self.files.write_rows()  # those of an earlier run in this folder, or after the state resumed from, go
         except OSError as e:
-            if new:
-                shutil.rmtree(self.save_dir, ignore_errors=True)
+            with suppress(OSError):
+                self.wdir.rmdir()
             raise ConfigError(
                 f"The run folder '{self.save_dir}' cannot be written: {e.strerror or e}. "
                 "Make room or choose another with project=FOLDER."

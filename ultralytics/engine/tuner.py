@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.cfg import DEFAULT_CFG, cfg2dict, check_dict_alignment, get_cfg, get_save_dir
+from ultralytics.cfg import DEFAULT_CFG, cfg2dict, check_dict_alignment, get_cfg, run_folder
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, colorstr, yaml_save
@@ -76,10 +76,15 @@ class Tuner(Callbacks):
         self.given = given
         self.callbacks = _callbacks or get_default_callbacks()
         where = get_cfg(overrides={**given, "exist_ok": self.resume or self.args.exist_ok})
-        self.tune_dir = get_save_dir(where, name=self.args.name or "tune")
-        self.tune_csv = self.tune_dir / "tune_results.csv"
+        self.folder = run_folder(where, name=self.args.name or "tune")
+        self.tune_dir = self.folder.path
         if not self.resume and self.tune_csv.exists():
             self.tune_csv.unlink()  # exist_ok=True: a new search in an old folder
+
+    @property
+    def tune_csv(self) -> Path:
+        """The table of all trainings."""
+        return self.tune_dir / "tune_results.csv"
 
     @staticmethod
     def _checked_space(space: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, float, float]]:
@@ -167,6 +172,10 @@ class Tuner(Callbacks):
                 f"WARNING: optimizer=auto passes over {' and '.join(passed_over)}, so searching them has no effect. "
                 "Name an optimizer, such as optimizer=AdamW."
             )
+        with self.folder as self.tune_dir:
+            return self._search(model, iterations, cleanup)
+
+    def _search(self, model: Any, iterations: int, cleanup: bool) -> dict[str, float]:
         rows = self._read()
         if rows:
             LOGGER.info(f"{colorstr('Tuner: ')}going on after {len(rows)} trainings in {self.tune_dir}")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ultralytics.cfg import get_cfg, get_save_dir
+from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import as_single_class, check_det_dataset
 from ultralytics.engine import watchdog
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.outputs import OutputNames
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
+from ultralytics.utils.files import RunFolder, atomic_write, writing
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
@@ -54,7 +58,10 @@ class BaseValidator(Callbacks):
         self.args.task = self.task or self.args.task
         self.dataloader = dataloader
         self.callbacks = _callbacks or get_default_callbacks()
-        self.save_dir = Path(save_dir) if save_dir else get_save_dir(self.args)
+        self.folder = (
+            RunFolder(save_dir, numbered=False) if save_dir else run_folder(self.args, self.args.name or "val")
+        )
+        self.save_dir = self.folder.path
         self.args.conf = 0.001 if self.args.conf is None else self.args.conf
         self.training = False
         self.end2end = False  # whether NMS is in the model
@@ -66,12 +73,29 @@ class BaseValidator(Callbacks):
         self.speed: dict[str, float] = {}
         self.plots: dict = {}
         self.metrics: Any = None
+        self.label_names: OutputNames | None = None  # those of the label files that save_txt writes
 
     @smart_inference_mode()
     def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
         """Validate and return the metrics by name, `fitness` among them; within training also the losses."""
         self.training = trainer is not None
         model = self._join_trainer(trainer) if self.training else self._load(model)
+        with self._own_folder():
+            return self._validate(model, trainer)
+
+    @contextmanager
+    def _own_folder(self) -> Iterator[None]:
+        """Make the run folder of a validation by itself that writes something; it goes again if nothing was written."""
+        writes = not self.training and (self.args.plots or self.args.save_json or self.args.save_txt)
+        with self.folder if writes else nullcontext(self.save_dir) as self.save_dir:
+            if self.args.save_txt:
+                dataset = getattr(self.dataloader, "dataset", None)
+                files = [f for name in ("im_files", "label_files") for f in getattr(dataset, name, ())]
+                self.label_names = OutputNames(files, [self.save_dir / "labels"])
+            yield
+
+    def _validate(self, model: Any, trainer: Any) -> dict[str, float]:
+        """Go through all batches and return the metrics."""
         self.run_callbacks("on_val_start")
         timers = [Profile(device=self.device) for _ in range(3)]
         self.init_metrics(de_parallel(model))
@@ -124,7 +148,8 @@ class BaseValidator(Callbacks):
         return model.eval()
 
     def _load(self, model: Any) -> AutoBackend:
-        """Load model, data and loader for a validation by itself."""
+        """Load model, data and loader for a validation by itself; without a model that of the settings."""
+        model = self.args.model if model is None else model
         if model is None:
             raise ConfigError(
                 "There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt."
@@ -155,8 +180,18 @@ class BaseValidator(Callbacks):
             self.dataloader = self.get_dataloader(path, self.args.batch)
         self.data = self.data or getattr(self.dataloader.dataset, "data", {})
         self._check_classes(backend)
+        self._say_shapes()
         backend.eval()
         return backend
+
+    def _say_shapes(self) -> None:
+        """Say what images are padded to, as the metrics of one file hang a little on that."""
+        dataset = getattr(self.dataloader, "dataset", None)
+        if getattr(dataset, "rect", False):
+            LOGGER.info(
+                f"Each batch of {self.args.batch} is padded to a rectangle of its own (rect=True); another batch=, or "
+                "rect=False, changes the metrics a little."
+            )
 
     def _choose_size(self, model: AutoBackend) -> None:
         """Settle the size of the pictures: a file of one size has its own, and takes no rectangles."""
@@ -216,9 +251,9 @@ class BaseValidator(Callbacks):
             )
         )
         if self.args.save_json and self.jdict:
-            self.save_dir.mkdir(parents=True, exist_ok=True)
             file = self.save_dir / "predictions.json"
-            file.write_text(json.dumps(self.jdict))
+            with writing(file), atomic_write(file, "w", encoding="utf-8") as f:
+                json.dump(self.jdict, f)
             LOGGER.info(f"Saved {len(self.jdict)} predictions to {file}")
         if self.args.plots or self.args.save_json or self.args.save_txt:
             LOGGER.info(f"Results saved to {colorstr('bold', self.save_dir)}")

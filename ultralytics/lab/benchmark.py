@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ultralytics.cfg import get_cfg, get_save_dir
+from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.cfg.tasks import TASKS
 from ultralytics.engine import exporter
 from ultralytics.lab.latency import run_in_turn
@@ -72,8 +72,7 @@ def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
     if args.data and imgsz[0] != imgsz[1]:
         raise ConfigError(f"Validation needs square pictures, not {imgsz}: give imgsz=SIDE, or leave data= out.")
     device = select_device(args.device, verbose=False)
-    folder = get_save_dir(args)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run_folder(args).make()
     x = exporter.picture_batch(model.model, imgsz, args.batch).to(device)
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads or before)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ultralytics.cfg import get_save_dir, smart_value
+from ultralytics.cfg import run_folder, smart_value
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
 from ultralytics.engine.results import Results
@@ -450,15 +450,15 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError(f"`yolo explain` needs {' and '.join(missing)}; `yolo explain` alone shows examples.")
     yolo = YOLO(given.pop("model"), trust_modules=given.get("trust_modules"))
     places = {key: given.pop(key, None) for key in ("project", "name", "exist_ok")}
-    folder = get_save_dir(SimpleNamespace(**places, task=yolo.task, mode="explain", save_dir=None))
-    if field_only:
-        from ultralytics.lab.receptive_field import report
+    if "samples" in given and not field_only:
+        raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")
+    with run_folder(SimpleNamespace(**places, task=yolo.task, mode="explain", save_dir=None)) as folder:
+        if field_only:
+            from ultralytics.lab.receptive_field import report
 
-        text = report(yolo, save_dir=folder, **given)
-    else:
-        if "samples" in given:
-            raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")
-        text = table(explain(yolo, save_dir=folder, **given))
+            text = report(yolo, save_dir=folder, **given)
+        else:
+            text = table(explain(yolo, save_dir=folder, **given))
     say(text)
     say(f"\nPictures and table are in '{folder}'.")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import cv2
 import numpy as np
 
 from ultralytics.utils import LOGGER
+from ultralytics.utils.checks import has_screen
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import atomic_write, increment_path, writing
 from ultralytics.utils.fonts import find_font, opencv_draws, warn_no_font
 from ultralytics.utils.masks import scale_image
 
@@ -323,8 +326,11 @@ class Annotator:
         return Image.fromarray(np.ascontiguousarray(self.im[..., ::-1]))
 
     def show(self, title: str | None = None) -> None:
-        """Open the picture in the system's viewer."""
-        self.to_pil().show(title=title)
+        """Open the picture in the system's viewer, or in the notebook."""
+        if has_screen() or "ipykernel" in sys.modules:
+            self.to_pil().show(title=title)
+        else:
+            LOGGER.warning("WARNING: there is no screen to show images on; save them and look at the files.")
 
     def save(self, filename: str | Path = "image.jpg") -> None:
         """Write the picture to a file."""
@@ -348,11 +354,8 @@ def imwrite(file: str | Path, im: np.ndarray) -> Path:
         ok = False
     if not ok:
         raise DataError(f"A picture of shape {im.shape} and type {im.dtype} cannot be written as '{file}'.")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data.tobytes())
-    except OSError as e:
-        raise DataError(f"'{file}' cannot be written: {e.strerror}. Choose a folder that you may write to.") from None
+    with writing(file), atomic_write(file, sync=False) as f:
+        f.write(data)
     return file
 
 
@@ -376,8 +379,6 @@ def save_one_box(
         square: take the longer side for both.
         BGR: give the cut in BGR order, else in RGB. The file always has true colours.
     """
-    from ultralytics.utils.files import increment_path
-
     x1, y1, x2, y2 = np.asarray(xyxy.tolist() if hasattr(xyxy, "tolist") else xyxy, dtype=np.float64).reshape(-1)[:4]
     width, height = x2 - x1, y2 - y1
     if square:

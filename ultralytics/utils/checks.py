@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -11,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -267,11 +270,29 @@ def cuda_is_available() -> bool:
 
 
 def check_imshow(warn: bool = False) -> bool:
-    """Tell whether pictures can be shown in a window."""
-    shown = sys.platform in {"win32", "darwin"} or any(os.getenv(v) for v in ("DISPLAY", "WAYLAND_DISPLAY"))
+    """Tell whether OpenCV can show images in a window."""
+    shown = has_screen() and _opens_windows()
     if not shown and warn:
-        LOGGER.warning("There is no screen to show pictures on; use 'save=True' and look at the files.")
+        why = "OpenCV opens no window here" if has_screen() else "There is no screen to show images on"
+        LOGGER.warning(f"WARNING: {why}; use 'save=True' and look at the files.")
     return shown
+
+
+def has_screen() -> bool:
+    """Tell whether this process was given a screen."""
+    named = any(os.getenv(v) for v in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+    return sys.platform in {"win32", "darwin"} or named
+
+
+@functools.cache
+def _opens_windows() -> bool:
+    """Try it in a process of its own, as Qt ends the process where a screen is named that cannot be reached."""
+    if sys.platform in {"win32", "darwin"} or getattr(sys, "frozen", False):
+        return True
+    code = "import cv2; cv2.namedWindow('.'); cv2.destroyAllWindows()"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run([sys.executable, "-c", code], timeout=30, capture_output=True).returncode == 0
+    return False
 
 
 def memory_gb() -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ultralytics.utils.annotator import imwrite
+from ultralytics.utils.files import atomic_write, writing
 
 
 def feature_visualization(x: torch.Tensor, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs"):
@@ -38,6 +39,6 @@ def feature_visualization(x: torch.Tensor, module_type: str, stage: int, n: int 
     tiles = np.concatenate((grey, blank)).reshape(rows, columns, *grey.shape[1:])
     sheet = np.concatenate(np.concatenate(tiles, 1), 1)
     file = Path(save_dir) / f"stage{stage}_{module_type.split('.')[-1]}_features.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.save(file.with_suffix(".npy"), maps)
+    with writing(file), atomic_write(file.with_suffix(".npy"), sync=False) as f:
+        np.save(f, maps)
     return imwrite(file, sheet)

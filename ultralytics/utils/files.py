@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ultralytics.utils import LOGGER, limits
-from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
@@ -35,7 +35,7 @@ def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdi
     while True:
         candidate = path if n == 1 else Path(f"{stem}{sep}{n}{suffix}")
         n += 1
-        if not exist_ok and candidate.exists():
+        if not exist_ok and os.path.lexists(candidate):
             continue
         if not mkdir:
             return candidate
@@ -46,13 +46,109 @@ def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdi
             raise FileExistsError(f"'{candidate}' is a file, but a folder is wanted there. Choose another name.")
 
 
+class RunFolder:
+    """The folder of a run: chosen at once, made by `make`, in one step with its number, so that no two runs share one.
+
+    `with RunFolder(...) as path:` makes it, and removes it in the end if nothing was written into it.
+
+    Args:
+        wanted: the folder, which gets a number if it is taken.
+        numbered: whether it does; else one that is there is used.
+
+    Attributes:
+        path: the folder, free when it was chosen; only `make` settles it.
+    """
+
+    def __init__(self, wanted: str | Path, numbered: bool = True):
+        self.wanted, self.numbered = Path(wanted), numbered
+        self.path = increment_path(self.wanted, exist_ok=not numbered)
+        self.made: list[Path] = []  # the innermost first
+
+    def make(self) -> Path:
+        """Make the folder, once; where another run was faster, the next that is free.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        tries = 0
+        while not self.made:
+            missing = [p for p in (self.path, *self.path.parents) if not p.exists()]
+            try:
+                self.path.mkdir(parents=True, exist_ok=not self.numbered)
+                self.made = missing
+                break
+            except (OSError, ValueError) as e:
+                if self.numbered and os.path.lexists(self.path):  # another run was faster
+                    self.path = increment_path(self.wanted)
+                elif isinstance(e, FileNotFoundError) and tries < 10:  # one has just removed an empty folder above it
+                    tries += 1
+                else:
+                    raise ConfigError(
+                        f"The run folder '{self.path}' cannot be written: {getattr(e, 'strerror', None) or e}. "
+                        "Make room or choose another with project=FOLDER."
+                    ) from None
+        return self.path
+
+    def remove_if_empty(self) -> None:
+        """Remove what `make` made, if nothing was written into it."""
+        for folder in self.made:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+        if self.made and not self.path.exists():
+            self.made = []
+
+    def __enter__(self) -> Path:
+        return self.make()
+
+    def __exit__(self, *_: object) -> None:
+        self.remove_if_empty()
+
+
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb", keep: str | Path | None = None, **kwargs) -> Iterator[IO]:
+def writing(path: str | Path) -> Iterator[None]:
+    """Raise DataError, which says that a file cannot be written and why, where the system refuses in this block."""
+    try:
+        yield
+    except OSError as e:
+        raise DataError(
+            f"'{path}' cannot be written: {e.strerror or e}. Make room, or choose a folder that you may write to."
+        ) from None
+
+
+def append(path: str | Path, text: str) -> None:
+    """Append text to a file, whole or not at all; missing folders are made.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    path, data = Path(path), memoryview(text.encode("utf-8", "replace"))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as f:
+            before = f.tell()
+            try:
+                while data:
+                    data = data[f.write(data) :]
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    f.truncate(before)
+                    if not before:
+                        path.unlink()
+                raise
+
+
+@contextlib.contextmanager
+def atomic_write(
+    path: str | Path, mode: str = "wb", keep: str | Path | None = None, sync: bool = True, **kwargs
+) -> Iterator[IO]:
     """Open a temporary file beside `path` for writing; it takes the place of `path` only when the block ends well.
 
     If the block, the disk or the rename fails, the old file is untouched, the temporary is gone and the error goes on.
     Missing folders are made. Usage: `with atomic_write("best.pt") as f: torch.save(x, f)`. With `keep` the old file
-    gets that name in the same folder, and at no moment is either name without a whole file.
+    gets that name in the same folder, and at no moment is either name without a whole file. Without `sync` that holds
+    for whatever happens to this process, but not to the machine.
     """
     path = Path(os.path.realpath(path))  # a link stays a link, and its target is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +157,8 @@ def atomic_write(path: str | Path, mode: str = "wb", keep: str | Path | None = N
         with open(temporary, mode, **kwargs) as f:
             yield f
             f.flush()
-            os.fsync(f.fileno())  # else a crash of the machine may leave an empty file under the new name
+            if sync:
+                os.fsync(f.fileno())  # else a crash of the machine may leave an empty file under the new name
         if path.exists():
             shutil.copymode(path, temporary)
             if keep:

@@ -300,6 +300,10 @@ class DetMetrics:
             setattr(self, self.second[0], Metric())
             self.parts.append(getattr(self, self.second[0]))
 
+    def __getstate__(self) -> dict:
+        """Leave the engine behind that is told of drawings: figures may be sent to another process, it may not."""
+        return {**self.__dict__, "on_plot": None}
+
     def process(self, tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray) -> None:
         """Compute the metrics; the arguments are those of `ap_per_class`."""
         self._update(self.box, tp, conf, pred_cls, target_cls, "Box" if self.second else "")

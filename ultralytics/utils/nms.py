@@ -191,7 +191,6 @@ def non_max_suppression(
     for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name}={value} is out of bounds: give a number from 0.0 to 1.0.")
-    start = time.perf_counter()
     prediction = prediction[0] if isinstance(prediction, (list, tuple)) else prediction
     # Class offsets do not fit half precision
     prediction = prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32))
@@ -199,6 +198,11 @@ def non_max_suppression(
     if end2end or (prediction.shape[-1] == 6 and not rotated):  # x1, y1, x2, y2, confidence, class: nothing to suppress
         return [_of_classes(rows[rows[:, 4] > conf_thres], wanted)[:max_det] for rows in prediction]
 
+    if not rotated:
+        _backend(prediction.device.type)  # whose import is none of the time below
+    if prediction.is_cuda:
+        torch.cuda.synchronize(prediction.device)  # nor is the model's work
+    start, entered = time.perf_counter(), 0
     nc = nc or prediction.shape[1] - 4 - rotated
     likely = prediction[:, 4 : 4 + nc].amax(1) > conf_thres
     output = []
@@ -207,6 +211,7 @@ def non_max_suppression(
         if len(labels) and len(labels[i]) and not rotated:
             x = torch.cat((x, _label_rows(labels[i], x.shape[1], x)))
         rows = _surest(_of_classes(_candidates(x, nc, conf_thres, multi_label and nc > 1, rotated), wanted), max_nms)
+        entered += len(rows)
         # Boxes moved apart by class do not meet; with double precision they keep their IoU even there
         offset = 0 if agnostic else rows[:, 5:6].double() * max_wh
         if rotated:
@@ -215,6 +220,10 @@ def non_max_suppression(
         else:
             keep = nms(rows[:, :4].double() + offset, rows[:, 4], iou_thres, max_det)
         output.append(rows[keep])
-    if (elapsed := time.perf_counter() - start) > 2.0 + max_time_img * len(output):
-        LOGGER.warning(f"NMS took {elapsed:.1f} s for {len(output)} images. A higher conf= leaves it fewer boxes.")
+    elapsed, many = time.perf_counter() - start, entered > 1000 * len(output)  # with fewer, the machine is busy
+    if many and elapsed > 2.0 + max_time_img * len(output):
+        images = f"{len(output)} image{'s' * (len(output) != 1)}"
+        LOGGER.warning(
+            f"NMS took {elapsed:.1f} s for {entered} boxes in {images}. A higher conf= leaves it fewer boxes."
+        )
     return output

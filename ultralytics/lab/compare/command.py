@@ -110,7 +110,8 @@ def compare(
     ]
     plan = make_plan(models, seeds, settings, command or command_of(words))
     devices = device_list(plan.device if device is None else device)
-    with alone_in(plan.folder):
+    with alone_in(plan.folder) as folder:
+        plan = plan.at(folder)
         plan.record()
         return _work(plan.cells, devices, plan.folder, plan.task, plan.settings, plan.command, runtimes, threads, [])
 
@@ -134,7 +135,9 @@ def compare_results(
     for note in found.notes:
         LOGGER.warning(note)
     command = command or command_of([f"results={','.join(map(str, results))}"])
-    with alone_in(found.folder):
+    with alone_in(found.folder) as folder:
+        if folder != found.folder:
+            found = read_runs([str(r) for r in results], str(folder.parent), folder.name, trust_modules)
         return _work(
             found.cells, devices, found.folder, found.task, found.settings, command, runtimes, threads, found.notes
         )

@@ -9,17 +9,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg, read_settings
 from ultralytics.cfg.schema import DEFAULTS, SPECS
 from ultralytics.lab.compare.code import changed_code, code_of
-from ultralytics.utils import SETTINGS
+from ultralytics.utils import LOGGER, SETTINGS
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import RunFolder, atomic_write
 from ultralytics.utils.files import read_json as load_json
 
 RECORD = "comparison.json"
@@ -224,6 +224,10 @@ class Plan:
         """All cells, seed by seed, so that a table of all models is there as early as may be."""
         return [self._cell(model, seed) for seed in self.seeds for model in self.models]
 
+    def at(self, folder: Path) -> Plan:
+        """Return the same in another folder."""
+        return replace(self, folder=folder, models=candidates([model.file for model in self.models], folder))
+
     def _cell(self, model: Candidate, seed: int) -> Cell:
         folder = self.folder / "cells" / folder_name(model.label) / f"seed{seed}"
         hashes = {"model": model.sha256, "code": model.code, "data": self.data_hash}
@@ -382,23 +386,31 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the system lets go of it however the process ends.
+def alone_in(folder: Path) -> Iterator[Path]:
+    """Hold a folder for this process, or a new one with a number where another process holds it, and return which.
 
-    Raises:
-        UserError: another process holds it.
+    The system lets go of it however the process ends.
     """
+    f = _lock_file(folder)
+    if not _lock(f):
+        f.close()
+        held, folder = folder, RunFolder(folder).make()
+        LOGGER.info(f"Another process works in '{held}', so this comparison is made in '{folder}'.")
+        f = _lock_file(folder)
+        _lock(f)
+    with f:
+        yield folder
+
+
+def _lock_file(folder: Path) -> Any:
+    """Open the file of a folder that is locked."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        f = open(folder / ".lock", "a+b")  # noqa: SIM115 - opened here for its error, held below
+        return open(folder / ".lock", "a+b")
     except OSError as e:
         raise ConfigError(
             f"The folder '{folder}' cannot be written: {e.strerror or e}. Choose another with project=FOLDER."
         ) from None
-    with f:
-        if not _lock(f):
-            raise UserError(f"Another process works in '{folder}'. Wait for it, or choose another name=.")
-        yield
 
 
 def _lock(f: Any) -> bool:

@@ -14,6 +14,7 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import LOGGER
 from ultralytics.utils.coco_ap import CocoAP
+from ultralytics.utils.files import writing
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, box_iou, match_predictions
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy
@@ -86,7 +87,7 @@ class DetectionValidator(BaseValidator):
         self.names, self.nc = model.names, len(model.names)
         self.seen = 0
         self.stats = {name: [] for name in self.stat_names}
-        self.metrics.names, self.metrics.plot = self.names, self.args.plots
+        self.metrics.names, self.metrics.plot, self.metrics.save_dir = self.names, self.args.plots, self.save_dir
         self.metrics.coco_ap = CocoAP()
         self.confusion_matrix = ConfusionMatrix(nc=self.nc, conf=self.args.conf, task=self.task)
         self.iouv = self.iouv.to(self.device)
@@ -170,7 +171,9 @@ class DetectionValidator(BaseValidator):
                 )
         if self.args.save_txt:
             blank = np.zeros((*shape, 3), dtype=np.uint8)
-            out = self.save_dir / "labels" / f"{Path(file).stem}.txt"
+            out = self.save_dir / "labels" / f"{self.label_names(Path(file))}.txt"
+            with writing(out):
+                out.unlink(missing_ok=True)  # of an older run into the same folder
             result = Results(blank, path=file, names=self.names, **{"boxes": pred[:, :6], **parts})
             result.save_txt(out, save_conf=self.args.save_conf)
 
