@@ -99,5 +99,6 @@ def test_the_reader_of_imports_sees_them(tmp_path):
     """The tests above would pass on an empty list, so the reader is tested too."""
     seen = imports(PACKAGE / "cfg" / "__init__.py", inside_functions=False)
     assert {"ultralytics.utils", "ultralytics.cfg.schema"} <= set(seen)
-    assert "ultralytics.utils.files" not in seen
-    assert "ultralytics.utils.files" in imports(PACKAGE / "cfg" / "__init__.py", inside_functions=True)
+    model = PACKAGE / "engine" / "model.py"
+    assert "ultralytics.engine.tuner" not in imports(model, inside_functions=False)
+    assert "ultralytics.engine.tuner" in imports(model, inside_functions=True)
