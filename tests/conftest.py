@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 _CONFIG = tempfile.TemporaryDirectory(prefix="yolo-settings-")
 os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import the runtimes by themselves, too
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # tiny tensors gain nothing from more, and tests repeat to the last bit
 

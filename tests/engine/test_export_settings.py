@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import types
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_a_full_or_read_only_disk_leaves_what_was_there(place, code, tmp_path, m
 
     spots = {
         "temporary": (exporter.tempfile, "TemporaryDirectory"),
-        "writing": (torch.jit.ScriptModule, "save"),
+        "writing": (Path, "write_bytes"),
         "moving": (exporter, "move_into_place"),
     }
     model, file = tiny_of("classify", tmp_path), tmp_path / "out" / "a.torchscript"
@@ -145,6 +146,14 @@ def test_a_full_or_read_only_disk_leaves_what_was_there(place, code, tmp_path, m
     ):
         export(model, "torchscript", file, 64)
     assert [p.name for p in file.parent.iterdir()] == [file.name] and file.read_text() == "the good file of before"
+
+
+def test_native_code_on_a_full_disk(tmp_path, monkeypatch):
+    """OpenVINO says `basic_ios::clear: iostream error`."""
+    monkeypatch.setattr(Path, "write_bytes", lambda *args: 1 / 0)
+    monkeypatch.setattr(exporter.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=4096))
+    with pytest.raises(ModelError, match=r"a\.torchscript' was not written: No space left"):
+        export(tiny_of("classify", tmp_path), "torchscript", tmp_path / "a.torchscript", 64)
 
 
 def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import errno
 import io
 import logging
 import os
+import shutil
 import tempfile
 import time
 import warnings
@@ -43,6 +44,7 @@ from ultralytics.utils.torch_utils import unwrap
 
 Pictures = Callable[[], Iterable[np.ndarray]]
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # faults of the place
+FULL = 1 << 20  # bytes that are free, or fewer
 NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # of no use without nms=True
 INT8_ONLY = ("data", "split", "fraction")  # of no use without int8=True
 OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not know them
@@ -261,6 +263,8 @@ def explained(form: str) -> Iterator[None]:
     except Exception as e:  # converters raise anything
         if isinstance(e, OSError) and e.errno in DISK:
             raise
+        if shutil.disk_usage(tempfile.gettempdir()).free < FULL:  # native code says no more than that it failed
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tempfile.gettempdir()) from e
         reason = " ".join(str(e).split())[:300]
         raise ModelError(f"The model cannot be written as {form}: {type(e).__name__}: {reason}") from e
     finally:
@@ -276,7 +280,8 @@ def _disk_faults(file: Path) -> Iterator[None]:
     except OSError as e:
         if isinstance(e, UserError) or e.errno not in DISK:
             raise
-        where = f" ('{e.filename}')" if e.filename else ""
+        place = e.filename2 or e.filename  # of a copy, where it goes to
+        where = f" ('{place}')" if place else ""
         raise ModelError(
             f"'{file}' was not written: {e.strerror}{where}. What was there before is untouched. Make room, or use a "
             "model in another folder; $TMPDIR names the folder for files on the way."

@@ -22,7 +22,7 @@ def write(job: Job) -> None:
     job.file.mkdir()
     x = job.x[:1]
     traced = job.file / "traced.pt"
-    torch.jit.trace(job.net, x, strict=False, check_trace=False).save(str(traced))
+    traced.write_bytes(torch.jit.trace(job.net, x, strict=False, check_trace=False).save_to_buffer())
     shape = f"[{','.join(map(str, x.shape))}]"
     options = {"inputshape": shape, "fp16": int(job.half), "ncnnparam": "model.ncnn.param", "ncnnbin": "model.ncnn.bin"}
     done = subprocess.run(

@@ -19,7 +19,8 @@ def write(job: Job) -> None:
     net = job.net if job.nms is None else WithNMS(job.net, job.nms)
     net = HalfInside(net) if job.half else net
     traced = torch.jit.trace(net, job.x, strict=False, check_trace=False)
-    traced.save(str(job.file), _extra_files={METADATA: to_text(job.metadata)})
+    content = traced.save_to_buffer(_extra_files={METADATA: to_text(job.metadata)})
+    job.file.write_bytes(content)  # PyTorch's own writing to a full disk ends the process
 
 
 class Runner:
