@@ -184,16 +184,30 @@ def test_a_second_signal_ends_all_at_once(two_processes, log):
 
 
 @pytest.mark.slow
-def test_a_run_that_is_stopped_as_a_whole_goes_on(two_processes, log, last, monkeypatch):
+def test_a_run_that_is_stopped_as_a_whole_goes_on(two_processes, log, monkeypatch):
     """As by Ctrl-Z and fg: time in which the watch does not run is no hang."""
-    monkeypatch.setenv("YOLO_HANG_SECONDS", "5")
-    process = fork(lambda: killing.train(two_processes), log)
-    while not last.exists() and is_alive(process):
+    monkeypatch.setenv("YOLO_HANG_SECONDS", "20")
+    held, go = [log.with_name(f"held{rank}") for rank in range(2)], log.with_name("go")
+
+    def hold(trainer: Any) -> None:
+        if trainer.iteration == 4:
+            held[int(os.environ["RANK"])].touch()
+            while not go.exists():
+                time.sleep(0.01)
+
+    def work() -> None:
+        callbacks.default_callbacks["on_train_batch_start"].append(hold)
+        killing.train(two_processes)
+
+    process = fork(work, log)
+    while not all(file.exists() for file in held) and is_alive(process):
         time.sleep(0.05)
     processes = [process, *children(process)]
     assert len(processes) == 3, log.read_text()
-    for number in (signal.SIGSTOP, signal.SIGCONT):
-        for one in processes:
-            os.kill(one, number)
-        time.sleep(10)
+    for one in processes:
+        os.kill(one, signal.SIGSTOP)
+    go.touch()
+    time.sleep(25)
+    for one in processes:
+        os.kill(one, signal.SIGCONT)
     assert wait(process) == 0, log.read_text()

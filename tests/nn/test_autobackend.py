@@ -147,10 +147,9 @@ def test_metadata_is_data():
             from_text(text, "a.onnx")
 
 
+@pytest.mark.parametrize("file", [name for name in INSTALLED if FORMATS[name].running], indirect=True)
 def test_missing_packages_are_named(file, monkeypatch):
     form = format_of(file)
-    if not form.running:
-        pytest.skip(f"{form.title} needs no package besides torch")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingPackageError, match=rf"pip install {form.running[0]}"):
         YOLO(file)

@@ -36,7 +36,7 @@ def run(folder, body: str, method: str = "spawn", *options: str) -> subprocess.C
     code = textwrap.dedent(SCRIPT).format(method=method) + body + "\n"
     (folder / "script.py").write_text(code, encoding="utf-8")
     words = options or (str(folder / "script.py"),)
-    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("body", UNGUARDED.values(), ids=UNGUARDED)
