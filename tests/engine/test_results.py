@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
 
 import cv2
 import numpy as np
@@ -214,9 +215,22 @@ def test_show_opens_the_picture_in_true_colours(result, monkeypatch):
     from PIL import Image
 
     shown = []
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(Image.Image, "show", lambda self, title=None: shown.append((self.getpixel((10, 50)), title)))
     result.show(line_width=1, labels=False)
     assert shown == [(colors(0), "folder/street.jpg")]
+
+
+def test_show_without_a_screen_is_a_sentence(result, monkeypatch, log):
+    from PIL import Image
+
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(Image.Image, "show", lambda *_, **__: pytest.fail("a viewer was started"))
+    result.show()
+    assert len(log) == 1 and "no screen" in log[0]
 
 
 # Other tasks -------------------------------------------------------------------------------------------------------
