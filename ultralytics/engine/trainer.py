@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from copy import copy, deepcopy
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,15 @@ from ultralytics.engine.guard import NumberGuard, bring_back_good_weights
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.interrupt import Interrupted, Interrupts
 from ultralytics.engine.launcher import launch
-from ultralytics.engine.resume import how_to_go_on, last_state, resume_command, resumed_settings
+from ultralytics.engine.resume import how_to_go_on, last_state, resumed_settings
 from ultralytics.engine.runfiles import own_folder, use_folder
-from ultralytics.engine.state import rank_states, restore, resume, state_of
-from ultralytics.nn.checkpoint import strip_checkpoint
+from ultralytics.engine.saving import Saving
+from ultralytics.engine.state import rank_states, restore, resume
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import ConfigError, NumbersError, UserError
+from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import (
@@ -44,7 +44,7 @@ from ultralytics.utils.torch_utils import (
 )
 
 
-class BaseTrainer(Callbacks):
+class BaseTrainer(Saving, Callbacks):
     """Trains a model: `train()` is the whole run; subclasses say what is particular to a task.
 
     Args:
@@ -407,84 +407,7 @@ class BaseTrainer(Callbacks):
     def _resuming(self) -> bool:
         return self.resume_ckpt is not None
 
-    # Saving -----------------------------------------------------------------------------------------------------------
-
-    def checkpoint(self, batches: int | None = None) -> dict:
-        """Return all that `last.pt` holds after an epoch, or within one after so many batches (see `state_of`)."""
-        return state_of(self, batches)
-
-    def save_model(self) -> None:
-        """Write last.pt, and best.pt and epochN.pt where due; what cannot be written is said, and training goes on."""
-        ckpt = self.checkpoint()
-        paths = [self.last]  # comes last: a run killed before goes on from the older one, and writes the others again
-        if self.best_fitness == self.fitness:
-            paths.insert(0, self.best)
-        if self.save_period > 0 and (self.epoch + 1) % self.save_period == 0:
-            paths.insert(0, self.wdir / f"epoch{self.epoch + 1}.pt")
-        if all([self.files.write(path, ckpt) for path in paths]):
-            self.run_callbacks("on_model_save")
-        self.saved_at = time.time()
-
-    def save_state(self, batches: int) -> None:
-        """Write last.pt within an epoch, of which so many batches are done; all processes meet here."""
-        self.rank_states = rank_states(self)
-        if RANK in {-1, 0} and self.args.save:
-            self.files.write(self.last, self.checkpoint(batches))
-        self.saved_at = time.time()
-
-    def _save_if_wanted(self, batches: int) -> None:
-        """Between two batches: save if `autosave` minutes have passed, and leave if a signal asks for that."""
-        minutes = self.args.autosave
-        due = bool(minutes) and self.args.save and time.time() - self.saved_at > minutes * 60
-        wish = distributed.highest(self.interrupts.received or int(due))
-        if wish:
-            self.save_state(batches)
-        if wish > 1:
-            raise Interrupted(wish)
-
-    def leave_validation_if_wanted(self) -> None:
-        """Between two batches of validation: leave if a signal asks for it. The epoch's batches are all done."""
-        if self.interrupts.received:
-            self.save_state(len(self.train_loader))  # where the others wait for the end of the validation
-            distributed.broadcast((self.stop, self.interrupts.received))
-            raise Interrupted(self.interrupts.received)
-
-    def save_metrics(self, metrics: dict[str, float]) -> None:
-        """Add a row to results.csv."""
-        self.files.add_row({"epoch": self.epoch + 1, **metrics})
-
-    def final_eval(self) -> None:
-        """Reduce the weight files to what inference needs, and validate the best ones."""
-        self._strip(self.best)
-        if self.best.exists():
-            LOGGER.info(f"\nValidating {self.best}...")
-            self.validator.args.plots = self.args.plots
-            self.metrics = self.validator(model=self.best)
-            self.metrics.pop("fitness", None)
-            self.run_callbacks("on_fit_epoch_end")
-        if self.last in self.files.failing:
-            LOGGER.warning(
-                f"'{self.last}' is of an earlier epoch: the end of this run could not be written. To train it again, "
-                f"make room and run: {resume_command(self.last)}"
-            )
-            return
-        self.files.previous.unlink(missing_ok=True)
-        self._strip(self.last)  # at the very end: until then a killed run can be resumed
-
-    def _strip(self, path: Path) -> None:
-        try:
-            if path.exists():
-                strip_checkpoint(path, check=self._outputs)
-        except UserError as e:
-            LOGGER.warning(f"{e} The file stays as training wrote it.")
-
-    def _outputs(self, ckpt: dict) -> torch.Tensor:
-        """Return what a checkpoint's weights predict for a fixed noise picture, to tell whether rounding changes it."""
-        model = deepcopy(self.ema.ema).cpu()
-        model.load_state_dict(ckpt["model"])
-        with torch.inference_mode():
-            y = model(torch.rand(1, model.yaml.get("ch", 3), 160, 160, generator=torch.Generator().manual_seed(0)))
-        return y[0] if isinstance(y, (list, tuple)) else y
+    # Validation -------------------------------------------------------------------------------------------------------
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Return the metrics of the EMA's weights, and their fitness, the best of which is remembered."""
