@@ -127,6 +127,60 @@ def test_repeats_outside_a_module_take_each_others_output():
     assert layers(torch.zeros(1, 3, 8, 8)).shape == (1, 24, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("nn.ReLU", []), ("nn.Dropout2d", [0.1]), ("nn.Conv2d", [8, 24, 3, 1, 1]), ("OwnPool", []), ("OwnWider", [24])],
+)
+def test_repeats_of_any_kind_of_module(registered, name: str, args: list):
+    @registered
+    class OwnPool(nn.Module):
+        def __init__(self, c1: int):
+            super().__init__()
+            self.bn = nn.BatchNorm2d(c1)
+
+        def forward(self, x):
+            return self.bn(x)
+
+    @registered
+    class OwnWider(nn.Module):
+        def __init__(self, c1: int, wanted: int):
+            super().__init__()
+            self.conv, self.out_channels = nn.Conv2d(c1, wanted, 1), wanted
+
+        def forward(self, x):
+            return self.conv(x)
+
+    d = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3]], [-1, 3, name, args], [-1, 1, "Conv", [16, 1]]], "head": []}
+    layers, _ = parse_model(d, ch=3, verbose=False)
+    wide = 24 if args and args[-1] != 0.1 else 8
+    assert isinstance(layers[1], nn.Sequential) and len(layers[1]) == 3 and layers[2].conv.in_channels == wide
+    assert layers(torch.zeros(1, 3, 8, 8)).shape == (1, 16, 8, 8)
+
+
+def test_what_cannot_be_repeated_says_so(registered):
+    @registered
+    class Ladder(nn.Module):
+        def __init__(self, c1: int):
+            super().__init__()
+            self.out_channels = [c1, c1]
+
+    for line in ([-1, 2, "Ladder", []], [[-1, -1], 2, "Detect", ["nc"]]):
+        with pytest.raises(ModelError, match=r"layer 1: .*cannot be repeated\. Write 1 repeat"):
+            parse_model({"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3]], line], "head": []}, ch=3, verbose=False)
+
+
+@pytest.mark.parametrize("name", ["f", "np", "span"])
+def test_an_attribute_that_the_model_would_overwrite_is_refused(registered, name: str):
+    @registered
+    class Mine(nn.Module):
+        def __init__(self, c1: int):
+            super().__init__()
+            setattr(self, name, nn.Conv2d(c1, c1, 1) if name == "f" else 5)
+
+    with pytest.raises(ModelError, match=f"Mine has an attribute '{name}'.*Rename its own"):
+        parse_model({"nc": 2, "backbone": [[-1, 1, "Mine", []]], "head": []}, ch=3, verbose=False)
+
+
 def test_a_name_can_be_registered_once(registered):
     with pytest.raises(ValueError, match="registered already"):
 

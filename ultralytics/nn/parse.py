@@ -14,11 +14,12 @@ from torch import nn
 from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
 from ultralytics.nn.own_modules import describe_files, own_entries
-from ultralytics.nn.registry import Context, Entry, lookup
+from ultralytics.nn.registry import Bound, Context, Entry, lookup
 from ultralytics.utils import LOGGER, limits, yaml_load
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.files import read_text
 
+_OF_LAYERS = ("i", "f", "type", "np", "span")  # attributes that `parse_model` sets
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -185,20 +186,34 @@ def _build_line(context: Context, line: list, own: dict[str, Entry]) -> tuple[nn
         _check_numbers(args)
         bound = entry.bind(context, args)
         _check_size(entry, bound.args, bound.repeats)
-        modules = [entry.cls(*bound.args)]
-        for _ in range(bound.repeats - 1):  # what follows the first takes its output
-            modules.append(
-                entry.cls(*([bound.channels, *bound.args[1:]] if bound.args[0] == context.c1 else bound.args))
-            )
+        modules = _repeated(entry, bound, context.c1)
     except UserError:
         raise
     except Exception as e:  # constructors raise whatever their arguments make them stumble over
         given = f"{context.channels} input channels and the arguments {str(args)[:200]}"
         raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
     module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+    own = [k for k in _OF_LAYERS if any(k in held for held in (vars(module), module._modules, module._parameters))]
+    if own:
+        raise ModelError(f"{name} has an attribute '{own[0]}', which each layer gets from the model. Rename its own.")
     module.type = f"{entry.cls.__module__}.{entry.cls.__name__}".replace("__main__.", "")
-    out = getattr(module, "out_channels", bound.channels)
+    out = getattr(modules[-1], "out_channels", bound.channels)
     return module, out if isinstance(out, list) else [out]
+
+
+def _repeated(entry: Entry, bound: Bound, c1: int) -> list[nn.Module]:
+    """Return as many modules as a line asks for; what follows the first takes the channels that the one before gives.
+
+    Raises:
+        ModelError: the first gives several maps, so that none can follow.
+    """
+    modules = [entry.cls(*bound.args)]
+    for _ in range(bound.repeats - 1):
+        channels, args = getattr(modules[-1], "out_channels", bound.channels), bound.args
+        if isinstance(channels, list):
+            raise ModelError(f"it gives {len(channels)} maps, so it cannot be repeated. Write 1 repeat.")
+        modules.append(entry.cls(*([channels, *args[1:]] if args[:1] == [c1] else args)))
+    return modules
 
 
 def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:

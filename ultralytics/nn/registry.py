@@ -6,8 +6,9 @@
     (c1, c2, n, ...)    the same, and the depth-scaled repeats go inside the module
     (..., ch)           the list of input channels of all layers that the module reads
     (c1, ...)           input channels, then the YAML arguments; channels stay, or are the instance's `out_channels`
-    anything else       the YAML arguments as they are; channels stay
+    anything else       the YAML arguments as they are; channels stay, or are the instance's `out_channels`
 
+Repeats of the other kinds become a sequence, in which each takes the channels that the one before gives.
 A class with another rule brings it along: `@register(bind=rule)` with `rule(context, args) -> Bound`.
 """
 
@@ -147,6 +148,8 @@ def bind_repeated(context: Context, args: list) -> Bound:
 
 def bind_channel_list(context: Context, args: list) -> Bound:
     """(..., ch): the YAML arguments, then the channels of all inputs; the channels of the last input stay."""
+    if context.repeats > 1:
+        raise ModelError("it reads several layers, so it cannot be repeated. Write 1 repeat.")
     return Bound([*args, context.channels], context.channels[-1])
 
 
