@@ -12,8 +12,9 @@ import torch
 from processes import await_end, is_alive
 from scenes import make_set, settings
 
-from ultralytics.data import build_dataloader, build_yolo_dataset
+from ultralytics.data import build_dataloader, build_yolo_dataset, workers
 from ultralytics.data.build import EpochBatches
+from ultralytics.data.workers import LostProcess, is_stopped
 from ultralytics.utils.errors import ConfigError
 
 DATA = {"names": {0: "a", 1: "b"}}
@@ -49,9 +50,9 @@ def enough_cores(monkeypatch):
 
 def test_workers_change_nothing(folder):
     seen = []
-    for workers in (0, 1, 2):
-        loader = build_dataloader(build(folder), 4, workers)
-        assert loader.num_workers == workers
+    for count in (0, 1, 2):
+        loader = build_dataloader(build(folder), 4, count)
+        assert loader.num_workers == count
         seen.append(epochs(loader))
         loader.close()
     assert seen[0] == seen[1] == seen[2]
@@ -191,3 +192,78 @@ def test_processes_ignore_the_keyboard_and_end_with_their_parent(folder, tmp_pat
         process.kill()
         process.wait()
     await_end([pid])
+
+
+# Processes that are lost ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Look often, and end a stopped process soon."""
+    for name, seconds in {"TICK": 0.05, "STOPPED": 0.3}.items():
+        monkeypatch.setattr(workers, name, seconds)
+
+
+def strike(loader, number):
+    """Send a signal to the first process of a loader, and see that it has arrived."""
+    worker = loader._stream._workers[0]
+    os.kill(worker.pid, number)
+    until = time.time() + 20
+    while time.time() < until and not (is_stopped(worker) or not worker.is_alive()):
+        time.sleep(0.01)
+    return worker
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+@pytest.mark.parametrize("after", [1, 3])  # batches: within an epoch, and at its end, when the next is loaded ahead
+def test_a_lost_process_changes_nothing(folder, impatient, log, number, after):
+    loader = build_dataloader(build(folder), 4, 0)
+    wanted = [b for epoch in epochs(loader, 3) for b in epoch]
+    loader = build_dataloader(build(folder), 4, 2)
+    seen, lost = [], None
+    for _ in range(3):
+        for batch in loader:
+            seen.append(mark(batch))
+            if len(seen) == after:
+                lost = strike(loader, number)
+    loader.close()
+    assert seen == wanted and not lost.is_alive()
+    said = "was stopped for" if number == signal.SIGSTOP else f"was ended by {signal.Signals(number).name}"
+    assert [line for line in log if f"Loader process {lost.pid} {said}" in line and "nothing is lost" in line]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="reads /proc")
+def test_processes_that_are_lost_again_and_again_end_the_loading(folder, impatient, log):
+    loader = build_dataloader(build(folder), 4, 2)
+    loader.collate_fn = end_this_process
+    with pytest.raises(LostProcess, match=r"Loader process \d+ ended with exit code 3\..*the 3\. loss.*workers=1"):
+        next(iter(loader))
+    loader.close()
+    assert sum("nothing is lost" in line for line in log) == 2
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="reads /proc")
+def test_a_stopped_process_does_not_hold_up_the_end(folder, impatient):
+    loader = build_dataloader(build(folder), 4, 2)
+    next(iter(loader))
+    lost = strike(loader, signal.SIGSTOP)
+    others = loader._stream._workers
+    loader.close()
+    assert not lost.is_alive() and not any(w.is_alive() for w in others)
+
+
+def test_mistakes_of_a_data_set_are_no_losses(folder):
+    loader = build_dataloader(build(folder), 4, 1)
+    loader.collate_fn = raise_mistake
+    with pytest.raises(KeyError, match="a mistake"):
+        next(iter(loader))
+    loader.close()
+
+
+def end_this_process(samples):
+    os._exit(3)
+
+
+def raise_mistake(samples):
+    raise KeyError("a mistake")

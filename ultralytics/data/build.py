@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -18,9 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_order
 from ultralytics.data.loaders import load_inference_source
+from ultralytics.data.workers import Crew, LostProcess, say_lost, start_worker
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.processes import check_main_guard, end_with_parent
+from ultralytics.utils.processes import check_main_guard
 
 __all__ = (
     "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
@@ -139,20 +139,33 @@ class InfiniteDataLoader(DataLoader):
             **kwargs,
         )
         self.epoch = self.first = 0  # what the next loop shows: an epoch, from this batch on
-        self._stream: Iterator | None = None
+        self._crew: Crew | None = None
         self._at: tuple[int, int] = (0, 0)  # epoch and batch that the stream gives next
+
+    @property
+    def _stream(self) -> Iterator | None:
+        return self._crew and self._crew.stream
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[dict]:
-        if self._stream is None or self._at != (self.epoch, self.first):
+        if self._crew is None or self._at != (self.epoch, self.first):
             self.reset()
         epoch, first = self.epoch, self.first
         self.epoch, self.first = epoch + 1, 0  # a loop that is left early counts as an epoch
         for i in range(first, len(self)):
             self._at = (epoch, i + 1) if i + 1 < len(self) else (epoch + 1, 0)
-            yield next(self._stream)
+            yield self._next(epoch, i)
+
+    def _next(self, epoch: int, i: int) -> dict:
+        """Return a batch; where a process is lost, others start with this batch, which comes out as it would have."""
+        for losses in count(1):
+            try:
+                return self._crew.next()
+            except LostProcess as e:
+                say_lost(e, losses)
+                self._start(epoch, i)
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
         """Let the next loop show this epoch, from the batch `first` on."""
@@ -160,24 +173,20 @@ class InfiniteDataLoader(DataLoader):
 
     def reset(self) -> None:
         """Drop what was loaded ahead, and start the processes anew with the dataset as it is now."""
+        self._at = self.epoch, self.first
+        self._start(self.epoch, self.first)
+
+    def _start(self, epoch: int, first: int) -> None:
+        """Start the processes, in the place of those that there are, with a batch of an epoch."""
         self.close()
-        self.batch_sampler.epoch, self.batch_sampler.first = self._at = self.epoch, self.first
-        self._stream = super().__iter__()
+        self.batch_sampler.epoch, self.batch_sampler.first = epoch, first
+        self._crew = Crew(super().__iter__())
 
     def close(self) -> None:
         """End the processes."""
-        stream, self._stream = getattr(self, "_stream", None), None
-        if hasattr(stream, "_shutdown_workers"):
-            stream._shutdown_workers()
-
-
-def start_worker(worker: int, parent: int) -> None:
-    """Prepare a process that loads data: one thread, signals left to its parent, and an end when that ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a trainer's own handler came along
-    end_with_parent(parent)
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+        crew, self._crew = getattr(self, "_crew", None), None
+        if crew is not None:
+            crew.close()
 
 
 def _world_size() -> int:

@@ -14,7 +14,7 @@ from ultralytics.engine.interrupt import Interrupted
 from ultralytics.engine.resume import resume_command
 from ultralytics.engine.state import rank_states, state_of
 from ultralytics.nn.checkpoint import strip_checkpoint
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import UserError
 
 
@@ -46,6 +46,12 @@ class Saving:
         if RANK in {-1, 0} and self.args.save:
             self.files.write(self.last, self.checkpoint(batches))
         self.saved_at = time.time()
+
+    def keep_what_is_done(self) -> str:
+        """Write last.pt with the epoch's batches that are done, if no other process trains; say how to go on."""
+        if WORLD_SIZE == 1:
+            self.save_state(self.iteration + 1 - self.epoch * len(self.train_loader))
+        return f"Go on with: {resume_command(self.last)}" if self.last.exists() else "No state was kept."
 
     def _save_if_wanted(self, batches: int) -> None:
         """Between two batches: save if `autosave` minutes have passed, and leave if a signal asks for that."""

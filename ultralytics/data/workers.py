@@ -1,0 +1,171 @@
+"""The processes that load data: how they start, and what is done when one of them is stopped, hangs or is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import _utils
+
+from ultralytics.utils import LOGGER
+from ultralytics.utils.errors import RunError
+from ultralytics.utils.processes import end_with_parent
+
+STOPPED = 15.0  # seconds that a process may be stopped (SIGSTOP) while the training runs
+HANGING = 1800.0  # seconds that a batch may take
+TICK = 1.0  # seconds between two looks
+ENDING = 5.0  # seconds that a process which no longer answers may take to end
+LOSSES = 3  # one after the other, without a batch between them
+
+
+def start_worker(worker: int, parent: int) -> None:
+    """Prepare a process that loads data: one thread, signals left to its parent, and an end when that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a trainer's own handler came along
+    end_with_parent(parent)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+class LostProcess(RunError):
+    """A process that loads data has ended, and with it what it loaded."""
+
+
+class Watch:
+    """A look every second at the processes of a loader: one that stands still is ended, so that nobody waits for it.
+
+    The loader itself cannot look: it may stand still, too, while it asks a stopped process for a batch that is ready.
+    Time counts only while the watch runs, so that Ctrl-Z, which stops all of them, costs nothing.
+
+    Args:
+        workers: of a stream of batches.
+    """
+
+    def __init__(self, workers: list[Any]):
+        self.workers = workers
+        self.ended: dict[int, str] = {}  # why, by process
+        self.waited = 0.0  # seconds for the next batch
+        self._waiting, self._stop = False, threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """In this block the next batch is waited for."""
+        self.waited, self._waiting = 0.0, True
+        try:
+            yield
+        finally:
+            self._waiting = False
+
+    def stop(self) -> None:
+        """Look no longer."""
+        self._stop.set()
+
+    def _look(self) -> None:
+        still = dict.fromkeys((w.pid for w in self.workers), 0.0)
+        while not self._stop.wait(TICK):
+            self.waited += TICK if self._waiting else 0.0
+            for worker in self.workers:
+                still[worker.pid] = still[worker.pid] + TICK if is_stopped(worker) else 0.0
+                if still[worker.pid] >= STOPPED:
+                    self._end(worker, f"was stopped for {STOPPED:.0f} s, so it was ended")
+                elif self.waited >= HANGING:
+                    self._end(worker, f"gave no batch for {HANGING:.0f} s, so it was ended")
+
+    def _end(self, worker: Any, why: str) -> None:
+        self.ended.setdefault(worker.pid, why)
+        worker.kill()
+
+
+def is_stopped(worker: Any) -> bool:
+    """Return whether something has stopped a process, as SIGSTOP does; False where the system does not tell."""
+    try:
+        return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False
+
+
+class Crew:
+    """The processes of one stream of batches; of a stream without any, nobody can be lost.
+
+    Args:
+        stream: what a DataLoader iterates with.
+    """
+
+    def __init__(self, stream: Any):
+        self.stream, self.workers = stream, getattr(stream, "_workers", [])
+        self.watch = Watch(self.workers) if self.workers else None
+        if self.workers:  # else torch raises an error wherever the main thread is when one of them ends
+            _utils.signal_handling._remove_worker_pids(id(stream))
+            stream._worker_pids_set = False
+
+    def next(self) -> Any:
+        """Return the next batch.
+
+        Raises:
+            LostProcess: one has ended, so that there is none.
+        """
+        if self.watch is None:
+            return next(self.stream)
+        try:
+            with self.watch.waiting():
+                return next(self.stream)
+        except Exception as e:  # whatever comes of reading from a process that is no more
+            if isinstance(e, (OSError, EOFError, RuntimeError)):  # what it held open closes before it has ended
+                ending = connection.wait([worker.sentinel for worker in self.workers], timeout=ENDING)
+                for worker in self.workers:
+                    worker.join(ENDING if worker.sentinel in ending else 0)
+            if not (lost := self.lost()):
+                raise
+            raise LostProcess(" ".join(self._words(worker) for worker in lost)) from e
+
+    def __del__(self) -> None:
+        if self.watch is not None:
+            self.watch.stop()
+
+    def lost(self) -> list[Any]:
+        """Return the processes that have ended."""
+        return [worker for worker in self.workers if not worker.is_alive()]
+
+    def _words(self, worker: Any) -> str:
+        code = worker.exitcode or 0
+        why = f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        memory = ", as a system does that is short of memory" if code == -signal.SIGKILL else ""
+        return f"Loader process {worker.pid} {self.watch.ended.get(worker.pid) or why + memory}."
+
+    def close(self) -> None:
+        """End the processes; by force where one of them is lost or stopped, for what it held is locked for ever."""
+        if self.watch is None:
+            return
+        self.watch.stop()
+        if not self.lost() and not any(map(is_stopped, self.workers)):
+            self.stream._shutdown_workers()
+            return
+        self.stream._shutdown = True  # nothing is left for torch to end
+        for worker in self.workers:
+            worker.kill()
+        for worker in self.workers:
+            worker.join(5)
+        for queue in self.stream._index_queues:
+            queue.cancel_join_thread()
+            queue.close()
+        if hasattr(self.stream, "_pin_memory_thread_done_event"):
+            self.stream._pin_memory_thread_done_event.set()
+
+
+def say_lost(error: LostProcess, losses: int) -> None:
+    """Warn of processes that were lost, for which others start; raise LostProcess where that keeps happening."""
+    if losses >= LOSSES:
+        raise LostProcess(
+            f"{error} It is the {losses}. loss without a batch between them. Fewer processes (workers=1, or workers=0 "
+            "for none) need less memory, and so do smaller batches and cache=False."
+        ) from error
+    LOGGER.warning(f"WARNING ⚠️ {error} New processes load its batch again; nothing is lost.")
