@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn as nn
+from tiny import FAST, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from fill import fill, image
+from ultralytics import YOLO
 from ultralytics.nn.ghostnet import (
     DFCGhostModule,
     GhostBottleneck,
@@ -26,6 +28,7 @@ from ultralytics.nn.ghostnet import (
     without_weight_files,
 )
 from ultralytics.nn.registry import REGISTRY
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, MissingFileError, ModelError
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -341,3 +344,55 @@ def test_a_file_that_is_no_weight_file_is_refused(content, tmp_path):
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(CheckpointError, match=r"other\.pth"):
         Ghostnetv1(3, 0.25, file)
+
+
+DETECTOR = {"Ghostnetv1": GhostNetV1, "Ghostnetv2": GhostNetV2}
+
+
+def detector(folder: Path, backbone: str) -> str:
+    """Write the YAML of a detector on a narrow GhostNet."""
+    file = folder / f"{backbone}.yaml"
+    file.write_text(f"nc: 2\nbackbone: [[-1, 1, {backbone}, [0.25]]]\nhead: [[[2, 3, 4], 1, Detect, [nc]]]\n")
+    return str(file)
+
+
+@pytest.mark.parametrize("backbone", DETECTOR)
+@pytest.mark.parametrize("form", ["bare", "of several devices"])
+def test_a_published_file_gives_the_backbone_its_weights(backbone, form, tmp_path, tiny_data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    state = fill(DETECTOR[backbone](width=0.25)).state_dict()
+    parallel = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
+    torch.save(state if form == "bare" else parallel, "published.pth")
+
+    def same(model) -> bool:
+        mine = model.model[0].state_dict()
+        return all(torch.equal(value, state[name]) for name, value in mine.items())
+
+    assert same(YOLO(detector(tmp_path, backbone)).load("published.pth").model)
+    model = DetectionModel(detector(tmp_path, backbone), verbose=False)
+    model.load("published.pth")
+    assert same(model)
+    seen = []
+    model = YOLO(detector(tmp_path, backbone))
+    model.add_callback("on_train_start", lambda trainer: seen.append(same(trainer.model)))
+    model.train(data=str(tiny_data), pretrained="published.pth", epochs=1, project="runs", **FAST)
+    assert seen == [True]
+
+
+def test_a_published_file_gives_a_classifier_all_its_weights(tmp_path, log):
+    state = fill(GhostNetV1(width=0.5)).state_dict()
+    torch.save(state, tmp_path / "published.pth")
+    model = YOLO("ghostnetv1n-cls.yaml").load(tmp_path / "published.pth").model
+    assert all(torch.equal(value, state[name.removeprefix("model.0.")]) for name, value in model.state_dict().items())
+    assert any("100% of the numbers" in line for line in log)
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_a_load_that_takes_nothing_is_a_warning(verbose, tmp_path, caplog):
+    torch.save(GhostNetV1(width=0.25).state_dict(), tmp_path / "published.pth")
+    model = DetectionModel(tiny_model(tmp_path), verbose=False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load(tmp_path / "published.pth", verbose=verbose)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "Transferred 0/" in record.message and "stays as it was" in record.message
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

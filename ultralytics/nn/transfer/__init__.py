@@ -88,9 +88,9 @@ def _has_norms(model: nn.Module) -> bool:
 
 
 def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:
-    """Take the entries whose name and shape fit."""
+    """Take the entries whose name and shape fit; those of a part of the target, such as a backbone, into that part."""
     own = target.state_dict()
-    taken = matching(entries, own)
+    taken = matching(entries, own) or _by_name_in_a_part(entries, own)
     target.load_state_dict(taken, strict=False)
     rows = []
     for name, m in target.model.named_children():
@@ -100,6 +100,20 @@ def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:
         source = "same name" if counts else ""
         rows.append(_row(getattr(m, "i", int(name)), kind, m.state_dict(), counts, [], source))
     return Report(rows)
+
+
+def _by_name_in_a_part(
+    entries: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Return the entries that fit where they stand for a part alone, under their names in the whole; {} if none do.
+
+    So do published classifiers, whose trunk is the first layer of a detector.
+    """
+    roots = {name.partition(".")[0] for name in entries}
+    dots = ((name, k + 1) for name in own for k, letter in enumerate(name) if letter == ".")
+    parts = {name[:k] for name, k in dots if name[k:].partition(".")[0] in roots}
+    found = [matching({part + name: value for name, value in entries.items()}, own) for part in sorted(parts)]
+    return max(found, key=lambda taken: sum(value.numel() for value in taken.values()), default={})
 
 
 def _row(
