@@ -180,7 +180,7 @@ class InfiniteDataLoader(DataLoader):
         """Start the processes, in the place of those that there are, with a batch of an epoch."""
         self.close()
         self.batch_sampler.epoch, self.batch_sampler.first = epoch, first
-        self._crew = Crew(super().__iter__())
+        self._crew = Crew(super().__iter__)
 
     def close(self) -> None:
         """End the processes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import connection
 from pathlib import Path
@@ -93,19 +93,35 @@ def is_stopped(worker: Any) -> bool:
         return False
 
 
+@contextmanager
+def _losses_unsaid() -> Iterator[None]:
+    """In this block torch sets no handler that raises an error wherever the main thread is when a process ends."""
+    signals = _utils.signal_handling
+    before = signals._SIGCHLD_handler_set
+    signals._SIGCHLD_handler_set = True
+    try:
+        yield
+    finally:
+        signals._SIGCHLD_handler_set = before
+
+
 class Crew:
     """The processes of one stream of batches; of a stream without any, nobody can be lost.
 
     Args:
-        stream: what a DataLoader iterates with.
+        start: starts them, and returns what a DataLoader iterates with.
     """
 
-    def __init__(self, stream: Any):
-        self.stream, self.workers = stream, getattr(stream, "_workers", [])
-        self.watch = Watch(self.workers) if self.workers else None
-        if self.workers:  # else torch raises an error wherever the main thread is when one of them ends
-            _utils.signal_handling._remove_worker_pids(id(stream))
-            stream._worker_pids_set = False
+    watch: Watch | None = None
+
+    def __init__(self, start: Callable[[], Any]):
+        with _losses_unsaid():
+            self.stream = start()
+        self.workers = getattr(self.stream, "_workers", [])
+        if self.workers:
+            _utils.signal_handling._remove_worker_pids(id(self.stream))
+            self.stream._worker_pids_set = False
+            self.watch = Watch(self.workers)
 
     def next(self) -> Any:
         """Return the next batch.

@@ -15,6 +15,7 @@ from torch import nn
 from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
+from ultralytics.data.workers import LostProcess
 from ultralytics.engine import distributed, optim, watchdog
 from ultralytics.engine.autobatch import auto_batch, halve_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
@@ -162,6 +163,8 @@ class BaseTrainer(Saving, Callbacks):
                 return self.train_epoch()
             except torch.OutOfMemoryError:
                 halve_batch(self)  # raises where that would not help
+            except LostProcess as e:  # between two batches
+                raise LostProcess(f"{e} {self.keep_what_is_done()}") from e
 
     def train_epoch(self) -> None:
         """Pass once over the training pictures: forward, backward, and an optimizer step every `accumulate` batches."""
