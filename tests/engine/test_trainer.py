@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
+import random
+import signal
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -17,8 +23,10 @@ from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import CheckpointError, ConfigError, DataError, MissingFileError
+from ultralytics.utils.loss import v8DetectionLoss
 
 Run = Callable[..., DetectionTrainer]
 
@@ -188,7 +196,10 @@ def test_what_cannot_be_resumed(run: Run, work_dir: Path):
         run(resume=True)
     trainer = run(cls=DetectionTrainer)
     for file in (trainer.last, trainer.best):  # the run has finished
-        with pytest.raises(CheckpointError, match=rf"'{file}' holds weights.*model="):
+        with pytest.raises(
+            CheckpointError,
+            match=rf"'{file}' holds weights.*has finished after 1 epochs, and nothing is left.*model={file}",
+        ):
             run(resume=str(file))
     with pytest.raises(Interrupted):
         run({"on_fit_epoch_end": interrupt}, epochs=2, name="b")
@@ -287,6 +298,12 @@ def test_freeze_by_index_and_of_everything(run: Run):
     with pytest.raises(ConfigError, match="freeze=6 freezes all 6 layers"):
         run(freeze=6, name="b")
     assert not Path("runs/b").exists()
+
+
+def test_a_layer_that_is_not_there_cannot_be_frozen(run: Run):
+    with pytest.raises(ConfigError, match=r"freeze=\[99\] names layer 99.*Its layers are 0 to 5"):
+        run(freeze=[99])
+    assert not Path("runs").exists()
 
 
 def test_single_class(run: Run, log: list[str]):
@@ -416,3 +433,134 @@ def test_train_takes_a_trainer_class(work_dir: Path, tiny_data: Path):
     model = YOLO(tiny_model(work_dir))
     model.train(trainer=Own, data=str(tiny_data), epochs=1, project="runs", **FAST)
     assert isinstance(model.trainer, Own)
+
+
+# What belongs to the process, or to the model, and not to the run -----------------------------------------------------
+
+
+def process() -> dict:
+    """Return what a run may change of the process."""
+    return {
+        "random": random.getstate(),
+        "numpy": np.random.get_state()[1].tolist(),
+        "torch": torch.get_rng_state().tolist(),
+        "algorithms": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        ),
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "threads": torch.get_num_threads(),
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+        "warnings": (warnings.showwarning, [*warnings.filters]),
+        "signals": {n: signal.getsignal(n) for n in signal.valid_signals()},
+        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "type": torch.get_default_dtype(),
+        "backend": matplotlib.get_backend(),
+    }
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("end", ["", "on_pretrain_routine_start", "on_train_batch_end"])
+def test_a_run_leaves_the_process_as_it_was(run: Run, deterministic: bool, end: str, monkeypatch):
+    monkeypatch.setattr("ultralytics.models.yolo.detect.train.loader_processes", lambda wanted, device: wanted)
+    seen = []
+    torch.use_deterministic_algorithms(not deterministic)  # as the user has it
+    try:
+        before = process()
+        look = {"on_train_start": lambda t: seen.append(torch.are_deterministic_algorithms_enabled())}
+        with pytest.raises(Interrupted) if end else contextlib.nullcontext():
+            events = {**look, end: interrupt} if end else look
+            run(events, cls=DetectionTrainer, deterministic=deterministic, workers=1)
+        assert process() == before
+        assert seen == [deterministic] * (end != "on_pretrain_routine_start")
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_what_a_model_does_leaves_the_process_as_it_was(work_dir: Path, tiny_data: Path):
+    model = YOLO(tiny_model(work_dir))
+    jobs = {
+        "train": lambda: model.train(data=str(tiny_data), epochs=1, project="runs", **FAST),
+        "no data": lambda: model.train(data="none.yaml", epochs=1, project="runs", **FAST),
+        "val": lambda: model.val(data=str(tiny_data), project="runs", **FAST),
+        "predict": lambda: model.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, device="cpu", verbose=False),
+        "export": lambda: model.export(format="torchscript", imgsz=64),
+        "tune": lambda: model.tune(iterations=1, data=str(tiny_data), epochs=1, project="runs", **FAST),
+    }
+    for name, job in jobs.items():
+        before = process()
+        with pytest.raises(MissingFileError) if name == "no data" else contextlib.nullcontext():
+            job()
+        after = process()
+        assert {k for k in before if before[k] != after[k]} == set(), name
+
+
+def test_a_seed_repeats_although_the_process_has_other_plans(run: Run):
+    first = weights(run())
+    torch.manual_seed(123)
+    again = weights(run(name="b"))
+    assert all(torch.equal(first[k], again[k]) for k in first)
+
+
+def test_a_module_in_memory_learns_with_the_gains_of_each_training(work_dir: Path, tiny_data: Path):
+    model, parts = YOLO(tiny_model(work_dir)).model, []
+    for box in (7.5, 0.0, 15.0):
+        own = {"model": tiny_model(work_dir), "data": str(tiny_data), "epochs": 1, "project": "runs", "box": box}
+        trainer = Quick(overrides={**FAST, **own})
+        trainer.model = model
+        trainer.train()
+        assert model.criterion.hyp is trainer.args
+        parts.append(float(trainer.tloss[0]))
+    assert parts[1] == 0 and parts[2] > 1.5 * parts[0] > 0
+
+
+def test_a_criterion_of_ones_own_stays(work_dir: Path, tiny_data: Path):
+    class Mine(v8DetectionLoss):
+        pass
+
+    model = YOLO(tiny_model(work_dir)).model
+    own = {"model": tiny_model(work_dir), "data": str(tiny_data), "epochs": 1, "project": "runs"}
+    trainer = Quick(overrides={**FAST, **own})
+    model.args = trainer.args
+    trainer.model, model.criterion = model, Mine(model)
+    trainer.train()
+    assert type(model.criterion) is Mine
+
+
+# Odd numbers of images, and fitness of any kind -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{"batch": 7}, {"fraction": 0.1}, {"fraction": 0.1, "teacher": True}])
+def test_a_batch_of_one_image_whose_maps_are_single_values(run: Run, settings: dict):
+    if settings.get("teacher"):
+        settings = {**settings, "teacher": str(run(cls=DetectionTrainer, name="teacher").best)}
+    sizes = []
+    trainer = run({"on_train_batch_end": lambda t: sizes.append(len(t.batch["img"]))}, imgsz=32, epochs=2, **settings)
+    assert 1 in sizes and len(rows(trainer)) == 2
+    assert all(torch.isfinite(v).all() for v in weights(trainer).values())
+
+
+def test_a_negative_fitness_that_rises_stops_no_run(run: Run):
+    class Negative(Quick):
+        fitnesses = iter([float("nan"), -5.0, -4.0, -3.0, float("nan"), -2.0])
+
+        def validate(self):
+            self.validator = lambda _: {"fitness": next(self.fitnesses)}
+            return super().validate()
+
+    best = []
+    trainer = run({"on_fit_epoch_end": lambda t: best.append(t.best_fitness)}, cls=Negative, epochs=6, patience=2)
+    assert best == [None, -5.0, -4.0, -3.0, -3.0, -2.0] and trainer.epoch == 5
+    assert load_checkpoint(trainer.best)["best_fitness"] == -2.0
+
+
+def test_few_steps_are_said_at_the_start_of_a_run_alone(run: Run, log: list[str]):
+    run()
+    assert sum("optimizer step" in line and "batch=4 nbs=4 epochs=250" in line for line in log) == 1
+    with pytest.raises(Interrupted):
+        run({"on_fit_epoch_end": interrupt}, epochs=2, name="b")
+    log.clear()
+    run(resume="runs/b/weights/last.pt")
+    run(time=1e-5, name="c")
+    assert not any("seldom" in line for line in log)

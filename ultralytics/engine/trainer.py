@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
+from ultralytics.utils.determinism import process_restored
 from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.threads import THREADS
@@ -75,12 +77,11 @@ class BaseTrainer(Saving, Callbacks):
             self.device = distributed.check_ranks(self.ranks)
         else:
             self.device = distributed.local_device(self.args.device) or select_device(self.args.device, self.args.batch)
-        init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
-
         self.model: Any = self.args.model
         if self._resuming:  # args.yaml goes on to say what is trained, not where it went on from
             self.args.model = self.resume_ckpt["args"]["model"]
-        self.data = self.get_dataset()
+        with self.seeded():
+            self.data = self.get_dataset()
         self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
 
         self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
@@ -110,10 +111,17 @@ class BaseTrainer(Saving, Callbacks):
             with own_folder(self):
                 launch(self)
             return
-        with distributed.together(self.device), THREADS.kept(), own_folder(self):
+        with distributed.together(self.device), THREADS.kept(), own_folder(self), self.seeded():
             if self.device.type == "cuda" and THREADS.ours:
                 THREADS.use(1)  # feeds the GPU; more would wait spinning on cores that loader processes need
             self._train()
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """In this block the process has the seeds and switches of this run, afterwards those that it had before."""
+        with process_restored():
+            init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
+            yield
 
     def _train(self) -> None:
         """Train in this process."""

@@ -288,8 +288,7 @@ def distil(trainer: Any) -> Distiller:
             "teacher=runs/detect/train/weights/best.pt."
         )
     trust_modules(path, args.trust_modules)
-    with torch.random.fork_rng(devices=[]):  # building it draws weights, which are then replaced
-        teacher, _ = attempt_load_one_weight(path, fuse=True)
+    teacher, _ = attempt_load_one_weight(path, fuse=True)
     gains = {k: getattr(args, f"distill_{k}") for k in LESSONS}
     made = Distiller(trainer.model, teacher, gains, args.distill_temp, trainer.amp, args.seed)
     lessons = ", ".join(f"distill_{k}={v:g}" for k, v in made.gains.items())

@@ -325,7 +325,8 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
         ModelError: the weights do not fit the YAML.
     """
     d = {**ckpt["yaml"], "nc": ckpt["nc"]}
-    with without_weight_files():  # the weights are here already, wherever the YAML took its own from
+    # the weights are here already, wherever the YAML took its own from, and none need be drawn
+    with without_weight_files(), torch.random.fork_rng(devices=[]):
         model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
     try:
         missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)

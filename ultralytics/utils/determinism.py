@@ -1,13 +1,53 @@
-"""Operators that do not repeat to the last bit although that was asked for: named in one log line each."""
+"""What a run asks of the whole process so that it repeats to the last bit, and how the process gets its own back."""
 
 from __future__ import annotations
 
+import os
+import random
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+import torch
 
 from ultralytics.utils import LOGGER
 
+_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")
+
 _PHRASE = " does not have a deterministic implementation"  # what torch says after an operator's name
+
+
+@contextmanager
+def process_restored() -> Iterator[None]:
+    """After this block the process has the random numbers, switches, warnings and variables of before it.
+
+    A run seeds and switches what belongs to the whole process. Whoever called it has plans of his own with that.
+    """
+    numbers = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    variables = {name: os.environ.get(name) for name in _VARIABLES}
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            random.setstate(numbers[0])
+            np.random.set_state(numbers[1])
+            torch.set_rng_state(numbers[2])
+            if gpus:
+                torch.cuda.set_rng_state_all(gpus)
+            torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+            torch.utils.deterministic.fill_uninitialized_memory = fill
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+            for name, value in variables.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def name_operators() -> None:

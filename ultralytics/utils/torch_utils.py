@@ -226,6 +226,40 @@ def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[f
 
 
 @contextlib.contextmanager
+def single_values(model: nn.Module, images: int) -> Iterator[None]:
+    """In this block, norms of a model in training take a map of one value per channel, which has no variance.
+
+    That is one image whose map has shrunk to 1x1. Such a norm uses its running statistics then, as in inference.
+
+    Args:
+        model: that is called in the block.
+        images: in the batch; of several, no norm sees a single value.
+    """
+
+    def before(norm: nn.Module, inputs: tuple) -> None:
+        x = inputs[0]
+        if norm.training and norm.track_running_stats and x.numel() == x.shape[1]:
+            norm.training = False
+            switched.append(norm)
+
+    def after(norm: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        if norm in switched:
+            switched.remove(norm)
+            norm.training = True
+
+    switched: list[nn.Module] = []
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] if images == 1 else []
+    hooks = [hook for m in norms for hook in (m.register_forward_pre_hook(before), m.register_forward_hook(after))]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm in switched:
+            norm.training = True
+
+
+@contextlib.contextmanager
 def in_eval(model: nn.Module) -> Iterator[None]:
     """Within this context a model is in eval mode; then each of its layers has the mode that it had."""
     modes = {m: m.training for m in model.modules()}
