@@ -106,9 +106,16 @@ class BaseModel(nn.Module):
 
     def loss(self, batch: dict, preds: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of a batch to be minimised, and its parts for the log."""
-        if getattr(self, "criterion", None) is None:
+        return self._criterion()(self.predict(batch["img"]) if preds is None else preds, batch)
+
+    def _criterion(self) -> Any:
+        """Return `criterion`: what was set from outside, else the task's own, made anew where `args` are others."""
+        given, args = getattr(self, "criterion", None), getattr(self, "args", None)
+        made, made_for = self.__dict__.get("_made_criterion", (None, None))
+        if given is None or (given is made and args is not made_for):
             self.criterion = self.init_criterion()
-        return self.criterion(self.predict(batch["img"]) if preds is None else preds, batch)
+            self._made_criterion = self.criterion, args
+        return self.criterion
 
     def fuse(self, verbose: bool = True) -> BaseModel:
         """Fold each batch norm into the convolution before it, for inference."""
