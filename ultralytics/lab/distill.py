@@ -27,7 +27,7 @@ from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.loss import per_process
-from ultralytics.utils.torch_utils import get_num_params, in_eval
+from ultralytics.utils.torch_utils import StandIn, get_num_params, in_eval
 
 LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `distill_KEY`: name in log and results.csv
 
@@ -78,7 +78,7 @@ def picture_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: fl
 # ------------------------------------------------------------------------------------------------------------- wrapper
 
 
-class Distiller(nn.Module):
+class Distiller(StandIn):
     """A student and what it needs to learn from a teacher; stands in its place while it trains.
 
     In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives.
