@@ -111,8 +111,25 @@ def test_a_training_that_fails_counts_nothing(work_dir: Path, log: list[str]):
             return super().make_trainer(**args)
 
     Tuner({"space": TWO, "project": str(work_dir)})(Fails(work_dir), 3)
-    assert [float(row["fitness"]) > 0 for row in table(work_dir / "tune")] == [True, False, True]
+    assert [float(row["fitness"]) > -1 for row in table(work_dir / "tune")] == [True, False, True]
     assert any("out of memory" in line for line in log)
+
+
+def test_a_failed_training_is_worse_than_one_of_negative_fitness(work_dir: Path):
+    class Negative(Landscape):
+        def make_trainer(self, **args):
+            if len(self.tried) == 1:
+                self.tried.append({})
+                raise RuntimeError("out of memory")
+            trainer = super().make_trainer(**args)
+            trainer.best_fitness -= 10
+            return trainer
+
+    Tuner({"space": TWO, "project": str(work_dir)})(Negative(work_dir), 4)
+    fitness = [float(row["fitness"]) for row in table(work_dir / "tune")]
+    assert fitness[1] == -np.inf and all(-10 <= f < 0 for f in fitness[:1] + fitness[2:])
+    header = (work_dir / "tune" / "best_hyperparameters.yaml").read_text().splitlines()[0]
+    assert f"number {1 + int(np.argmax(fitness))}, has fitness {max(fitness)}" in header
 
 
 @pytest.mark.parametrize(

@@ -426,7 +426,7 @@ class BaseTrainer(Saving, Callbacks):
         fitness = metrics.pop("fitness", None)
         if fitness is None:
             fitness = -float(self.tloss.sum())
-        if self.best_fitness is None or self.best_fitness < fitness:
+        if not math.isnan(fitness) and (self.best_fitness is None or self.best_fitness < fitness):
             self.best_fitness = fitness
         return metrics, fitness
 

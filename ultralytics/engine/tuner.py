@@ -138,9 +138,9 @@ class Tuner(Callbacks):
         if not rows:
             return {key: getattr(self.args, key) for key in self.space}
         rng = np.random.default_rng((self.args.seed, len(rows)))  # a resumed search goes on as one without a break
-        if self.search == "random":
+        best = sorted((row for row in rows if math.isfinite(row["fitness"])), key=lambda row: -row["fitness"])[:n]
+        if self.search == "random" or not best:
             return {key: self._from_unit(key, rng.random()) for key in self.space}
-        best = sorted(rows, key=lambda row: -row["fitness"])[:n]
         weights = np.array([row["fitness"] for row in best]) - best[-1]["fitness"] + 1e-6
         parent = best[rng.choice(len(best), p=weights / weights.sum())]
         moved = rng.random(len(self.space)) < mutation
@@ -196,7 +196,7 @@ class Tuner(Callbacks):
         return self._best(rows)
 
     def _train(self, model: Any, chosen: dict, i: int) -> tuple[float, Path]:
-        """Train once; return the fitness, 0 for a training that fails, and the run folder."""
+        """Train once; return the fitness, less than any other for a training that fails, and the run folder."""
         folder = self.tune_dir / "trials" / str(i + 1)
         own = {"project": str(folder.parent), "name": folder.name, "exist_ok": True, "plots": self.args.plots}
         shutil.rmtree(folder, ignore_errors=True)  # of a training that was broken off
@@ -206,13 +206,12 @@ class Tuner(Callbacks):
         except UserError:
             raise
         except (RuntimeError, FloatingPointError) as e:
-            LOGGER.warning(f"WARNING: this training failed and counts as fitness 0: {e}")
-            return 0.0, folder
+            LOGGER.warning(f"WARNING: this training failed and counts as the worst: {e}")
+            return -math.inf, folder
         fitness = trainer.best_fitness
         if fitness is None and trainer.best.exists():  # trained by other processes
             fitness = load_checkpoint(trainer.best).get("best_fitness")
-        fitness = float(fitness or 0.0)
-        return (fitness if math.isfinite(fitness) else 0.0), folder
+        return (float(fitness) if fitness is not None and math.isfinite(fitness) else -math.inf), folder
 
     def _keep_weights(self, folder: Path) -> None:
         weights = self.tune_dir / "weights"

@@ -348,7 +348,7 @@ class EarlyStopping:
     """Tell when fitness has not risen for `patience` epochs; 0 never stops."""
 
     def __init__(self, patience: int = 50):
-        self.best_fitness = 0.0
+        self.best_fitness = -math.inf  # some are negative
         self.best_epoch = 0
         self.patience = patience or float("inf")
         self.possible_stop = False  # the next epoch may be the last
