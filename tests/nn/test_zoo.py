@@ -8,11 +8,12 @@ import pytest
 import torch
 import zoo
 
-from ultralytics.cfg import model_yamls
+from ultralytics.cfg import get_cfg, model_yamls
+from ultralytics.engine.autobatch import trial_batch
 from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2
 from ultralytics.nn.modules import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.torch_utils import get_flops, get_num_params
+from ultralytics.utils.torch_utils import get_flops, get_num_params, single_values
 
 ZOO = json.loads((Path(__file__).parents[1] / "reference" / "zoo.json").read_text())
 
@@ -110,3 +111,16 @@ def test_ghostnet_backbone_feeds_the_yolo11_head(version):
     assert (backbone.i, backbone.span, backbone.out_channels) == (0, 5, [16, 24, 40, 112, 160])
     assert (head.i, head.f) == (19, [12, 15, 18])
     assert model.save == [2, 3, 6, 9, 12, 15, 18]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", model_yamls())
+def test_one_image_of_the_least_size_can_be_learnt_from(name):
+    """Its map of the highest stride is a single value for each channel, and has no variance."""
+    model = zoo.build(name)
+    model.args = get_cfg()
+    batch = trial_batch(model, 1, max(int(model.stride.max()), 32), torch.device("cpu"))
+    with single_values(model, 1):
+        loss, _ = model(batch)
+    loss.backward()
+    assert torch.isfinite(loss) and all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)

@@ -230,6 +230,15 @@ def test_early_stopping():
     assert not patient(5, None)  # not validated
 
 
+def test_early_stopping_with_fitness_below_zero_or_none_at_all():
+    stopper = tu.EarlyStopping(patience=2)
+    assert not any(stopper(e, f) for e, f in enumerate([-9.0, -7.0, -5.0, -3.0]))
+    assert (stopper.best_epoch, stopper.best_fitness) == (3, -3.0)
+    stopper = tu.EarlyStopping(patience=3)
+    assert [stopper(e, f) for e, f in enumerate([math.nan, -2.0, math.nan, -3.0, math.nan])] == [False] * 4 + [True]
+    assert stopper.best_epoch == 1
+
+
 def test_one_cycle_and_weights_of_the_recipe():
     ramp = tu.one_cycle(1, 0.01, 10)
     assert [round(ramp(x), 4) for x in (0, 5, 10)] == [1, 0.505, 0.01]
@@ -246,11 +255,33 @@ def test_wrappers_and_dicts():
     assert tu.de_parallel(nn.DataParallel(model)) is model
     assert tu.is_parallel(nn.DataParallel(model))
     assert not tu.is_parallel(model)
-    wrapped = SimpleNamespace(_orig_mod=model)
-    assert tu.unwrap(wrapped) is model
+    assert tu.unwrap(torch.compile(nn.DataParallel(model), backend="eager")) is model
     a = {"x": torch.zeros(2), "y": torch.zeros(3), "z.anchor": torch.zeros(1)}
     b = {"x": torch.zeros(2), "y": torch.zeros(4), "z.anchor": torch.zeros(1)}
     assert list(tu.intersect_dicts(a, b, exclude=["anchor"])) == ["x"]
+
+
+@pytest.mark.parametrize("name", ["student", "module", "_orig_mod", "teacher"])
+def test_a_model_with_the_attribute_of_a_wrapper_is_itself(name):
+    model = Small()
+    setattr(model, name, nn.Linear(2, 2))
+    assert tu.unwrap(model) is model
+    assert tu.ModelEMA(model).ema.state_dict().keys() == model.state_dict().keys()
+
+
+def test_norms_take_a_single_value_within_the_block():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4, track_running_stats=False))
+    one, more = torch.rand(1, 3, 2, 2), torch.rand(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="more than 1 value"), tu.single_values(model[:2], 2):  # not of one image
+        model[:2](one)
+    before = model[1].running_mean.clone()
+    with tu.single_values(model[:2], 1):
+        got = model[:2](one)
+        assert torch.equal(got, model[:2].eval()(one)) and torch.equal(model[1].running_mean, before)
+        model.train()
+        model[:2](more)  # has a variance, and is learnt from as ever
+    assert not torch.equal(model[1].running_mean, before)
+    assert model[1].training and not model[1]._forward_hooks and not model[1]._forward_pre_hooks
 
 
 # ------------------------------------------------------------------------------------------------- fusing and counting

@@ -14,7 +14,7 @@ from ultralytics.engine.resume import last_state
 from ultralytics.engine.state import restore_weights
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import NumbersError
-from ultralytics.utils.torch_utils import autocast, de_parallel
+from ultralytics.utils.torch_utils import autocast, de_parallel, single_values
 
 
 class NumberGuard:
@@ -85,7 +85,8 @@ def _first(trainer: Any, model: nn.Module, batch: dict) -> str:
     for name, tensor in model.named_parameters():  # the running means of batch norms have seen this batch already
         if _is_bad(tensor):
             return f"First among the weights is '{name}'"
-    with _outputs_watched(model) as found, torch.no_grad(), autocast(trainer.amp, trainer.device.type):
+    watched, precision = _outputs_watched(model), autocast(trainer.amp, trainer.device.type)
+    with watched as found, torch.no_grad(), precision, single_values(model, len(batch["img"])):
         _, items = model(batch)
     if found:
         return f"The first layer that gives such numbers is {found[0]}"

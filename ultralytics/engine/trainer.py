@@ -44,6 +44,7 @@ from ultralytics.utils.torch_utils import (
     de_parallel,
     init_seeds,
     select_device,
+    single_values,
 )
 
 
@@ -225,7 +226,8 @@ class BaseTrainer(Saving, Callbacks):
         """Compute the loss of one batch and add its gradients."""
         with autocast(self.amp, self.device.type):
             self.batch = self.preprocess_batch(batch)
-            self.loss, self.loss_items = self.model(self.batch)
+            with single_values(self.model, len(self.batch["img"])):
+                self.loss, self.loss_items = self.model(self.batch)
             if WORLD_SIZE > 1:
                 self.loss = self.loss * WORLD_SIZE  # gradients are averaged over ranks; the loss is a sum over pictures
         self.guard.check_loss(self.loss)
