@@ -12,9 +12,10 @@ from torch import nn
 from ultralytics.engine.resume import resume_command
 from ultralytics.utils import LOGGER, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.torch_utils import autocast
+from ultralytics.utils.torch_utils import autocast, single_values
 
 CPU_BATCH = 16
+OBJECTS = 8  # in each image of a trial
 FIRST_BATCHES = 3  # of a process; memory that suffices for these is short later for another reason
 
 
@@ -28,7 +29,11 @@ def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True
     if device.type != "cuda":
         LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={CPU_BATCH} is taken.")
         return CPU_BATCH
-    share = share if 0 < share < 1 else 0.6
+    return fitting_batch(model, imgsz, share if 0 < share < 1 else 0.6, amp, device)
+
+
+def fitting_batch(model: nn.Module, imgsz: int, share: float, amp: bool, device: torch.device) -> int:
+    """Return the batch whose training step takes `share` of the memory of a GPU (see `auto_batch`)."""
     model = deepcopy(model).train()  # batch statistics of noise shall not stay
     free, total = torch.cuda.mem_get_info(device)
     sizes, used = [], []
@@ -40,25 +45,44 @@ def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True
             break
     torch.cuda.empty_cache()
     if len(sizes) < 2:
-        LOGGER.warning("Hardly a picture fits into the GPU's memory: batch=1 is taken. A smaller imgsz would help.")
+        LOGGER.warning("Hardly an image fits into the GPU's memory: batch=1 is taken. A smaller imgsz would help.")
         return 1
     slope, offset = np.polyfit(sizes, used, 1)
-    batch = max(1, int((share * total - (total - free) - offset) / slope))
+    batch = max(1, int((share * total - (total - free) - offset) / max(slope, 1)))
     LOGGER.info(f"batch={batch} should take {share:.0%} of the {total / 2**30:.1f} GiB of {device}.")
     return batch
 
 
 def _peak_memory(model: nn.Module, n: int, imgsz: int, amp: bool, device: torch.device) -> int:
-    """Return the bytes that a forward and backward pass of `n` pictures needs at its peak."""
+    """Return the bytes that a forward and backward pass of `n` images needs at its peak, the loss included."""
     torch.cuda.reset_peak_memory_stats(device)
-    ch = getattr(model, "yaml", {}).get("ch", 3)
     before = torch.cuda.memory_allocated(device)
-    with autocast(amp, device.type):
-        maps = model(torch.rand(n, ch, imgsz, imgsz, device=device).to(memory_format=torch.channels_last))
-        loss = sum(m.float().sum() for m in maps)
+    with autocast(amp, device.type), single_values(model, n):
+        loss, _ = model(trial_batch(model, n, imgsz, device))
     loss.backward()
     model.zero_grad()
     return torch.cuda.max_memory_allocated(device) - before
+
+
+def trial_batch(model: nn.Module, n: int, imgsz: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Return a batch of `n` images of noise, with as many objects as usual and what else the model's task learns."""
+    channels, task = getattr(model, "yaml", {}).get("ch", 3), getattr(model, "task", "detect")
+    images = torch.rand(n, channels, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
+    if task == "classify":
+        return {"img": images, "cls": torch.zeros(n, dtype=torch.long, device=device)}
+    g = n * OBJECTS
+    batch = {
+        "img": images,
+        "batch_idx": torch.arange(n, device=device).repeat_interleave(OBJECTS),
+        "cls": torch.zeros(g, 1, device=device),
+        "bboxes": torch.full((g, 5 if task == "obb" else 4), 0.5, device=device),
+    }
+    if task == "segment":
+        side = imgsz // model.args.mask_ratio
+        batch["masks"] = torch.ones(n if model.args.overlap_mask else g, side, side, device=device)
+    if task == "pose":
+        batch["keypoints"] = torch.full((g, model.model[-1].kpt_shape[0], 3), 0.5, device=device)
+    return batch
 
 
 def halve_batch(trainer: Any) -> None:
