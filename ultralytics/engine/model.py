@@ -15,12 +15,19 @@ from ultralytics.cfg import TASK2DATA, get_cfg, read_settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.resume import RunFinished, last_state
-from ultralytics.nn.checkpoint import load_state_dict_file, save_checkpoint
+from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.formats.facts import checked_runner
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.own_modules import load_trusted
-from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, trust_modules, yaml_model_load
+from ultralytics.nn.tasks import (
+    attempt_load_one_weight,
+    describe,
+    guess_model_task,
+    read_weights,
+    trust_modules,
+    yaml_model_load,
+)
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 
@@ -207,7 +214,7 @@ class Model(Callbacks, nn.Module):
         trainer = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
         if not trainer.args.resume and not isinstance(trainer.args.pretrained, str):
             weights = self.model if self.ckpt and trainer.args.pretrained else None
-            with without_weight_files() if weights else nullcontext():
+            with trainer.seeded(), without_weight_files() if weights else nullcontext():
                 trainer.model = trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
         return trainer
 
@@ -335,22 +342,13 @@ class Model(Callbacks, nn.Module):
         """Take over what fits from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
         self._need_network("take weights")
         if isinstance(weights, (str, Path)):
-            weights = self._read(weights)
+            weights, self.ckpt = read_weights(weights, self.trusts.get("trust_modules", False))
         if isinstance(weights, Model):
             weights = weights.model
         self.model.load(weights)
         self.predictor = None
         self.ckpt = self.ckpt or {"model": self.model.state_dict()}
         return self
-
-    def _read(self, file: str | Path) -> nn.Module | dict:
-        """Return the model in a weight file, or the content of one that holds a bare state dict."""
-        try:
-            trust_modules(file, self.trusts.get("trust_modules", False))
-            model, self.ckpt = attempt_load_one_weight(file)
-            return model
-        except CheckpointError:
-            return load_state_dict_file(file)
 
     def save(self, filename: str | Path = "saved_model.pt") -> None:
         """Write the model as a weight file."""

@@ -29,7 +29,7 @@ from ultralytics.engine.runfiles import own_folder, use_folder
 from ultralytics.engine.saving import Saving
 from ultralytics.engine.state import rank_states, restore, resume
 from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
+from ultralytics.nn.tasks import attempt_load_one_weight, read_weights, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.determinism import process_restored
@@ -406,7 +406,7 @@ class BaseTrainer(Saving, Callbacks):
             weights, ckpt = attempt_load_one_weight(self.model)
             cfg = ckpt["yaml"]
         if isinstance(pretrained, (str, Path)):
-            weights, _ = attempt_load_one_weight(pretrained)
+            weights, _ = read_weights(pretrained, self.args.trust_modules)
         self.model = self.get_model(cfg=cfg, weights=weights if pretrained else None, verbose=verbose)
         return None
 

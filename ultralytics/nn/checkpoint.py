@@ -232,8 +232,9 @@ def _no_model(archive: Archive, tree: dict, model: Record | None) -> str:
         )
     if _state_dict(tree):
         return (
-            f"'{archive.path}' holds weights without a description of their model. Build the model from its YAML and "
-            f"load the weights into it: YOLO('yolo11n.yaml').load('{archive.path}')."
+            f"'{archive.path}' holds weights without a description of their model. Build the model that "
+            f"they are of from its YAML, and load them into it: YOLO('yolo11n.yaml').load('{archive.path}') for a "
+            f"YOLO11n, or in training pretrained={archive.path}."
         )
     keys = ", ".join(str(key)[:40] for key in list(tree)[:6]) or "nothing"
     return f"'{archive.path}' is no checkpoint of YOLO: it holds {keys}. {NAME_ONE}"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
-from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.nn.features import predict_augmented
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
@@ -20,7 +20,7 @@ from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, 
 from ultralytics.nn.transfer import Report, known_names, transfer
 from ultralytics.nn.work import limit_work
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ModelError
+from ultralytics.utils.errors import CheckpointError, ModelError
 from ultralytics.utils.loss import (
     v8ClassificationLoss,
     v8DetectionLoss,
@@ -139,14 +139,18 @@ class BaseModel(nn.Module):
         """Log and return layers, parameters, gradients and GFLOPs."""
         return model_info(self, detailed=detailed, verbose=verbose, imgsz=imgsz)
 
-    def load(self, weights: dict | nn.Module, verbose: bool = True) -> Report:
-        """Take over what fits from a model, a checkpoint or a state dict; say and return how much (see `transfer`)."""
+    def load(self, weights: dict | nn.Module | str | Path, verbose: bool = True) -> Report:
+        """Take over what fits from a model, a checkpoint, a state dict or a weight file; say and return how much."""
+        if isinstance(weights, (str, Path)):
+            weights, _ = read_weights(weights)
         report = transfer(weights, self)
         names = weights.get("names") if isinstance(weights, dict) else getattr(weights, "names", None)
         if names and len(names) == len(self.names) and report.taken and not known_names(self.names):
             self.names = dict(names)  # no others were set yet
-        if verbose:
-            (LOGGER.info if report.taken else LOGGER.warning)(report.summary())
+        if not report.taken:
+            LOGGER.warning(f"WARNING ⚠️ {report.summary()} None fits this model, which stays as it was.")
+        elif verbose:
+            LOGGER.info(report.summary())
         return report
 
     def init_criterion(self) -> Any:
@@ -382,6 +386,19 @@ def attempt_load_one_weight(
     model.pt_path = str(weight)
     model = model.to(device or "cpu").eval()
     return (model.fuse(verbose=False) if fuse else model), ckpt
+
+
+def read_weights(file: str | Path, trusted: bool | str = False) -> tuple[BaseModel | dict[str, torch.Tensor], dict]:
+    """Return the model in a weight file, and the file's content; module files are run if `trusted` (`trust_modules`).
+
+    Of a file that holds weights alone, as those of published GhostNets do, it is their names and tensors.
+    """
+    try:
+        trust_modules(file, trusted)
+        return attempt_load_one_weight(file)
+    except CheckpointError:
+        weights = load_state_dict_file(file)  # says what is wrong where there are none
+        return weights, {"model": weights}
 
 
 def attempt_load_weights(
