@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from ultralytics.cfg import get_cfg
 from ultralytics.engine.optim import (
     OPTIMIZERS,
     Schedule,
+    advice_on_steps,
     build_optimizer,
     choose_optimizer,
+    freeze_layers,
     lr_law,
     param_groups,
     steps_in_run,
@@ -133,3 +136,42 @@ def test_learning_rate_falls_to_its_last_share(cosine: bool):
     values = [lr_law(10, 0.01, cosine)(e) for e in range(11)]
     assert values[0] == 1 and values[-1] == pytest.approx(0.01)
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ((80, 16, 64, 30), "only 60 optimizer steps.*\nbatch=8 nbs=8 epochs=50 makes 500, or epochs=250 makes 500"),
+        ((1000, 16, 64, 30), "only 480 optimizer steps.*\nbatch=8 nbs=8 makes 3750, or epochs=32 makes 512"),
+        ((80, 8, 8, 30), "only 300 optimizer steps.*\nepochs=50 makes 500\\.$"),
+        ((3, 2, 64, 1), "only 1 optimizer step;.*\nbatch=2 nbs=2 epochs=250 makes 500, or epochs=500 makes 500"),
+    ],
+)
+def test_a_run_of_few_steps_says_what_makes_more(run: tuple, said: str):
+    advice = advice_on_steps(*run)
+    assert re.search(said, advice) and advice.count("\n") == 1
+    images, batch, nbs, epochs = run
+    for way in advice.splitlines()[1].rstrip(".").split(", or "):  # as it says
+        given = {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", way)}
+        made = steps_in_run(images, given.get("batch", batch), given.get("nbs", nbs), given.get("epochs", epochs))
+        assert made == int(way.split()[-1]) >= 500
+        assert not advice_on_steps(
+            images, given.get("batch", batch), given.get("nbs", nbs), given.get("epochs", epochs)
+        )
+
+
+def test_a_run_of_enough_steps_says_nothing():
+    assert advice_on_steps(80, 8, 8, 50) == advice_on_steps(118000, 16, 64, 1) == ""
+
+
+def test_layers_that_are_not_there_cannot_be_frozen(yolo11n):
+    for freeze, layer in (([99], 99), ([0, 24], 24)):
+        with pytest.raises(ConfigError, match=rf"names layer {layer}, .*Its layers are 0 to 23"):
+            freeze_layers(yolo11n, freeze)
+    with pytest.raises(ConfigError, match="freeze=30 freezes all 24 layers"):
+        freeze_layers(yolo11n, 30)
+
+
+def test_freezing_a_layer_without_weights_is_said(yolo11n, log: list[str]):
+    assert len(freeze_layers(yolo11n, [11])) == 1
+    assert log == ["Frozen: 1 layers with no parameter tensors."]

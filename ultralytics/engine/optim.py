@@ -15,6 +15,8 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.torch_utils import one_cycle
 
+ENOUGH_STEPS = 500  # with fewer, hardly a model learns to find something
+SMALL_BATCH = 8  # of images, for as many steps as possible; smaller ones make batch statistics noisy
 OptimizerMaker = Callable[[list[dict], float, float], torch.optim.Optimizer]  # of groups, learning rate, momentum
 
 
@@ -147,6 +149,27 @@ def steps_in_run(images: int, batch: int, nbs: int, epochs: int) -> int:
     return math.ceil(images / max(batch, nbs)) * epochs
 
 
+def advice_on_steps(images: int, batch: int, nbs: int, epochs: int) -> str:
+    """Return which settings give a run as many optimizer steps as a model needs to learn something; "" if it has them.
+
+    With few images a `nbs` of 64 lets several batches wait for one step, so that most of the time no weight moves.
+    """
+    steps = steps_in_run(images, batch, nbs, epochs)
+    if steps >= ENOUGH_STEPS:
+        return ""
+    small, ways = min(batch, SMALL_BATCH), []
+    for size, accumulated in dict.fromkeys([(small, small), (batch, nbs)]):
+        longer = max(math.ceil(ENOUGH_STEPS / steps_in_run(images, size, accumulated, 1)), epochs)
+        settings = f"batch={size} nbs={accumulated} " * ((size, accumulated) != (batch, nbs))
+        settings += f"epochs={longer} " * (longer > epochs)
+        ways.append(f"{settings}makes {steps_in_run(images, size, accumulated, longer)}")
+    return (
+        f"WARNING ⚠️ {images} images, batch={batch}, nbs={nbs} and epochs={epochs} make only {steps} optimizer step"
+        f"{'s' * (steps != 1)}; fewer than some {ENOUGH_STEPS} seldom give a model that finds anything.\n"
+        f"{', or '.join(ways)}."
+    )
+
+
 def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.Module]:
     """Stop the gradients of some layers, and of the DFL; return these layers.
 
@@ -155,9 +178,16 @@ def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.M
         freeze: how many from the first one on, or which.
 
     Raises:
-        ConfigError: nothing would be left to train.
+        ConfigError: nothing would be left to train, or a layer is named that there is not.
     """
     layers = freeze if isinstance(freeze, list) else range(freeze or 0)
+    numbers = [name for name, _ in model.model.named_children()]
+    if isinstance(freeze, list) and (absent := [i for i in layers if str(i) not in numbers]):
+        whole = numbers == [str(i) for i in range(len(numbers))]
+        raise ConfigError(
+            f"freeze={freeze} names layer {absent[0]}, which this model does not have. Its layers are "
+            f"{f'0 to {len(numbers) - 1}' if whole else ', '.join(numbers)}."
+        )
     prefixes = [f"model.{i}." for i in layers]
     frozen = 0
     for name, p in model.named_parameters():
@@ -168,5 +198,6 @@ def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.M
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(f"freeze={freeze} freezes all {len(found)} layers: nothing is left to train. Freeze fewer.")
     if prefixes:
-        LOGGER.info(f"Frozen: {len(found)} layers with {frozen} parameter tensors.")
+        say = LOGGER.info if frozen else LOGGER.warning
+        say(f"Frozen: {len(found)} layers with {frozen or 'no'} parameter tensors.")
     return found

@@ -441,6 +441,10 @@ class BaseTrainer(Saving, Callbacks):
             f"results in {colorstr('bold', self.save_dir)}\nTraining for "
             + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
         )
+        images = len(self.train_loader.dataset)
+        advice = optim.advice_on_steps(images, self.batch_size, self.args.nbs, self.epochs)
+        if advice and not (self._resuming or self.args.time):
+            LOGGER.warning(advice)
 
     def _progress_bar(self, batches: int, first: int) -> Any:
         if RANK not in {-1, 0}:
