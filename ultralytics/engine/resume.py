@@ -155,9 +155,12 @@ def _check_interrupted(ckpt: dict, path: Path, auto: bool) -> None:
     if ckpt.get("optimizer") is None and auto:
         raise RunFinished(path)
     if ckpt.get("optimizer") is None:
+        epochs = ckpt["args"].get("epochs")
+        after = f" after {epochs} epochs" if isinstance(epochs, int) else ""
         raise CheckpointError(
-            f"'{path}' holds weights, but no interrupted run: it has no optimizer state. "
-            f"Resume from the run's weights/last.pt, or train on from these weights with model={path}."
+            f"'{path}' holds weights, but no interrupted run: its training has finished{after}, and nothing is left to "
+            f"resume. Train on from these weights in a new run with model={path}, without resume; an interrupted run "
+            "goes on from its weights/last.pt."
         )
     if not isinstance(ckpt.get("ranks"), list) or not ckpt["ranks"]:
         raise CheckpointError(
