@@ -123,7 +123,7 @@ def too_small_for(limit: int, after: int = -1) -> Callable[[DetectionTrainer], N
 
     def strike(trainer: DetectionTrainer) -> None:
         if trainer.batch_size > limit and trainer.iteration >= after:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
     return strike
 

@@ -170,7 +170,7 @@ class BaseTrainer(Saving, Callbacks):
         while True:
             try:
                 return self.train_epoch()
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:  # its only name in torch 2.3
                 halve_batch(self)  # raises where that would not help
             except LostProcess as e:  # between two batches
                 raise LostProcess(f"{e} {self.keep_what_is_done()}") from e
