@@ -42,7 +42,7 @@ def run(console: str, words: list[str], folder: Path) -> int:
     line, environment = CONSOLES[console]
     line = f"{{ {line}; echo $? >code; }}" + (" | head -1 >out" if console.endswith("head -1") else "")
     usual = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "FORCE_COLOR", "PYTHONIOENCODING"}}
-    subprocess.run(["sh", "-c", line, "sh", *words], cwd=folder, env={**usual, **environment}, timeout=600, check=True)
+    subprocess.run(["sh", "-c", line, "sh", *words], cwd=folder, env={**usual, **environment}, timeout=3000, check=True)
     return int((folder / "code").read_text())
 
 
