@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from foreign import foreign_model, save_foreign, zipped
 
-from ultralytics.nn import unpickle
+from ultralytics.nn import inert, unpickle
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.utils.errors import CheckpointError
 
@@ -113,12 +113,12 @@ def test_module_names_give_records_that_do_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ultralytics.utils, "yaml_save", lambda *_: pytest.fail("called"))
     with unpickle.Archive(zipped(tmp_path / "a.pt", call("ultralytics.utils", "yaml_save", "x.yaml"))) as archive:
-        assert isinstance(archive.tree, unpickle.Record)
+        assert isinstance(archive.tree, inert.Record)
         assert archive.tree.path == "ultralytics.utils.yaml_save"
         assert not callable(archive.tree)
     with unpickle.Archive(zipped(tmp_path / "b.pt", b"\x80\x02ctorch.nn.modules.module\nsys\n.")) as archive:
         assert archive.tree is not sys
-        assert issubclass(archive.tree, unpickle.Record)
+        assert issubclass(archive.tree, inert.Record)
 
 
 def build_with(target: bytes, state: bytes) -> bytes:
@@ -144,7 +144,7 @@ SET_DICT = b"}X\x01\x00\x00\x00xK\x01s"  # {"x": 1}: BUILD updates target.__dict
 def test_nothing_that_a_name_gives_can_be_changed(tmp_path, target, state):
     with pytest.raises(CheckpointError, match="is damaged"):
         unpickle.Archive(zipped(tmp_path / "a.pt", build_with(target, state)))
-    for kind in (unpickle.Record, unpickle._Dtype, collections.OrderedDict, set):
+    for kind in (inert.Record, inert._Dtype, collections.OrderedDict, set):
         assert not hasattr(kind, "x")
 
 

@@ -20,6 +20,8 @@ RECORD_BYTES = 64 * MIB  # JSON that this package writes: settings, results, met
 # Archives, also those inside of weight files and label caches.
 MAX_RATIO = 100  # pictures and labels shrink far less; what unpacks to more is a bomb
 MEMBERS = 4_000_000  # files in an archive; Objects365 has 1.9 million
+FOLDERS = 1_000  # in an archive, and two more for each of its members
+DEPTH = 32  # folders in each other
 
 # Pictures; their pixels are limited by `PIL.Image.MAX_IMAGE_PIXELS` (see data/images.py).
 PICTURE_BYTES = 1024 * MIB
@@ -27,7 +29,9 @@ PIXELS = 178_956_970  # of frames and masks: what Pillow takes by default
 
 # Weight files.
 PICKLE_BYTES = 128 * MIB  # what describes the tensors; that of yolo11x takes 0.3 MB
-PICKLE_NODES = 5_000_000  # values in it, with each counted as often as it is referred to
+PICKLE_BUILT = 192 * MIB  # memory that it takes to unpickle; that of yolo11n takes 10 MB
+PICKLE_NODES = 2_000_000  # values in it, with each counted as often as it is referred to
+SCRIPT_BYTES = 2 * MIB  # of source in TorchScript; that of yolo11n-seg takes 0.2 MB
 MODULES = 200_000  # and tensors; yolo11x has 1,500
 SHARED = 16  # times that its tensors may be as large, all together, as the file: some are tied, some grow to float32
 
