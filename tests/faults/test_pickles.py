@@ -181,65 +181,6 @@ def test_picture_cache(work_dir, tiny_data_copy, caplog, make):
 # Exported files -------------------------------------------------------------------------------------------------------
 
 
-class Writes(torch.nn.Module):
-    """TorchScript that writes a file, when it is run and even when it is loaded."""
-
-    def __init__(self):
-        super().__init__()
-        self.w = torch.nn.Parameter(torch.zeros(1))
-
-    @torch.jit.export
-    def __getstate__(self):
-        return self.w, self.training
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[torch.Tensor, bool]):
-        self.w, self.training = state[0], state[1]
-        torch.save(state[0], "mark")
-
-    def forward(self, x):
-        torch.save(x, "mark")
-        return x
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_that_writes_files_when_it_is_loaded(work_dir):
-    torch.jit.script(Writes()).save("evil.torchscript")
-    torch.jit.load("evil.torchscript")
-    assert Path("mark").exists()  # the attack is real
-    Path("mark").unlink()
-    for read in (YOLO, AutoBackend):
-        with pytest.raises(ModelError, match=r"'evil\.torchscript' asks for 'save', .*Nothing in it was run"):
-            read("evil.torchscript")
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_with_a_pickle(work_dir):
-    torch.jit.trace(torch.nn.ReLU(), torch.zeros(1)).save("good.torchscript")
-    for name in ("data.pkl", "constants.pkl"):
-        with zipfile.ZipFile("good.torchscript") as good, zipfile.ZipFile("evil.torchscript", "w") as bad:
-            for info in good.infolist():
-                content = pickle.dumps(Evil(), 2) if info.filename.endswith(f"/{name}") else good.read(info)
-                bad.writestr(info.filename, content)
-        with pytest.raises(ModelError, match=f"asks for {SYSTEM}, which a model has no use for"):
-            YOLO("evil.torchscript")
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "torch. \\\n save(x)", "(torch. # a\n save)(x)", "ops.aten.save(x)", "ops.aoti.run(x)", "x.save('a')",
-        'getattr(torch, "sa" "ve")(x)', "__torch__.torch.classes.dist_c10d.Store", "torch.from_file('a', True, 9)",
-        "ops # a\n . debugprims.load_tensor(x)",
-    ],
-)  # fmt: skip
-def test_torchscript_source_is_looked_through(source):
-    from ultralytics.nn.formats.scripts import _wanted_by
-
-    assert _wanted_by(f"def forward(self, x):\n  return {source}\n")
-    assert not _wanted_by('def forward(self, save):\n  classes = getattr(self, "0")\n  return torch.relu(classes)\n')
-
-
 def test_a_plain_pickle_under_the_names_of_exported_files(work_dir):
     metadata = json.dumps({"task": "detect", "names": ["a"], "stride": 32, "imgsz": [64, 64]})
     for name in ("evil.torchscript", "evil.onnx", "evil.mnn", "evil.tflite", "evil.pte", "evil.engine"):

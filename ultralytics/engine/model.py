@@ -133,13 +133,14 @@ class Model(Callbacks, nn.Module):
                 f"`yolo export model=best.pt format={form.name}` makes one."
             )
         form.require(writing=False)
+        trust_modules(file, self.trusts.get("trust_modules", False))
         facts = checked_runner(form.load().Runner(file), file)
         if task and facts.task and task != facts.task:
             raise ConfigError(f"task='{task}' does not fit '{file}', which can {facts.task}: leave task= out.")
         self.model = self.ckpt_path = self.model_name = file
         self.task = self._checked_task(facts.task or task)
         self.exported_names = facts.names
-        self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz]}
+        self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz], **self.trusts}
 
     def _need_network(self, what: str) -> None:
         """Raise ConfigError if this is an exported file, which has no layers to work on."""

@@ -12,6 +12,8 @@ from torch import nn
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.nn.features import predict_augmented
+from ultralytics.nn.formats import format_of
+from ultralytics.nn.formats.scripts import trust
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
@@ -370,8 +372,16 @@ def describe(model: BaseModel) -> dict:
 
 
 def trust_modules(model: Any, where: bool | str) -> None:
-    """Run the module files that a model YAML or a weight file names, if the caller trusts them (see `load_trusted`)."""
-    if where and isinstance(model, (str, Path)):
+    """Run the module files that a model YAML or a weight file names, if the caller trusts them (see `load_trusted`).
+
+    Of exported files, TorchScript alone may ask for more than a stranger's file is given: it is trusted as it is.
+    """
+    if not where or not isinstance(model, (str, Path)):
+        return
+    if form := format_of(model):
+        if form.name == "torchscript":
+            trust(model)
+    else:
         is_yaml = Path(model).suffix in {".yaml", ".yml"}
         load_trusted(yaml_model_load(model) if is_yaml else load_checkpoint(model)["yaml"], where, model)
 

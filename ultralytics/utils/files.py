@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -203,6 +204,38 @@ def move_into_place(made: str | Path, path: str | Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def open_regular(path: str | Path) -> IO[bytes]:
+    """Open a file to read its bytes; to open a pipe waits for ever, and a device may give bytes without end.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DataError: it is a folder, a pipe or a device, or cannot be read.
+    """
+    try:
+        _refuse_odd(os.stat(path), path)
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            _refuse_odd(os.fstat(fd), path)  # it may have been changed since
+            return os.fdopen(fd, "rb")
+        except BaseException:
+            os.close(fd)
+            raise
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise MissingFileError(f"The file '{path}' does not exist. Check the path.") from None
+    except (OSError, ValueError) as e:  # the latter for a name with a NUL in it
+        reason = getattr(e, "strerror", None) or e
+        raise DataError(f"'{path}' cannot be read: {reason}. Check the path and its permissions.") from None
+
+
+def _refuse_odd(found: os.stat_result, path: str | Path) -> None:
+    """Raise DataError for what is no regular file."""
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise DataError(f"'{path}' is {what}, not a file. Name a file.")
+
+
 def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "strict") -> str:
     """Return the text of a file of up to `limit` bytes; its encoding is found as `decode` says.
 
@@ -210,10 +243,8 @@ def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "s
         MissingFileError: there is no such file.
         DataError: it is too large, or no text, or cannot be read.
     """
-    if not os.path.isfile(path):
-        raise MissingFileError(f"The file '{path}' does not exist. Check the path.")
     try:
-        with open(path, "rb") as f:
+        with open_regular(path) as f:
             data = f.read(limit + 1)
         if len(data) > limit:
             raise DataError(f"'{path}' has more than {limit} bytes, which no honest file of its kind has.")

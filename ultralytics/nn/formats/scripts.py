@@ -1,77 +1,170 @@
 """TorchScript from strangers: a graph is data, but its operators may write files, even while it is loaded.
 
-`torch.jit.load` runs what a file calls `__setstate__`, and `aten::save` and `aten::from_file` write and read any file.
-So the source in the file is looked through before PyTorch sees it, and PyTorch gets what was looked through: a zip
-written anew, since two readers may find two contents in one zip.
+`torch.jit.load` runs what a file calls `__setstate__`, and `aten::save` and `aten::from_file` write and read any file,
+by a dozen spellings. So nothing is searched for: all that a file holds must be on lists of what `yolo export` and
+ultralytics 8.x write, and PyTorch gets a zip written anew of what was looked at, since two readers may find two
+contents in one. Who knows a file that asks for more can `trust` it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import pickletools
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
+from ultralytics.nn.formats.script_source import Refused, checked_sources
+from ultralytics.nn.inert import STORAGES, Builder, InertUnpickler, Record, Storage, TensorRecord, rebuild_tensor
+from ultralytics.utils import limits
 from ultralytics.utils.archives import check_zip
-from ultralytics.utils.errors import ModelError
-from ultralytics.utils.pickles import names_in
+from ultralytics.utils.errors import ModelError, UserError
+from ultralytics.utils.files import open_regular
 
-# What no model needs: files, and PyTorch's classes in C++ (`torch.classes`), of which some load libraries or connect.
-_DOT = r"\.(?:\s|\\|#[^\n]*\n)*"  # blanks and remarks may stand behind it
-_FORBIDDEN = re.compile(_DOT + r"(save|from_file|load_tensor|classes|load_library)\b")
-_OPERATORS = re.compile(r"\bops\b(?:\s|\\|#[^\n]*\n)*" + _DOT + r"(\w+)")
-_SPACES = {"aten", "prim", "prims", "torchvision", "quantized"}
-_LOOK_UP = re.compile(r"\bgetattr\b")  # of a submodule whose name is a number
-_PLAIN_LOOK_UP = re.compile(r"""\bgetattr\([\w.]+, "(\w+)"\)""")
-_HARMLESS = re.compile(
-    r"__torch__\.(?!torch\.classes)[\w.]+|torch\.\w+Storage|torch\.jit\._pickle\.\w+|collections\.OrderedDict"
-    r"|torch\._utils\._rebuild_\w+|torch\.(float|double|half|bfloat|u?int|bool|long)\w*"
-)
+TRUSTED: set[str] = set()  # hashes of the files that the caller trusts
+METADATA = ("metadata.json", "config.txt")  # extra files that hold it: of this package, of ultralytics 8.x
+_TENSORS = re.compile(r"(data|constants)/\d{1,7}")
+_SOURCE = re.compile(r"code/(__torch__(?:/[A-Za-z_][A-Za-z0-9_]*)*)\.py")
+_PICKLES = ("data.pkl", "constants.pkl")
+_TEXTS = {"version": re.compile(rb"\d{1,4}\s?"), "byteorder": re.compile(rb"little|big")}
+_NOT_READ = re.compile(  # what PyTorch writes besides, which loading needs not: it is left out
+    r"code/__torch__[\w/]*\.py\.debug_pkl|traced_inputs\.pkl|traced_inputs/\d{1,7}|\.data/serialization_id"
+    r"|\.format_version|\.storage_alignment|bytecode\.pkl|mobile_debug_handles\.pkl", re.ASCII
+)  # fmt: skip
+_OPCODES = {
+    "PROTO", "GLOBAL", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "MARK", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "EMPTY_TUPLE", "EMPTY_DICT", "EMPTY_LIST", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "NEWOBJ", "BUILD",
+    "REDUCE", "BINPERSID", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "BINUNICODE", "STOP",
+}  # fmt: skip
+
+
+def trust(file: str | Path) -> None:
+    """Let a TorchScript file be opened in this process, whatever it holds; the caller knows where it comes from."""
+    with open_regular(file) as f:
+        TRUSTED.add(hashlib.sha256(f.read()).hexdigest())
 
 
 def checked_script(file: str | Path) -> io.BytesIO:
     """Return the content of a TorchScript file for `torch.jit.load`.
 
     Raises:
-        ModelError: it is none, or asks for something that a model has no use for; the message names it.
+        ModelError: it is none, or asks for something that exported models have no use for; the message names it.
     """
-    made = io.BytesIO()
     try:
-        with zipfile.ZipFile(file) as archive, zipfile.ZipFile(made, "w") as copy:
-            check_zip(archive)
-            for info in archive.infolist():
-                content = archive.read(info)
-                _refuse(info.filename, content, file)
-                if not info.filename.endswith(".debug_pkl"):  # lines of the Python source, for messages
-                    copy.writestr(info.filename, content)
-    except ModelError:
+        with open_regular(file) as f:
+            content = io.BytesIO(f.read()) if TRUSTED else f
+            if TRUSTED and hashlib.sha256(content.getbuffer()).hexdigest() in TRUSTED:
+                return content
+            with zipfile.ZipFile(content) as archive:
+                check_zip(archive)
+                return _written_anew(_members(archive), file)
+    except UserError:
         raise
+    except Refused as e:
+        raise ModelError(
+            f"The TorchScript file '{file}' asks for {e}, which exported models have no use for and which could change "
+            "files or run code. Nothing in it was run. Take the file from a source that you trust, or export it again; "
+            "if you know what is in it, pass trust_modules=True."
+        ) from None
     except Exception as e:  # zipfile and its decoders raise whatever the damage calls for
         raise ModelError(f"'{file}' is no TorchScript file that can be read: damaged, or of another kind.") from e
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """Return the members that PyTorch will read by their names, without the folder in which all of them stand."""
+    names = archive.namelist()
+    top = names[0].partition("/")[0] + "/"
+    members = {}
+    for name in names:
+        inner = name.removeprefix(top) if name.startswith(top) else ""
+        if _NOT_READ.fullmatch(inner):
+            continue
+        known = inner in {*_PICKLES, *_TEXTS, *(f"extra/{extra}" for extra in METADATA)}
+        if not known and not _TENSORS.fullmatch(inner) and not _SOURCE.fullmatch(inner):
+            raise Refused(f"a member '{name[:200]}'")
+        members[inner] = archive.read(name)
+    if missing := next((name for name in (*_PICKLES, "version") if name not in members), ""):
+        raise ValueError(f"no {missing}")
+    return members
+
+
+def _written_anew(members: dict[str, bytes], file: str | Path) -> io.BytesIO:
+    """Return a zip of members that were looked at."""
+    sources = {found[1].replace("/", "."): name for name in members if (found := _SOURCE.fullmatch(name))}
+    if sum(len(members[name]) for name in sources.values()) > limits.SCRIPT_BYTES:
+        raise Refused(f"more than {limits.SCRIPT_BYTES} bytes of source")
+    texts, classes = checked_sources({module: members[name].decode() for module, name in sources.items()})
+    members |= {sources[module]: text.encode() for module, text in texts.items()}
+    for name in _PICKLES:
+        _check_pickle(name, members, classes, Path(file))
+    for name, form in _TEXTS.items():
+        if name in members and not form.fullmatch(members[name]):
+            raise Refused(f"the {name} {members[name][:20]!r}")
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as copy:
+        for name, content in members.items():
+            copy.writestr(f"model/{name}", content)
     made.seek(0)
     return made
 
 
-def _refuse(name: str, content: bytes, file: str | Path) -> None:
-    """Raise ModelError for a pickle or a source in a TorchScript file that asks for more than a model needs."""
-    wanted = ""
-    if name.endswith(".pkl"):
-        wanted = next((found for found in names_in(content) if not _HARMLESS.fullmatch(found)), "")
-    elif name.endswith(".py"):
-        wanted = _wanted_by(content.decode("utf-8"))
-    if wanted:
-        raise ModelError(
-            f"The TorchScript file '{file}' asks for {wanted[:200]}, which a model has no use for and which could "
-            "change files. Nothing in it was run. Take the file from a source that you trust, or export it again."
-        )
+def _check_pickle(name: str, members: dict[str, bytes], classes: set[str], file: Path) -> None:
+    """Raise Refused unless a pickle holds modules of the file's own classes, tensors and plain values, and no more."""
+    puts = 0
+    for code, argument, _ in pickletools.genops(members[name]):
+        if code.name not in _OPCODES:
+            raise Refused(f"the opcode {code.name} in {name}")
+        if code.name in {"BINPUT", "LONG_BINPUT"}:
+            if argument != puts:  # PyTorch makes room for all up to the greatest
+                raise Refused(f"the memory {argument} in {name}")
+            puts += 1
+    source = io.BytesIO(members[name])
+    reader = _ScriptUnpickler(source, file, classes)
+    root = reader.load()
+    if source.read(1) or not isinstance(root, tuple if name == "constants.pkl" else Record):
+        raise Refused(f"a {type(root).__name__}, or more than one thing, in {name}")
+    for storage in reader.storages.values():
+        content = members.get(f"{name.removesuffix('.pkl')}/{storage.key}")
+        if content is None or len(content) != storage.numel * storage.dtype.itemsize:
+            raise Refused(f"a tensor of another size than its bytes, storage {storage.key[:20]} of {name}")
 
 
-def _wanted_by(source: str) -> str:
-    """Return the first thing that TorchScript source asks for and should not; '' if there is none."""
-    if found := _FORBIDDEN.search(source):
-        return f"'{found[1]}'"
-    if strange := next((space for space in _OPERATORS.findall(source) if space not in _SPACES), ""):
-        return f"'ops.{strange}'"
-    if len(_LOOK_UP.findall(source)) != len(_PLAIN_LOOK_UP.findall(source)):
-        return "'getattr' of a name that is made up as it runs"
-    return ""
+class _ScriptUnpickler(InertUnpickler):
+    """Knows the names in TorchScript's pickles, and looks at sizes, which PyTorch's reader in C++ takes as they are."""
+
+    def __init__(self, file: io.BytesIO, path: Path, classes: set[str]):
+        super().__init__(file, path)
+        self.classes = classes
+        self.known = {
+            "collections.OrderedDict": self._builders["collections.OrderedDict"],
+            "torch._utils._rebuild_tensor_v2": Builder(self._tensor),
+            **{f"torch.{kind}": dtype for kind, dtype in STORAGES.items()},
+        }
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a name in the pickle stands for; raise Refused if it is not on the list."""
+        full = f"{module}.{name}"
+        if full in self.classes:
+            return self.record_of(full)
+        if full not in self.known:
+            raise Refused(full[:200])
+        return self.known[full]
+
+    def persistent_load(self, pid: Any) -> Storage:
+        """Return a storage, which has one size and one type wherever it is named."""
+        kind, dtype, key, _, numel = pid
+        storage = super().persistent_load(pid)
+        if kind != "storage" or (storage.dtype, storage.numel) != (dtype, numel):
+            raise Refused(f"the storage {key!r:.20} in two ways")
+        return storage
+
+    def _tensor(self, storage: Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> TensorRecord:
+        """Return a tensor that lies in its storage."""
+        record = rebuild_tensor(storage, offset, size, stride)
+        last = record.offset + sum((n - 1) * step for n, step in zip(record.size, record.stride))
+        if len(size) != len(stride) or (all(record.size) and last >= storage.numel):
+            raise Refused(f"a tensor of {record.size} beyond the end of its storage")
+        return record

@@ -8,10 +8,9 @@ import torch
 
 from ultralytics.nn.formats.job import HalfInside, Job, from_text, to_text
 from ultralytics.nn.formats.nms import WithNMS
-from ultralytics.nn.formats.scripts import checked_script
+from ultralytics.nn.formats.scripts import METADATA, checked_script, trust
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
-
-METADATA = "metadata.json"  # name of the extra file inside
 
 
 def write(job: Job) -> None:
@@ -19,20 +18,30 @@ def write(job: Job) -> None:
     net = job.net if job.nms is None else WithNMS(job.net, job.nms)
     net = HalfInside(net) if job.half else net
     traced = torch.jit.trace(net, job.x, strict=False, check_trace=False)
-    content = traced.save_to_buffer(_extra_files={METADATA: to_text(job.metadata)})
+    content = traced.save_to_buffer(_extra_files={METADATA[0]: to_text(job.metadata)})
     job.file.write_bytes(content)  # PyTorch's own writing to a full disk ends the process
+    _say_what_it_needs(job.file)
+
+
+def _say_what_it_needs(file: Path) -> None:
+    """Warn of a new file that holds more than a stranger's may, and trust it in this process."""
+    try:
+        checked_script(file)
+    except ModelError as e:
+        LOGGER.warning(f"WARNING: to open the new file takes trust_modules=True, for a module in it is unusual. {e}")
+        trust(file)
 
 
 class Runner:
     """Runs a TorchScript file."""
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
-        extra, content = {METADATA: ""}, checked_script(file)
+        extra, content = dict.fromkeys(METADATA, ""), checked_script(file)
         try:
             self.net = torch.jit.load(content, map_location=device, _extra_files=extra).eval()
-        except (RuntimeError, ValueError, OSError) as e:
+        except Exception as e:  # each part of PyTorch has its own
             raise ModelError(f"'{file}' is no TorchScript file that can be read: damaged, or of another kind.") from e
-        text = extra[METADATA]
+        text = next((text for text in extra.values() if text), "")
         self.metadata = from_text(text.decode(errors="replace") if isinstance(text, bytes) else text, file)
         self.device = device
 
