@@ -161,3 +161,23 @@ def test_safe_join():
     for name in [*EVIL, "a\0b"]:
         with pytest.raises(DataError):
             safe_join("root", name)
+
+
+def test_folders_are_counted_too(work_dir):
+    """A tar of 2 kB could make 90,000 of them; many small classes are fine."""
+    deep = [(f"{k}/" + "d/" * 60 + "x", b"1") for k in range(3)]
+    many = [(f"a{k}/b{k}/c{k}/d{k}/x", b"1") for k in range(600)]
+    names = [(f"{k}/{j}/", b"") for k in range(40) for j in range(40)]
+    for members, words in ((deep, "stand in each other"), (many, "more than files"), (many[::-1], "more than files")):
+        for file in (make_tar("x.tar.gz", *members, mode="w:gz"), make_zip("x.zip", *members)):
+            with pytest.raises(DataError, match=words):
+                unpack(file, "out")
+            assert not Path("out").exists()
+    assert len(unpack(make_zip("y.zip", *names, *[(f"c{k}/{k}.jpg", b"1") for k in range(1500)]), "fine")) == 1500
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_member_without_a_name(work_dir, name):
+    with pytest.raises(DataError, match="A file without a name stands in it"):
+        unpack(make_zip("x.zip", (name, b"x")), "out")
+    assert len(unpack(make_zip("y.zip", ("./", b""), ("a", b"x")), "out")) == 1

@@ -17,7 +17,7 @@ from typing import IO
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingFileError
-from ultralytics.utils.limits import MAX_RATIO, MEMBERS, MIB
+from ultralytics.utils.limits import DEPTH, FOLDERS, MAX_RATIO, MEMBERS, MIB
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MIN_LIMIT = 1 << 30  # bytes that any archive may unpack to
@@ -178,7 +178,7 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
             raise DataError(f"'{info.filename}' in it is a link or a device, which is not allowed.")
         if info.flag_bits & 1:
             raise DataError(f"'{info.filename}' in it is locked with a password.")
-        yield info.filename, info.is_dir(), lambda info=info: archive.open(info)
+        yield info.filename, info.filename.endswith("/"), lambda info=info: archive.open(info)
 
 
 def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
@@ -188,13 +188,27 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
         yield info.name, info.isdir(), lambda info=info: archive.extractfile(info)
 
 
+def _count_folders(folders: set[Path], folder: Path, members: int) -> None:
+    """Add a folder, and those that it lies in, to the folders there are; of 2 kB there could be 90,000."""
+    while folder not in folders:
+        folders.add(folder)
+        folder = folder.parent
+        if len(folders) > FOLDERS + 2 * members:
+            raise DataError(f"It holds more than {FOLDERS} folders and far more than files: it may be a bomb.")
+
+
 def _extract(members: Iterator[Member], stage: Path, limit: int, file: Path) -> None:
     """Write members into an empty folder. The bytes are counted as they come: what a header says may be a lie."""
-    written = 0
+    written, folders = 0, {stage}
     for i, (name, is_folder, open_member) in enumerate(members):
         if i >= MEMBERS:
             raise DataError(f"It holds more than {MEMBERS} files: it may be a bomb.")
         target = safe_join(stage, name)
+        if target == stage and not is_folder:
+            raise DataError("A file without a name stands in it.")
+        if len(target.parts) - len(stage.parts) > DEPTH:
+            raise DataError(f"More than {DEPTH} folders stand in each other in it: it may be a bomb.")
+        _count_folders(folders, target if is_folder else target.parent, i)
         if _JUNK & {*PurePosixPath(name).parts}:
             continue
         try:
