@@ -24,6 +24,7 @@ from ultralytics.data.images import FORMATS_HELP, VID_FORMATS, is_image, read_im
 from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import read_text
+from ultralytics.utils.names import for_opencv
 
 Batch = tuple[list[str], Any, list[str]]
 _STREAMS = ("rtsp://", "rtmp://", "http://", "https://", "tcp://")
@@ -165,7 +166,7 @@ class LoadImagesAndVideos:
     def _frames(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
         self.mode, self.frame = "video", 0
         # FFmpeg would take a file called `http:x.mp4` or `concat:x.mp4` for an address or a list; `/x/...` is a file
-        self.cap = cap = cv2.VideoCapture(os.path.abspath(file))
+        self.cap = cap = cv2.VideoCapture(for_opencv(os.path.abspath(file)))
         try:
             pixels = cap.get(cv2.CAP_PROP_FRAME_WIDTH) * cap.get(cv2.CAP_PROP_FRAME_HEIGHT)
             if not cap.isOpened() or not pixels <= limits.PIXELS:
@@ -361,7 +362,9 @@ class LoadStreams:
     def _open(self, i: int, source: str) -> None:
         """Open a source, wait for its first frame and start its thread."""
         is_file = os.path.isfile(source) and not _is_stream(source.lower())
-        cap = cv2.VideoCapture(int(source) if source.isnumeric() else os.path.abspath(source) if is_file else source)
+        cap = cv2.VideoCapture(
+            int(source) if source.isnumeric() else for_opencv(os.path.abspath(source) if is_file else source)
+        )
         self.caps.append(cap)
         ok, image = cap.read() if cap.isOpened() else (False, None)
         if not ok or image is None:

@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import writing
+from ultralytics.utils.names import for_opencv
 
 
 class OutputNames:
@@ -63,7 +64,7 @@ class VideoSaver:
         size = (shape[1], shape[0])
         for suffix, codec in ((".mp4", "mp4v"), (".avi", "MJPG")):
             self.path = path.with_suffix(suffix)
-            self.writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*codec), fps, size)
+            self.writer = cv2.VideoWriter(for_opencv(self.path), cv2.VideoWriter_fourcc(*codec), fps, size)
             if self.writer.isOpened():
                 return
         raise ConfigError(f"'{path}' cannot be written as .mp4 or .avi: check the folder, or use save_frames=True.")

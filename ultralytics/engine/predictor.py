@@ -30,6 +30,7 @@ from ultralytics.utils.checks import check_imgsz, check_imshow
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.files import RunFolder, writing
+from ultralytics.utils.names import clean_name
 from ultralytics.utils.ops import Profile, clean_str
 from ultralytics.utils.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
@@ -319,7 +320,7 @@ class BasePredictor(Calls, Callbacks):
             result.save_dir = str(self._run_folder())
             self._save(result, self._out_name(p), frame, i)
         if self.args.show:
-            self._show(self._draw(result), str(p), frame is not None)
+            self._show(self._draw(result), clean_name(p), frame is not None)
         return line
 
     def _draw(self, result: Results) -> np.ndarray:

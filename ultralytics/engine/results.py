@@ -15,6 +15,7 @@ from ultralytics.engine.parts import OBB, BaseTensor, Boxes, Keypoints, Masks, P
 from ultralytics.utils import LOGGER, ops
 from ultralytics.utils.errors import DataError, MissingPackageError
 from ultralytics.utils.files import append
+from ultralytics.utils.names import safe_name
 from ultralytics.utils.plotting import Annotator, colors, imwrite, save_one_box
 
 if TYPE_CHECKING:
@@ -247,8 +248,8 @@ class Results:
             LOGGER.warning("WARNING: this result has no upright boxes, so nothing was cut out.")
             return
         for box in self.boxes.numpy():
-            folder = self._name(int(box.cls[0])).replace("/", "_").replace("\\", "_")
-            file = Path(save_dir) / folder / f"{Path(file_name).name.removesuffix('.jpg')}.jpg"
+            stem = safe_name(Path(file_name).name.removesuffix(".jpg"))
+            file = Path(save_dir) / safe_name(self._name(int(box.cls[0]))) / f"{stem}.jpg"
             save_one_box(box.xyxy[0], self.orig_img, file=file, BGR=True)
 
     # Text ----------------------------------------------------------------------------------------------------------

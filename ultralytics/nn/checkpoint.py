@@ -19,6 +19,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, UserError
 from ultralytics.utils.files import atomic_write, file_size
 from ultralytics.utils.limits import CLASSES
+from ultralytics.utils.names import clean_names
 
 FORMAT, FORMAT_VERSION = "ghost", 1
 REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}
@@ -165,7 +166,7 @@ def _own(archive: Archive, tree: dict) -> dict[str, Any]:
         raise ValueError(f"{ckpt['nc']} classes")
     return {
         **ckpt,
-        "names": {int(k): str(v) for k, v in ckpt["names"].items()},
+        "names": clean_names(ckpt["names"]),
         "stride": [float(s) for s in ckpt["stride"]],
         "model": _as_float(ckpt["model"].items()),
         "epoch": int(_number(ckpt.get("epoch"), -1)),
@@ -188,7 +189,7 @@ def _imported(archive: Archive, tree: dict) -> dict[str, Any]:
     return {
         "yaml": archive.plain(model.get("yaml")),
         "task": _task(archive, args, model, head),
-        "names": {int(k): str(v) for k, v in names.items()} or {i: f"{i}" for i in range(min(int(nc), CLASSES))},
+        "names": clean_names(names) or {i: f"{i}" for i in range(min(int(nc), CLASSES))},
         "nc": int(nc),
         "stride": [float(s) for s in (stride.tolist() if isinstance(stride, torch.Tensor) else stride or [8, 16, 32])],
         "args": args,

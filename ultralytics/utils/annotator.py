@@ -15,6 +15,7 @@ from ultralytics.utils.errors import DataError
 from ultralytics.utils.files import atomic_write, increment_path, writing
 from ultralytics.utils.fonts import find_font, opencv_draws, warn_no_font
 from ultralytics.utils.masks import scale_image
+from ultralytics.utils.names import clean_name
 
 # Twenty colours that stay apart from their neighbours on photographs: warm and cold, dark and light in turn.
 PALETTE = (
@@ -115,7 +116,7 @@ class Annotator:
         self.lw = max(int(line_width or round((height + width) / 2 * 0.003)), 2 if line_width is None else 1)
         self.font_size = max(round(font_size or (height + width) / 2 * 0.022), 12 if font_size is None else 4)
         names = example.values() if isinstance(example, dict) else example
-        self.example = "".join(map(str, names))
+        self.example = "".join(map(clean_name, names))
         self.font_file = str(font) if Path(font).is_file() else None
         self.pil = bool(pil) or from_pil or self.font_file is not None
         self._choose_font()
@@ -167,6 +168,7 @@ class Annotator:
 
     def _fit(self, text: str) -> tuple[str, float]:
         """Return a text and a size at which it fits the width of the picture."""
+        text = clean_name(text)  # half a character (a surrogate) ends in a crash of the font library
         if self.plain_only:
             text = text.encode("ascii", "replace").decode()
         size, room = self.font_size, self.im.shape[1] - 2 * self._pad

@@ -22,6 +22,7 @@ from typing import Any
 
 from ultralytics.utils import LOGGER, ROOT, colorstr
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError, did_you_mean
+from ultralytics.utils.names import LONGEST, clean_name
 
 PYTHON_MINIMUM = "3.10"
 PCI = Path("/sys/bus/pci/devices")
@@ -82,7 +83,7 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
     """Return class names as {index: name}, whether they came as a list or with indices written as text.
 
     Raises:
-        DataError: the indices are not 0 to n - 1.
+        DataError: the indices are not 0 to n - 1, or a name cannot be meant.
     """
     try:
         if any(isinstance(k, float) and k != int(k) for k in names if isinstance(names, dict)):
@@ -99,6 +100,12 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
     if sorted(pairs) != list(range(len(pairs))):
         given = sorted(pairs)
         raise DataError(f"{len(pairs)} class names want the indices 0 to {len(pairs) - 1}, but {given} were given.")
+    odd = next((k for k, name in pairs.items() if clean_name(name) != name), None)
+    if odd is not None:
+        raise DataError(
+            f"The name of class {odd}, {ascii(pairs[odd])[:100]}, has more than {LONGEST} characters or some that "
+            "cannot be seen, such as line ends. Write it anew."
+        )
     return dict(sorted(pairs.items()))
 
 

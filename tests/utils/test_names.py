@@ -1,0 +1,80 @@
+"""Names of classes and images from strangers, where they become parts of paths or text for native code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ultralytics.engine.results import Results
+from ultralytics.utils.annotator import Annotator
+from ultralytics.utils.checks import check_class_names
+from ultralytics.utils.errors import DataError
+from ultralytics.utils.names import LONGEST, clean_name, clean_names, for_opencv, safe_name
+
+ODD = ["\ud800", "\udce9x", "a\0b", "a\nb", "a\x1b[31mb", "a\x85b", "\x7f", "n" * 5000]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_names_that_cannot_be_meant(name):
+    clean = clean_name(name)
+    assert 0 < len(clean) <= LONGEST and clean.isprintable()
+    clean.encode("utf-8")
+    with pytest.raises(DataError, match="The name of class 1, "):
+        check_class_names(["fire", name])
+
+
+@pytest.mark.parametrize("name", ["fire", "火焰", "été", "traffic light", "a/b", "..", "😀", "n" * LONGEST, ""])
+def test_names_that_can(name):
+    assert clean_name(name) == name and check_class_names([name]) == {0: name}
+    assert clean_names({"0": name, 1: 5}) == {0: name, 1: "5"}
+
+
+@pytest.mark.parametrize(
+    "name", [*ODD, "..", ".", "", "/", "../../x", "a/b", "C:\\x", "con", "NUL.txt", "x. ", "火" * 90, "a*?"]
+)
+def test_parts_of_paths(tmp_path, name):
+    made = safe_name(name)
+    assert made == Path(made).name and made not in ("", ".", "..") and len(made.encode()) <= 101
+    (tmp_path / made).mkdir()
+    assert os.listdir(tmp_path) == [made] and made.lower() not in ("con", "nul.txt") and not set(made) & set("*?:\\/")
+
+
+@pytest.mark.parametrize("name", [*ODD, "..", "../../../x", "/x", "con"])
+def test_cut_outs_stay_in_their_folder(work_dir, name):
+    result = Results(
+        np.zeros((40, 40, 3), np.uint8), "a.jpg", {0: name}, boxes=np.array([[5, 5, 20, 20, 0.9, 0]], float)
+    )
+    result.save_crop("run/crops", name.replace("/", "_") if "\0" not in name else "im")
+    files = [p for p in Path(".").rglob("*") if p.is_file()]
+    assert len(files) == 1 and files[0].parts[:2] == ("run", "crops") and len(files[0].parts) == 4
+    assert result.plot().shape == (40, 40, 3)
+    result.to_json().encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize("pil", [True, False])
+@pytest.mark.parametrize("name", ODD)
+def test_names_are_drawn(name, pil):
+    """Half a character ended in a crash of the font library."""
+    annotator = Annotator(np.zeros((60, 60, 3), np.uint8), pil=pil, example=name)
+    annotator.box_label([5, 20, 40, 50], name)
+    annotator.text((2, 2), name)
+    assert annotator.result().any()
+
+
+def test_paths_that_crash_opencv():
+    assert for_opencv("火/a.mp4") == "火/a.mp4"
+    with pytest.raises(DataError, match=r"'a\\udcbb.mp4' holds bytes that are no text in UTF-8"):
+        for_opencv("a\udcbb.mp4")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes are POSIX")
+def test_a_video_whose_name_is_no_utf8(work_dir):
+    """OpenCV crashed on it, and such names are common where folders were copied from another system."""
+    from ultralytics.data.loaders import load_inference_source
+
+    Path(os.fsdecode("视频".encode("gbk") + b".mp4")).write_bytes(b"x")
+    with pytest.raises(DataError, match="Rename it"):
+        next(iter(load_inference_source(os.fsdecode("视频".encode("gbk") + b".mp4"))))

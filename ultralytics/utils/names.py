@@ -1,0 +1,53 @@
+"""Names that come with files of strangers, made fit for what takes them: file systems, fonts, consoles, native code."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from ultralytics.utils.errors import DataError
+
+LONGEST = 300  # characters of a class name; the longest of ImageNet-21k has 166
+_LONGEST_FILE = 100  # bytes of a part of a path; file systems take 255, and numbers and suffixes come behind
+_NEVER = re.compile(r'[<>:"/\\|?*]')  # in names of files on one system or another
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
+
+
+def odd_characters(name: str) -> str:
+    """Return what is in a name that no reader can see: control characters and halves of characters (surrogates)."""
+    return "".join(c for c in name if unicodedata.category(c) in {"Cc", "Cs"})
+
+
+def clean_name(name: object) -> str:
+    """Return a class name from a file as text that can be drawn, printed and written; what cannot becomes '\ufffd'."""
+    text = str(name)
+    odd = {*odd_characters(text)}
+    text = "".join("\ufffd" if c in odd else c for c in text) if odd else text
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def clean_names(names: Mapping) -> dict[int, str]:
+    """Return {class: name} of a file with clean names."""
+    return {int(k): clean_name(v) for k, v in names.items()}
+
+
+def for_opencv(path: object) -> str:
+    """Return a path as OpenCV takes it, which crashes on halves of characters.
+
+    Raises:
+        DataError: there are some, as in a name written in GBK where this system takes names for UTF-8.
+    """
+    text = str(path)
+    if any(unicodedata.category(c) == "Cs" for c in text) or "\0" in text:
+        raise DataError(f"The path {ascii(text)[:300]} holds bytes that are no text in UTF-8. Rename it.")
+    return text
+
+
+def safe_name(name: object) -> str:
+    """Return a name as one part of a path on any system: 'a/b' gives 'a_b', '..' gives '_'."""
+    text = _NEVER.sub("_", clean_name(name)).strip()
+    while len(text.encode()) > _LONGEST_FILE:
+        text = text[:-1]
+    text = text.rstrip(" .") or "_"
+    return f"_{text}" if _DEVICES.fullmatch(text) else text
