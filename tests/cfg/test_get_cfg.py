@@ -143,7 +143,7 @@ def test_a_torch_device_is_kept_by_name():
         ("classes", np.array([[0]]), "a list of whole numbers"),
         ("classes", [], "a list of whole numbers"),
         ("imgsz", "__import__('os')", "a whole number"),
-        ("optimizer", "AdamX", "Did you mean 'Adamax'"),
+        ("optimizer", "AdamX", "Did you mean 'Adam'"),
         ("task", "detekt", "Did you mean 'detect'"),
         ("mode", "trian", "Did you mean 'train'"),
         ("cache", "dusk", "Did you mean 'disk'"),
