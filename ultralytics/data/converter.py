@@ -24,7 +24,7 @@ from ultralytics.data.writing import Converted, Writer, box_row, polygon_row, st
 from ultralytics.utils import LOGGER, ROOT, limits, yaml_load, yaml_save
 from ultralytics.utils.archives import safe_join
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
-from ultralytics.utils.files import decode, increment_path, read_json, read_text
+from ultralytics.utils.files import decode, increment_path, open_regular, read_json, read_text
 
 __all__ = (
     "Converted",
@@ -294,7 +294,7 @@ def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ..
     from xml.etree import ElementTree
     from xml.parsers.expat import ExpatError
 
-    with open(file, "rb") as f:
+    with open_regular(file) as f:
         text = f.read(limits.XML_BYTES + 1)
     if len(text) > limits.XML_BYTES:
         raise DataError(f"'{file}' has more than {limits.XML_BYTES} bytes, which no annotation has.")
@@ -543,8 +543,8 @@ def _mask_rows(file: Path, classes: int, result: Converted) -> list[str]:
     from PIL import Image
 
     try:
-        with Image.open(file) as picture:  # OpenCV would turn the numbers of a palette into its colours
-            mask = np.asarray(picture)
+        with open_regular(file) as f, Image.open(f) as picture:
+            mask = np.asarray(picture)  # OpenCV would turn the numbers of a palette into its colours
     except Exception as e:  # Pillow's decoders raise whatever their format calls for
         raise DataError(f"The mask '{file}' cannot be read ({type(e).__name__}: {e}).") from None
     if mask.ndim != 2:
@@ -582,7 +582,7 @@ def picture_size(file: str | Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(file) as picture:
+        with open_regular(file) as f, Image.open(f) as picture:
             return exif_size(picture)
     except Exception as e:
         raise DataError(f"The picture '{file}' cannot be read ({type(e).__name__}: {e}).") from None

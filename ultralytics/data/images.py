@@ -11,6 +11,7 @@ import numpy as np
 
 from ultralytics.utils import limits
 from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.files import open_regular, walk
 
 IMG_FORMATS = {"bmp", "dng", "heic", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff", "webp"}
 VID_FORMATS = {"asf", "avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"}
@@ -32,8 +33,7 @@ def is_image(file: str | Path) -> bool:
 
 def list_images(folder: str | Path) -> list[str]:
     """Return the pictures under a folder and its subfolders, sorted."""
-    walk = os.walk(folder, followlinks=True)
-    return sorted(os.path.join(root, f) for root, _, files in walk for f in files if is_image(f))
+    return sorted(os.path.join(root, f) for root, files in walk(folder) for f in files if is_image(f))
 
 
 def exif_size(image) -> tuple[int, int]:
@@ -51,7 +51,7 @@ def header_size(file: str | Path) -> tuple[int, int] | None:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        with open_regular(file) as f, Image.open(f) as image:
             w, h = exif_size(image)
     except Exception:  # Pillow's decoders raise whatever their format calls for
         return None

@@ -20,7 +20,7 @@ from ultralytics.data.instances import clip_polygon
 from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.files import atomic_write, decode
+from ultralytics.utils.files import atomic_write, decode, open_regular
 from ultralytics.utils.pickles import pickle_in
 
 CACHE_VERSION = 4  # raise it when the cache's layout or the rules of verification change
@@ -143,7 +143,7 @@ def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = Fal
     Raises:
         DataError: `KIND: DETAIL` with the line at fault.
     """
-    with open(file, "rb") as f:
+    with open_regular(file) as f:
         data = f.read(limits.LABEL_BYTES + 1)
     if len(data) > limits.LABEL_BYTES:
         raise DataError(f"large label: the file has more than {limits.LABEL_BYTES} bytes")
@@ -396,9 +396,9 @@ def _content(file: str) -> bytes | None:
 def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
     """Return the arrays stored under `key`, or None if there are none, or the file is damaged or of another time."""
     try:
-        with zipfile.ZipFile(cache) as archive:
+        with open_regular(cache) as f, zipfile.ZipFile(f) as archive:
             check_zip(archive)
-        with np.load(cache, allow_pickle=False) as z:
+        with open_regular(cache) as f, np.load(f, allow_pickle=False) as z:
             return dict(z) if str(z["key"]) == key else None
     except Exception:  # missing, truncated, foreign
         if wanted := pickle_in(cache):

@@ -23,7 +23,7 @@ import torch
 from ultralytics.data.images import FORMATS_HELP, VID_FORMATS, is_image, read_image, suffix
 from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
-from ultralytics.utils.files import read_text
+from ultralytics.utils.files import read_text, walk
 from ultralytics.utils.names import for_opencv
 
 Batch = tuple[list[str], Any, list[str]]
@@ -213,7 +213,7 @@ def _expand(path: str, listed: bool = False) -> list[str]:
             raise DataError(f"'{path}' is neither a picture nor a video that can be read. {FORMATS_HELP}")
         return [path]
     if any(c in path for c in "*?[") and "\0" not in path:
-        found = [f for f in sorted(glob.glob(_pattern(path), recursive=True)) if _readable(f)]
+        found = [f for f in sorted(_glob(_pattern(path))) if _readable(f) and os.path.isfile(f)]
         if found:
             return found
     raise MissingFileError(
@@ -226,6 +226,18 @@ def _pattern(path: str) -> str:
     parts = Path(path).parts
     known = next(n for n in range(len(parts), -1, -1) if os.path.isdir(os.path.join("", *parts[:n]) or "."))
     return os.path.join(glob.escape(os.path.join("", *parts[:known])), *parts[known:])
+
+
+def _glob(pattern: str) -> set[str]:
+    """Return what a pattern stands for; in `**`, no folder comes twice by way of links."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return {*glob.glob(pattern)}
+    i = parts.index("**")
+    tops = [top for top in glob.glob(os.path.join("", *parts[:i]) or ".") if os.path.isdir(top)]
+    rest = parts[i + 1 :] or ("*",)
+    folders = (os.path.normpath(folder) for top in tops for folder, _ in walk(top))
+    return {file for folder in folders for file in _glob(os.path.join(glob.escape(folder), *rest))}
 
 
 def _from_list(path: str) -> list[str]:

@@ -20,7 +20,7 @@ from ultralytics.data.images import header_size, read_image, resize_long_side, s
 from ultralytics.data.labels import parallel, refuse_read_only
 from ultralytics.utils import LOCAL_RANK, LOGGER, limits
 from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import atomic_write, open_regular
 from ultralytics.utils.memory import available_memory
 from ultralytics.utils.pickles import pickle_in
 
@@ -208,7 +208,7 @@ class Pictures:
         try:
             if os.path.getsize(target) > 3 * limits.PICTURE_BYTES:
                 return None
-            with open(target, "rb") as f:
+            with open_regular(target) as f:
                 image = np.load(f, allow_pickle=False)
                 if f.read(17) != struct.pack("<2q", *_stamp(file)):
                     return None

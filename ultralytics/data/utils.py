@@ -102,13 +102,21 @@ def _check_keys(data: dict, file: Path) -> None:
     for key in _REQUIRED:
         if not data.get(key) and not (key == "train" and key in data):
             refuse_without({"yaml_file": file}, key)
+    if "\0" in str(data.get("path", "")) or not isinstance(data.get("path") or "", (str, int, float)):
+        raise DataError(f"'{file}' says `path: {str(data['path'])[:80]!r}`; a folder is wanted, or leave `path` out.")
     for key in SPLITS:
         value = data.get(key)
-        if not all(isinstance(part, (str, int, float)) for part in _as_list("" if value is None else value)):
+        parts = _as_list("" if value is None else value)
+        if not all(isinstance(part, (str, int, float)) and "\0" not in str(part) for part in parts):
             raise DataError(
                 f"'{file}' says `{key}: {str(value)[:80]}`; a folder, a list in a text file, or several of them in "
                 f"brackets are wanted, as `{key}: [{key}/images, more/images]`."
             )
+    source = data.get("download")
+    if isinstance(source, (list, tuple, dict)):
+        source = next((part for part in source if not isinstance(part, str)), "")
+    if source is not None and not isinstance(source, str):
+        raise DataError(f"'{file}' says `download: {str(data['download'])[:80]}`; an address is wanted, or several.")
     if "names" not in data and "nc" not in data:
         raise DataError(f"'{file}' has no `names:`, the list of class names. Add it, as `names: [fire]`.")
 

@@ -30,6 +30,7 @@ from ultralytics.nn.tasks import (
 )
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
+from ultralytics.utils.files import check_regular
 
 # Settings of the training that later calls start from
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
@@ -132,6 +133,7 @@ class Model(Callbacks, nn.Module):
                 f"The {form.title} model '{file}' does not exist: "
                 f"`yolo export model=best.pt format={form.name}` makes one."
             )
+        check_regular(file)
         form.require(writing=False)
         trust_modules(file, self.trusts.get("trust_modules", False))
         facts = checked_runner(form.load().Runner(file), file)

@@ -17,6 +17,7 @@ from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import check_outputs, checked_runner, run_once
 from ultralytics.utils import LOGGER, limits
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
+from ultralytics.utils.files import check_regular
 
 TORCH = (".pt", ".pth")  # weight files
 
@@ -63,6 +64,7 @@ class FileBackend:
         form.require(writing=False)
         if not Path(file).exists():
             raise MissingFileError(f"The model '{file}' does not exist.")
+        check_regular(file)
         make = form.load().Runner
         self.run = make(file, device, threads or 0, providers)
         self.file, self.device, self.facts = file, device, checked_runner(self.run, file)

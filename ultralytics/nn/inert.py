@@ -38,6 +38,7 @@ STORAGES = {
 
 _STEP = 100  # bytes of an opcode besides the value it makes: its place on the stack, in a dict, in the memo
 _ENTRY = 100  # bytes of an entry of a dict
+_PLACE = 16  # bytes of a place in a list, with what it takes to look at it
 _RECORD = 400  # bytes of a record with its dicts
 _CLASS = 2048  # bytes of a class
 _DIMS = 64  # dimensions of a tensor, which are as many as torch takes
@@ -221,27 +222,21 @@ def plain_text(value: object) -> str:
     return str(value)
 
 
-def _items(values: Any) -> Iterable:
-    """Return what may be copied into another container: a text would give one of eight times its size."""
-    if not isinstance(values, (list, tuple, dict, set, frozenset)):
-        raise pickle.UnpicklingError(f"a {type(values).__name__} where a list belongs")
-    return values
-
-
-def _builders(key: Callable[[Any], Any]) -> dict[str, Any]:
+def _builders(key: Callable[[Any], Any], items: Callable[[Any], Iterable]) -> dict[str, Any]:
     """Return what each allowed name gives: immutable types of Python's own, or sealed functions made for one file.
 
     Args:
         key: returns what may be a key of a dict or a member of a set, and raises for anything else.
+        items: returns what may be copied into another container, and counts that.
     """
 
     def ordered(pairs: Any = ()) -> OrderedDict:
-        pairs = pairs.items() if isinstance(pairs, dict) else _items(pairs)
-        return OrderedDict((key(k), v) for k, v in pairs)
+        pairs = items(pairs)
+        return OrderedDict((key(k), v) for k, v in (pairs.items() if isinstance(pairs, dict) else pairs))
 
     calls = {
-        "builtins.set": lambda items=(): set(map(key, _items(items))),
-        "builtins.frozenset": lambda items=(): frozenset(map(key, _items(items))),
+        "builtins.set": lambda given=(): set(map(key, items(given))),
+        "builtins.frozenset": lambda given=(): frozenset(map(key, items(given))),
         "builtins.slice": lambda *_: None,
         "builtins.complex": lambda *parts: complex(*parts[:2]),
         "collections.OrderedDict": ordered,
@@ -249,7 +244,7 @@ def _builders(key: Callable[[Any], Any]) -> dict[str, Any]:
         "torch._utils._rebuild_tensor_v2": rebuild_tensor,
         "torch._utils._rebuild_parameter": lambda data, *_: data,
         "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
-        "torch.Size": lambda sizes=(): tuple(_items(sizes)),
+        "torch.Size": lambda sizes=(): tuple(items(sizes)),
         "torch.device": _device,
         "torch.torch_version.TorchVersion": plain_text,
         "collections.defaultdict": lambda *_: {},
@@ -304,7 +299,7 @@ class InertUnpickler(pickle._Unpickler):
         self.path = path
         self.storages: dict[str, Storage] = {}
         self.built = self.odd_keys = 0
-        self._builders = _builders(self.key)
+        self._builders = _builders(self.key, self.items)
         self._classes: dict[str, type[Record]] = {}
 
     def count(self, size: int) -> None:
@@ -312,6 +307,13 @@ class InertUnpickler(pickle._Unpickler):
         self.built += size
         if self.built > limits.PICKLE_BUILT:
             raise pickle.UnpicklingError(f"its description takes more than {limits.PICKLE_BUILT} bytes of memory")
+
+    def items(self, values: Any) -> Iterable:
+        """Return what is copied into another container, which takes time even where little comes of it."""
+        if not isinstance(values, (list, tuple, dict, set, frozenset)):  # of a text would come eight times its size
+            raise pickle.UnpicklingError(f"a {type(values).__name__} where a list belongs")
+        self.count(_PLACE * len(values))
+        return values
 
     def key(self, value: Any) -> Any:
         """Return a key of a dict or a member of a set; the hash of tuples in tuples could take years to compute."""

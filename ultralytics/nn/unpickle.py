@@ -17,7 +17,8 @@ import torch
 from ultralytics.nn.inert import Array, InertUnpickler, Record, Storage, TensorRecord, plain_text
 from ultralytics.utils import limits
 from ultralytics.utils.archives import check_zip
-from ultralytics.utils.errors import CheckpointError, MissingFileError
+from ultralytics.utils.errors import CheckpointError, DataError, MissingFileError
+from ultralytics.utils.files import open_regular
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of files written by torch before 1.6
 AGAIN = "Copy or download it again, or train anew."
@@ -88,11 +89,10 @@ class Archive:
                 f"The weight file '{self.path}' does not exist. Check the path and the working folder."
             )
         try:
-            with open(self.path, "rb") as f:
+            with open_regular(self.path) as f:
                 head = f.read(512)
-        except OSError as e:
-            reason = f"cannot be read: {e.strerror}. Check its permissions."
-            raise CheckpointError(f"The weight file '{self.path}' {reason}") from e
+        except DataError as e:
+            raise CheckpointError(str(e)) from e
         if not head:
             raise CheckpointError(f"The weight file '{self.path}' has 0 bytes. {AGAIN}")
         what = next((words for start, words in _KINDS if head.startswith(start)), "")
@@ -129,7 +129,7 @@ class Archive:
     def _read_legacy(self) -> Any:
         """Read the format before torch 1.6: three small pickles, the content, the storages' keys, their bytes."""
         self._swapped = sys.byteorder != "little"
-        with open(self.path, "rb") as f:
+        with open_regular(self.path) as f:
 
             def load() -> tuple[Any, dict[str, Storage]]:
                 reader = InertUnpickler(f, self.path)

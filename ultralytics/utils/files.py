@@ -236,6 +236,32 @@ def _refuse_odd(found: os.stat_result, path: str | Path) -> None:
         raise DataError(f"'{path}' is {what}, not a file. Name a file.")
 
 
+def check_regular(path: str | Path) -> None:
+    """Raise DataError where a file, or one in a folder, is a pipe or a device, which a runtime would wait for."""
+    for file in [path, *Path(path).iterdir()] if os.path.isdir(path) else [path]:
+        with contextlib.suppress(OSError):  # told by who opens it
+            if not os.path.isdir(file):
+                _refuse_odd(os.stat(file), file)
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below one, itself first, and the files in it. Links are followed, but no folder comes twice.
+
+    Two links to the folder in which they stand would be 2 ** 40 folders for `os.walk` and `glob`.
+    """
+    seen, starts = set(), [os.fspath(folder)]
+    for start in starts:  # links are put behind, so that a folder comes by its own name if it has one here
+        for path, folders, files in os.walk(start):
+            real = os.path.realpath(path)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            starts += [link for name in folders if os.path.islink(link := os.path.join(path, name))]
+            yield path, files
+
+
 def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "strict") -> str:
     """Return the text of a file of up to `limit` bytes; its encoding is found as `decode` says.
 

@@ -8,8 +8,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ultralytics.utils.files import open_regular
 from ultralytics.utils.limits import MIB
 
+_LONGEST = 200  # characters of a name that is told; one of a megabyte could be told a million times
 _MEMBERS = 50  # of a zip that are looked into
 _DULL = ("numpy.", "_codecs.", "collections.", "torch._utils.")  # what every array asks for
 _START = re.compile(rb"\x80[\x01-\x05]|c[\w.]+\n\w+\n|\(")  # of protocol 1 and later; of 0, mostly
@@ -22,9 +24,9 @@ def names_in(data: bytes) -> Iterator[str]:
     try:
         for code, argument, _ in pickletools.genops(data):
             if code.name in {"GLOBAL", "INST"}:
-                yield argument.replace(" ", ".", 1)
+                yield argument.replace(" ", ".", 1)[:_LONGEST]
             elif code.name == "STACK_GLOBAL":
-                yield ".".join(texts[-2:])
+                yield ".".join(text[:_LONGEST] for text in texts[-2:])[:_LONGEST]
             elif code.name == "MEMOIZE":
                 memo[len(memo)] = texts[-1] if texts else ""
             elif code.name.endswith("PUT"):
@@ -42,16 +44,20 @@ def pickle_in(file: str | Path) -> str:
     for data in _beginnings(file):
         if data.startswith(b"\x93NUMPY") and b"}" in data:  # the pickle stands behind the head
             data = data[data.index(b"}") + 1 :].lstrip(b" \n")
-        names = list(names_in(data)) if _START.match(data) else []
-        if names:
-            return next((name for name in names if not name.startswith(_DULL)), names[0])
+        first = ""
+        for name in names_in(data) if _START.match(data) else ():
+            first = first or name
+            if not name.startswith(_DULL):
+                return name
+        if first:
+            return first
     return ""
 
 
 def _beginnings(file: str | Path) -> Iterator[bytes]:
     """Yield the beginning of a file, or of each member of a zip."""
     try:
-        with open(file, "rb") as f:
+        with open_regular(file) as f:
             data = f.read(MIB)
         if not data.startswith(b"PK"):
             yield data

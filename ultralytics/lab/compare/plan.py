@@ -19,7 +19,7 @@ from ultralytics.lab.compare.code import changed_code, code_of
 from ultralytics.utils import LOGGER, SETTINGS
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
-from ultralytics.utils.files import RunFolder, atomic_write
+from ultralytics.utils.files import RunFolder, atomic_write, open_regular
 from ultralytics.utils.files import read_json as load_json
 
 RECORD = "comparison.json"
@@ -171,7 +171,7 @@ def description_hash(d: Mapping[str, Any]) -> str:
 def file_hash(file: str | Path) -> str:
     """Return the SHA-256 of a file's content."""
     digest = hashlib.sha256()
-    with open(file, "rb") as f:
+    with open_regular(file) as f:
         while block := f.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
