@@ -286,3 +286,26 @@ def test_coarser_precisions(form, precision, written, tiny, tmp_path):
     assert parity.holds and parity.precision != "float32"
     assert form.load().Runner(file).metadata[precision] is True
     assert file_size(file) < file_size(plain)
+
+
+TWO_MODELS = """
+import signal, sys
+from ultralytics.nn.formats.openvino import Runner
+
+seen = []
+signal.signal(signal.SIGTERM, lambda *_: seen.append(1))
+first, second = Runner(sys.argv[1]), Runner(sys.argv[1])
+del first
+del second
+signal.raise_signal(signal.SIGTERM)
+print("seen", seen)
+"""
+
+
+@pytest.mark.skipif("openvino" in MISSING, reason="openvino is not installed")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_a_signal_after_two_models_ends_no_process(written):
+    """OpenVINO leaves a freed stack for signals behind if two of it go in the order in which they came."""
+    words = [sys.executable, "-c", TWO_MODELS, str(written(FORMATS["openvino"]))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stdout) == (0, "seen [1]\n"), done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,16 @@ def _shape(shape: Any) -> Shape:
     return [side.get_length() if side.is_static else None for side in shape] if shape.rank.is_static else []
 
 
+@lru_cache(maxsize=1)
+def _core(process: int) -> Any:
+    """Return the process's only OpenVINO, kept to its end.
+
+    Each gives the thread a stack for signals and takes it away when it goes. Of two, the first of which goes first, the
+    second brings back the stack of the first, which is freed by then: the next signal, as Ctrl-C, ends the process.
+    """
+    return quiet_import("openvino").Core()
+
+
 class Runner:
     """Runs an OpenVINO folder (or its .xml, or a graph in memory) in float32 or, if quantised, in 8 bits.
 
@@ -82,7 +93,6 @@ class Runner:
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
-        openvino = quiet_import("openvino")
         self.folder = Path(file)
         xml = self.folder if self.folder.suffix == ".xml" else find_one(self.folder, "*.xml", "OpenVINO")
         hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -92,7 +102,7 @@ class Runner:
             if threads:
                 hints |= {"INFERENCE_NUM_THREADS": min(threads, os.cpu_count() or threads)}
         try:
-            core = openvino.Core()
+            core = _core(os.getpid())
             compiled = core.compile_model(core.read_model(xml), where, hints)
         except RuntimeError as e:
             reason = " ".join(str(e).split())[:200]
