@@ -67,8 +67,9 @@ def test_switches_come_before_the_import_and_users_stand(name, tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     for variable in SWITCHES[name]:
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.delitem(sys.modules, "openvino_telemetry", raising=False)
+    for loaded in (name, "openvino_telemetry"):  # set first, so that what was there, or nothing, comes back
+        monkeypatch.setitem(sys.modules, loaded, None)
+        del sys.modules[loaded]
     module = quiet_import(name)
     assert SWITCHES[name].items() <= module.seen.items() and module.sender == (name in KEPT_OUT)
     assert "openvino_telemetry" not in sys.modules  # nothing stays changed
@@ -76,7 +77,6 @@ def test_switches_come_before_the_import_and_users_stand(name, tmp_path, monkeyp
         monkeypatch.setenv(variable, "as the user likes")
         quiet_import(name)
         assert os.environ[variable] == "as the user likes"
-    monkeypatch.delitem(sys.modules, name)
 
 
 def test_a_sender_that_others_imported_is_muted(monkeypatch):
