@@ -27,14 +27,17 @@ if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE)]
 
 import fuzz_metadata  # noqa: E402
+import fuzz_pickle_grammar  # noqa: E402
+import fuzz_torchscript  # noqa: E402
 from fuzz_guard import Forbidden, Watch, limit_memory, too_long  # noqa: E402
 from fuzz_targets import TARGETS  # noqa: E402
 
 from ultralytics.utils.errors import UserError  # noqa: E402
 
 FULL = {"yaml": 100_000, "labels": 100_000, "cli": 100_000, "checkpoint": 10_000, "cache": 10_000, "images": 10_000}
-TARGETS |= fuzz_metadata.TARGETS
-FULL |= fuzz_metadata.CASES
+for more in (fuzz_metadata, fuzz_pickle_grammar, fuzz_torchscript):
+    TARGETS |= more.TARGETS
+    FULL |= more.CASES
 LONGEST = 6000  # characters of a sentence
 
 

@@ -33,6 +33,8 @@ SHORT = {
     "torchscript_metadata": 40,
     "onnx_metadata": 40,
     "openvino_metadata": 6,
+    "pickle_grammar": 40,
+    "torchscript": 100,
     "yaml": 400,
     "labels": 600,
     "cli": 300,
@@ -134,6 +136,24 @@ def test_the_watch_sees_what_must_not_be(tmp_path_factory, tmp_path, watch):
     with watch.case():
         (tmp_path / "fine").write_text("x")
     assert not outside.exists()
+
+
+def test_the_fuzzer_sees_what_torchscript_writes(work_dir, restored, monkeypatch, capfd):
+    """Python's audit hooks do not: without the lists, some of the first cases write a file."""
+    import io
+
+    from ultralytics.nn.formats import torchscript
+
+    monkeypatch.setattr(torchscript, "checked_script", lambda file: io.BytesIO(Path(file).read_bytes()))
+    target, written = fuzz.TARGETS["torchscript"](), 0
+    for i in range(150):
+        try:
+            target.case(random.Random(f"torchscript {i}"))
+        except UserError:
+            continue
+        except fuzz_guard.Forbidden as e:
+            written += "wrote a file" in str(e)
+    assert written
 
 
 # What it found --------------------------------------------------------------------------------------------------------
