@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -78,3 +79,20 @@ def test_a_video_whose_name_is_no_utf8(work_dir):
     Path(os.fsdecode("视频".encode("gbk") + b".mp4")).write_bytes(b"x")
     with pytest.raises(DataError, match="Rename it"):
         next(iter(load_inference_source(os.fsdecode("视频".encode("gbk") + b".mp4"))))
+
+
+def test_images_with_the_longest_names_a_disk_takes(work_dir):
+    """Two of one name get numbers, and what is cut out of them, too: names of more than 255 bytes."""
+    from tiny import tiny_model
+
+    from ultralytics import YOLO
+
+    for folder, name in (("a", "n" * 251), ("b", "n" * 251), ("a", "\u706b" * 83)):
+        Path(folder).mkdir(exist_ok=True)
+        cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tofile(Path(folder, f"{name}.jpg"))
+    model = YOLO(tiny_model(Path(".")))
+    files = sorted(str(f) for f in Path(".").rglob("*.jpg"))
+    kept = {"save": True, "save_txt": True, "save_crop": True, "project": "runs", "verbose": False}
+    model.predict(files, imgsz=64, conf=1e-6, max_det=2, **kept)
+    assert len([*Path("runs/predict").glob("*.jpg")]) == len([*Path("runs/predict/labels").glob("*.txt")]) == 3
+    assert len([*Path("runs/predict/crops").rglob("*.jpg")]) >= 3

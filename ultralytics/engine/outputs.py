@@ -14,7 +14,7 @@ import numpy as np
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import writing
-from ultralytics.utils.names import for_opencv
+from ultralytics.utils.names import for_opencv, shortened
 
 
 class OutputNames:
@@ -34,7 +34,7 @@ class OutputNames:
 
     def __call__(self, p: Path, name: str = "") -> str:
         """Return the stem for a file, the same each time; `name` is the one to be had if it is free."""
-        name = name or p.stem
+        name = shortened(name or p.stem)
         for stem in chain([name], (f"{name}_{n}" for n in count(2))):
             if stem.lower() not in self.spared and self.holders.setdefault(stem.lower(), p) == p:
                 break

@@ -38,11 +38,13 @@ STORAGES = {
 
 _STEP = 100  # bytes of an opcode besides the value it makes: its place on the stack, in a dict, in the memo
 _ENTRY = 100  # bytes of an entry of a dict
-_PLACE = 16  # bytes of a place in a list, with what it takes to look at it
+_PLACE = 32  # bytes of a place in a list, with what it takes to look at it
 _RECORD = 400  # bytes of a record with its dicts
 _CLASS = 2048  # bytes of a class
 _DIMS = 64  # dimensions of a tensor, which are as many as torch takes
 _WORD = 4096  # characters of a path or a device
+_NAME = 300  # characters of a name with its module
+_PARTS = 16  # of a tuple that is a key
 _ODD_KEYS = 10_000  # keys whose hashes a file can choose, so that all of them meet in one place
 
 # The opcodes of a weight file. What the first ones push is made already, or costs no more than a step.
@@ -155,7 +157,7 @@ class _Dtype(Record):
         return dtype.newbyteorder(order) if order else dtype
 
     def __setstate__(self, state: object) -> None:
-        self.items["state"] = state if isinstance(state, tuple) else ()
+        self.items["state"] = state[:4] if isinstance(state, tuple) else ()
 
 
 class Array(Record):
@@ -187,6 +189,12 @@ def _counts(values: Any) -> tuple[int, ...]:
     if not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in values):
         raise pickle.UnpicklingError("a tensor of impossible shape")
     return tuple(map(int, values))
+
+
+def _complex(real: float, imaginary: float = 0.0) -> complex:
+    if not isinstance(real, (int, float)) or not isinstance(imaginary, (int, float)):  # a text takes long to read
+        raise pickle.UnpicklingError("a complex number of something else")
+    return complex(real, imaginary)
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -238,7 +246,7 @@ def _builders(key: Callable[[Any], Any], items: Callable[[Any], Iterable]) -> di
         "builtins.set": lambda given=(): set(map(key, items(given))),
         "builtins.frozenset": lambda given=(): frozenset(map(key, items(given))),
         "builtins.slice": lambda *_: None,
-        "builtins.complex": lambda *parts: complex(*parts[:2]),
+        "builtins.complex": _complex,
         "collections.OrderedDict": ordered,
         "torch._utils._rebuild_tensor": rebuild_tensor,
         "torch._utils._rebuild_tensor_v2": rebuild_tensor,
@@ -318,6 +326,8 @@ class InertUnpickler(pickle._Unpickler):
     def key(self, value: Any) -> Any:
         """Return a key of a dict or a member of a set; the hash of tuples in tuples could take years to compute."""
         parts = value if type(value) is tuple else (value,)
+        if len(parts) > _PARTS:  # its hash is computed anew each time
+            raise pickle.UnpicklingError(f"a tuple of {len(parts)} parts as a key")
         for part in parts:
             if not isinstance(part, (str, int, float, complex, bytes, type(None), torch.dtype, Record)):
                 raise pickle.UnpicklingError(f"a {type(part).__name__} as a key")
@@ -333,6 +343,8 @@ class InertUnpickler(pickle._Unpickler):
         Raises:
             CheckpointError: it is not on the list.
         """
+        if len(module) + len(name) > _NAME:
+            raise pickle.UnpicklingError(f"a name of {len(module) + len(name)} characters")
         module = {"__builtin__": "builtins", "pathlib._local": "pathlib"}.get(module, module)
         module = module.replace("numpy._core", "numpy.core", 1)
         full = f"{module}.{name}"
@@ -369,7 +381,7 @@ class InertUnpickler(pickle._Unpickler):
 def _copied(state: Any) -> int:
     """Return the bytes that a record takes to copy its state."""
     parts = state if isinstance(state, tuple) else (state,)
-    return _RECORD + _ENTRY * sum(len(part) for part in parts if isinstance(part, dict))
+    return _RECORD + _PLACE * len(parts) + _ENTRY * sum(len(part) for part in parts if isinstance(part, dict))
 
 
 # What an opcode will take besides its result, told by the stack before it runs

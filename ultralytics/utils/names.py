@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ def odd_characters(name: str) -> str:
 def clean_name(name: object) -> str:
     """Return a class name from a file as text that can be drawn, printed and written; what cannot becomes '\ufffd'."""
     text = str(name)
+    text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
     odd = {*odd_characters(text)}
-    text = "".join("\ufffd" if c in odd else c for c in text) if odd else text
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+    return "".join("\ufffd" if c in odd else c for c in text) if odd else text
 
 
 def clean_names(names: Mapping) -> dict[int, str]:
@@ -44,10 +45,12 @@ def for_opencv(path: object) -> str:
     return text
 
 
+def shortened(stem: str, most: int = 200) -> str:
+    """Return a stem of at most so many bytes, behind which a number and a suffix still make a name of 255."""
+    return os.fsencode(stem)[:most].decode(errors="ignore") if len(os.fsencode(stem)) > most else stem
+
+
 def safe_name(name: object) -> str:
     """Return a name as one part of a path on any system: 'a/b' gives 'a_b', '..' gives '_'."""
-    text = _NEVER.sub("_", clean_name(name)).strip()
-    while len(text.encode()) > _LONGEST_FILE:
-        text = text[:-1]
-    text = text.rstrip(" .") or "_"
+    text = shortened(_NEVER.sub("_", clean_name(name)).strip(), _LONGEST_FILE).rstrip(" .") or "_"
     return f"_{text}" if _DEVICES.fullmatch(text) else text
