@@ -148,7 +148,7 @@ def check_yolo(words: list[str]) -> None:
     settings = parse(words)
     check_mode(settings["mode"])
     get_cfg(overrides=settings)
-    if words == ["train"]:  # the running text names the command alone
+    if len(words) == 1:  # the running text names the command alone
         return
     model = settings["model"]
     assert find_model_yaml(model) if model.endswith(".yaml") else model.startswith("runs/")
