@@ -73,7 +73,7 @@ class BaseValidator(Callbacks):
         self.speed: dict[str, float] = {}
         self.plots: dict = {}
         self.metrics: Any = None
-        self.label_names: OutputNames | None = None  # those of the label files that save_txt writes
+        self.label_names = OutputNames((), ())  # of the label files that save_txt writes
 
     @smart_inference_mode()
     def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
