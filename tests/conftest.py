@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Before anything imports torch or the package; processes that tests start inherit them.
 _CONFIG = tempfile.TemporaryDirectory(prefix="yolo-settings-")
 os.environ["YOLO_CONFIG_DIR"] = _CONFIG.name
+# tracing a model for TensorBoard takes longer than a tiny training; test_loggers.py switches it on
+(Path(_CONFIG.name) / "settings.json").write_text('{"tensorboard": false}', encoding="utf-8")
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.getenv("PYTHONPATH")])])
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import the runtimes by themselves, too
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

@@ -103,6 +103,7 @@ def test_launched_from_python(work_dir: Path, tiny_data: Path):
     assert [f.name for f in Path("runs").iterdir()] == ["a"]
 
 
+@pytest.mark.slow  # test_lost_processes.py has the quick ones of this kind
 def test_a_failing_process_ends_the_run(work_dir: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch):
     tiny_model(work_dir)
     from ultralytics import YOLO

@@ -30,9 +30,9 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.errors import LONGEST, CheckpointError, ConfigError, DataError, MissingFileError, UserError
 
 SHORT = {
-    "torchscript_metadata": 40,
+    "torchscript_metadata": 16,
     "onnx_metadata": 40,
-    "openvino_metadata": 6,
+    "openvino_metadata": 4,
     "pickle_grammar": 40,
     "torchscript": 100,
     "yaml": 400,

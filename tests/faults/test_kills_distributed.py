@@ -67,6 +67,7 @@ def killed_at_random(settings: dict, whole: tuple, times: int, seed: int, log: P
     return kills
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment(two_processes, whole, log):
     assert killed_at_random(two_processes, whole, 1, 0, log) == 1
 

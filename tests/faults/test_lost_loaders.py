@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tiny import FAST, tiny_model
 
 from ultralytics.data import workers
@@ -28,7 +29,17 @@ class Quick(DetectionTrainer):
 
 
 @pytest.fixture
-def train(work_dir: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Quick]:
+def long_val(tiny_data_copy: Path) -> Path:
+    """The data YAML of a dataset whose validation is longer than what its processes load ahead (2 batches each)."""
+    data = yaml.safe_load(tiny_data_copy.read_text(encoding="utf-8"))
+    images = sorted((tiny_data_copy.parent / data["val"]).iterdir())
+    (tiny_data_copy.parent / "val.txt").write_text("".join(f"{image}\n" for image in images * 6), encoding="utf-8")
+    tiny_data_copy.write_text(yaml.safe_dump({**data, "val": "val.txt"}), encoding="utf-8")
+    return tiny_data_copy
+
+
+@pytest.fixture
+def train(work_dir: Path, long_val: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Quick]:
     """Train with two loader processes, of which a stopped one is ended soon, and functions by event."""
     for name, seconds in {"TICK": 0.05, "STOPPED": 0.3}.items():
         monkeypatch.setattr(workers, name, seconds)
@@ -36,7 +47,7 @@ def train(work_dir: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> C
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
 
     def run(callbacks: dict | None = None, **settings) -> Quick:
-        own = {"model": tiny_model(work_dir), "data": str(tiny_data), "epochs": 3, "batch": 2, "project": "runs"}
+        own = {"model": tiny_model(work_dir), "data": str(long_val), "epochs": 3, "batch": 2, "project": "runs"}
         trainer = Quick(overrides=settings if "resume" in settings else {**FAST, **own, "workers": 2, **settings})
         for event, function in (callbacks or {}).items():
             trainer.add_callback(event, function)

@@ -441,6 +441,7 @@ def test_resuming_with_a_teacher_that_has_moved(run, work_dir: Path, dense: str)
     assert run(resume=last, teacher=moved).args.teacher == str(moved)
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(work_dir: Path, tiny_data: Path, dense: str):
     same = {"imgsz": 128, "mosaic": 0.0, "optimizer": "SGD", "epochs": 1, "val": False, "project": "runs"}
     args = {**FAST, **same, "model": tiny_model(work_dir), "data": tiny_data, "teacher": dense}

@@ -358,24 +358,26 @@ def detector(folder: Path, backbone: str) -> str:
 
 @pytest.mark.parametrize("backbone", DETECTOR)
 @pytest.mark.parametrize("form", ["bare", "of several devices"])
-def test_a_published_file_gives_the_backbone_its_weights(backbone, form, tmp_path, tiny_data, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_published_file_gives_the_backbone_its_weights(backbone, form, tmp_path):
     state = fill(DETECTOR[backbone](width=0.25)).state_dict()
     parallel = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
-    torch.save(state if form == "bare" else parallel, "published.pth")
-
-    def same(model) -> bool:
-        mine = model.model[0].state_dict()
-        return all(torch.equal(value, state[name]) for name, value in mine.items())
-
-    assert same(YOLO(detector(tmp_path, backbone)).load("published.pth").model)
+    torch.save(state if form == "bare" else parallel, tmp_path / "published.pth")
+    assert has_weights(YOLO(detector(tmp_path, backbone)).load(tmp_path / "published.pth").model, state)
     model = DetectionModel(detector(tmp_path, backbone), verbose=False)
-    model.load("published.pth")
-    assert same(model)
-    seen = []
-    model = YOLO(detector(tmp_path, backbone))
-    model.add_callback("on_train_start", lambda trainer: seen.append(same(trainer.model)))
-    model.train(data=str(tiny_data), pretrained="published.pth", epochs=1, project="runs", **FAST)
+    model.load(tmp_path / "published.pth")
+    assert has_weights(model, state)
+
+
+def has_weights(detector, state: dict) -> bool:
+    """Whether a detector's backbone has the weights of a state dict."""
+    return all(torch.equal(value, state[name]) for name, value in detector.model[0].state_dict().items())
+
+
+def test_a_training_begins_with_a_published_file(work_dir, tiny_data):
+    torch.save(state := fill(GhostNetV1(width=0.25)).state_dict(), "published.pth")
+    model, seen = YOLO(detector(work_dir, "Ghostnetv1")), []
+    model.add_callback("on_train_start", lambda trainer: seen.append(has_weights(trainer.model, state)))
+    model.train(data=str(tiny_data), pretrained="published.pth", epochs=1, val=False, project="runs", **FAST)
     assert seen == [True]
 
 

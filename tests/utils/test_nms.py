@@ -36,9 +36,9 @@ def plain_nms(boxes, scores, iou_thres):
 @pytest.fixture(autouse=True)
 def forget_backend():
     """Find the backend out anew for each test, and afterwards."""
-    nms._backend.cache_clear()
+    nms.suppressor.cache_clear()
     yield
-    nms._backend.cache_clear()
+    nms.suppressor.cache_clear()
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_few_boxes_are_never_called_slow(messages):
 
 
 def test_the_import_of_torchvision_is_no_part_of_the_time(messages, monkeypatch):
-    clock, backend = [0.0], nms._backend
+    clock, backend = [0.0], nms.suppressor
 
     def importing(device):
         clock[0] += 60 * (len(asked) == 0)
@@ -266,7 +266,7 @@ def test_the_import_of_torchvision_is_no_part_of_the_time(messages, monkeypatch)
 
     asked: list = []
     importing.cache_clear = backend.cache_clear
-    monkeypatch.setattr(nms, "_backend", importing)
+    monkeypatch.setattr(nms, "suppressor", importing)
     monkeypatch.setattr(nms.time, "perf_counter", lambda: clock[0])
     nms.non_max_suppression(apart(1500))
     assert clock == [60.0] and len(asked) > 1 and not messages

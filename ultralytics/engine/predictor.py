@@ -221,10 +221,14 @@ class BasePredictor(Calls, Callbacks):
         self._ready_model(model)
         self.setup_source(source if source is not None else self.args.source)
         if not self.done_warmup:
-            self.model.warmup(imgsz=(1 if self.model.pt else self.args.batch, 3, *self.imgsz))
+            self.warm_up()
             self.done_warmup = True
         self.run_callbacks("on_predict_start")
         return [Profile(device=self.device) for _ in range(3)]
+
+    def warm_up(self) -> None:
+        """Do once what would otherwise be counted as time of the first image."""
+        self.model.warmup(imgsz=(1 if self.model.pt else self.args.batch, 3, *self.imgsz))
 
     def _step(self, profilers: list[Profile], args: tuple, kwargs: dict) -> list[Results]:
         """Take one batch through all steps."""

@@ -40,7 +40,7 @@ def _opencv_nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float) -> 
 
 
 @functools.cache
-def _backend(device: str) -> Suppress:
+def suppressor(device: str) -> Suppress:
     """Return the function that suppresses on this type of device; found out once, by trying it on one box."""
     try:
         from torchvision.ops import nms as torchvision_nms
@@ -75,7 +75,7 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float, limit: int 
         limit: stop at so many kept boxes.
     """
     order = scores.argsort(descending=True, stable=True)
-    suppress = _backend(boxes.device.type)
+    suppress = suppressor(boxes.device.type)
     # Which of the surest n boxes stay does not depend on the others: with a limit, most of the quadratic work is spared
     size = len(order) if limit is None else max(4 * limit, 512)
     while True:
@@ -199,7 +199,7 @@ def non_max_suppression(
         return [_of_classes(rows[rows[:, 4] > conf_thres], wanted)[:max_det] for rows in prediction]
 
     if not rotated:
-        _backend(prediction.device.type)  # whose import is none of the time below
+        suppressor(prediction.device.type)  # whose import is none of the time below
     if prediction.is_cuda:
         torch.cuda.synchronize(prediction.device)  # nor is the model's work
     start, entered = time.perf_counter(), 0

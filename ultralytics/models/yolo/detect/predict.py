@@ -10,7 +10,7 @@ import torch
 
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.nms import non_max_suppression, suppressor
 from ultralytics.utils.ops import scale_boxes
 
 
@@ -25,6 +25,11 @@ class DetectionPredictor(BasePredictor):
 
     task = "detect"
     rotated = False  # whether the model's last output is the angle of its boxes
+
+    def warm_up(self) -> None:
+        super().warm_up()
+        if not self.rotated:
+            suppressor(self.device.type)
 
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
         """Suppress overlapping boxes and map the rest onto the original pictures."""
