@@ -86,6 +86,19 @@ def work_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often at the processes that load data, and end a stopped one soon."""
+    from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+    from ultralytics.data import workers
+
+    for name, seconds in {"TICK": 0.05, "STOPPED": 0.3}.items():
+        monkeypatch.setattr(workers, name, seconds)
+    # PyTorch looks every 5 s whether the process that it waits for still lives
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data YAML of a tiny dataset that all tests share: read it, do not change it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny import tiny_model
 
 import ultralytics
 from ultralytics.cfg import DEFAULT_CFG_PATH, TASK2DATA
@@ -337,8 +338,8 @@ def test_checks_as_a_process(tmp_path):
 def test_train_val_and_predict_as_processes(tmp_path, tiny_data):
     """One epoch on the tiny dataset, then validation and prediction with its weights."""
     small = ("imgsz=64", "device=cpu", "workers=0", "plots=False")
-    model = "model=yolo11n-GhostConv.yaml"
-    done = yolo("detect", "train", model, f"data={tiny_data}", "epochs=1", "batch=4", *small, cwd=tmp_path)
+    words = ("detect", "train", f"model={tiny_model(tmp_path)}", f"data={tiny_data}", "epochs=1", "batch=4", *small)
+    done = yolo(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "detect" / "train"
     assert {"args.yaml", "results.csv", "weights"} <= {p.name for p in run.iterdir()}

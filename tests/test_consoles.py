@@ -33,6 +33,7 @@ CONSOLES: dict[str, tuple[str, dict[str, str]]] = {
 }
 if not Path("/dev/full").exists():
     del CONSOLES["full disk"]
+USUAL = {"LANG=C", "cp1252", "closed stderr", "| head -1"}  # the quick tests see to these
 SMALL = ("imgsz=64", "device=cpu")
 FAST = (*SMALL, "batch=4", "workers=0", "plots=False")
 
@@ -54,7 +55,7 @@ def words_of(folder: Path, name: str) -> str:
     return text.decode("latin-1")
 
 
-@pytest.mark.parametrize("console", CONSOLES)
+@pytest.mark.parametrize("console", [pytest.param(c, marks=[pytest.mark.slow] * (c not in USUAL)) for c in CONSOLES])
 def test_help(console, tmp_path):
     assert run(console, [*TRAIN_PY, "--help"], tmp_path) == 0
     out = words_of(tmp_path, "out")

@@ -13,7 +13,7 @@ import torch
 from processes import await_end, is_alive
 from scenes import make_set, settings
 
-from ultralytics.data import build_dataloader, build_yolo_dataset, workers
+from ultralytics.data import build_dataloader, build_yolo_dataset
 from ultralytics.data.build import EpochBatches
 from ultralytics.data.workers import LostProcess, is_stopped
 from ultralytics.utils.errors import ConfigError
@@ -196,13 +196,6 @@ def test_processes_ignore_the_keyboard_and_end_with_their_parent(folder, tmp_pat
 
 
 # Processes that are lost ----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    """Look often, and end a stopped process soon."""
-    for name, seconds in {"TICK": 0.05, "STOPPED": 0.3}.items():
-        monkeypatch.setattr(workers, name, seconds)
 
 
 def strike(loader, number):

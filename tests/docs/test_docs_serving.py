@@ -70,6 +70,7 @@ def test_onnx_runtime_without_torch(model, picture, tmp_path):
     assert len((SERVING / "detect_onnx.py").read_text().splitlines()) <= 50
 
 
+@pytest.mark.slow
 def test_openvino_in_cpp(model, picture, tmp_path):
     openvino = pytest.importorskip("openvino")
     for package in ("onnx", "onnxscript"):

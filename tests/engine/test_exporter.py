@@ -121,7 +121,7 @@ def test_a_rewriting_that_is_not_lossless_is_found(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("form", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("form", ["torchscript", "onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_half_precision_is_near_and_half_as_large(form, tmp_path):
     installed(form)
     model = zoo.build("yolo11n-cls", nc=3)
@@ -240,7 +240,7 @@ def test_a_bare_module_can_be_written(tmp_path):
     assert file.exists() and found.rest == 0
 
 
-@pytest.mark.parametrize("form", ["torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("form", ["torchscript", "onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_nms_in_the_file_is_that_behind_the_model(form, tmp_path):
     installed(form)
     from ultralytics.utils.nms import non_max_suppression

@@ -25,6 +25,10 @@ from ultralytics import YOLO
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import LOGGER
 
+# At the first backward pass autograd starts a thread for each device that is known, and a process that has such threads
+# cannot be forked for another pass. `torch.export` makes more devices known, so the first pass comes before all tests.
+torch.ones(1, requires_grad=True).sum().backward()
+
 KILLED = -signal.SIGKILL
 # What the path of writing a file is made of: each of these ends in one call of the system, or in some.
 CALLS = ("link", "replace", "rename", "unlink", "fsync", "chmod", "mkdir")

@@ -32,7 +32,7 @@ from ultralytics.utils.errors import LONGEST, CheckpointError, ConfigError, Data
 SHORT = {
     "torchscript_metadata": 16,
     "onnx_metadata": 40,
-    "openvino_metadata": 4,
+    "openvino_metadata": 6,
     "pickle_grammar": 40,
     "torchscript": 100,
     "yaml": 400,
@@ -42,6 +42,7 @@ SHORT = {
     "cache": 100,
     "images": 200,
 }
+LONG = {"torchscript_metadata", "openvino_metadata"}  # writing their files takes longest; test_metadata.py is quick
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def need(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", fuzz.FULL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in fuzz.FULL])
 def test_some_cases(work_dir, restored, watch, name):
     need(name)
     report = fuzz.run(name, SHORT[name], watch=watch)

@@ -14,7 +14,6 @@ import torch
 import yaml
 from tiny import FAST, tiny_model
 
-from ultralytics.data import workers
 from ultralytics.data.workers import LostProcess, is_stopped
 from ultralytics.models.yolo.detect import DetectionTrainer
 
@@ -39,10 +38,8 @@ def long_val(tiny_data_copy: Path) -> Path:
 
 
 @pytest.fixture
-def train(work_dir: Path, long_val: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Quick]:
+def train(work_dir: Path, long_val: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Quick]:
     """Train with two loader processes, of which a stopped one is ended soon, and functions by event."""
-    for name, seconds in {"TICK": 0.05, "STOPPED": 0.3}.items():
-        monkeypatch.setattr(workers, name, seconds)
     monkeypatch.setattr("ultralytics.models.yolo.detect.train.loader_processes", lambda wanted, device: wanted)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
 

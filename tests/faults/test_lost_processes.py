@@ -89,7 +89,11 @@ def last(two_processes: dict) -> Path:
     ("fault", "words"),
     [
         (out_of_luck, ["out of luck", "failed with exit code 1, that of rank 1"]),
-        (sleeping, ["Rank 1 hangs", "in sleeping", "failed with exit code 1, that of rank 1"]),
+        pytest.param(
+            sleeping,
+            ["Rank 1 hangs", "in sleeping", "failed with exit code 1, that of rank 1"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(killed, ["rank 1 was ended by SIGKILL"], marks=pytest.mark.slow),
         pytest.param(
             stopped,

@@ -151,6 +151,7 @@ def test_other_settings_are_refused(killed, tiny_data, monkeypatch, capsys):
     assert "imgsz=96 (was 64)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     monkeypatch.chdir(killed["folder"])
     broken = LAYERS.replace("Conv, [16, 3, 2]", "Conv, [16, 3, 3]", 1).replace("[2, 3, 4]", "[1, 3, 4]")
@@ -162,6 +163,7 @@ def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     assert "NoSuchLayer" in rows[2]["error"]
 
 
+@pytest.mark.slow
 def test_finished_runs_are_judged_alike(killed, monkeypatch):
     monkeypatch.chdir(killed["folder"])
     run = killed["first"] / "run"

@@ -155,7 +155,7 @@ def flops(model: BaseModel) -> int:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize("scale", ["n", *(pytest.param(scale, marks=pytest.mark.slow) for scale in "smlx")])
 def test_every_scale_is_lighter_in_whole_blocks_of_channels(scale, task):
     light, dense = weightless(f"yolo11{scale}-ghost{task}"), weightless(f"yolo11{scale}{task}")
     assert get_num_params(light) < 0.75 * get_num_params(dense)

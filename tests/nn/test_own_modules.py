@@ -271,7 +271,8 @@ def test_engines_by_themselves_take_the_setting(work_dir: Path, tiny_data: Path)
                     job()
 
 
-@pytest.mark.parametrize("launched", ["device", pytest.param("torchrun", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launched", ["device", "torchrun"])
 def test_two_processes(work_dir: Path, tiny_data: Path, launched: str):
     """Each process loads the file by itself; what is touched is the file and the YAML."""
     yaml = write(work_dir / "models")

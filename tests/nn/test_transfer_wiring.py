@@ -68,8 +68,11 @@ BLOCKS = {
 
 @pytest.mark.parametrize(
     "name",
-    [f"{n}{task}" for n in ("yolo11n", "yolov8n") for task in ("", "-seg", "-cls", "-pose", "-obb")]
-    + ["yolo11n-GhostConv", "yolov8n-ghost", "yolo11n-GhostNetV1"],
+    [f"yolo11n{task}" for task in ("", "-seg", "-cls", "-pose", "-obb", "-GhostConv", "-GhostNetV1")]
+    + [
+        pytest.param(f"yolov8n{task}", marks=pytest.mark.slow)
+        for task in ("", "-seg", "-cls", "-pose", "-obb", "-ghost")
+    ],
 )
 def test_shuffling_all_channels_leaves_outputs(name):
     model, other = (fill(build(name)).double().eval() for _ in range(2))

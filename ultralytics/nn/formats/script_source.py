@@ -8,6 +8,7 @@ operators, the names that may be called, the classes (those of the same file), a
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Callable
 
@@ -38,7 +39,12 @@ def checked_sources(sources: dict[str, str]) -> tuple[dict[str, str], set[str]]:
     Raises:
         Refused: something is not on the lists.
     """
-    trees = {module: _parsed(module, text) for module, text in sources.items()}
+    return _checked(tuple(sources.items()))
+
+
+@functools.lru_cache(maxsize=2)  # a file is opened twice: to see what it is, and to run it
+def _checked(sources: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], set[str]]:
+    trees = {module: _parsed(module, text) for module, text in sources}
     classes, functions = set(), set()
     for module, tree in trees.items():
         for node in tree.body:
