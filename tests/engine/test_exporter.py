@@ -22,8 +22,8 @@ from ultralytics.nn.formats.nms import NMS
 from ultralytics.nn.rewrite import RULES
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError
 
-MODELS = ("yolo11n-GhostConv", "yolov8n-pose", "yolo11n-cls")
-MORE = ("yolo11n", "yolo11n-GhostNetV2", "yolo11n-seg", "yolo11n-obb")
+MODELS = ("yolo11n-GhostConv", "yolo11n-cls")
+MORE = ("yolo11n", "yolov8n-pose", "yolo11n-GhostNetV2", "yolo11n-seg", "yolo11n-obb")
 
 
 def installed(name: str) -> None:
