@@ -87,6 +87,7 @@ class Own(DetectionTrainer):
 """
 
 
+@pytest.mark.slow
 def test_launched_from_python(work_dir: Path, tiny_data: Path):
     """`device='cpu,cpu'` starts two processes with a trainer of one's own and with the weights that were loaded."""
     from ultralytics import YOLO

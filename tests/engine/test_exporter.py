@@ -121,7 +121,9 @@ def test_a_rewriting_that_is_not_lossless_is_found(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("form", ["torchscript", "onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "form", ["torchscript", *(pytest.param(f, marks=pytest.mark.slow) for f in ("onnx", "openvino"))]
+)
 def test_half_precision_is_near_and_half_as_large(form, tmp_path):
     installed(form)
     model = zoo.build("yolo11n-cls", nc=3)

@@ -265,13 +265,9 @@ def test_heads_with_other_class_counts_are_left_random(kind, pair):
     assert "part" in report.table()
 
 
-@pytest.mark.parametrize(
-    ("act", "pair"),
-    [
-        ("nn.ReLU()", ("yolo11n.yaml", "yolo11n-GhostConv.yaml")),
-        pytest.param("nn.LeakyReLU(0.1)", ("yolov8n.yaml", "yolov8n-ghost.yaml"), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("act", ["nn.ReLU()", "nn.LeakyReLU(0.1)"])
+@pytest.mark.parametrize("pair", [("yolo11n.yaml", "yolo11n-GhostConv.yaml"), ("yolov8n.yaml", "yolov8n-ghost.yaml")])
 def test_activations_in_place_change_nothing(act, pair):
     results = []
     for inplace in (True, False):
