@@ -171,6 +171,15 @@ def test_settings_of_suppression_are_used(tmp_path, settings, classes):
     assert make(tmp_path, **settings)(scene())[0].boxes.cls.tolist() == classes
 
 
+def test_what_suppresses_is_loaded_before_the_first_image_is_timed(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ultralytics.models.yolo.detect.predict.suppressor", lambda device: seen.append(device))
+    predictor = make(tmp_path)
+    predictor.add_callback("on_predict_batch_start", lambda predictor: seen.append("batch"))
+    predictor(scene())
+    assert seen == ["cpu", "batch"]
+
+
 def test_results_may_be_changed_afterwards(tmp_path):
     boxes = make(tmp_path)(scene())[0].boxes
     boxes.data[:, 0] += 1  # a tensor made in inference mode would refuse

@@ -44,6 +44,7 @@ def checked_sources(sources: dict[str, str]) -> tuple[dict[str, str], set[str]]:
 
 @functools.lru_cache(maxsize=2)  # a file is opened twice: to see what it is, and to run it
 def _checked(sources: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], set[str]]:
+    """Return what `checked_sources` does."""
     trees = {module: _parsed(module, text) for module, text in sources}
     classes, functions = set(), set()
     for module, tree in trees.items():
