@@ -50,6 +50,7 @@ def compare(lines: list[list[str]], wanted: np.ndarray, picture: np.ndarray, pix
     np.testing.assert_allclose(got[:, 4], wanted[:, 4], atol=0.01)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_without_torch(model, picture, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)

@@ -96,6 +96,7 @@ def test_the_copy_gives_predictions_alone():
     assert model.model[-1].stride.tolist() == [8, 16, 32] and "stride" in model.model[-1]._buffers
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_rewritten_graph(tmp_path):
     installed("onnx")
     import onnx

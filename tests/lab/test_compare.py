@@ -22,6 +22,7 @@ from ultralytics.cli import main as yolo
 from ultralytics.lab.compare.cell import POINTS, plain
 from ultralytics.lab.compare.plan import read_json
 
+pytestmark = pytest.mark.slow  # six processes start; the parts of a comparison have quick tests of their own
 EPOCHS = 5
 # `yolo` with other cells than `python -m ultralytics.lab.compare.cell`: the second model waits before its third epoch
 HOLDING = """
@@ -151,7 +152,6 @@ def test_other_settings_are_refused(killed, tiny_data, monkeypatch, capsys):
     assert "imgsz=96 (was 64)" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     monkeypatch.chdir(killed["folder"])
     broken = LAYERS.replace("Conv, [16, 3, 2]", "Conv, [16, 3, 3]", 1).replace("[2, 3, 4]", "[1, 3, 4]")
@@ -163,7 +163,6 @@ def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     assert "NoSuchLayer" in rows[2]["error"]
 
 
-@pytest.mark.slow
 def test_finished_runs_are_judged_alike(killed, monkeypatch):
     monkeypatch.chdir(killed["folder"])
     run = killed["first"] / "run"
