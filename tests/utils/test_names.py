@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -53,6 +55,21 @@ def test_cut_outs_stay_in_their_folder(work_dir, name):
     assert len(files) == 1 and files[0].parts[:2] == ("run", "crops") and len(files[0].parts) == 4
     assert result.plot().shape == (40, 40, 3)
     result.to_json().encode("utf-8", "surrogatepass")
+
+
+CROPS = """
+import numpy as np
+from ultralytics.engine.results import Results
+boxes = np.array([[5, 5, 20, 20, 0.9, 0], [15, 5, 20, 20, 0.9, 1]], float)
+Results(np.zeros((40, 40, 3), np.uint8), "a.jpg", {0: "\\u706b", 1: "\\u70df"}, boxes=boxes).save_crop("crops", "a")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only there may file names be ASCII alone")
+def test_classes_keep_folders_of_their_own_where_file_names_are_ascii(work_dir):
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", CROPS], env={**os.environ, **plain}, check=True)
+    assert {p.relative_to("crops").as_posix() for p in Path("crops").rglob("*.jpg")} == {"_u706b/a.jpg", "_u70df/a.jpg"}
 
 
 @pytest.mark.parametrize("pil", [True, False])

@@ -47,10 +47,16 @@ def for_opencv(path: object) -> str:
 
 def shortened(stem: str, most: int = 200) -> str:
     """Return a stem of at most so many bytes, behind which a number and a suffix still make a name of 255."""
-    return os.fsencode(stem)[:most].decode(errors="ignore") if len(os.fsencode(stem)) > most else stem
+    encoded = stem.encode(errors="surrogateescape")  # as bytes that are no UTF-8 come from a file system
+    return stem if len(encoded) <= most else encoded[:most].decode(errors="ignore")
 
 
 def safe_name(name: object) -> str:
     """Return a name as one part of a path on any system: 'a/b' gives 'a_b', '..' gives '_'."""
-    text = shortened(_NEVER.sub("_", clean_name(name)).strip(), _LONGEST_FILE).rstrip(" .") or "_"
+    text = _NEVER.sub("_", clean_name(name)).strip()
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # file names are ASCII under LANG=C without UTF-8 mode: '_u706b' for '火'
+        text = text.encode("ascii", "backslashreplace").decode().replace("\\", "_")
+    text = shortened(text, _LONGEST_FILE).rstrip(" .") or "_"
     return f"_{text}" if _DEVICES.fullmatch(text) else text
