@@ -21,12 +21,15 @@ from ultralytics.models.yolo.detect import train
 if __name__ == "__main__":
     data, imgsz, processes, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     train.loader_processes = lambda wanted, device: wanted  # as many as asked for, whatever would be chosen
-    model, starts, ends, images = YOLO("yolo11n.yaml"), [], [], []
+    model, starts, ends, images, started = YOLO("yolo11n.yaml"), [], [], [], []
     model.add_callback("on_train_epoch_start", lambda trainer: starts.append(time.perf_counter()))
     model.add_callback("on_train_epoch_end", lambda trainer: ends.append(time.perf_counter()))
     model.add_callback("on_train_start", lambda trainer: images.append(len(trainer.train_loader.dataset)))
+    model.add_callback("on_train_start", lambda trainer: started.append(trainer.train_loader.num_workers))
     model.train(data=data, epochs=3, imgsz=imgsz, batch=16, workers=processes, device="cpu", val=False, plots=False,
                 save=False, close_mosaic=0, verbose=False, project=folder)
+    if started != [processes]:
+        sys.exit(f"{processes} processes were asked for, and {started[0]} started: there are no more cores.")
     print(images[0] / statistics.median([e - s for s, e in zip(starts, ends)][1:]))
 """
 
