@@ -19,7 +19,7 @@ from load import load
 WORK = """
 import json, sys, time, torch, ultralytics
 from ultralytics import YOLO
-from ultralytics.utils.threads import THREADS
+from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
 
 select_device("cpu", verbose=False)

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from firegen import Picture, draw  # the folder beside this script
+from firegen import Image, draw  # the folder beside this script
 
-from ultralytics.utils.console import guarded, say
+from ultralytics.utils.system.console import guarded, say
 
-# file name: picture number
+# file name: image number
 ASSETS = {"fire_day.jpg": 124, "fire_night.jpg": 111, "no_fire.jpg": 17}
 
 
 def encode(image: np.ndarray, limit: int = 58_000) -> bytes:
-    """JPEG of a BGR picture, of the best quality from 86 down that takes at most `limit` bytes."""
+    """JPEG of a BGR image, of the best quality from 86 down that takes at most `limit` bytes."""
     for quality in range(86, 40, -4):
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
         if len(data) <= limit:
@@ -29,14 +29,14 @@ def encode(image: np.ndarray, limit: int = 58_000) -> bytes:
     return data
 
 
-def save(picture: Picture, images: Path, labels: Path, stem: str) -> None:
-    """Write picture and label file; without fire the label file is empty. Bytes, so that any path will do."""
-    (images / f"{stem}.jpg").write_bytes(encode(picture.image))
-    (labels / f"{stem}.txt").write_text("".join(f"{line}\n" for line in picture.labels()), encoding="utf-8")
+def save(image: Image, images: Path, labels: Path, stem: str) -> None:
+    """Write image and label file; without fire the label file is empty. Bytes, so that any path will do."""
+    (images / f"{stem}.jpg").write_bytes(encode(image.image))
+    (labels / f"{stem}.txt").write_text("".join(f"{line}\n" for line in image.labels()), encoding="utf-8")
 
 
 def strangers(out: Path, train: int, val: int) -> list[Path]:
-    """Pictures and labels of an earlier, different drawing: left in place, val pictures would turn up in train too."""
+    """Images and labels of an earlier, different drawing: left in place, val images would turn up in train too."""
     numbers = {"train": range(1, train + 1), "val": range(train + 1, train + val + 1)}
     wanted = {f"firc_pic_{n}": split for split, ns in numbers.items() for n in ns}
     files = [p for split in numbers for p in (out / split).glob("*/firc_pic_*.*")]
@@ -57,7 +57,7 @@ def draw_dataset(out: Path, train: int, val: int, seed: int) -> None:
 
 
 def draw_assets(out: Path) -> None:
-    """Write the few pictures that the package shows and tests itself with."""
+    """Write the few images that the package shows and tests itself with."""
     out.mkdir(parents=True, exist_ok=True)
     for name, number in ASSETS.items():
         (out / name).write_bytes(encode(draw(number).image))
@@ -67,13 +67,11 @@ def draw_assets(out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the fire-detection dataset.")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "fire", help="dataset folder")
-    parser.add_argument("--train", type=int, default=80, help="training pictures")
-    parser.add_argument("--val", type=int, default=20, help="validation pictures")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other pictures")
+    parser.add_argument("--train", type=int, default=80, help="training images")
+    parser.add_argument("--val", type=int, default=20, help="validation images")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other images")
     parser.add_argument("--clean", action="store_true", help="delete firc_pic files in --out of another drawing")
-    parser.add_argument(
-        "--assets", type=Path, metavar="FOLDER", help="draw only the package's own pictures, into FOLDER"
-    )
+    parser.add_argument("--assets", type=Path, metavar="FOLDER", help="draw only the package's own images, into FOLDER")
     args = parser.parse_args()
     if args.train < 0 or args.val < 0 or args.seed < 0:
         parser.error("--train, --val and --seed are 0 or more.")

@@ -31,11 +31,11 @@ def crossing(t: int) -> np.ndarray:
 
 def frame(boxes: np.ndarray, visible: tuple[int, ...] = (0, 1, 2)) -> np.ndarray:
     """Draw boxes in the colours of their objects, the last on top."""
-    picture = np.full((*SIZE, 3), 110, np.uint8)
+    image = np.full((*SIZE, 3), 110, np.uint8)
     for i in visible:
         x1, y1, x2, y2 = boxes[i].round().astype(int)
-        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), COLOURS[i], -1)
-    return picture
+        cv2.rectangle(image, (x1, y1), (x2 - 1, y2 - 1), COLOURS[i], -1)
+    return image
 
 
 def write_video(file: Path, frames: list[np.ndarray]) -> Path:
@@ -67,10 +67,10 @@ class ColourFinder(nn.Module):
 
     def forward(self, x: torch.Tensor):
         out = torch.zeros(len(x), 7, 3)
-        for i, picture in enumerate(x):
+        for i, image in enumerate(x):
             for k in range(3):
                 others = [c for c in range(3) if c != k]
-                ys, xs = torch.where((picture[k] > 0.7) & (picture[others].amax(0) < 0.35))
+                ys, xs = torch.where((image[k] > 0.7) & (image[others].amax(0) < 0.35))
                 if len(ys) > 20:
                     x1, x2, y1, y2 = xs.min(), xs.max() + 1, ys.min(), ys.max() + 1
                     out[i, :4, k] = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])

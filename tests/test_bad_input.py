@@ -51,10 +51,10 @@ def refused(answer: tuple[int, str], *words: object) -> None:
     ("change", "words"),
     [
         ({"train": None}, ["data.yaml", "`train:`", "Add it"]),
-        ({"train": "images/none"}, ["data.yaml", "images/none", "Put the pictures there"]),
+        ({"train": "images/none"}, ["data.yaml", "images/none", "Put the images there"]),
         ({"nc": 3}, ["data.yaml", "nc: 3", "2 names", "Make them agree"]),
         ({"names": None}, ["data.yaml", "names"]),
-        ({"val": "empty"}, ["empty", "no pictures", "Put pictures there"]),
+        ({"val": "empty"}, ["empty", "no images", "Put images there"]),
     ],
 )
 def test_data_yaml(yolo: Yolo, tiny_data_copy: Path, change: dict, words: list[str]):
@@ -68,7 +68,7 @@ def test_data_yaml_that_is_not_there(yolo: Yolo):
     refused(yolo(data="nowhere.yaml"), "nowhere.yaml")
 
 
-# Pictures and labels at fault -----------------------------------------------------------------------------------------
+# Images and labels at fault -----------------------------------------------------------------------------------------
 
 FAULTY_LABELS = {
     "four columns": ("0 0.5 0.5 0.2", "4 columns"),
@@ -79,15 +79,15 @@ FAULTY_LABELS = {
 }
 
 
-def test_faulty_pictures_and_labels_are_left_out(yolo: Yolo, tiny_data_copy: Path, log: list[str]):
-    """Each is listed with its fault; training goes on with the rest, odd but sound pictures among them."""
+def test_faulty_images_and_labels_are_left_out(yolo: Yolo, tiny_data_copy: Path, log: list[str]):
+    """Each is listed with its fault; training goes on with the rest, odd but sound images among them."""
     folder = tiny_data_copy.parent
     images, labels = folder / "images" / "train", folder / "labels" / "train"
-    picture = cv2.imread(str(images / "train_0.jpg"))
+    image = cv2.imread(str(images / "train_0.jpg"))
     faults = {}
     for i, (text, fault) in enumerate(FAULTY_LABELS.values()):
-        if i < 3:  # of the log's five lines, two are for pictures
-            cv2.imwrite(str(images / f"a_{i}.jpg"), picture)
+        if i < 3:  # of the log's five lines, two are for images
+            cv2.imwrite(str(images / f"a_{i}.jpg"), image)
             (labels / f"a_{i}.txt").write_text(text + "\n")
             faults[f"a_{i}.jpg"] = fault
     whole = (images / "train_0.jpg").read_bytes()
@@ -95,10 +95,10 @@ def test_faulty_pictures_and_labels_are_left_out(yolo: Yolo, tiny_data_copy: Pat
     (images / "a_4.jpg").write_bytes(b"")
     faults |= {"a_3.jpg": "", "a_4.jpg": ""}
     odd = {
-        "alpha.png": np.dstack([picture, np.full(picture.shape[:2], 128, np.uint8)]),
-        "grey.png": picture[..., 0],
-        "deep.png": picture.astype(np.uint16) * 256,
-        "ein Bild 火.png": picture,
+        "alpha.png": np.dstack([image, np.full(image.shape[:2], 128, np.uint8)]),
+        "grey.png": image[..., 0],
+        "deep.png": image.astype(np.uint16) * 256,
+        "ein Bild 火.png": image,
     }
     for name, array in odd.items():
         (images / name).write_bytes(cv2.imencode(".png", array)[1].tobytes())

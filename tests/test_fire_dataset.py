@@ -17,7 +17,7 @@ SPLITS = {"train": range(1, 81), "val": range(81, 101)}
 sys.path.insert(0, str(HOME / "datasets"))
 
 from firegen import draw  # noqa: E402
-from firegen.picture import box_of, plan  # noqa: E402
+from firegen.image import box_of, plan  # noqa: E402
 from generate_fire import strangers  # noqa: E402
 
 
@@ -43,7 +43,7 @@ def test_layout(split: str) -> None:
     assert (labels / "classes.txt").read_text(encoding="utf-8") == "fire\n"
 
 
-def test_pictures_are_small_and_of_many_shapes() -> None:
+def test_images_are_small_and_of_many_shapes() -> None:
     files = sorted(FIRE.rglob("*.jpg"))
     sizes = {cv2.imread(str(p)).shape[:2] for p in files}
     assert all(320 <= max(s) <= 640 for s in sizes)
@@ -70,16 +70,16 @@ def test_labels_are_valid(split: str) -> None:
 def test_committed_labels_are_what_the_generator_draws() -> None:
     for n in (1, 81):
         split = "train" if n <= 80 else "val"
-        rows, picture = boxes_of(FIRE / split / "labels" / f"firc_pic_{n}.txt"), draw(n, seed=0)
-        now = np.array([[float(v) for v in line.split()] for line in picture.labels()]).reshape(-1, 5)
+        rows, image = boxes_of(FIRE / split / "labels" / f"firc_pic_{n}.txt"), draw(n, seed=0)
+        now = np.array([[float(v) for v in line.split()] for line in image.labels()]).reshape(-1, 5)
         assert rows.shape == now.shape
         assert np.abs(rows - now).max(initial=0) < 0.02  # another OpenCV may round a noise pixel otherwise
         kept = cv2.imread(str(FIRE / split / "images" / f"firc_pic_{n}.jpg"))
-        assert kept.shape == picture.image.shape
-        assert np.abs(kept.astype(int) - picture.image).mean() < 12  # the same picture, but for JPEG's losses
+        assert kept.shape == image.image.shape
+        assert np.abs(kept.astype(int) - image.image).mean() < 12  # the same image, but for JPEG's losses
 
 
-def test_a_picture_depends_on_number_and_seed_only() -> None:
+def test_a_image_depends_on_number_and_seed_only() -> None:
     first = draw(5, seed=3)
     draw(6, seed=3)
     again = draw(5, seed=3)
@@ -97,14 +97,14 @@ def test_one_in_eight_is_planned_without_fire() -> None:
 
 @pytest.mark.parametrize("number", [4, 12, 21])
 def test_boxes_are_tight_around_the_flame(number: int) -> None:
-    picture = draw(number, seed=0)
-    assert len(picture.boxes)
-    for mask, (x0, y0, x1, y1) in zip(picture.masks, picture.boxes):
+    image = draw(number, seed=0)
+    assert len(image.boxes)
+    for mask, (x0, y0, x1, y1) in zip(image.masks, image.boxes):
         assert box_of(mask) == (x0, y0, x1, y1)
         inside = mask[y0:y1, x0:x1]
         assert inside.sum() == mask.sum()  # nothing outside
         assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()  # each side touches
-        blue, green, red = picture.image[mask].mean(0)
+        blue, green, red = image.image[mask].mean(0)
         assert red > green > blue and red > 150  # what is boxed looks like a flame
 
 
@@ -147,7 +147,7 @@ def test_data_yamls_point_at_it() -> None:
     assert by_name == {**data, "path": "fire"}
 
 
-def test_assets_are_small_pictures() -> None:
+def test_assets_are_small_images() -> None:
     files = sorted((HOME / "ultralytics" / "assets").glob("*.jpg"))
     assert {"fire_day.jpg", "fire_night.jpg"} <= {p.name for p in files}
     assert all(p.stat().st_size < 60_000 and cv2.imread(str(p)) is not None for p in files)

@@ -17,7 +17,7 @@ ALL = {"conf": 0.2, "imgsz": 64, "verbose": False}
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (150, 200, 3), dtype=np.uint8)
 
 
@@ -47,30 +47,30 @@ def checkpoint(model: YOLO, request: pytest.FixtureRequest) -> str:
 # supervision ----------------------------------------------------------------------------------------------------------
 
 
-def test_supervision_takes_boxes(model: YOLO, picture: np.ndarray):
+def test_supervision_takes_boxes(model: YOLO, image: np.ndarray):
     sv = pytest.importorskip("supervision")
-    result = model(picture, **ALL)[0]
+    result = model(image, **ALL)[0]
     found = sv.Detections.from_ultralytics(result)
     assert len(found) == len(result.boxes) > 0 and found.tracker_id is None and found.mask is None
     np.testing.assert_array_equal(found.xyxy, result.boxes.xyxy.numpy())
     np.testing.assert_array_equal(found.confidence, result.boxes.conf.numpy())
     assert found.data["class_name"].tolist() == [result.names[int(c)] for c in result.boxes.cls]
     assert len(sv.Detections.from_ultralytics(result.numpy())) == len(found)
-    drawn = sv.BoxAnnotator().annotate(picture.copy(), found)
-    assert (drawn != picture).any()
+    drawn = sv.BoxAnnotator().annotate(image.copy(), found)
+    assert (drawn != image).any()
 
 
-def test_supervision_takes_ids_and_nothing(model: YOLO, picture: np.ndarray):
+def test_supervision_takes_ids_and_nothing(model: YOLO, image: np.ndarray):
     sv = pytest.importorskip("supervision")
-    result = model(picture, max_det=3, **ALL)[0]
+    result = model(image, max_det=3, **ALL)[0]
     ids = torch.tensor([[7.0], [8.0], [9.0]])
     result.update(boxes=torch.cat((result.boxes.data[:, :4], ids, result.boxes.data[:, 4:]), 1))
     assert sv.Detections.from_ultralytics(result).tracker_id.tolist() == [7, 8, 9]
-    assert len(sv.Detections.from_ultralytics(model(picture, **{**ALL, "conf": 0.99})[0])) == 0
+    assert len(sv.Detections.from_ultralytics(model(image, **{**ALL, "conf": 0.99})[0])) == 0
 
 
 def results(names: dict[int, str], **parts) -> Results:
-    """Results of a black picture, 40 x 60, with parts that a task may still have to bring."""
+    """Results of a black image, 40 x 60, with parts that a task may still have to bring."""
     missing = parts.keys() - inspect.signature(Results).parameters.keys()
     if missing:
         pytest.skip(f"Results has no {', '.join(sorted(missing))} yet: that task is still to come")
@@ -95,13 +95,13 @@ def test_supervision_takes_rotated_boxes():
     assert found.confidence.tolist() == pytest.approx([0.9]) and found.class_id.tolist() == [0]
 
 
-def test_supervision_slices(model: YOLO, picture: np.ndarray):
+def test_supervision_slices(model: YOLO, image: np.ndarray):
     sv = pytest.importorskip("supervision")
 
     def callback(part: np.ndarray):
         return sv.Detections.from_ultralytics(model(part, **ALL)[0])
 
-    found = sv.InferenceSlicer(callback=callback, slice_wh=(100, 100), overlap_wh=(20, 20), thread_workers=1)(picture)
+    found = sv.InferenceSlicer(callback=callback, slice_wh=(100, 100), overlap_wh=(20, 20), thread_workers=1)(image)
     assert len(found) > 0 and (found.xyxy[:, 2] <= 200).all() and found.xyxy[:, 2].max() > 150
 
 
@@ -115,10 +115,10 @@ def detector(**kwargs):
     )
 
 
-def test_sahi_predicts_in_slices(checkpoint: str, picture: np.ndarray):
+def test_sahi_predicts_in_slices(checkpoint: str, image: np.ndarray):
     predict = pytest.importorskip("sahi.predict")
     sliced = predict.get_sliced_prediction(
-        picture, detector(model_path=checkpoint), slice_height=96, slice_width=96, verbose=0
+        image, detector(model_path=checkpoint), slice_height=96, slice_width=96, verbose=0
     )
     found = sliced.object_prediction_list
     assert found and {p.category.name for p in found} <= {"red", "green"}
@@ -126,17 +126,17 @@ def test_sahi_predicts_in_slices(checkpoint: str, picture: np.ndarray):
 
 
 @pytest.mark.parametrize("fuse", [False, True])
-def test_sahi_finds_what_the_model_finds(checkpoint: str, picture: np.ndarray, fuse: bool):
+def test_sahi_finds_what_the_model_finds(checkpoint: str, image: np.ndarray, fuse: bool):
     predict = pytest.importorskip("sahi.predict")
-    found = predict.get_prediction(picture, detector(model_path=checkpoint, fuse=fuse)).object_prediction_list
-    boxes = YOLO(checkpoint)(picture[..., ::-1], **ALL)[0].boxes  # sahi takes RGB
+    found = predict.get_prediction(image, detector(model_path=checkpoint, fuse=fuse)).object_prediction_list
+    boxes = YOLO(checkpoint)(image[..., ::-1], **ALL)[0].boxes  # sahi takes RGB
     assert len(found) == len(boxes) > 0
     ours = boxes.xyxy.numpy().clip(0)
     np.testing.assert_allclose([p.bbox.to_xyxy() for p in found], ours, atol=0.05 if not fuse else 0.5)
     np.testing.assert_allclose([p.score.value for p in found], boxes.conf.numpy(), atol=1e-3)
 
 
-def test_sahi_takes_a_model_in_memory(model: YOLO, picture: np.ndarray):
+def test_sahi_takes_a_model_in_memory(model: YOLO, image: np.ndarray):
     predict = pytest.importorskip("sahi.predict")
-    wanted = len(model(picture[..., ::-1], **ALL)[0])
-    assert len(predict.get_prediction(picture, detector(model=model)).object_prediction_list) == wanted > 0
+    wanted = len(model(image[..., ::-1], **ALL)[0])
+    assert len(predict.get_prediction(image, detector(model=model)).object_prediction_list) == wanted > 0

@@ -48,9 +48,9 @@ def tiny_of(task: str, folder: Path) -> Any:
 
 
 def write_tiny_data(folder: Path, train: int = 8, val: int = 4) -> Path:
-    """Write pictures of 96 x 128 pixels with one or two coloured rectangles and their labels; return the data YAML.
+    """Write images of 96 x 128 pixels with one or two coloured rectangles and their labels; return the data YAML.
 
-    Every fourth picture has no object, and an empty label file.
+    Every fourth image has no object, and an empty label file.
     """
     import cv2
 
@@ -61,14 +61,14 @@ def write_tiny_data(folder: Path, train: int = 8, val: int = 4) -> Path:
         labels.mkdir(parents=True)
         for i in range(count):
             rng = np.random.default_rng([i, part == "val"])
-            picture = rng.integers(90, 130, (96, 128, 3), dtype=np.uint8)
+            image = rng.integers(90, 130, (96, 128, 3), dtype=np.uint8)
             lines = []
             for _ in range(0 if i % 4 == 3 else 1 + i % 2):
                 cls, w, h = int(rng.integers(2)), int(rng.integers(24, 56)), int(rng.integers(20, 48))
                 x, y = int(rng.integers(128 - w)), int(rng.integers(96 - h))
-                picture[y : y + h, x : x + w] = COLOURS[names[cls]][::-1]  # OpenCV writes BGR
+                image[y : y + h, x : x + w] = COLOURS[names[cls]][::-1]  # OpenCV writes BGR
                 lines.append(f"{cls} {(x + w / 2) / 128:.6f} {(y + h / 2) / 96:.6f} {w / 128:.6f} {h / 96:.6f}\n")
-            cv2.imwrite(str(images / f"{part}_{i}.jpg"), picture)
+            cv2.imwrite(str(images / f"{part}_{i}.jpg"), image)
             (labels / f"{part}_{i}.txt").write_text("".join(lines), encoding="utf-8")
     data = folder / "data.yaml"
     data.write_text(

@@ -4,7 +4,7 @@
     python train/train.py --model yolo11s-GhostConv.yaml --data my.yaml --epochs 100 --imgsz 640 --batch 16 --device 0
     python train/train.py --epochs 100 lr0=0.005 close_mosaic=20
 
-What is not given is chosen for the machine: small pictures and few epochs on a CPU, 640 pixels and 100 epochs on a GPU.
+What is not given is chosen for the machine: small images and few epochs on a CPU, 640 pixels and 100 epochs on a GPU.
 Any setting of `yolo help train` can be added as key=value.
 """
 
@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 
 try:
-    from ultralytics.utils.console import ERR, guarded, say
+    from ultralytics.utils.system.console import ERR, guarded, say
 except ModuleNotFoundError as e:
     sys.exit(f"{e}. Install this package first, in the repository's folder: pip install .")
 
 HERE = Path(__file__).resolve().parent
 
-# What a run takes when nothing is said. A few hundred pictures make few batches: nbs=batch takes a step after each.
+# What a run takes when nothing is said. A few hundred images make few batches: nbs=batch takes a step after each.
 ON_CPU = {"epochs": 60, "imgsz": 256, "batch": 8, "nbs": 8, "workers": 2}
 ON_GPU = {"epochs": 100, "imgsz": 640, "batch": 16, "nbs": 16, "workers": 8}
 SCORES = {
@@ -37,9 +37,9 @@ def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, dict]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="yolo11n-GhostConv.yaml", help="model YAML, or weights to go on from / 模型")
     parser.add_argument("--data", default=str(HERE / "coco128.yaml"), help="data YAML / 数据集配置")
-    parser.add_argument("--epochs", type=int, help="passes over the training pictures / 训练轮数")
-    parser.add_argument("--imgsz", type=int, help="picture size in pixels / 图片尺寸")
-    parser.add_argument("--batch", type=int, help="pictures in a batch / 批大小")
+    parser.add_argument("--epochs", type=int, help="passes over the training images / 训练轮数")
+    parser.add_argument("--imgsz", type=int, help="image size in pixels / 图片尺寸")
+    parser.add_argument("--batch", type=int, help="images in a batch / 批大小")
     parser.add_argument("--device", help="cpu, 0, or 0,1 / 设备")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="any other setting / 其他设置")
     args = parser.parse_args(words)

@@ -24,8 +24,8 @@ from ultralytics.cfg import (
 from ultralytics.cfg.schema import DEFAULTS, SPECS, help_text
 from ultralytics.cfg.tasks import MODES, TASKS, load
 from ultralytics.utils import LOGGER
-from ultralytics.utils.console import ERR, guarded, say
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, did_you_mean
+from ultralytics.utils.system.console import ERR, guarded, say
 
 USAGE = f"""yolo TASK MODE key=value ...
 
@@ -35,7 +35,7 @@ USAGE = f"""yolo TASK MODE key=value ...
 
 Train:     yolo detect train model=yolo11n-GhostConv.yaml data=fire.yaml epochs=30 imgsz=320
 Validate:  yolo detect val model=runs/detect/train/weights/best.pt data=fire.yaml
-Predict:   yolo detect predict model=runs/detect/train/weights/best.pt source=pictures/
+Predict:   yolo detect predict model=runs/detect/train/weights/best.pt source=images/
 Track:     yolo detect track model=runs/detect/train/weights/best.pt source=video.mp4 tracker=bytetrack.yaml
 
 Export:    yolo export model=runs/detect/train/weights/best.pt format=onnx
@@ -48,7 +48,7 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo data                 list, download, check and convert data sets
            yolo profile              what models cost, layer by layer, and how long they take
            yolo compare              train several models with the same recipe and seeds, and compare them
-           yolo explain              heat maps on pictures, and the receptive fields of layers
+           yolo explain              heat maps on images, and the receptive fields of layers
            yolo transfer             the weights of a trained model in another model YAML
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml

@@ -1,7 +1,7 @@
-"""Draws pictures of fires, and of what only looks like fire, with labels."""
+"""Draws images of fires, and of what only looks like fire, with labels."""
 
 from __future__ import annotations
 
-from .picture import Picture, draw
+from .image import Image, draw
 
-__all__ = ["Picture", "draw"]
+__all__ = ["Image", "draw"]

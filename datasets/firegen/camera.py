@@ -31,7 +31,7 @@ def expose(radiance: np.ndarray, rng: np.random.Generator, night: bool) -> np.nd
 
 
 def develop(radiance: np.ndarray, rng: np.random.Generator, time: str) -> np.ndarray:
-    """Linear RGB (h, w, 3) to an 8-bit BGR picture."""
+    """Linear RGB (h, w, 3) to an 8-bit BGR image."""
     h, w = radiance.shape[:2]
     night = time in ("night", "dusk")
     x = expose(bloom(radiance, rng.uniform(0.15, 0.4)), rng, night)
@@ -53,6 +53,6 @@ def develop(radiance: np.ndarray, rng: np.random.Generator, time: str) -> np.nda
 
 
 def haze(radiance: np.ndarray, rng: np.random.Generator, light: np.ndarray, amount: float) -> np.ndarray:
-    """A veil of thin smoke over the whole picture."""
+    """A veil of thin smoke over the whole image."""
     veil = light * rgb(0.35, 0.36, 0.38)
     return radiance + (veil - radiance) * amount

@@ -61,7 +61,7 @@ class Scene:
         self.fill([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour, glow)
 
     def texture(self, tile: np.ndarray, quad: list, glow: np.ndarray | None = None, cover: float = 1.0) -> None:
-        """Stretch a picture of a surface over four corners: top left, top right, bottom right, bottom left."""
+        """Stretch an image of a surface over four corners: top left, top right, bottom right, bottom left."""
         h, w = self.shape
         th, tw = tile.shape[:2]
         corners = np.float32([(0, 0), (tw, 0), (tw, th), (0, th)])
@@ -136,7 +136,7 @@ def cuboid(
     rng: np.random.Generator,
     tile: np.ndarray | None = None,
 ) -> None:
-    """A box standing at (x, y) with (width, height, depth) px, seen from above and from the picture's middle."""
+    """A box standing at (x, y) with (width, height, depth) px, seen from above and from the image's middle."""
     w, h, d = size
     side = np.sign(scene.shape[1] / 2 - x) or 1.0
     sx, rise = side * d * 0.55, d * 0.35

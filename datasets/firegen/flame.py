@@ -15,7 +15,7 @@ VISIBLE = 0.4  # alpha from which a pixel counts as flame
 
 @dataclass
 class Flame:
-    """A fire drawn on the whole picture: alpha (h, w) in 0..1, emission (h, w, 3) linear RGB, foot and size px."""
+    """A fire drawn on the whole image: alpha (h, w) in 0..1, emission (h, w, 3) linear RGB, foot and size px."""
 
     alpha: np.ndarray
     emission: np.ndarray
@@ -80,7 +80,7 @@ def light_flame(
     power: float,
     lean: float,
 ) -> Flame:
-    """Draw one fire whose foot is centred at (x, y) px on a picture of the given shape."""
+    """Draw one fire whose foot is centred at (x, y) px on an image of the given shape."""
     zoom = float(np.clip(110 / height, 1.0, 4.0))  # small flames are drawn large and reduced, for soft edges
     wide, high = int((1.7 * width + (1.0 + abs(lean)) * height) * zoom) + 8, int(1.3 * height * zoom) + 8
     fw, fh = width * zoom, height * zoom
@@ -120,7 +120,7 @@ def keep_main(alpha: np.ndarray) -> np.ndarray:
 
 
 def place(patch: np.ndarray, shape: tuple[int, int], left: int, top: int) -> np.ndarray:
-    """Copy a patch into an empty picture at (left, top), cutting off what sticks out."""
+    """Copy a patch into an empty image at (left, top), cutting off what sticks out."""
     full = np.zeros((*shape, *patch.shape[2:]), np.float32)
     y0, x0 = max(top, 0), max(left, 0)
     y1, x1 = min(top + patch.shape[0], shape[0]), min(left + patch.shape[1], shape[1])

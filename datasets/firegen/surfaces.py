@@ -1,4 +1,4 @@
-"""Flat pictures of surfaces, to be stretched over walls and floors: each returns reflectance (h, w, 3)."""
+"""Flat images of surfaces, to be stretched over walls and floors: each returns reflectance (h, w, 3)."""
 
 from __future__ import annotations
 

@@ -221,13 +221,13 @@ def dfc_attention() -> str:
     d.arrow((28, 266), (1052, 266), dashed=True, tip=False)
     d.text(28, 294, "What one place of the gate sees", 15, bold=True, anchor="start")
     d.text(318, 294, "(on the halved map)", 12, MUTED, anchor="start")
-    pictures = [
+    images = [
         ("Full self-attention", "(HW/4)² weights", lambda r, c: "gate"),
         ("Row: 1 × 5", "one filter a map", lambda r, c: "gate" if r == 4 and abs(c - 4) <= 2 else "plain"),
         ("then column: 5 × 1", "one filter a map", lambda r, c: "gate" if c == 4 and abs(r - 4) <= 2 else "plain"),
         ("Together", "5 × 5 places, 10 weights", lambda r, c: "gate" if max(abs(r - 4), abs(c - 4)) <= 2 else "plain"),
     ]
-    for i, (head, sub, kind) in enumerate(pictures):
+    for i, (head, sub, kind) in enumerate(images):
         x = 150 + 260 * i
         d.text(x, 326, head, bold=True)
         d.grid(x - 54, 342, 9, 12, lambda r, c, kind=kind: "cheap" if r == c == 4 else kind(r, c))
@@ -242,7 +242,7 @@ def yolo11_ghostnet() -> str:
         d.text(x, 30, head, 15, bold=True)
     d.frame(58, 108, 244, 366)
     d.text(192, 94, "one YAML line: Ghostnetv1 or Ghostnetv2", 11.5, MUTED, anchor="start")
-    d.box(180, 66, 150, 34, "Picture")
+    d.box(180, 66, 150, 34, "Image")
     top, ys = 83.0, [142, 216, 290, 364, 438]
     for i, (y, channels) in enumerate(zip(ys, (16, 24, 40, 112, 160))):
         d.arrow((180, top), (180, y - 23))

@@ -1,6 +1,6 @@
-// Detect objects with OpenVINO in C++, without Python: detect_openvino best_openvino_model/model.xml picture.ppm
+// Detect objects with OpenVINO in C++, without Python: detect_openvino best_openvino_model/model.xml image.ppm
 //
-// The model comes from `yolo export model=best.pt format=openvino nms=True`; an .onnx file works as well. Pictures are
+// The model comes from `yolo export model=best.pt format=openvino nms=True`; an .onnx file works as well. Images are
 // binary PPM (P6), so that nothing but OpenVINO is needed; a program with OpenCV takes cv::imread instead.
 // Build (docs/export.md says where the pip package keeps headers and libraries):
 //   g++ -O2 -std=c++17 detect_openvino.cpp -I"$OV/include" -L"$OV/libs" -l:libopenvino.so.NNNN -Wl,-rpath,"$OV/libs"
@@ -16,20 +16,20 @@
 
 #include <openvino/openvino.hpp>
 
-struct Picture {
+struct Image {
     int width = 0, height = 0;
     std::vector<uint8_t> rgb;
 };
 
-Picture read_ppm(const std::string& file) {
+Image read_ppm(const std::string& file) {
     std::ifstream in(file, std::ios::binary);
     std::string kind;
-    Picture p;
+    Image p;
     int greatest = 0;
     in >> kind >> p.width >> p.height >> greatest;
     in.get();
     if (kind != "P6" || greatest != 255 || p.width < 1 || p.height < 1 || p.width > 32768 || p.height > 32768)
-        throw std::runtime_error("'" + file + "' is no binary PPM picture of 8 bits.");
+        throw std::runtime_error("'" + file + "' is no binary PPM image of 8 bits.");
     p.rgb.resize(size_t(p.width) * p.height * 3);
     in.read(reinterpret_cast<char*>(p.rgb.data()), std::streamsize(p.rgb.size()));
     if (!in) throw std::runtime_error("'" + file + "' ends too early.");
@@ -37,7 +37,7 @@ Picture read_ppm(const std::string& file) {
 }
 
 // One channel of a pixel between pixels, by the four around it.
-float between(const Picture& p, float x, float y, int channel) {
+float between(const Image& p, float x, float y, int channel) {
     x = std::clamp(x, 0.f, float(p.width - 1));
     y = std::clamp(y, 0.f, float(p.height - 1));
     const int x0 = int(x), y0 = int(y), x1 = std::min(x0 + 1, p.width - 1), y1 = std::min(y0 + 1, p.height - 1);
@@ -54,7 +54,7 @@ int main(int argc, char** argv) try {
     const auto shape = model.input().get_shape();  // 1, 3, height, width
     const int height = int(shape[2]), width = int(shape[3]);
     for (int i = 2; i < argc; ++i) {
-        const Picture p = read_ppm(argv[i]);
+        const Image p = read_ppm(argv[i]);
         const float scale = std::min(float(height) / p.height, float(width) / p.width);
         const int w = int(std::lround(p.width * scale)), h = int(std::lround(p.height * scale));
         const int left = int(std::lround((width - w) / 2.0 - 0.1)), top = int(std::lround((height - h) / 2.0 - 0.1));

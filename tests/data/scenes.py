@@ -18,7 +18,7 @@ def settings(task="detect", **overrides):
 
 
 def scene(h: int, w: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a black picture with up to n separate white rectangles, and their boxes (n, 4) xyxy in pixels."""
+    """Return a black image with up to n separate white rectangles, and their boxes (n, 4) xyxy in pixels."""
     rng, img, boxes = np.random.default_rng(seed), np.zeros((h, w, 3), np.uint8), []
     for i in range(n):  # one in each vertical strip, with black between
         low, high = i * w // n + 4, (i + 1) * w // n - 4
@@ -30,8 +30,8 @@ def scene(h: int, w: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return img, np.array(boxes, np.float32).reshape(-1, 4)
 
 
-def write_picture(path: Path, img: np.ndarray) -> None:
-    """Write a picture, whatever its path is made of."""
+def write_image(path: Path, img: np.ndarray) -> None:
+    """Write an image, whatever its path is made of."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imencode(path.suffix, img)[1].tofile(str(path))
 
@@ -49,10 +49,10 @@ def write_labels(path: Path, boxes: np.ndarray, shape: tuple[int, int], classes=
 
 
 def make_set(root: Path, n: int = 6, sizes=((96, 128), (128, 96), (100, 100)), objects: int = 2) -> Path:
-    """Write n pictures with labels under root/images/train and root/labels/train; return the folder of pictures."""
+    """Write n images with labels under root/images/train and root/labels/train; return the folder of images."""
     for i in range(n):
         h, w = sizes[i % len(sizes)]
         img, boxes = scene(h, w, objects, seed=i)
-        write_picture(root / "images" / "train" / f"p{i}.png", img)
+        write_image(root / "images" / "train" / f"p{i}.png", img)
         write_labels(root / "labels" / "train" / f"p{i}.txt", boxes, (h, w), [j % 2 for j in range(objects)])
     return root / "images" / "train"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scenes import write_picture
+from scenes import write_image
 
 COLORS = {0: (0, 0, 255), 1: (0, 255, 0)}  # BGR
 POINT_COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -37,14 +37,14 @@ def fill(img: np.ndarray, polygon: np.ndarray, color) -> None:
 
 
 def _write(root: Path, i: int, img: np.ndarray, rows: list) -> None:
-    write_picture(root / "images" / "train" / f"p{i}.png", img)
+    write_image(root / "images" / "train" / f"p{i}.png", img)
     label = root / "labels" / "train" / f"p{i}.txt"
     label.parent.mkdir(parents=True, exist_ok=True)
     label.write_text("\n".join(" ".join(f"{v:.7g}" for v in row) for row in rows), encoding="utf-8")
 
 
 def make_polygon_set(root: Path, n: int = 6, kind: str = "segment") -> Path:
-    """Write pictures of two arrows each, or of two rotated rectangles (`obb`); return the folder of pictures."""
+    """Write images of two arrows each, or of two rotated rectangles (`obb`); return the folder of images."""
     for i in range(n):
         (h, w), rng = SIZES[i % 3], np.random.default_rng(i)
         img, rows = np.zeros((h, w, 3), np.uint8), []
@@ -59,7 +59,7 @@ def make_polygon_set(root: Path, n: int = 6, kind: str = "segment") -> Path:
 
 
 def make_pose_set(root: Path, n: int = 6, ndim: int = 3) -> Path:
-    """Write pictures of two dark boxes with three coloured dots each, some of which are not there."""
+    """Write images of two dark boxes with three coloured dots each, some of which are not there."""
     for i in range(n):
         (h, w), rng = SIZES[i % 3], np.random.default_rng(i)
         img, rows = np.zeros((h, w, 3), np.uint8), []

@@ -56,7 +56,7 @@ def test_letterbox_equals_the_reference(case):
         assert zlib.crc32(out.tobytes()) == case["crc32"]
 
 
-def test_letterbox_moves_boxes_with_the_picture():
+def test_letterbox_moves_boxes_with_the_image():
     img = np.zeros((50, 101, 3), np.uint8)
     img[10:30, 20:60] = 255
     labels = {
@@ -80,7 +80,7 @@ def test_fused_warp_equals_painting_first(matrix):
     fused, plain = canvas.warp(m, (128, 128)).astype(int), warp(np.asarray(canvas), m, (128, 128)).astype(int)
     differs = np.abs(fused - plain).max(-1) > 2
     seams = np.zeros((256, 256), np.uint8)
-    for tile, x, y in canvas.tiles:  # the pictures' outer pixels, where plain warping blends two pictures
+    for tile, x, y in canvas.tiles:  # the images' outer pixels, where plain warping blends two images
         cv2.rectangle(seams, (x - 1, y - 1), (x + tile.shape[1], y + tile.shape[0]), 255, 3)
     near = warp(cv2.merge([seams] * 3), m, (128, 128))[..., 0] > 0
     assert not (differs & ~near).any()
@@ -101,7 +101,7 @@ def mosaic_set(tmp_path, **overrides):
 
 
 def views(dataset, n=40):
-    """Yield (picture (h, w) in 0..1, boxes (n, 4) xyxy) of augmented samples."""
+    """Yield (image (h, w) in 0..1, boxes (n, 4) xyxy) of augmented samples."""
     for epoch in range(n // len(dataset)):
         for i in range(len(dataset)):
             s = dataset[(epoch, i)]
@@ -130,7 +130,7 @@ def test_boxes_hold_their_objects_exactly(tmp_path, overrides):
 
 
 def test_boxes_enclose_turned_objects(tmp_path):
-    """Under rotation, shear and tilt, each side of a box within the picture touches its object."""
+    """Under rotation, shear and tilt, each side of a box within the image touches its object."""
     sides = 0
     for img, boxes in views(mosaic_set(tmp_path, degrees=25.0, shear=8.0, perspective=0.0003)):
         padded = np.pad(img, 3)
@@ -148,7 +148,7 @@ def test_boxes_enclose_turned_objects(tmp_path):
     assert sides > 100
 
 
-def test_mosaic_takes_four_pictures_and_fits_the_canvas(tmp_path):
+def test_mosaic_takes_four_images_and_fits_the_canvas(tmp_path):
     dataset = mosaic_set(tmp_path)
     out = Mosaic(dataset, 128, p=1.0)(dataset.get_image_and_label(0) | {"rng": np.random.default_rng(0)})
     assert out["img"].shape == (256, 256, 3) == np.asarray(out["img"]).shape

@@ -1,4 +1,4 @@
-"""Pictures that are deleted, replaced or spoiled while a dataset is used, and labels that are edited between runs."""
+"""Images that are deleted, replaced or spoiled while a dataset is used, and labels that are edited between runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenes import make_set, settings, write_labels, write_picture
+from scenes import make_set, settings, write_image, write_labels
 
-from ultralytics.data import ClassificationDataset, build_dataloader, build_yolo_dataset, labels, pictures
-from ultralytics.data.images import list_images
+from ultralytics.data import ClassificationDataset, build_dataloader, build_yolo_dataset, image_cache, labels
+from ultralytics.data.image_files import list_images
 from ultralytics.data.labels import layout_of, load_labels, read_arrays
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
@@ -63,7 +63,7 @@ def epoch(dataset, workers: int = 0, batch: int = 4, epochs: int = 1, shuffle: b
 
 
 def by_file(batches: list[dict]) -> dict[str, int]:
-    """Return a mark of each picture's pixels by the name of its file."""
+    """Return a mark of each image's pixels by the name of its file."""
     pairs = ((os.path.basename(f), img) for b in batches for f, img in zip(b["im_file"], b["img"]))
     return {name: zlib.crc32(img.contiguous().numpy().tobytes()) for name, img in pairs}
 
@@ -83,18 +83,18 @@ def spoil(file: Path) -> None:
 
 CHANGES = {
     "deleted": (Path.unlink, "does not exist"),
-    "replaced": (lambda file: write_picture(file, np.full((50, 90, 3), 9, np.uint8)), "was changed: it had"),
+    "replaced": (lambda file: write_image(file, np.full((50, 90, 3), 9, np.uint8)), "was changed: it had"),
     "cut": (cut, "was changed: it had"),
     "spoiled": (spoil, "cannot be decoded"),
     "a folder now": (lambda file: (file.unlink(), file.mkdir()), "p3.png"),
 }
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("change", "reason"), CHANGES.values(), ids=CHANGES)
-def test_another_picture_takes_the_place_of_one_that_changed(folder, log, change, reason):
+def test_another_image_takes_the_place_of_one_that_changed(folder, log, change, reason):
     before = epoch(build(folder))
     dataset = build(folder)
     change(folder / "p3.png")
@@ -125,7 +125,7 @@ def test_the_substitute_brings_its_own_labels(folder):
         name = os.path.basename(sample["im_file"])
         assert (name == f"p{i}.png") == (i not in range(5))
         np.testing.assert_array_equal(sample["bboxes"], expected[name])
-    assert len({found[i]["im_file"] for i in range(5)}) > 1  # not one picture for all
+    assert len({found[i]["im_file"] for i in range(5)}) > 1  # not one image for all
 
 
 @posix
@@ -142,7 +142,7 @@ def test_worker_processes_skip_the_same_and_name_it_once(folder, log, mosaic):
         assert dataset.left_out == 2  # known to this process, whichever found it
         for file in moved:
             file.with_suffix(".away").rename(file)
-        assert sorted(line.partition("picture '")[2].partition("'")[0] for line in log()) == [str(f) for f in moved]
+        assert sorted(line.partition("image '")[2].partition("'")[0] for line in log()) == [str(f) for f in moved]
     assert seen[0] == seen[1] == seen[2]
 
 
@@ -151,7 +151,7 @@ def test_worker_processes_skip_the_same_and_name_it_once(folder, log, mosaic):
 def test_validation_leaves_out_what_changed(folder, log, change, reason, batch):
     before = by_file(epoch(build(folder, "val", batch), batch=batch, shuffle=False))
     dataset = build(folder, "val", batch)
-    dataset.pictures.keep_recent = False
+    dataset.images.keep_recent = False
     change(folder / "p3.png")
     batches = epoch(dataset, batch=batch, epochs=2, shuffle=False)
     assert len(batches) == 2 * -(-10 // batch)
@@ -166,10 +166,10 @@ def test_validation_leaves_out_what_changed(folder, log, change, reason, batch):
         dataset[dataset.im_files.index(str(folder / "p3.png"))]
 
 
-def test_a_picture_that_is_back_is_used_again(folder, log):
+def test_a_image_that_is_back_is_used_again(folder, log):
     before = by_file(epoch(build(folder)))
     dataset = build(folder)
-    dataset.pictures.keep_recent = False
+    dataset.images.keep_recent = False
     (folder / "p3.png").rename(folder / "away")
     assert by_file(epoch(dataset)) != before
     (folder / "away").rename(folder / "p3.png")
@@ -184,15 +184,15 @@ def test_nothing_left_is_one_sentence(folder, workers):
     with pytest.raises(DataError) as caught:
         epoch(dataset, workers)
     text = str(caught.value)
-    assert text.startswith("None of the 10 training pictures can be used any more. The picture '") and "\n" not in text
+    assert text.startswith("None of the 10 training images can be used any more. The image '") and "\n" not in text
     dataset = build(make_set(folder.parents[2] / "other", 2), "val")
     for file in dataset.im_files:
         os.unlink(file)
     assert epoch(dataset, workers, batch=2) == [{}]  # the validator says the sentence
 
 
-def test_many_lost_pictures_do_not_fill_the_log(tmp_path, log, monkeypatch):
-    monkeypatch.setattr(pictures, "NAMED", 3)
+def test_many_lost_images_do_not_fill_the_log(tmp_path, log, monkeypatch):
+    monkeypatch.setattr(image_cache, "NAMED", 3)
     dataset = build(make_set(tmp_path / "set", 10))
     for i in range(8):
         (tmp_path / "set/images/train" / f"p{i}.png").unlink()
@@ -207,28 +207,28 @@ def test_copies_and_any_kind_of_process_know_the_count(folder, method, monkeypat
     """What processes share can be handed to new ones alone; copies and pickles have their own."""
     dataset = build(folder)
     for other in (pickle.loads(pickle.dumps(dataset)), copy.deepcopy(dataset)):
-        other.pictures.name_once(0, DataError("Gone."), "So be it.")
+        other.images.name_once(0, DataError("Gone."), "So be it.")
         assert other.left_out == 1 and dataset.left_out == 0
     context = multiprocessing.get_context(method)
-    monkeypatch.setattr(dataset.pictures, "lock", context.Lock())
-    process = context.Process(target=dataset.pictures.name_once, args=(3, DataError("Gone."), "So be it."))
+    monkeypatch.setattr(dataset.images, "lock", context.Lock())
+    process = context.Process(target=dataset.images.name_once, args=(3, DataError("Gone."), "So be it."))
     process.start()
     process.join(120)
     assert process.exitcode == 0 and dataset.left_out == 1
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
-def test_a_picture_lost_before_it_was_cached(folder, log, monkeypatch, cache):
-    original = pictures.Pictures._fill_memory if cache == "ram" else pictures.Pictures._fill_disk
+def test_a_image_lost_before_it_was_cached(folder, log, monkeypatch, cache):
+    original = image_cache.ImageCache._fill_memory if cache == "ram" else image_cache.ImageCache._fill_disk
 
     def lose_and_fill(self):
         for i in (0, 3):
             (folder / f"p{i}.png").unlink()
         return original(self)
 
-    monkeypatch.setattr(pictures.Pictures, original.__name__, lose_and_fill)
+    monkeypatch.setattr(image_cache.ImageCache, original.__name__, lose_and_fill)
     dataset = build(folder, cache=cache)
-    assert dataset.pictures.mode == cache
+    assert dataset.images.mode == cache
     assert not {"p0.png", "p3.png"} & set(names(epoch(dataset, epochs=2))) and dataset.left_out == 2
     assert len(log()) == 2
 
@@ -237,11 +237,11 @@ def test_a_picture_lost_before_it_was_cached(folder, log, monkeypatch, cache):
 def test_classification_skips_too(tmp_path, log, workers):
     for c in "ab":
         for i in range(4):
-            write_picture(tmp_path / "train" / c / f"{c}{i}.png", np.full((40, 40, 3), 40 * i + 9, np.uint8))
+            write_image(tmp_path / "train" / c / f"{c}{i}.png", np.full((40, 40, 3), 40 * i + 9, np.uint8))
     args = settings("classify", imgsz=32)
     train, val = (ClassificationDataset(tmp_path / "train", args, augment=augment) for augment in (True, False))
     (tmp_path / "train" / "a" / "a1.png").unlink()
-    write_picture(tmp_path / "train" / "b" / "b2.png", np.zeros((9, 99, 3), np.uint8))
+    write_image(tmp_path / "train" / "b" / "b2.png", np.zeros((9, 99, 3), np.uint8))
     batches = epoch(train, workers, epochs=2)
     assert [len(b["img"]) for b in batches] == [4] * 4 and train.left_out == 2
     batches = epoch(val, workers, epochs=2, shuffle=False)
@@ -249,16 +249,16 @@ def test_classification_skips_too(tmp_path, log, workers):
     assert len(log()) == 4
     for file in (tmp_path / "train").rglob("*.png"):
         file.unlink()
-    with pytest.raises(DataError, match=r"^None of the 8 training pictures can be used any more\. [^\n]*$"):
+    with pytest.raises(DataError, match=r"^None of the 8 training images can be used any more\. [^\n]*$"):
         epoch(train, workers)
 
 
 # A disk cache ---------------------------------------------------------------------------------------------------------
 
 
-def test_disk_cache_notices_an_older_picture_in_the_place_of_another(folder):
+def test_disk_cache_notices_an_older_image_in_the_place_of_another(folder):
     build(folder, cache="disk")
-    write_picture(folder / "p2.png", np.full((128, 96, 3), 50, np.uint8))
+    write_image(folder / "p2.png", np.full((128, 96, 3), 50, np.uint8))
     os.utime(folder / "p2.png", (1e9, 1e9))  # moved here from a backup: older than the array
     dataset = build(folder, "val", cache="disk")
     i = dataset.im_files.index(str(folder / "p2.png"))
@@ -270,7 +270,7 @@ def test_disk_cache_notices_an_older_picture_in_the_place_of_another(folder):
 
 @pytest.fixture
 def scans(monkeypatch: pytest.MonkeyPatch) -> list:
-    """The calls that read a picture and its labels."""
+    """The calls that read an image and its labels."""
     calls, original = [], labels.verify_image_label
     monkeypatch.setattr(labels, "verify_image_label", lambda *a: calls.append(a) or original(*a))
     return calls
@@ -318,13 +318,13 @@ def test_runs_of_other_settings_keep_their_own_cache(folder, scans):
 
 
 def test_classification_parts_of_one_folder_have_a_cache_each(tmp_path, monkeypatch):
-    from ultralytics.data import folders
+    from ultralytics.data import classify_dataset
     from ultralytics.data.utils import check_cls_dataset
 
     for i in range(20):
-        write_picture(tmp_path / "set" / "ab"[i % 2] / f"{i}.png", np.full((40, 40, 3), 9 * i, np.uint8))
-    found, calls, original = check_cls_dataset(tmp_path / "set"), [], folders._fault
-    monkeypatch.setattr(folders, "_fault", lambda file: calls.append(file) or original(file))
+        write_image(tmp_path / "set" / "ab"[i % 2] / f"{i}.png", np.full((40, 40, 3), 9 * i, np.uint8))
+    found, calls, original = check_cls_dataset(tmp_path / "set"), [], classify_dataset._fault
+    monkeypatch.setattr(classify_dataset, "_fault", lambda file: calls.append(file) or original(file))
     for _ in range(3):
         for part in ("train", "val"):
             ClassificationDataset(found[part], settings("classify", imgsz=32))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scenes import settings, write_picture
+from scenes import settings, write_image
 
 from ultralytics.data import ClassificationDataset, build_dataloader
 from ultralytics.data.augment import classify_augmentations, classify_transforms
-from ultralytics.data.classify import (
+from ultralytics.data.classify_augment import (
     OPERATIONS,
     AugMix,
     AutoAugment,
@@ -38,13 +38,13 @@ def photo(w=60, h=40, seed=0):
 
 
 def make_classes(root, counts, size=(40, 60)):
-    """Write pictures of one colour per class, which gets brighter from picture to picture."""
+    """Write images of one colour per class, which gets brighter from image to image."""
     for c, (name, n) in enumerate(counts.items()):
         (root / name).mkdir(parents=True)
         for i in range(n):
             img = np.zeros((*size, 3), np.uint8)
             img[..., c % 3] = 150 + i
-            write_picture(root / name / f"{name}{i}.png", img)
+            write_image(root / name / f"{name}{i}.png", img)
     return root
 
 
@@ -84,7 +84,7 @@ def test_random_crops_have_the_areas_and_aspects_asked_for():
     assert 0.74 < aspect.min() < 0.8 and 1.25 < aspect.max() < 1.35
     assert boxes[:, 0].min() < 10 and boxes[:, 2].max() > 390
     left, top, right, bottom = RandomResizedCrop(32, (0.9, 1.0), (3 / 4, 4 / 3), None).box(1000, 10, draw)
-    assert (right - left, bottom - top) == (13, 10) and left == 493  # the middle of a picture too long
+    assert (right - left, bottom - top) == (13, 10) and left == 493  # the middle of an image too long
     assert crop(photo(), draw).size == (32, 32)
 
 
@@ -145,7 +145,7 @@ def test_geometric_operations_move_by_their_strength():
 
 
 @pytest.mark.parametrize("policy", [RandAugment, AutoAugment, AugMix])
-def test_policies_change_most_pictures_and_repeat_themselves(policy):
+def test_policies_change_most_images_and_repeat_themselves(policy):
     img, changed = photo(), 0
     for seed in range(30):
         out = np.asarray(policy()(img, rng(seed)))
@@ -159,7 +159,8 @@ def test_policies_change_most_pictures_and_repeat_themselves(policy):
 def test_rand_augment_draws_every_operation(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        "ultralytics.data.classify.apply_operation", lambda img, name, level, rng: drawn.append((name, level)) or img
+        "ultralytics.data.classify_augment.apply_operation",
+        lambda im, name, n, rng: drawn.append((name, n)) or im,
     )
     for seed in range(100):
         RandAugment(num_ops=3, magnitude=15)(None, rng(seed))
@@ -217,7 +218,7 @@ def test_augmented_samples_depend_on_seed_epoch_and_index_alone(tmp_path):
     assert all(torch.equal(x, y) for x, y in zip(*batches))
 
 
-def test_faulty_pictures_are_listed_and_left_out(tmp_path, caplog):
+def test_faulty_images_are_listed_and_left_out(tmp_path, caplog):
     root = make_classes(tmp_path / "train", {"a": 3, "b": 3})
     (root / "a" / "a1.png").write_bytes(b"nothing")
     for _ in range(2):  # looked at, and remembered
@@ -225,11 +226,11 @@ def test_faulty_pictures_are_listed_and_left_out(tmp_path, caplog):
         dataset = ClassificationDataset(root, settings("classify", imgsz=32), prefix="train")
         assert len(dataset) == 5 and "a1.png" in caplog.text and "5 images of 2 classes, 1 left out" in caplog.text
     assert len(list(tmp_path.glob("train-*.cache.npz"))) == 1
-    write_picture(root / "a" / "a1.png", GREY)
+    write_image(root / "a" / "a1.png", GREY)
     assert len(ClassificationDataset(root, settings("classify", imgsz=32))) == 6
     for file in root.rglob("*.png"):
         file.write_bytes(b"")
-    with pytest.raises(DataError, match="None of the 6 pictures"):
+    with pytest.raises(DataError, match="None of the 6 images"):
         ClassificationDataset(root, settings("classify", imgsz=32))
 
 
@@ -287,5 +288,5 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(DataError, match="lacks the class folders y"):
         check_cls_dataset(tmp_path / "b")
     (tmp_path / "c").mkdir()
-    with pytest.raises(DataError, match="no pictures in folders"):
+    with pytest.raises(DataError, match="no images in folders"):
         check_cls_dataset(tmp_path / "c")

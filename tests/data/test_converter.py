@@ -7,7 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from scenes import write_picture
+from scenes import write_image
 
 from ultralytics.data import converter
 from ultralytics.data.converter import (
@@ -40,7 +40,7 @@ def names_in(folder) -> list[str]:
 
 
 def coco(folder, *annotations, name="instances_train2017.json", ids=(1, 18), **changes):
-    """Write a COCO file of two pictures of 200 x 100 pixels, the second without objects unless one says so."""
+    """Write a COCO file of two images of 200 x 100 pixels, the second without objects unless one says so."""
     data = {
         "images": [{"id": i, "file_name": f"p{i}.jpg", "width": 200, "height": 100} for i in (7, 8)],
         "annotations": [{"image_id": 7, "category_id": 1, "bbox": [20, 10, 40, 50], **a} for a in annotations],
@@ -56,7 +56,7 @@ def test_coco_boxes(tmp_path, caplog):
     source = coco(
         tmp_path / "annotations",
         {},
-        {"category_id": 18, "bbox": [190, -10, 30, 40]},  # leaves the picture
+        {"category_id": 18, "bbox": [190, -10, 30, 40]},  # leaves the image
         {"bbox": [20, 10, 40, 50]},  # stands twice
         {"iscrowd": 1},
         {"bbox": [50, 50, 0, 10]},
@@ -70,7 +70,7 @@ def test_coco_boxes(tmp_path, caplog):
     np.testing.assert_allclose(rows(folder / "labels/train2017/p7.txt"), expected, atol=1e-6)
     assert (folder / "labels/train2017/p8.txt").read_text() == ""
     assert read_label(folder / "labels/train2017/p7.txt", 80)[0].shape == (2, 5)
-    for reason in ("2 degenerate boxes", "1 crowds", "1 of an unknown class", "1 duplicates", "1 of pictures that are"):
+    for reason in ("2 degenerate boxes", "1 crowds", "1 of an unknown class", "1 duplicates", "1 of images that are"):
         assert reason in caplog.text
 
 
@@ -190,7 +190,7 @@ def test_coco_keypoints(tmp_path, caplog):
     assert "1 without keypoints" in caplog.text
 
 
-def test_lvis_pictures_are_named_by_their_address(tmp_path):
+def test_lvis_images_are_named_by_their_address(tmp_path):
     images = [{"id": 7, "width": 200, "height": 100, "coco_url": "http://images.cocodataset.org/val2017/0039.jpg"}]
     folder = convert_coco(coco(tmp_path / "a", {"category_id": 1000}, images=images), tmp_path / "out", lvis=True)
     assert rows(folder / "labels/val2017/0039.txt")[0, 0] == 999
@@ -225,7 +225,7 @@ def test_other_faults_of_coco(tmp_path):
 
 
 @pytest.mark.parametrize("runs", [[5], [5, -1, 5], "~~~~", ["x"]])
-def test_masks_that_do_not_fill_the_picture_are_refused(runs):
+def test_masks_that_do_not_fill_the_image_are_refused(runs):
     with pytest.raises(DataError, match=r"run.length"):
         rle_to_mask({"size": [3, 3], "counts": runs})
 
@@ -294,7 +294,7 @@ def test_labels_that_are_there_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"size": (0, 0)}, "says that its picture is 0 x 0"),
+        ({"size": (0, 0)}, "says that its image is 0 x 0"),
         ({"head": "<!DOCTYPE a [<!ENTITY b 'c'>]>"}, "defines entities"),
         ({"head": "<"}, "no annotation of Pascal VOC"),
     ],
@@ -314,7 +314,7 @@ def test_the_folders_of_the_voc_kit(tmp_path):
     (kit / "ImageSets" / "Main" / "train.txt").write_text("1\n")
     (kit / "ImageSets" / "Main" / "test.txt").write_text("2\n")
     for name in "12":
-        write_picture(kit / "JPEGImages" / f"{name}.jpg", np.zeros((48, 64, 3), np.uint8))
+        write_image(kit / "JPEGImages" / f"{name}.jpg", np.zeros((48, 64, 3), np.uint8))
     converter.arrange_voc(tmp_path)
     assert names_in(tmp_path / "images") == ["test2007/2.jpg", "train2007/1.jpg"]
     np.testing.assert_allclose(rows(tmp_path / "labels/train2007/1.txt"), [[11, 0.05, 0.05, 0.1, 0.1]])
@@ -325,7 +325,7 @@ def test_the_folders_of_the_voc_kit(tmp_path):
 
 
 def test_visdrone(tmp_path):
-    write_picture(tmp_path / "images" / "a.jpg", np.zeros((100, 200, 3), np.uint8))
+    write_image(tmp_path / "images" / "a.jpg", np.zeros((100, 200, 3), np.uint8))
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "a.txt").write_text(
         "20,10,40,50,1,4,0,0\n0,0,9,9,0,0,0,0\n0,0,9,9,1,11,0,0\n5,5,0,9,1,1,0,0,\n"
@@ -338,7 +338,7 @@ def test_visdrone(tmp_path):
 def test_labelimg(tmp_path):
     source = tmp_path / "mine"
     for name in ("a", "深/b"):
-        write_picture(source / f"{name}.jpg", np.zeros((32, 32, 3), np.uint8))
+        write_image(source / f"{name}.jpg", np.zeros((32, 32, 3), np.uint8))
     (source / "a.txt").write_text("1 0.5 0.5 0.25  0.25\n\n")
     (source / "classes.txt").write_text("fire\nsmoke\n\n", encoding="utf-8")
     convert_labelimg(source, tmp_path / "set")
@@ -356,8 +356,8 @@ def test_labelimg(tmp_path):
 
 
 def dota(root, text, split="train"):
-    write_picture(root / "images" / split / "P1.png", np.zeros((100, 200, 3), np.uint8))
-    write_picture(root / "images" / split / "P2.png", np.zeros((100, 200, 3), np.uint8))
+    write_image(root / "images" / split / "P1.png", np.zeros((100, 200, 3), np.uint8))
+    write_image(root / "images" / split / "P2.png", np.zeros((100, 200, 3), np.uint8))
     folder = root / "labels" / f"{split}_original"
     folder.mkdir(parents=True)
     (folder / "P1.txt").write_text(text)
@@ -392,12 +392,12 @@ def test_masks(tmp_path, palette):
 
     mask = np.zeros((60, 80), np.uint8)
     mask[10:30, 10:40], mask[40:50, 50:70], mask[40:50, 5:20], mask[0, 0], mask[55:, 75:] = 1, 3, 3, 1, 9
-    picture = Image.fromarray(mask)
+    image = Image.fromarray(mask)
     if palette:
-        picture = picture.convert("P")
-        picture.putpalette(list(np.random.default_rng(0).integers(0, 255, 768)))
+        image = image.convert("P")
+        image.putpalette(list(np.random.default_rng(0).integers(0, 255, 768)))
     (tmp_path / "masks").mkdir()
-    picture.save(tmp_path / "masks" / "a.png")
+    image.save(tmp_path / "masks" / "a.png")
     result = convert_segment_masks_to_yolo_seg(tmp_path / "masks", tmp_path / "labels", classes=3)
     lines = [np.array(s.split(), float) for s in (tmp_path / "labels" / "a.txt").read_text().splitlines()]
     drawn = np.zeros_like(mask)
@@ -410,7 +410,7 @@ def test_masks(tmp_path, palette):
 
 
 def test_masks_with_colours_are_refused(tmp_path):
-    write_picture(tmp_path / "masks" / "a.png", np.zeros((20, 20, 3), np.uint8))
+    write_image(tmp_path / "masks" / "a.png", np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(DataError, match="3 channels; one is wanted"):
         convert_segment_masks_to_yolo_seg(tmp_path / "masks", tmp_path / "labels", classes=1)
     assert not (tmp_path / "labels").exists()
@@ -430,7 +430,7 @@ def test_autosplit(tmp_path):
     assert not (tmp_path / "autosplit_test.txt").exists()
     autosplit(tmp_path / "images", weights=(0.8, 0.2, 0))
     assert [(tmp_path / f"autosplit_{s}.txt").read_text().splitlines() for s in ("train", "val")] == files
-    with pytest.raises(MissingFileError, match="no pictures with labels"):
+    with pytest.raises(MissingFileError, match="no images with labels"):
         autosplit(tmp_path / "images", annotated_only=True)
     (tmp_path / "labels" / "a").mkdir(parents=True)
     (tmp_path / "labels" / "a" / "3.txt").touch()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from scenes import make_set, write_labels, write_picture
+from scenes import make_set, write_image, write_labels
 
 from ultralytics.cli import main
 from ultralytics.data import tools
@@ -50,7 +50,7 @@ def datasets(tmp_path, monkeypatch):
 
 
 def serve_set(tmp_path, top="mini/", name="mini.zip") -> None:
-    """Put a set of four pictures into an archive of the server."""
+    """Put a set of four images into an archive of the server."""
     make_set(tmp_path / "made", 4)
     with zipfile.ZipFile(tmp_path / "served" / name, "w") as archive:
         for file in sorted((tmp_path / "made").rglob("*.*")):
@@ -91,9 +91,9 @@ def test_download(server, datasets, tmp_path, capsys, caplog, monkeypatch, form,
 
 def test_parts_go_into_their_folders_and_archives_may_be_kept(server, datasets, tmp_path):
     serve_set(tmp_path, top="train/")
-    describe({f"{server.url}/mini.zip": "pictures"}, train="pictures/train/images", val="pictures/train/images")
+    describe({f"{server.url}/mini.zip": "images"}, train="images/train/images", val="images/train/images")
     assert main(["data", "download", "mini", "keep=true"]) == 0
-    wanted = [f"mini/pictures/train/{name}" for name in WHOLE]
+    wanted = [f"mini/images/train/{name}" for name in WHOLE]
     assert files_in(datasets) == ["archives/mini/mini.zip", *wanted]
 
 
@@ -123,7 +123,7 @@ def test_files_that_are_there_are_kept(server, datasets, tmp_path):
 def test_visdrone_is_converted(server, datasets, tmp_path):
     for split in ("train", "val"):
         with zipfile.ZipFile(tmp_path / "served" / f"{split}.zip", "w") as archive:
-            write_picture(tmp_path / "p.jpg", np.zeros((100, 200, 3), np.uint8))
+            write_image(tmp_path / "p.jpg", np.zeros((100, 200, 3), np.uint8))
             archive.write(tmp_path / "p.jpg", f"VisDrone2019-DET-{split}/images/p.jpg")
             archive.writestr(f"VisDrone2019-DET-{split}/annotations/p.txt", "20,10,40,50,1,4,0,0")
     paths = {split: f"VisDrone2019-DET-{split}/images" for split in ("train", "val")}
@@ -216,9 +216,9 @@ def test_check_counts(datasets, tmp_path, capsys):
     describe(None)
     assert main(["data", "check", "mini.yaml"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "train: 6 pictures, 6 of them sound objects: 8; backgrounds: 2, 1 of them without a label file" in out
-    assert "w x h: 96x96 to 128x128" in out and "class objects pictures 0 a 4 4 1 b 4 4" in out
-    assert "note: 6 of its pictures are in train too" in out and out.endswith("No faults.")
+    assert "train: 6 images, 6 of them sound objects: 8; backgrounds: 2, 1 of them without a label file" in out
+    assert "w x h: 96x96 to 128x128" in out and "class objects images 0 a 4 4 1 b 4 4" in out
+    assert "note: 6 of its images are in train too" in out and out.endswith("No faults.")
 
 
 def test_check_finds_what_a_training_would_leave_out(datasets, capsys):
@@ -233,8 +233,8 @@ def test_check_finds_what_a_training_would_leave_out(datasets, capsys):
     describe(None)
     assert main(["data", "check", "data=mini.yaml"]) == 1
     out = capsys.readouterr().out
-    assert "8 pictures, 2 of them sound" in out and "12 faults." in out  # of train and of val, which are the same
-    for kind in ("wrong columns", "wrong class", "out of range", "not a number", "empty picture"):
+    assert "8 images, 2 of them sound" in out and "12 faults." in out  # of train and of val, which are the same
+    for kind in ("wrong columns", "wrong class", "out of range", "not a number", "empty image"):
         assert f"1 {kind}" in out
     assert "and 1 more" in out and "1 rows stand twice" in out and "p0.png: wrong columns: line 1" in out
 
@@ -258,7 +258,7 @@ def test_a_set_without_objects_is_at_fault(datasets, capsys):
         label.unlink()
     describe(None)
     assert main(["data", "check", "data=mini.yaml"]) == 1
-    assert "no picture with an object" in capsys.readouterr().out
+    assert "no image with an object" in capsys.readouterr().out
 
 
 def test_an_empty_split_is_at_fault(datasets, capsys):
@@ -266,26 +266,26 @@ def test_an_empty_split_is_at_fault(datasets, capsys):
     (datasets / "mini" / "empty").mkdir()
     describe(None, val="empty")
     assert main(["data", "check", "data=mini.yaml"]) == 1
-    assert "val: There are no pictures" in capsys.readouterr().out
+    assert "val: There are no images" in capsys.readouterr().out
 
 
 def test_check_of_folders_of_classes(datasets, capsys):
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             for i in range(2):
-                write_picture(datasets / "pets" / split / name / f"{i}.png", np.zeros((20, 30, 3), np.uint8))
+                write_image(datasets / "pets" / split / name / f"{i}.png", np.zeros((20, 30, 3), np.uint8))
     assert main(["data", "check", f"data={datasets / 'pets'}"]) == 0
     assert "0 cat 2 2 1 dog 2 2" in " ".join(capsys.readouterr().out.split())
-    write_picture(datasets / "pets" / "val" / "cow" / "0.png", np.zeros((20, 30, 3), np.uint8))
-    (datasets / "pets" / "train" / "cat" / "1.png").write_bytes(b"no picture")
+    write_image(datasets / "pets" / "val" / "cow" / "0.png", np.zeros((20, 30, 3), np.uint8))
+    (datasets / "pets" / "train" / "cat" / "1.png").write_bytes(b"no image")
     assert main(["data", "check", f"data={datasets / 'pets'}"]) == 1
     out = capsys.readouterr().out
-    assert "unreadable picture" in out and "the folder 'cow' is none of the names" in out
+    assert "unreadable image" in out and "the folder 'cow' is none of the names" in out
 
 
 def test_check_by_yaml_of_folders_of_classes(datasets, capsys):
     for i, name in enumerate(("n1", "n2")):
-        write_picture(datasets / "mini" / "train" / name / f"{i}.png", np.zeros((20, 30, 3), np.uint8))
+        write_image(datasets / "mini" / "train" / name / f"{i}.png", np.zeros((20, 30, 3), np.uint8))
     describe(None, train="train", val="train")  # as ImageNet's, whose folders are not called like its classes
     assert main(["data", "check", "mini"]) == 0
     assert "0 a 1 1 1 b 1 1" in " ".join(capsys.readouterr().out.split())

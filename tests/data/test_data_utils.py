@@ -32,16 +32,16 @@ def test_paths_beside_the_yaml_come_first(root, path, tmp_path, monkeypatch):
     assert data["path"] == root.resolve() and data["yaml_file"].endswith("data.yaml")
 
 
-def test_pictures_behind_a_link_have_the_labels_beside_the_link(root, tmp_path):
+def test_images_behind_a_link_have_the_labels_beside_the_link(root, tmp_path):
     mine = tmp_path / "mine"
     (mine / "images").mkdir(parents=True)
     try:
         (mine / "images" / "train").symlink_to(root / "images" / "train", target_is_directory=True)
     except OSError:
         pytest.skip("this system lets users make no links")
-    pictures = check_det_dataset(write(mine))["train"]
-    assert pictures == str(mine / "images" / "train")
-    assert img2label_paths([f"{pictures}/a.jpg"]) == [str(mine / "labels" / "train" / "a.txt")]
+    images = check_det_dataset(write(mine))["train"]
+    assert images == str(mine / "images" / "train")
+    assert img2label_paths([f"{images}/a.jpg"]) == [str(mine / "labels" / "train" / "a.txt")]
 
 
 def test_working_folder_and_datasets_dir_come_next(root, tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_names_in_other_encodings(root, encoding, caplog):
 def test_a_set_for_validation_alone_has_an_empty_train(root):
     data = check_det_dataset(write(root, train=""))
     assert data["train"] is None and data["val"] == str(root / "images" / "train")
-    with pytest.raises(MissingFileError, match="The val pictures"):
+    with pytest.raises(MissingFileError, match="The val images"):
         check_det_dataset(write(root, train="", val="nowhere"))
 
 
@@ -163,13 +163,13 @@ def test_faults_of_the_yaml_are_sentences_with_its_name(root, content, sentence)
     assert "data.yaml" in str(error.value)
 
 
-def test_missing_pictures_list_what_was_tried(root, tmp_path, monkeypatch):
+def test_missing_images_list_what_was_tried(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = write(root, val="images/val", download="https://example.com/set.zip")
     with pytest.raises(MissingFileError) as error:
         check_det_dataset(file, autodownload=True)
     text = str(error.value)
-    assert "The val pictures" in text and "example.com" in text and "nothing is downloaded" in text
+    assert "The val images" in text and "example.com" in text and "nothing is downloaded" in text
     assert str(root / "images" / "val") in text and str(tmp_path / "images" / "val") in text
 
 

@@ -5,13 +5,13 @@ import os
 import numpy as np
 import pytest
 import torch
-from scenes import make_set, scene, settings, write_labels, write_picture
+from scenes import make_set, scene, settings, write_image, write_labels
 
 from ultralytics.data import YOLODataset, build_yolo_dataset
 from ultralytics.data.augment import Mosaic
 from ultralytics.data.dataset import epoch_order, find_images
-from ultralytics.data.images import read_image, verify_image
-from ultralytics.data.pictures import Pictures
+from ultralytics.data.image_cache import ImageCache
+from ultralytics.data.image_files import read_image, verify_image
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 DATA = {"names": {0: "a", 1: "b"}}
@@ -58,8 +58,8 @@ def test_mosaic_reaches_only_for_what_was_just_decoded(tmp_path):
 
 
 def test_a_cache_changes_no_sample(tmp_path, monkeypatch):
-    """Nor how far mosaics reach, where few pictures stay decoded without it: a resumed run may have another cache."""
-    monkeypatch.setattr("ultralytics.data.pictures.RECENT_BYTES", 3 * 3 * 128**2)
+    """Nor how far mosaics reach, where few images stay decoded without it: a resumed run may have another cache."""
+    monkeypatch.setattr("ultralytics.data.image_cache.RECENT_BYTES", 3 * 3 * 128**2)
     folder = make_set(tmp_path, 12)
     plain, ram = build(folder), build(folder, cache="ram")
     assert all(same(plain[(1, i)], ram[(1, i)]) for i in range(12))
@@ -118,7 +118,7 @@ def test_collate_joins_and_counts(tmp_path):
     assert empty["bboxes"].shape == (0, 4) and empty["batch_idx"].shape == (0,)
 
 
-def test_picture_without_objects_trains(tmp_path):
+def test_image_without_objects_trains(tmp_path):
     folder = make_set(tmp_path, 2, objects=0)
     s = build(folder)[0]
     assert s["bboxes"].shape == (0, 4) and s["img"].shape == (3, 128, 128)
@@ -141,15 +141,15 @@ def test_caches_change_nothing(tmp_path, cache):
         assert same(plain[(1, i)], cached[(1, i)])
     stored = sorted(p.name for p in folder.glob("*.npy"))
     assert stored == ([f"p{i}.png.npy" for i in range(6)] if cache == "disk" else [])
-    assert bool(cached.pictures.kept) == (cache != "disk")
+    assert bool(cached.images.kept) == (cache != "disk")
 
 
-def test_disk_cache_notices_a_new_picture_and_survives_damage(tmp_path):
+def test_disk_cache_notices_a_new_image_and_survives_damage(tmp_path):
     folder = make_set(tmp_path, 3)
     build(folder, cache="disk")
     for i in range(2):
         (folder / f"p{i}.png.npy").write_bytes(b"damaged")
-    write_picture(folder / "p2.png", np.full((96, 128, 3), 50, np.uint8))
+    write_image(folder / "p2.png", np.full((96, 128, 3), 50, np.uint8))
     later = os.path.getmtime(folder / "p2.png.npy") + 10
     os.utime(folder / "p2.png", (later, later))
     dataset = build(folder, cache="disk", mode="val")
@@ -168,28 +168,28 @@ def test_disk_cache_in_a_read_only_folder_costs_a_log_line(tmp_path, caplog):
     assert "cache=disk is off" in caplog.text and not list(folder.glob("*.npy"))
 
 
-def test_recent_pictures_stay_within_their_budget(tmp_path, monkeypatch):
+def test_recent_images_stay_within_their_budget(tmp_path, monkeypatch):
     files = find_images(make_set(tmp_path, 6))
-    monkeypatch.setattr("ultralytics.data.pictures.RECENT_BYTES", 120_000)
-    pictures = Pictures(files, 128)
+    monkeypatch.setattr("ultralytics.data.image_cache.RECENT_BYTES", 120_000)
+    images = ImageCache(files, 128)
     for i in range(6):
-        pictures[i]
-    assert 0 < pictures.recent_bytes == sum(im.nbytes for im, _ in pictures.recent.values()) <= 120_000
-    assert pictures[5][0] is pictures[5][0] and not pictures[5][0].flags.writeable
+        images[i]
+    assert 0 < images.recent_bytes == sum(im.nbytes for im, _ in images.recent.values()) <= 120_000
+    assert images[5][0] is images[5][0] and not images[5][0].flags.writeable
     with pytest.raises(ConfigError, match="cache=tape"):
-        Pictures(files, 128, "tape")
+        ImageCache(files, 128, "tape")
 
 
-def test_all_kinds_of_pictures_become_three_channels(tmp_path):
+def test_all_kinds_of_images_become_three_channels(tmp_path):
     from PIL import Image
 
     h, w = 40, 60
     bgr = np.full((h, w, 3), (200, 100, 50), np.uint8)
     alpha = np.dstack([bgr, np.full((h, w), 128, np.uint8)])
-    write_picture(tmp_path / "alpha.png", alpha)
-    write_picture(tmp_path / "grey.png", np.full((h, w), 77, np.uint8))
-    write_picture(tmp_path / "deep.png", np.full((h, w), 77 * 256, np.uint16))
-    write_picture(tmp_path / "deep3.png", bgr.astype(np.uint16) * 256)
+    write_image(tmp_path / "alpha.png", alpha)
+    write_image(tmp_path / "grey.png", np.full((h, w), 77, np.uint8))
+    write_image(tmp_path / "deep.png", np.full((h, w), 77 * 256, np.uint16))
+    write_image(tmp_path / "deep3.png", bgr.astype(np.uint16) * 256)
     Image.new("CMYK", (w, h), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=95)
     wanted = {
         "alpha": (200, 100, 50),
@@ -229,7 +229,7 @@ def test_path_with_spaces_and_chinese(tmp_path):
     assert len(build(folder).labels[0]["cls"]) == 2
 
 
-def test_text_file_and_lists_of_pictures(tmp_path):
+def test_text_file_and_lists_of_images(tmp_path):
     folder = make_set(tmp_path, 4)
     (tmp_path / "list.txt").write_text("./images/train/p0.png\n\nimages/train/p3.png\nnotes.md\n", encoding="utf-8")
     names = [os.path.basename(f) for f in find_images(tmp_path / "list.txt")]
@@ -241,7 +241,7 @@ def test_text_file_and_lists_of_pictures(tmp_path):
 
 
 def test_nothing_there(tmp_path):
-    with pytest.raises(DataError, match=r"no pictures in .*Put pictures there"):
+    with pytest.raises(DataError, match=r"no images in .*Put images there"):
         build(tmp_path)
     with pytest.raises(MissingFileError, match="do not exist"):
         build(tmp_path / "missing")
@@ -249,9 +249,9 @@ def test_nothing_there(tmp_path):
         build_yolo_dataset(settings(), tmp_path, 4, DATA, multi_modal=True)
 
 
-def test_tiny_and_extreme_pictures(tmp_path):
+def test_tiny_and_extreme_images(tmp_path):
     for i, (h, w) in enumerate(((10, 10), (12, 400), (500, 11))):
-        write_picture(tmp_path / "images" / f"p{i}.png", scene(h, w, 0, 0)[0])
+        write_image(tmp_path / "images" / f"p{i}.png", scene(h, w, 0, 0)[0])
         write_labels(tmp_path / "labels" / f"p{i}.txt", np.array([[1, 1, w - 1, h - 1]]), (h, w))
     for mode, rect in (("train", False), ("val", True), ("val", False)):
         dataset = build(tmp_path / "images", mode, rect=rect, batch=1)
@@ -259,7 +259,7 @@ def test_tiny_and_extreme_pictures(tmp_path):
             assert all(side % 32 == 0 for side in dataset[i]["img"].shape[1:])
 
 
-def test_removed_picture_is_named(tmp_path):
+def test_removed_image_is_named(tmp_path):
     folder = make_set(tmp_path, 2)
     dataset = build(folder, "val")
     (folder / "p0.png").unlink()
@@ -267,7 +267,7 @@ def test_removed_picture_is_named(tmp_path):
         dataset[0]
 
 
-def test_undecodable_picture_is_named(tmp_path):
+def test_undecodable_image_is_named(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be decoded"):
         read_image(tmp_path / "a.jpg")

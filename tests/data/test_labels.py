@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
-from scenes import make_set, scene, write_labels, write_picture
+from scenes import make_set, scene, write_image, write_labels
 
 from ultralytics.data import labels as module
-from ultralytics.data.images import verify_image
+from ultralytics.data.image_files import verify_image
 from ultralytics.data.labels import img2label_paths, layout_of, load_labels, read_label, verify_image_label
 from ultralytics.data.utils import list_images
 from ultralytics.utils.errors import ConfigError, DataError
@@ -71,7 +71,7 @@ def test_single_class_takes_any_class(tmp_path):
 
 def test_empty_label_and_missing_label_are_background(tmp_path):
     img, _ = scene(40, 50, 1, 0)
-    write_picture(tmp_path / "a.png", img)
+    write_image(tmp_path / "a.png", img)
     entry = verify_image_label(str(tmp_path / "a.png"), str(tmp_path / "a.txt"), 1)
     assert entry.shape == (40, 50) and entry.rows.shape == (0, 5) and not entry.found and not entry.fault
     (tmp_path / "a.txt").write_text("\n")
@@ -79,28 +79,28 @@ def test_empty_label_and_missing_label_are_background(tmp_path):
 
 
 def test_classes_txt_is_no_label(tmp_path):
-    write_picture(tmp_path / "images" / "classes.png", scene(40, 50, 1, 0)[0])
+    write_image(tmp_path / "images" / "classes.png", scene(40, 50, 1, 0)[0])
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / "classes.txt").write_text("fire\nsmoke\n")
     (entry,) = load_labels(list_images(tmp_path / "images"), 2)
     assert not entry.fault and not len(entry.rows)
 
 
-def test_bad_pictures_are_named_by_kind(tmp_path):
+def test_bad_images_are_named_by_kind(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)
-    write_picture(tmp_path / "cut.jpg", noise)
+    write_image(tmp_path / "cut.jpg", noise)
     data = (tmp_path / "cut.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
     (tmp_path / "empty.jpg").write_bytes(b"")
-    (tmp_path / "text.jpg").write_text("no picture")
-    write_picture(tmp_path / "tiny.png", noise[:5])
+    (tmp_path / "text.jpg").write_text("no image")
+    write_image(tmp_path / "tiny.png", noise[:5])
     for name, kind in (("cut", "truncated"), ("empty", "empty"), ("text", "unreadable"), ("tiny", "tiny")):
         file = next(tmp_path.glob(f"{name}.*"))
         with pytest.raises(DataError, match=kind):
             verify_image(file)
 
 
-def test_picture_of_another_format_is_refused(tmp_path):
+def test_image_of_another_format_is_refused(tmp_path):
     from PIL import Image
 
     Image.new("RGB", (50, 50)).save(tmp_path / "a.gif")
@@ -120,7 +120,7 @@ def test_faulty_ones_are_listed_and_the_rest_stays(tmp_path, caplog):
         caplog.clear()
         found = load_labels(list_images(folder), 2)
         assert [os.path.basename(e.im_file) for e in found] == ["p3.png", "p4.png", "p5.png"]
-        assert "3 images, 0 backgrounds, 3 left out (1 wrong columns, 1 not a number, 1 empty picture)" in caplog.text
+        assert "3 images, 0 backgrounds, 3 left out (1 wrong columns, 1 not a number, 1 empty image)" in caplog.text
         assert "1 duplicate labels removed" in caplog.text
         assert "p0.png" in caplog.text and "p2.png" in caplog.text
 
@@ -152,16 +152,16 @@ def test_many_faults_are_cut_short(tmp_path, caplog):
     assert "left out 3 more" in caplog.text
 
 
-def test_no_sound_picture_raises(tmp_path):
+def test_no_sound_image_raises(tmp_path):
     folder = make_set(tmp_path, 2)
     for i in range(2):
         (folder / f"p{i}.png").write_bytes(b"")
-    with pytest.raises(DataError, match="None of the 2 pictures"):
+    with pytest.raises(DataError, match="None of the 2 images"):
         load_labels(list_images(folder), 2)
 
 
 def test_no_labels_at_all_warns(tmp_path, caplog):
-    write_picture(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
+    write_image(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
     assert len(load_labels(list_images(tmp_path / "images"), 1)) == 1
     assert "no labels found" in caplog.text
 
@@ -212,7 +212,7 @@ def test_read_only_folder_costs_a_log_line(tmp_path, caplog):
 
 
 def test_cache_without_any_label_row(tmp_path):
-    write_picture(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
+    write_image(tmp_path / "images" / "a.png", scene(40, 50, 1, 0)[0])
     (tmp_path / "labels").mkdir()
     for _ in range(2):
         assert load_labels(list_images(tmp_path / "images"), 1)[0].rows.shape == (0, 5)
@@ -229,7 +229,7 @@ TASK_ROWS = {
 
 
 def read(tmp_path, text, layout, nc=3):
-    write_picture(tmp_path / "a.png", scene(40, 50, 1, 0)[0])
+    write_image(tmp_path / "a.png", scene(40, 50, 1, 0)[0])
     (tmp_path / "a.txt").write_text(text)
     return verify_image_label(str(tmp_path / "a.png"), str(tmp_path / "a.txt"), nc, layout=layout)
 

@@ -71,7 +71,7 @@ def test_encodings_and_line_endings(root, ending, encoding, caplog):
 def test_other_lines_are_counted_and_a_list_of_none_is_refused(root, caplog):
     assert found(root, "images/train/p0.png\nimages/train/p1.png 3\nnotes\n") == ["p0.png"]
     assert "2 lines of" in caplog.text and "such as 'images/train/p1.png 3'" in caplog.text
-    with pytest.raises(DataError, match="There are no pictures in"):
+    with pytest.raises(DataError, match="There are no images in"):
         found(root, "a\nb\n")
     with pytest.raises(DataError, match="is no text"):
         found(root, b"a\xff\xfe\x00\x00")

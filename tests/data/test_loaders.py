@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scenes import write_picture
+from scenes import write_image
 
 from ultralytics.data.loaders import (
     LoadImagesAndVideos,
@@ -23,10 +23,10 @@ from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 @pytest.fixture
 def folder(tmp_path):
-    root = tmp_path / "火 灾 pictures"
+    root = tmp_path / "火 灾 images"
     for i in range(3):
-        write_picture(root / f"p{i}.png", np.full((20 + i, 30, 3), 10 * i, np.uint8))
-    (root / "notes.md").write_text("no picture")
+        write_image(root / f"p{i}.png", np.full((20 + i, 30, 3), 10 * i, np.uint8))
+    (root / "notes.md").write_text("no image")
     return root
 
 
@@ -78,7 +78,7 @@ def test_batches_and_infos(folder):
     assert names(loader) == ["p0.png", "p1.png", "p2.png"]  # it can be run through again
 
 
-def test_unreadable_picture_among_others_is_left_out(folder):
+def test_unreadable_image_among_others_is_left_out(folder):
     (folder / "p1.png").write_bytes(b"damaged")
     assert names(load_inference_source(folder)) == ["p0.png", "p2.png"]
     with pytest.raises(DataError, match=r"p1\.png"):
@@ -110,10 +110,10 @@ def test_missing_source_says_what_was_tried(tmp_path, monkeypatch, source):
 
 
 def test_sources_that_cannot_be_read(tmp_path):
-    with pytest.raises(MissingFileError, match="no pictures or videos"):
+    with pytest.raises(MissingFileError, match="no images or videos"):
         load_inference_source(tmp_path)
     (tmp_path / "a.md").write_text("x")
-    with pytest.raises(DataError, match="neither a picture nor a video"):
+    with pytest.raises(DataError, match="neither an image nor a video"):
         load_inference_source(tmp_path / "a.md")
     with pytest.raises(ConfigError, match="screen is not available"):
         load_inference_source("screen 0")
@@ -145,11 +145,11 @@ def test_arrays_of_every_kind():
         assert image.dtype == np.uint8 and image.flags.c_contiguous
         np.testing.assert_allclose(image.astype(int), wanted, atol=1)
     for bad in (np.zeros((2, 3, 4, 3), np.uint8), np.zeros((3, 20, 20), np.uint8), np.zeros((0, 5, 3))):
-        with pytest.raises(DataError, match="is no picture"):
+        with pytest.raises(DataError, match="is no image"):
             load_inference_source(bad)
 
 
-def test_pillow_pictures_of_every_mode(tmp_path):
+def test_pillow_images_of_every_mode(tmp_path):
     from PIL import Image
 
     rgb = Image.new("RGB", (8, 6), (10, 20, 30))
@@ -185,7 +185,7 @@ def test_streams_file_faults(tmp_path):
     with pytest.raises(DataError, match="is empty"):
         load_inference_source(str(tmp_path / "a.streams"))
     (tmp_path / "a.streams").write_text(f"{tmp_path}/missing.avi\n")
-    with pytest.raises(MissingFileError, match="gives no picture"):
+    with pytest.raises(MissingFileError, match="gives no image"):
         load_inference_source(str(tmp_path / "a.streams"))
 
 
@@ -202,7 +202,7 @@ def test_buffered_streams_give_every_frame(tmp_path):
 
 
 def test_http_stream(tmp_path):
-    """A camera that sends JPEG pictures one after the other over HTTP."""
+    """A camera that sends JPEG images one after the other over HTTP."""
     frame = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
 
     class Camera(BaseHTTPRequestHandler):
@@ -247,8 +247,8 @@ def test_a_loader_is_a_source_as_it_is(folder):
 )
 def test_what_is_no_source_is_a_sentence(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_picture(tmp_path / "a.jpg", np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(DataError, match=r"cannot be read|is no picture|is an empty list"):
+    write_image(tmp_path / "a.jpg", np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(DataError, match=r"cannot be read|is no image|is an empty list"):
         load_inference_source(source)
 
 

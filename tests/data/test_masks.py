@@ -54,9 +54,9 @@ def test_clipping_is_exact():
     inside = rectangle(50, 40, 20, 10, 0.3)
     assert clip_polygon(inside, low, high) is inside or np.array_equal(clip_polygon(inside, low, high), inside)
     assert clip_polygon(inside + (200, 0), low, high).shape == (0, 2)
-    around = rectangle(50, 40, 1000, 1000, 0.7)  # the picture lies within it, none of its corners in the picture
+    around = rectangle(50, 40, 1000, 1000, 0.7)  # the image lies within it, none of its corners in the image
     assert area(clip_polygon(around, low, high)) == pytest.approx(8000)
-    corner = np.array([[90, -10], [120, 20], [90, 20]], np.float32)  # its longest side cuts the picture's corner off
+    corner = np.array([[90, -10], [120, 20], [90, 20]], np.float32)  # its longest side cuts the image's corner off
     assert area(clip_polygon(corner, low, high)) == pytest.approx(200, rel=1e-5)
     for shape in (arrow(95, 70, 40, a) for a in np.linspace(0, 6, 13)):
         cut = clip_polygon(shape, low, high)

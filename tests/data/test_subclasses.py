@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scenes import make_set, scene, settings, write_picture
+from scenes import make_set, scene, settings, write_image
 
 from ultralytics.data import YOLODataset, build_dataloader
-from ultralytics.data.folders import ClassificationDataset
+from ultralytics.data.classify_dataset import ClassificationDataset
 
 NAMES = {"names": {0: "a", 1: "b"}}
 
@@ -123,7 +123,7 @@ def test_own_collate_fn_labels_and_transforms(tmp_path):
 
 def test_classification_subclass_and_foreign_dataset(tmp_path):
     for i in range(4):
-        write_picture(tmp_path / "ab"[i % 2] / f"{i}.png", scene(40, 50, 1, i)[0])
+        write_image(tmp_path / "ab"[i % 2] / f"{i}.png", scene(40, 50, 1, i)[0])
 
     class Chosen(ClassificationDataset):
         def __getitem__(self, index):

@@ -30,7 +30,7 @@ def samples(dataset, epochs=4):
 
 
 def colors_of(sample):
-    """Return where the picture is red (class 0) and green (class 1), (2, h, w) bool."""
+    """Return where the image is red (class 0) and green (class 1), (2, h, w) bool."""
     r, g, _ = sample["img"].numpy().astype(int)
     return np.stack([(r > 128) & (g < 100), (g > 128) & (r < 100)])
 
@@ -41,7 +41,7 @@ def near(mask, pixels):
 
 
 def inner(mask):
-    """Return the mask without the outermost two pixels, where an object just outside of the picture may graze it."""
+    """Return the mask without the outermost two pixels, where an object just outside of the image may graze it."""
     return mask[..., 2:-2, 2:-2]
 
 
@@ -50,7 +50,7 @@ PIPELINES = {
     "turned": dict(degrees=180.0, shear=8.0, flipud=0.5),
     "small": dict(degrees=45.0, scale=0.9, fliplr=0.0),
     "tilted": dict(degrees=20.0, perspective=0.0004, scale=0.2),
-    "one picture": dict(mosaic=0.0, degrees=45.0, flipud=1.0, fliplr=1.0),
+    "one image": dict(mosaic=0.0, degrees=45.0, flipud=1.0, fliplr=1.0),
 }
 
 
@@ -75,7 +75,7 @@ def test_masks_lie_on_their_objects(tmp_path, overrides):
     assert objects > 20 and lost < 0.005 * painted  # slivers not worth an object
 
 
-def test_mosaic_cuts_polygons_and_points_where_it_cuts_pictures(tmp_path):
+def test_mosaic_cuts_polygons_and_points_where_it_cuts_images(tmp_path):
     cut = 0
     for make, task, data in ((make_polygon_set, "segment", None), (make_pose_set, "pose", POSE)):
         dataset = build(make(tmp_path / task), task, data)
@@ -158,7 +158,7 @@ def test_masks_of_a_validation_batch(tmp_path):
         assert part.max() == 1 and torch.equal(part, sample["masks"])
 
 
-def test_pictures_without_objects_have_empty_masks_and_points(tmp_path):
+def test_images_without_objects_have_empty_masks_and_points(tmp_path):
     folder = make_set(tmp_path, 2, objects=0)
     s = build(folder, "segment")[0]
     assert s["masks"].shape == (1, 64, 64) and not s["masks"].any()
@@ -272,7 +272,7 @@ def test_keypoints_lie_on_their_dots(tmp_path, overrides, order):
     assert seen > 60 and pixels < seen * 49 * 2.3  # few dots without a keypoint: gains reach 1.5
 
 
-def test_keypoints_of_mixed_pictures_and_of_validation(tmp_path):
+def test_keypoints_of_mixed_images_and_of_validation(tmp_path):
     folder = make_pose_set(tmp_path)
     s = build(folder, "pose", POSE, mixup=1.0)[0]
     assert len(s["keypoints"]) == len(s["cls"]) > 4
@@ -306,7 +306,7 @@ def test_keypoints_change_places_in_a_mirror_seen_or_not():
     np.testing.assert_allclose(out, [[0.6, 0.9, 0], [0.01, 0.4, 1], [0.9, 0.2, 2]], atol=1e-6)
 
 
-def test_keypoints_that_leave_the_picture_wait_at_its_border():
+def test_keypoints_that_leave_the_image_wait_at_its_border():
     keypoints = np.array([[[-5, 10, 2], [30, 60, 1], [120, -1, 2], [40, 45, 0], [130, 45, 0], [0, 50, 2]]], np.float32)
     labels = {"cls": np.zeros((1, 1), np.float32), "bboxes": np.array([[0, 0, 50, 50]], np.float32)}
     wanted = [[0, 10, 0], [30, 50, 0], [100, 0, 0], [40, 45, 0], [100, 45, 0], [0, 50, 2]]

@@ -42,7 +42,7 @@ def test_diagram_stays_on_its_page(name):
 
 @pytest.fixture(scope="module")
 def tables() -> list[list[str]]:
-    costs = script(DOCS / "ghost_costs.py")
+    costs = script(DOCS.parent / "benchmarks" / "ghost_costs.py")
     return [costs.stages(), costs.networks(), costs.layers()]
 
 

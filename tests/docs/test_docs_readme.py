@@ -198,7 +198,7 @@ def example(words: str) -> str:
 
 def test_main_example_uses_names_files_and_settings_that_exist():
     tree = ast.parse(example("model.train("))
-    result = Results(np.zeros((8, 8, 3), np.uint8), "picture.jpg", {0: "fire"})
+    result = Results(np.zeros((8, 8, 3), np.uint8), "image.jpg", {0: "fire"})
     objects = {"model": YOLO, "model.val()": DetMetrics(), "result": result}
 
     def value(node: ast.expr) -> object:

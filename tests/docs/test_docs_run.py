@@ -32,11 +32,11 @@ LEFT_OUT = {
     r"(python -m venv|pip) ": "changes the environment",
     r"python -m pytest": "runs these tests",
     r"yolo data download|.* data=coco128\.yaml": "needs the network",
-    r"yolo data (check my_pictures|convert)|from ultralytics\.data\.converter": "needs data in other formats",
+    r"yolo data (check my_images|convert)|from ultralytics\.data\.converter": "needs data in other formats",
     r".*--device 0$": "needs a GPU",
     r"torchrun": "needs two machines; tests/faults/test_two_nodes.py is alike",
     r"(OV|LIB)=|g\+\+|\./detect": "needs a compiler; test_docs_serving.py compiles it",
-    r"python docs/dense_to_ghost\.py": "trains for hours in any case",
+    r"python benchmarks/dense_to_ghost\.py": "trains for hours in any case",
     r"python tests/faults/fuzz\.py": "runs until it is stopped",
     r"python train/(train|yolo11_GhostConv_train)\.py$": "takes more than five minutes, as the main job does",
     r".*resume=runs/detect/train/weights/last\.pt": "is for a training that was interrupted; tests/faults does that",
@@ -122,8 +122,8 @@ def reader(folder: Path) -> Path:
     yolo11 = (ROOT / "ultralytics/cfg/models/11/yolo11.yaml").read_text(encoding="utf-8")
     (folder / "my_yolo11n.yaml").write_text(yolo11, encoding="utf-8")
     images = sorted((folder / "datasets" / "fire" / "val" / "images").glob("*.jpg"))
-    (folder / "pictures").mkdir()
-    for target in ("pictures/1.jpg", "pictures/2.jpg", "a.jpg", "picture.jpg"):
+    (folder / "images").mkdir()
+    for target in ("images/1.jpg", "images/2.jpg", "a.jpg", "image.jpg"):
         shutil.copy(images[0], folder / target)
     film(images[:4], folder / "my_video.mp4")
     return folder

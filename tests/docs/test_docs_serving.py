@@ -20,7 +20,7 @@ SERVING = Path(__file__).resolve().parents[2] / "docs" / "serving"
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory) -> np.ndarray:
+def image(tmp_path_factory) -> np.ndarray:
     return cv2.imread(str(ASSETS / "fire_day.jpg"))
 
 
@@ -33,16 +33,16 @@ def model() -> YOLO:
     return model
 
 
-def found_by_package(file: str, picture: np.ndarray) -> np.ndarray:
-    """Rows x1, y1, x2, y2, score, class; not clipped to the picture, as the examples do not."""
-    data = YOLO(file).predict(picture, verbose=False)[0].boxes.data.numpy()
+def found_by_package(file: str, image: np.ndarray) -> np.ndarray:
+    """Rows x1, y1, x2, y2, score, class; not clipped to the image, as the examples do not."""
+    data = YOLO(file).predict(image, verbose=False)[0].boxes.data.numpy()
     assert 3 < len(data) <= 300
     return data
 
 
-def compare(lines: list[list[str]], wanted: np.ndarray, picture: np.ndarray, pixels: float) -> None:
-    """Boxes that reach beyond the picture are clipped in `wanted`."""
-    h, w = picture.shape[:2]
+def compare(lines: list[list[str]], wanted: np.ndarray, image: np.ndarray, pixels: float) -> None:
+    """Boxes that reach beyond the image are clipped in `wanted`."""
+    h, w = image.shape[:2]
     got = np.array([[*map(float, line[-4:]), float(line[-5])] for line in lines])
     assert len(got) == len(wanted)
     got[:, :4] = got[:, :4].clip(0, [w, h, w, h])
@@ -51,12 +51,12 @@ def compare(lines: list[list[str]], wanted: np.ndarray, picture: np.ndarray, pix
 
 
 @pytest.mark.slow
-def test_onnx_runtime_without_torch(model, picture, tmp_path):
+def test_onnx_runtime_without_torch(model, image, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     model.overrides["model"] = model.model_name = str(tmp_path / "a.yaml")
     file = model.export(format="onnx", nms=True, imgsz=[96, 160], conf=0.1)
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
     code = (
         "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
         "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -65,14 +65,14 @@ def test_onnx_runtime_without_torch(model, picture, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     lines = [line.removeprefix(str(tmp_path / "a.png")).split() for line in done.stdout.splitlines()]
-    wanted = found_by_package(file, picture)
-    compare(lines, wanted, picture, pixels=0.2)
+    wanted = found_by_package(file, image)
+    compare(lines, wanted, image, pixels=0.2)
     assert [line[0] for line in lines] == [model.names[int(c)] for c in wanted[:, 5]]
     assert len((SERVING / "detect_onnx.py").read_text().splitlines()) <= 50
 
 
 @pytest.mark.slow
-def test_openvino_in_cpp(model, picture, tmp_path):
+def test_openvino_in_cpp(model, image, tmp_path):
     openvino = pytest.importorskip("openvino")
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
@@ -91,12 +91,12 @@ def test_openvino_in_cpp(model, picture, tmp_path):
     assert built.returncode == 0, built.stderr
     model.overrides["model"] = model.model_name = str(tmp_path / "a.yaml")
     file = model.export(format="openvino", nms=True, imgsz=[96, 160], conf=0.1)
-    picture = cv2.resize(picture, (160, 96))  # no scaling: the example interpolates in float, OpenCV in fixed point
-    cv2.imwrite(str(tmp_path / "a.ppm"), picture)
+    image = cv2.resize(image, (160, 96))  # no scaling: the example interpolates in float, OpenCV in fixed point
+    cv2.imwrite(str(tmp_path / "a.ppm"), image)
     words = [program, f"{file}/model.xml", tmp_path / "a.ppm"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
-    compare(lines, found_by_package(file, picture), picture, pixels=0.2)
+    compare(lines, found_by_package(file, image), image, pixels=0.2)
     bad = subprocess.run([program, f"{file}/model.xml", __file__], capture_output=True, text=True, timeout=600)
     assert bad.returncode == 2 and "no binary PPM" in bad.stderr

@@ -7,7 +7,7 @@ import torch
 import zoo
 
 from ultralytics.cfg import get_cfg
-from ultralytics.engine.autobatch import auto_batch, fitting_batch, trial_batch
+from ultralytics.engine.training.autobatch import auto_batch, fitting_batch, trial_batch
 
 MODELS = ["yolo11n", "yolo11n-seg", "yolo11n-pose", "yolo11n-obb", "yolo11n-cls"]
 GB = 2**30
@@ -25,7 +25,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
         return original(model, n, imgsz, device)
 
-    monkeypatch.setattr("ultralytics.engine.autobatch.trial_batch", trial)
+    monkeypatch.setattr("ultralytics.engine.training.autobatch.trial_batch", trial)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9 * GB, 10 * GB))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GB)

@@ -15,7 +15,7 @@ import torch
 from tiny import FAST, tiny_model
 
 from ultralytics.cli import main
-from ultralytics.engine import distributed
+from ultralytics.engine.training import distributed
 from ultralytics.utils.errors import ConfigError
 
 SAME = {"imgsz": 128, "mosaic": 0.0, "optimizer": "SGD", "epochs": 1, "val": False, "project": "runs", "workers": 0}
@@ -47,7 +47,7 @@ def row(folder: Path) -> dict[str, float]:
 
 
 def test_two_processes_train_like_one(work_dir: Path, tiny_data: Path):
-    """The same pictures meet the same weights; only the batch norms see halves of a batch."""
+    """The same images meet the same weights; only the batch norms see halves of a batch."""
     args = {**FAST, **SAME, "model": tiny_model(work_dir), "data": tiny_data}
     assert main(words(**args, name="one")) == 0
     done = launch([*TORCHRUN, "-m", "ultralytics", *words(**args, name="two")])

@@ -44,7 +44,7 @@ def test_training_in_order(model: YOLO, seen: list, tiny_data: Path):
 
 
 def test_validation_by_itself(model: YOLO, seen: list, tiny_data: Path):
-    """Four pictures in batches of two."""
+    """Four images in batches of two."""
     model.val(**{**FAST, "batch": 2}, data=str(tiny_data))
     batch = ["on_val_batch_start", "on_val_batch_end"]
     assert [event for event, _ in seen] == ["on_val_start", *batch * 2, "on_val_end"]
@@ -53,12 +53,12 @@ def test_validation_by_itself(model: YOLO, seen: list, tiny_data: Path):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_prediction(model: YOLO, seen: list, tiny_data: Path, stream: bool):
-    """Four pictures one by one; a second call fires everything again, on the same predictor."""
-    pictures = tiny_data.parent / "images" / "val"
+    """Four images one by one; a second call fires everything again, on the same predictor."""
+    images = tiny_data.parent / "images" / "val"
     batch = ["on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end"]
     for _ in range(2):
         seen.clear()
-        list(model.predict(pictures, stream=stream, imgsz=64, verbose=False, device="cpu"))
+        list(model.predict(images, stream=stream, imgsz=64, verbose=False, device="cpu"))
         assert [event for event, _ in seen] == ["on_predict_start", *batch * 4, "on_predict_end"]
         assert {kind for _, kind in seen} == {"DetectionPredictor"}
 

@@ -110,8 +110,8 @@ def test_matrix(name, form, models, table, tmp_path):
     except Exception as e:
         table(form.name, name, "", "", "", "", str(e)[:150])
         raise
-    picture = np.ascontiguousarray((image(1, SIDE, SIDE)[0].permute(1, 2, 0) * 255).byte().numpy())
-    result = YOLO(str(file)).predict(picture, imgsz=SIDE, conf=0.01, verbose=False)[0]
+    pixels = np.ascontiguousarray((image(1, SIDE, SIDE)[0].permute(1, 2, 0) * 255).byte().numpy())
+    result = YOLO(str(file)).predict(pixels, imgsz=SIDE, conf=0.01, verbose=False)[0]
     boxes = result.obb if result.obb is not None else result.boxes
     assert len(boxes) if boxes is not None else result.probs.data.sum() == pytest.approx(1, abs=1e-3)
     figures = [f"{value:.1e}" for value in (parity.pixels, parity.scores, parity.rest)]

@@ -172,11 +172,11 @@ def test_what_needs_layers_says_so(tmp_path):
     from ultralytics.lab.receptive_field import report
 
     file, _ = export(fill(tiny_of("detect", tmp_path)), "torchscript", tmp_path / "a.torchscript", 64)
-    picture = np.zeros((64, 64, 3), np.uint8)
+    image = np.zeros((64, 64, 3), np.uint8)
     calls = [
-        lambda: YOLO(file).predict(picture, visualize=True, verbose=False, project=tmp_path / "runs"),
-        lambda: YOLO(file).predict(picture, embed=[1], verbose=False),
-        lambda: YOLO(file).embed(picture),
+        lambda: YOLO(file).predict(image, visualize=True, verbose=False, project=tmp_path / "runs"),
+        lambda: YOLO(file).predict(image, embed=[1], verbose=False),
+        lambda: YOLO(file).embed(image),
         lambda: Explainer(file),
         lambda: report(YOLO(file), tmp_path),
     ]

@@ -1,4 +1,4 @@
-"""Files of open size run at many sizes and batches, and NMS inside a file finds on pictures what ours finds."""
+"""Files of open size run at many sizes and batches, and NMS inside a file finds on images what ours finds."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def test_open_sizes(model, form, tmp_path):
 
 @pytest.mark.parametrize("form", ["torchscript", "onnx", "openvino"])
 @pytest.mark.parametrize("name", ["yolo11n", "yolo11n-obb"])
-def test_nms_on_50_pictures(name, form, tmp_path, monkeypatch):
+def test_nms_on_50_images(name, form, tmp_path, monkeypatch):
     """On blots of colour, by a model whose batch norms have seen some: many boxes that overlap, of all scores."""
     needed(form)
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     model = YOLO(f"{name}.yaml")
     rng = np.random.default_rng(0)
-    pictures = [rng.integers(0, 255, (8, 10, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1) for _ in range(50)]
-    batch = torch.from_numpy(np.stack(pictures[:16])[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
+    images = [rng.integers(0, 255, (8, 10, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1) for _ in range(50)]
+    batch = torch.from_numpy(np.stack(images[:16])[..., ::-1].copy()).permute(0, 3, 1, 2) / 255
     for m in model.model.modules():
         if isinstance(m, torch.nn.BatchNorm2d):
             m.momentum = 1.0
@@ -62,8 +62,8 @@ def test_nms_on_50_pictures(name, form, tmp_path, monkeypatch):
         branch[-1].bias.data.fill_(-3.0)
     settings = {"imgsz": [128, 160], "conf": 0.1, "iou": 0.5, "max_det": 50, "verbose": False}
     plain = model.export(format=form, **settings)
-    wanted = YOLO(plain).predict(pictures, threads=1, **settings)
-    got = YOLO(model.export(format=form, nms=True, **settings)).predict(pictures, threads=1, **settings)
+    wanted = YOLO(plain).predict(images, threads=1, **settings)
+    got = YOLO(model.export(format=form, nms=True, **settings)).predict(images, threads=1, **settings)
     attribute = "obb" if name.endswith("obb") else "boxes"
     pairs = [(getattr(a, attribute).data, getattr(b, attribute).data) for a, b in zip(got, wanted)]
     assert sum(len(b) for _, b in pairs) > 1000 and len({len(b) for _, b in pairs}) > 5

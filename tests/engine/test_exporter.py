@@ -232,7 +232,7 @@ def test_settings_that_do_not_fit_are_refused_at_once(settings, told):
         Exporter(overrides=settings)(zoo.build("yolo11n-cls", nc=2))
 
 
-def test_8_bits_need_pictures():
+def test_8_bits_need_images():
     installed("openvino")
     with pytest.raises(ConfigError, match="add data="):
         Exporter(overrides={"format": "openvino", "int8": True, "imgsz": 32})(zoo.build("yolo11n-cls", nc=2))
@@ -246,7 +246,7 @@ def test_a_bare_module_can_be_written(tmp_path):
 @pytest.mark.parametrize("form", ["torchscript", "onnx", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_nms_in_the_file_is_that_behind_the_model(form, tmp_path):
     installed(form)
-    from ultralytics.utils.nms import non_max_suppression
+    from ultralytics.utils.geometry.nms import non_max_suppression
 
     model, x = trained("yolo11n-seg"), image(2, 64, 64, seed=3)
     pred = torch.from_numpy(eager(model, x))

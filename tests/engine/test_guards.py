@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import FAST, tiny_model
 
-from ultralytics.engine.runfiles import RunFiles
+from ultralytics.engine.training.run_files import RunFiles
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import ConfigError, NumbersError
@@ -119,7 +119,7 @@ def test_infinite_gradients_do_not_reach_the_weights(trainer, log):
 
 
 def too_small_for(limit: int, after: int = -1) -> Callable[[DetectionTrainer], None]:
-    """Let memory run out in batches of more pictures than `limit`, from the batch `after` on."""
+    """Let memory run out in batches of more images than `limit`, from the batch `after` on."""
 
     def strike(trainer: DetectionTrainer) -> None:
         if trainer.batch_size > limit and trainer.iteration >= after:
@@ -138,7 +138,7 @@ def test_batch_is_halved_once(trainer, log):
 
 def test_a_halved_batch_keeps_optimizer_and_closed_mosaic(trainer, monkeypatch):
     """Of twice as many steps `optimizer=auto` would make another optimizer, which the saved state does not fit."""
-    monkeypatch.setattr("ultralytics.engine.optim.steps_in_run", lambda n, batch, *_: 40_000 // batch)
+    monkeypatch.setattr("ultralytics.engine.training.optimizer.steps_in_run", lambda n, batch, *_: 40_000 // batch)
     run = trainer({"on_train_batch_start": too_small_for(2)}, epochs=1, close_mosaic=1)
     run.train()
     assert run.args.batch == 2 and isinstance(run.optimizer, torch.optim.AdamW)

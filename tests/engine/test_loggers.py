@@ -71,7 +71,7 @@ def fake(settings: SettingsManager, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> SimpleNamespace:
-    """A run of two epochs with pictures: its trainer, and what each package was told of it."""
+    """A run of two epochs with images: its trainer, and what each package was told of it."""
     folder = tmp_path_factory.mktemp("record")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -123,8 +123,8 @@ def test_event_file_read_back(train, tensorboard):
         assert [e.step for e in events.Scalars(name)] == [1, 2]
         assert [e.value for e in events.Scalars(name)] == pytest.approx(written, rel=1e-3, abs=1e-5)
     assert [e.step for e in events.Scalars("best/mAP50(B)")] == [2]
-    pictures = {"labels", "train_batch0", "val_batch0_labels", "val_batch0_pred", "results", "confusion_matrix"}
-    assert pictures <= set(events.Tags()["images"])
+    images = {"labels", "train_batch0", "val_batch0_labels", "val_batch0_pred", "results", "confusion_matrix"}
+    assert images <= set(events.Tags()["images"])
     assert events.Images("labels")[0].width > 100
     nodes = events.Graph().node
     assert any("GhostConv" in node.name for node in nodes) and any(node.op == "aten::_convolution" for node in nodes)

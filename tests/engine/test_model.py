@@ -28,12 +28,12 @@ def model(work_dir: Path) -> YOLO:
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 
 
-def boxes(model: YOLO, picture: np.ndarray) -> torch.Tensor:
-    return model.predict(picture, **ALL)[0].boxes.data
+def boxes(model: YOLO, image: np.ndarray) -> torch.Tensor:
+    return model.predict(image, **ALL)[0].boxes.data
 
 
 def test_new_model(model: YOLO):
@@ -45,19 +45,19 @@ def test_new_model(model: YOLO):
     assert gradients == parameters - 16  # the bins of the distribution are fixed
 
 
-def test_saved_model_predicts_the_same(model: YOLO, picture: np.ndarray):
-    wanted = boxes(model, picture)
+def test_saved_model_predicts_the_same(model: YOLO, image: np.ndarray):
+    wanted = boxes(model, image)
     model.save("m.pt")
     loaded = YOLO("m.pt")
-    assert torch.equal(boxes(loaded, picture), wanted)
+    assert torch.equal(boxes(loaded, image), wanted)
     assert (loaded.ckpt_path, loaded.names, loaded.task) == ("m.pt", model.names, "detect")
     assert torch.load("m.pt", weights_only=True)["epoch"] == -1
 
 
-def test_fused_model_predicts_the_same(model: YOLO, picture: np.ndarray):
-    wanted = boxes(model, picture)
+def test_fused_model_predicts_the_same(model: YOLO, image: np.ndarray):
+    wanted = boxes(model, image)
     assert model.fuse() is model and model.model.is_fused()
-    torch.testing.assert_close(boxes(model, picture), wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(boxes(model, image), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_load_takes_over_and_reset_forgets(model: YOLO, work_dir: Path):
@@ -73,30 +73,30 @@ def test_load_takes_over_and_reset_forgets(model: YOLO, work_dir: Path):
     assert all(p.requires_grad for p in model.model.parameters())
 
 
-def test_call_and_stream(model: YOLO, picture: np.ndarray):
-    results = model([picture, picture], **ALL)
+def test_call_and_stream(model: YOLO, image: np.ndarray):
+    results = model([image, image], **ALL)
     assert isinstance(results, list) and len(results) == 2
-    stream = model(picture, stream=True, **ALL)
+    stream = model(image, stream=True, **ALL)
     assert isinstance(stream, GeneratorType)
     assert torch.equal(next(stream).boxes.data, results[0].boxes.data)
 
 
-def test_predicting_leaves_the_model_alone(model: YOLO, picture: np.ndarray):
+def test_predicting_leaves_the_model_alone(model: YOLO, image: np.ndarray):
     """Same weights, unfused, with gradients, and none of them made in inference mode."""
     before = {k: v.clone() for k, v in model.model.state_dict().items()}
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     after = model.model.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
     assert not any(p.is_inference() for p in model.model.parameters())
     assert not model.model.is_fused()
 
 
-def test_validating_twice_and_training_on(model: YOLO, tiny_data: Path, picture: np.ndarray):
+def test_validating_twice_and_training_on(model: YOLO, tiny_data: Path, image: np.ndarray):
     """val, val, train, val, train, each after the other, on one object."""
     args = {"data": str(tiny_data), **FAST}
     first, second = model.val(**args), model.val(**args)
     assert first is not second and first.results_dict == second.results_dict
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     train = {**args, "epochs": 1, "project": "runs", "name": "a"}
     metrics = model.train(**train)
     assert metrics.results_dict.keys() == first.results_dict.keys()
@@ -129,24 +129,24 @@ def test_training_writes_what_was_loaded(model: YOLO, work_dir: Path, tiny_data:
     assert torch.equal(start[0], wanted) and not torch.equal(start[1], wanted)
 
 
-def test_callbacks_belong_to_one_model(model: YOLO, work_dir: Path, picture: np.ndarray):
+def test_callbacks_belong_to_one_model(model: YOLO, work_dir: Path, image: np.ndarray):
     other, seen = YOLO(tiny_model(work_dir)), []
     model.add_callback("on_predict_start", lambda p: seen.append(1))
-    other.predict(picture, **ALL)
+    other.predict(image, **ALL)
     assert not seen
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     assert seen == [1]
     model.clear_callback("on_predict_start")
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     assert seen == [1]
     model.add_callback("on_predict_start", lambda p: seen.append(2))
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     assert seen == [1, 2], "the predictor that is ready is told"
     model.reset_callbacks()
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     assert seen == [1, 2] and not any(model.callbacks.values())
     model.add_callback("on_predict_start", lambda p: seen.append(3))
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     assert seen == [1, 2, 3]
 
 
@@ -215,45 +215,45 @@ def test_modes_of_the_layers_start_no_training(model: YOLO):
     assert not any(m.training for m in model.modules())
 
 
-def test_moving_is_remembered_and_drops_the_predictor(model: YOLO, picture: np.ndarray):
-    boxes(model, picture)
+def test_moving_is_remembered_and_drops_the_predictor(model: YOLO, image: np.ndarray):
+    boxes(model, image)
     assert model.to("cpu") is model and model.predictor is None
     assert model.overrides["device"] == "cpu"
     assert model.half().model.model[0].conv.weight.dtype == torch.float16
-    assert len(boxes(model.float(), picture)) == 20
+    assert len(boxes(model.float(), image)) == 20
 
 
-def test_features(model: YOLO, picture: np.ndarray):
-    """By default of the layer before the head; the mean over the letterboxed picture."""
-    feature = model.embed([picture, picture], imgsz=64, verbose=False)
+def test_features(model: YOLO, image: np.ndarray):
+    """By default of the layer before the head; the mean over the letterboxed image."""
+    feature = model.embed([image, image], imgsz=64, verbose=False)
     assert [f.shape for f in feature] == [(16,), (16,)] and torch.equal(feature[0], feature[1])
     assert not feature[0].is_inference()
-    both = model.predict(picture, embed=[1, 4], imgsz=64, verbose=False)[0]
+    both = model.predict(image, embed=[1, 4], imgsz=64, verbose=False)[0]
     assert both.shape == (8 + 16,) and torch.allclose(both[8:], feature[0], atol=1e-6)
-    assert len(next(model.embed(picture, stream=True, embed=[0], imgsz=64))) == 8
+    assert len(next(model.embed(image, stream=True, embed=[0], imgsz=64))) == 8
     seen = []
     layer = model.predictor.model.model.model[4]  # fused, as the predictor runs it
     hook = layer.register_forward_hook(lambda m, inputs, out: seen.append(out))
-    model.embed(picture, imgsz=64, verbose=False)
+    model.embed(image, imgsz=64, verbose=False)
     hook.remove()
     assert torch.allclose(seen[0].mean((2, 3))[0], feature[0], atol=1e-6)
-    assert len(boxes(model, picture)) == 20  # the setting is that call's alone
+    assert len(boxes(model, image)) == 20  # the setting is that call's alone
     with pytest.raises(ConfigError, match=r"embed=\[5\]: layer 5 gives no features\. Choose from 0 to 4"):
-        model.embed(picture, embed=[5])
+        model.embed(image, embed=[5])
     with pytest.raises(ConfigError, match=r"layer 99 gives no"):
-        model.embed(picture, embed=[0, 99])
+        model.embed(image, embed=[0, 99])
 
 
-def test_visualize_writes_a_picture_for_each_layer(model: YOLO, picture: np.ndarray, work_dir: Path):
-    plain = boxes(model, picture)
-    shown = model.predict(picture, visualize=True, project="runs", name="v", **ALL)[0]
+def test_visualize_writes_a_image_for_each_layer(model: YOLO, image: np.ndarray, work_dir: Path):
+    plain = boxes(model, image)
+    shown = model.predict(image, visualize=True, project="runs", name="v", **ALL)[0]
     assert torch.equal(shown.boxes.data, plain)
     files = {f.name for f in (work_dir / "runs/v/image0").iterdir()}
     assert {"stage0_Conv_features.png", "stage1_GhostConv_features.png", "stage4_Conv_features.npy"} <= files
     assert np.load(work_dir / "runs/v/image0/stage1_GhostConv_features.npy").shape == (8, 16, 16)
 
 
-def test_classes_of_ones_own(model: YOLO, picture: np.ndarray, tiny_data: Path):
+def test_classes_of_ones_own(model: YOLO, image: np.ndarray, tiny_data: Path):
     class Validator(DetectionValidator):
         def get_desc(self) -> str:
             self.described = True
@@ -272,14 +272,14 @@ def test_classes_of_ones_own(model: YOLO, picture: np.ndarray, tiny_data: Path):
             return Validator(self.test_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
 
     assert model.val(validator=Validator, data=str(tiny_data), **FAST).finalized_by is Validator
-    assert len(boxes(model, picture)) == 20
-    assert len(model.predict(picture, predictor=Predictor, **ALL)[0]) == 3
-    assert type(model.predictor) is Predictor and len(boxes(model, picture)) == 3
+    assert len(boxes(model, image)) == 20
+    assert len(model.predict(image, predictor=Predictor, **ALL)[0]) == 3
+    assert type(model.predictor) is Predictor and len(boxes(model, image)) == 3
     metrics = model.train(trainer=Trainer, data=str(tiny_data), epochs=1, project="runs", **FAST)
     assert metrics.finalized_by is Validator and model.trainer.validator.described
 
 
-def test_a_task_map_of_ones_own(work_dir: Path, picture: np.ndarray):
+def test_a_task_map_of_ones_own(work_dir: Path, image: np.ndarray):
     class Network(DetectionModel):
         pass
 
@@ -292,7 +292,7 @@ def test_a_task_map_of_ones_own(work_dir: Path, picture: np.ndarray):
             return {"detect": {**super().task_map["detect"], "model": Network, "predictor": Predictor}}
 
     model = Own(tiny_model(work_dir))
-    model.predict(picture, **ALL)
+    model.predict(image, **ALL)
     assert type(model.model) is Network and type(model.predictor) is Predictor
 
 
@@ -310,9 +310,9 @@ def test_validating_with_augmentation(model: YOLO, tiny_data: Path):
     assert seen == [True] and 0 <= metrics.box.map <= 1
 
 
-def test_settings_without_effect_say_so(model: YOLO, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+def test_settings_without_effect_say_so(model: YOLO, image: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     said = []
     monkeypatch.setattr(LOGGER, "warning", lambda text, *_: said.append(text))
-    model.predict(picture, dnn=True, **ALL)
-    model.predict(picture, dnn=False, **ALL)
+    model.predict(image, dnn=True, **ALL)
+    model.predict(image, dnn=False, **ALL)
     assert len(said) == 1 and "dnn=True is for OpenCV" in said[0] and "no effect" in said[0]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg
-from ultralytics.engine.optim import (
+from ultralytics.engine.training.optimizer import (
     OPTIMIZERS,
     Schedule,
     advice_on_steps,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.engine.parts import OBB, Keypoints, Masks, Probs
+from ultralytics.engine.result_types import OBB, Keypoints, Masks, Probs
 from ultralytics.utils.errors import DataError
 
 KINDS = pytest.mark.parametrize("kind", [torch.as_tensor, np.asarray])
@@ -18,14 +18,14 @@ SHAPE = (60, 120)
 
 # Masks -------------------------------------------------------------------------------------------------------------
 def letterboxed() -> np.ndarray:
-    """One mask of a picture (60, 120) on a square of 64: its left half, and nothing."""
+    """One mask of an image (60, 120) on a square of 64: its left half, and nothing."""
     masks = np.zeros((2, 64, 64), np.float32)
     masks[0, 16:48, :32] = 1
     return masks
 
 
 @KINDS
-def test_outlines_lie_on_the_original_picture(kind):
+def test_outlines_lie_on_the_original_image(kind):
     masks = Masks(kind(letterboxed()), SHAPE)
     assert len(masks) == 2 and masks.shape == (2, 64, 64) and masks.orig_shape == SHAPE
     outline, nothing = masks.xy

@@ -26,7 +26,7 @@ from ultralytics.utils.errors import ConfigError, DataError, ModelError
 
 
 class RedFinder(nn.Module):
-    """Gives one box around all red pixels of each picture, as a detection head does: (b, 4 + 2, 3) and raw maps."""
+    """Gives one box around all red pixels of each image, as a detection head does: (b, 4 + 2, 3) and raw maps."""
 
     stride = torch.tensor([8.0, 16.0, 32.0])
     names = {0: "fire", 1: "smoke"}
@@ -58,7 +58,7 @@ class RedFinder(nn.Module):
 
 
 def scene(h: int = 120, w: int = 160, box: tuple[int, int, int, int] | None = (40, 20, 100, 80)) -> np.ndarray:
-    """Return a grey BGR picture with a red rectangle."""
+    """Return a grey BGR image with a red rectangle."""
     im = np.full((h, w, 3), 90, np.uint8)
     if box:
         im[box[1] : box[3], box[0] : box[2]] = (0, 0, 255)
@@ -66,8 +66,8 @@ def scene(h: int = 120, w: int = 160, box: tuple[int, int, int, int] | None = (4
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of three pictures of two shapes; the last is empty."""
+def images(tmp_path):
+    """A folder of three images of two shapes; the last is empty."""
     folder = tmp_path / "in put 图"
     folder.mkdir()
     for name, im in (("a.png", scene()), ("b.png", scene(160, 120)), ("c.png", scene(box=None))):
@@ -129,31 +129,31 @@ def test_model_sees_rgb_in_the_least_rectangle_channels_last(tmp_path):
     assert x.min() >= 0 and x.max() <= 1
 
 
-def test_mixed_shapes_in_a_batch_become_squares(tmp_path, pictures):
+def test_mixed_shapes_in_a_batch_become_squares(tmp_path, images):
     predictor = make(tmp_path, batch=3)
-    results = predictor(pictures)
+    results = predictor(images)
     assert predictor.model.model.inputs[-1].shape == (3, 3, 160, 160)
     assert_box(results[0])
     assert_box(results[1])
     assert len(results[2]) == 0
-    assert [r.path for r in results] == [str(pictures / n) for n in ("a.png", "b.png", "c.png")]
+    assert [r.path for r in results] == [str(images / n) for n in ("a.png", "b.png", "c.png")]
 
 
 def test_a_tensor_is_taken_as_it_is(tmp_path):
     rgb = torch.from_numpy(scene(64, 96, (8, 16, 40, 48))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
     results = make(tmp_path)(rgb)
     assert_box(results[0], (8, 16, 40, 48), 1e-3)
-    assert tuple(results[0].orig_img[20, 20]) == (0, 0, 255), "the picture is BGR like all others"
+    assert tuple(results[0].orig_img[20, 20]) == (0, 0, 255), "the image is BGR like all others"
 
 
-def test_lists_and_pillow_images(tmp_path, pictures):
+def test_lists_and_pillow_images(tmp_path, images):
     from PIL import Image
 
     predictor = make(tmp_path)
     pil = Image.fromarray(scene()[..., ::-1].copy())
     for result in predictor([scene(), pil]):
         assert_box(result)
-    assert len(predictor([str(pictures / "a.png"), str(pictures / "c.png")])) == 2
+    assert len(predictor([str(images / "a.png"), str(images / "c.png")])) == 2
 
 
 @pytest.mark.parametrize(
@@ -185,24 +185,24 @@ def test_results_may_be_changed_afterwards(tmp_path):
     boxes.data[:, 0] += 1  # a tensor made in inference mode would refuse
 
 
-def test_stream_gives_results_one_by_one(tmp_path, pictures):
+def test_stream_gives_results_one_by_one(tmp_path, images):
     predictor = make(tmp_path)
-    stream = predictor(pictures, stream=True)
+    stream = predictor(images, stream=True)
     next(stream)
     assert len(predictor.model.model.inputs) == 1, "the rest is not computed yet"
     assert len(list(stream)) == 2
 
 
 # One predictor, many users -----------------------------------------------------------------------------------------
-def test_streams_of_one_predictor_may_be_read_in_turn(tmp_path, pictures):
+def test_streams_of_one_predictor_may_be_read_in_turn(tmp_path, images):
     predictor = make(tmp_path)
-    outer = predictor(pictures, stream=True)
+    outer = predictor(images, stream=True)
     first = next(outer)
     predictor.args.conf = 0.25
     inner = predictor(scene(box=(0, 0, 30, 30)))
     rest = list(outer)
     assert_box(inner[0], (0, 0, 30, 30))
-    assert [r.path for r in (first, *rest)] == [str(pictures / n) for n in ("a.png", "b.png", "c.png")]
+    assert [r.path for r in (first, *rest)] == [str(images / n) for n in ("a.png", "b.png", "c.png")]
     assert_box(rest[0])
 
 
@@ -249,9 +249,9 @@ def test_each_call_of_many_threads_has_its_own_settings(tmp_path):
     assert not wrong
 
 
-def test_what_a_call_has_stays_its_own_while_another_runs(tmp_path, pictures):
+def test_what_a_call_has_stays_its_own_while_another_runs(tmp_path, images):
     predictor = make(tmp_path)
-    outer = predictor(pictures, stream=True)
+    outer = predictor(images, stream=True)
     next(outer)
     own = predictor.dataset
     predictor(scene(), model=RedFinder())
@@ -260,7 +260,7 @@ def test_what_a_call_has_stays_its_own_while_another_runs(tmp_path, pictures):
     assert len(list(outer)) == 2 and len(other.model.inputs) == 1, "the first goes on with its own model"
 
 
-def test_a_call_within_a_callback_leaves_the_outer_one_alone(tmp_path, pictures):
+def test_a_call_within_a_callback_leaves_the_outer_one_alone(tmp_path, images):
     predictor, inner = make(tmp_path), []
 
     def look(p):
@@ -269,10 +269,10 @@ def test_a_call_within_a_callback_leaves_the_outer_one_alone(tmp_path, pictures)
             inner.append(p.batch[0][0])
 
     predictor.add_callback("on_predict_batch_end", look)
-    assert len(predictor(pictures)) == 3 and inner == [1, str(pictures / "a.png")]
+    assert len(predictor(images)) == 3 and inner == [1, str(images / "a.png")]
 
 
-def test_subclasses_and_callbacks_find_what_8_3_has(tmp_path, pictures):
+def test_subclasses_and_callbacks_find_what_8_3_has(tmp_path, images):
     """Attributes of a user's own stay on the one predictor, and those of the call may be read and set."""
     kept = []
 
@@ -290,15 +290,15 @@ def test_subclasses_and_callbacks_find_what_8_3_has(tmp_path, pictures):
         "on_predict_batch_end",
         lambda p: kept.append((p, p.seen, len(p.results), p.source_type.stream, tuple(p.imgsz), p.dataset.mode)),
     )
-    predictor(pictures)
+    predictor(images)
     assert predictor.count == 3
     assert kept == [(predictor, k, 1, False, (160, 160), "image") for k in (1, 2, 3)]
     assert predictor.plotted_img is None and predictor.vid_writer == {} and predictor.done_warmup
 
 
-def test_a_predictor_can_be_copied_and_sent(tmp_path, pictures):
+def test_a_predictor_can_be_copied_and_sent(tmp_path, images):
     predictor = make(tmp_path, conf=0.5)
-    stream = predictor(pictures, stream=True)
+    stream = predictor(images, stream=True)
     next(stream)
     for copied in (pickle.loads(pickle.dumps(predictor)), deepcopy(predictor), copy(predictor)):
         assert copied.args.conf == 0.5 and copied.model is None
@@ -345,18 +345,18 @@ def test_a_file_that_no_backend_runs_is_named(name):
 
 
 # Events and log ----------------------------------------------------------------------------------------------------
-def test_events_fire_in_order(tmp_path, pictures):
+def test_events_fire_in_order(tmp_path, images):
     predictor, seen = make(tmp_path), []
     batch = ["on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end"]
     for event in ("on_predict_start", *batch, "on_predict_end"):
         predictor.add_callback(event, lambda p, event=event: seen.append(event))
-    predictor(pictures)
+    predictor(images)
     assert seen == ["on_predict_start", *batch * 3, "on_predict_end"]
 
 
-def test_one_line_a_picture_then_the_summary(tmp_path, pictures, log):
-    make(tmp_path, verbose=True)(pictures)
-    assert log[0].startswith(f"image 1/3 {pictures / 'a.png'}: 128x160 1 fire, 1 smoke, ") and log[0].endswith("ms")
+def test_one_line_a_image_then_the_summary(tmp_path, images, log):
+    make(tmp_path, verbose=True)(images)
+    assert log[0].startswith(f"image 1/3 {images / 'a.png'}: 128x160 1 fire, 1 smoke, ") and log[0].endswith("ms")
     assert "(no detections), " in log[2]
     assert log[3].startswith("Speed: ") and log[3].endswith("per image at shape (1, 3, 128, 160)")
     assert not any("saved" in line for line in log)
@@ -388,39 +388,39 @@ def windows(monkeypatch):
     monkeypatch.setattr(predictor_module, "check_imshow", lambda warn=False: True)
 
 
-def test_show_without_a_window_warns_once_and_goes_on(tmp_path, pictures, log, monkeypatch, windows):
+def test_show_without_a_window_warns_once_and_goes_on(tmp_path, images, log, monkeypatch, windows):
     def no_screen(*_):
         raise cv2.error("no display")
 
     monkeypatch.setattr(cv2, "namedWindow", no_screen)
-    assert len(make(tmp_path, show=True)(pictures)) == 3
+    assert len(make(tmp_path, show=True)(images)) == 3
     assert sum("show=True" in line for line in log) == 1
 
 
-def test_show_without_a_screen_never_asks_opencv(tmp_path, pictures, log, monkeypatch):
+def test_show_without_a_screen_never_asks_opencv(tmp_path, images, log, monkeypatch):
     """Its Qt would end the process."""
     for variable in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: pytest.fail("OpenCV was asked for a window"))
-    assert len(make(tmp_path, show=True)(pictures)) == 3
+    assert len(make(tmp_path, show=True)(images)) == 3
     assert sum("There is no screen" in line for line in log) == 1
 
 
-def test_windows_are_opened_and_closed_again(tmp_path, pictures, monkeypatch, windows):
+def test_windows_are_opened_and_closed_again(tmp_path, images, monkeypatch, windows):
     calls = []
     for name in ("namedWindow", "resizeWindow", "imshow", "waitKey", "destroyWindow"):
         monkeypatch.setattr(cv2, name, lambda *args, name=name: calls.append((name, args[0])))
-    make(tmp_path, show=True)(pictures / "a.png")
-    title = str(pictures / "a.png")
+    make(tmp_path, show=True)(images / "a.png")
+    title = str(images / "a.png")
     opened = [(name, title) for name in ("namedWindow", "resizeWindow", "imshow")]
     assert calls == [*opened, ("waitKey", 500), ("destroyWindow", title)]
 
 
 # Files -------------------------------------------------------------------------------------------------------------
-def test_pictures_labels_and_crops_are_saved(tmp_path, pictures, log):
+def test_images_labels_and_crops_are_saved(tmp_path, images, log):
     predictor = make(tmp_path, save=True, save_txt=True, save_conf=True, save_crop=True)
-    results = predictor(pictures)
+    results = predictor(images)
     out = tmp_path / "runs" / "predict"
     files = sorted(str(f.relative_to(out)) for f in out.rglob("*") if f.is_file())
     crops = [f"crops/{c}/{n}.jpg" for c in ("fire", "smoke") for n in "ab"]
@@ -433,7 +433,7 @@ def test_pictures_labels_and_crops_are_saved(tmp_path, pictures, log):
     assert str(out) in log[-1] and "2 labels saved" in log[-1]
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
+def test_images_of_one_name_do_not_overwrite_each_other(tmp_path, images):
     twins = []
     for folder, suffix in (("a", ".png"), ("b", ".png"), ("c", ".bmp")):
         (tmp_path / folder).mkdir()
@@ -445,13 +445,13 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
     assert {p.name for p in (predictor.save_dir / "labels").iterdir()} == {"0.txt", "0_2.txt", "0_3.txt"}
 
 
-def test_a_second_call_goes_into_the_same_folder_without_doubled_lines(tmp_path, pictures):
+def test_a_second_call_goes_into_the_same_folder_without_doubled_lines(tmp_path, images):
     predictor = make(tmp_path, save_txt=True)
-    predictor(pictures)
-    predictor(pictures)
+    predictor(images)
+    predictor(images)
     assert [d.name for d in (tmp_path / "runs").iterdir()] == ["predict"]
     assert len((tmp_path / "runs/predict/labels/a.txt").read_text().splitlines()) == 2
-    make(tmp_path, save_txt=True)(pictures)
+    make(tmp_path, save_txt=True)(images)
     assert sorted(d.name for d in (tmp_path / "runs").iterdir()) == ["predict", "predict2"]
 
 
@@ -483,22 +483,22 @@ def test_labels_of_the_source_are_never_written_over(tmp_path, log):
     assert len((tmp_path / "labels" / "a_2.txt").read_text().splitlines()) == 2
 
 
-def test_a_link_in_the_run_folder_is_no_way_to_the_source(tmp_path, pictures):
+def test_a_link_in_the_run_folder_is_no_way_to_the_source(tmp_path, images):
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "a.png").symlink_to(pictures / "a.png")
-    before = (pictures / "a.png").read_bytes()
-    make(tmp_path, save=True, project=str(tmp_path), name="out", exist_ok=True)(pictures / "a.png")
-    assert (pictures / "a.png").read_bytes() == before and (folder / "a_2.png").is_file()
+    (folder / "a.png").symlink_to(images / "a.png")
+    before = (images / "a.png").read_bytes()
+    make(tmp_path, save=True, project=str(tmp_path), name="out", exist_ok=True)(images / "a.png")
+    assert (images / "a.png").read_bytes() == before and (folder / "a_2.png").is_file()
 
 
-def test_a_run_that_writes_nothing_leaves_no_folder(tmp_path, pictures, monkeypatch):
+def test_a_run_that_writes_nothing_leaves_no_folder(tmp_path, images, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(DataError, match=r"a\.png' cannot be written: No space left on device\. Make room"):
-        make(tmp_path, save=True)(pictures)
+        make(tmp_path, save=True)(images)
     assert not (tmp_path / "runs").exists()
 
 
@@ -571,9 +571,9 @@ def test_cameras_whose_addresses_differ_in_the_end_have_files_of_their_own(tmp_p
     assert len({n.with_suffix(".mp4") for n in names}) == 3 and names[0] == predictor._out_name(Path(addresses[0]))
 
 
-def test_predict_cli_keeps_nothing_but_saves(tmp_path, pictures):
+def test_predict_cli_keeps_nothing_but_saves(tmp_path, images):
     predictor = make(tmp_path, save=True)
-    assert predictor.predict_cli(pictures) is None
+    assert predictor.predict_cli(images) is None
     assert (tmp_path / "runs" / "predict" / "b.png").is_file()
 
 

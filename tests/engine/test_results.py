@@ -1,4 +1,4 @@
-"""Results: what a picture holds, as numbers, text, tables and drawings."""
+"""Results: what an image holds, as numbers, text, tables and drawings."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_save_txt_adds_ids_and_makes_no_empty_file(image, tmp_path):
     assert not (tmp_path / "none.txt").exists()
 
 
-# Pictures ----------------------------------------------------------------------------------------------------------
+# Images ----------------------------------------------------------------------------------------------------------
 def test_plot_draws_each_box_in_its_colour_and_leaves_the_original(result):
     before = result.orig_img.copy()
     drawn = result.plot(line_width=1, labels=False)
@@ -181,15 +181,15 @@ def test_plot_switches(result):
         result.plot(color_mode="rainbow")
 
 
-def test_plot_draws_the_surest_box_last(image):
+def test_plot_draws_the_highest_scoring_box_last(image):
     same = torch.tensor([[10.0, 10, 90, 90, 0.9, 0], [10, 10, 90, 90, 0.4, 1]])
     drawn = Results(image, "a.jpg", NAMES, boxes=same).plot(line_width=2, labels=False)
     assert tuple(drawn[50, 10]) == colors(0, True)
 
 
 def test_plot_as_pillow_image_is_rgb(result):
-    picture = result.plot(line_width=1, labels=False, pil=True)
-    assert picture.size == (120, 100) and picture.getpixel((10, 50)) == colors(0)
+    image = result.plot(line_width=1, labels=False, pil=True)
+    assert image.size == (120, 100) and image.getpixel((10, 50)) == colors(0)
 
 
 def test_save_writes_what_plot_draws(result, tmp_path):
@@ -211,7 +211,7 @@ def test_class_names_with_a_slash_stay_in_the_folder(image, tmp_path):
     assert [f.name for f in (tmp_path / "crops").iterdir()] == [".._fire_smoke"]
 
 
-def test_show_opens_the_picture_in_true_colours(result, monkeypatch):
+def test_show_opens_the_image_in_true_colours(result, monkeypatch):
     from PIL import Image
 
     shown = []
@@ -235,7 +235,7 @@ def test_show_without_a_screen_is_a_sentence(result, monkeypatch, log):
 
 # Other tasks -------------------------------------------------------------------------------------------------------
 def segmented(image, **kwargs) -> Results:
-    """Two objects with masks of the picture's own size: a square, and a piece of the first one's box."""
+    """Two objects with masks of the image's own size: a square, and a piece of the first one's box."""
     masks = np.zeros((2, 100, 120), np.float32)
     masks[0, 20:81, 30:91], masks[1, 30:51, 40:61] = 1, 1
     boxes = np.array([[30, 20, 90, 80, 0.9, 0], [40, 30, 60, 50, 0.6, 1]], np.float32)

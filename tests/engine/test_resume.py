@@ -14,12 +14,12 @@ import yaml
 from tiny import FAST, LAYERS, tiny_model
 
 from ultralytics import YOLO
-from ultralytics.engine import state
-from ultralytics.engine.resume import resume_command
+from ultralytics.engine.training import state
+from ultralytics.engine.training.resume import resume_command
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
-from ultralytics.utils import threads
 from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.system import threads
 
 SMALL = {**FAST, "imgsz": 32, "batch": 8, "epochs": 2}
 
@@ -152,7 +152,7 @@ def test_a_file_cannot_start_many_processes(interrupted, device, work_dir, monke
         train(resume=str(last))
 
 
-def test_other_pictures_are_said(interrupted, settings: dict, tiny_data_copy: Path, work_dir: Path, log: list[str]):
+def test_other_images_are_said(interrupted, settings: dict, tiny_data_copy: Path, work_dir: Path, log: list[str]):
     """A moved folder has the same ones."""
     last, folder = str(interrupted(data=str(tiny_data_copy))), work_dir / "moved"
     shutil.move(tiny_data_copy.parent, folder)

@@ -30,8 +30,8 @@ def test_nothing_found():
     assert len(sv.Detections.from_ultralytics(Results(IMAGE, "a.jpg", NAMES, obb=torch.zeros(0, 7)))) == 0
 
 
-def test_masks_come_at_the_size_of_the_picture():
-    masks = torch.zeros(2, 64, 64)  # letterboxed: the picture is twice as wide as high
+def test_masks_come_at_the_size_of_the_image():
+    masks = torch.zeros(2, 64, 64)  # letterboxed: the image is twice as wide as high
     masks[0, 16:48, :32] = 1
     found = sv.Detections.from_ultralytics(Results(IMAGE, "a.jpg", NAMES, boxes=BOXES, masks=masks))
     assert found.mask.shape == (2, 60, 120) and found.mask.dtype == bool

@@ -318,7 +318,7 @@ def test_single_class(run: Run, log: list[str]):
     assert not any("but the model" in line or "is 'item'" in line for line in log)
 
 
-def test_fraction_takes_a_share_of_the_training_pictures_alone(run: Run):
+def test_fraction_takes_a_share_of_the_training_images_alone(run: Run):
     trainer = run(fraction=0.5)
     assert len(trainer.train_loader.dataset) == 4 and len(trainer.test_loader.dataset) == 4
 

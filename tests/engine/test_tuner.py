@@ -25,15 +25,15 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(autouse=True)
-def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing after each training, save where the pictures are looked at."""
-    if "pictures" not in request.fixturenames:
+def no_images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing after each training, save where the images are looked at."""
+    if "images" not in request.fixturenames:
         monkeypatch.setattr(tuner, "plot_tune_results", lambda file: None)
 
 
 @pytest.fixture
-def pictures() -> None:
-    """Let pictures be drawn."""
+def images() -> None:
+    """Let images be drawn."""
 
 
 class Landscape:
@@ -72,7 +72,7 @@ def test_search_finds_better_settings(work_dir: Path, kind: str):
     assert (work_dir / "tune/weights/best.pt").read_text() == str(int(np.argmax(rows)) + 1)
 
 
-def test_table_settings_pictures_and_weights_are_left(work_dir: Path, pictures: None):
+def test_table_settings_images_and_weights_are_left(work_dir: Path, images: None):
     search(work_dir, 2)
     assert {f.name for f in (work_dir / "tune").iterdir()} == {
         "best_hyperparameters.yaml", "tune_fitness.png", "tune_results.csv", "tune_scatter_plots.png", "weights"

@@ -88,7 +88,7 @@ def test_a_training_that_saves_labels_has_those_of_its_last_epoch(model: YOLO, t
     assert set(rows(Path("runs/t/labels")).values()) == {5}
 
 
-def test_pictures_of_one_name_have_labels_of_their_own(model: YOLO, tiny_data_copy: Path):
+def test_images_of_one_name_have_labels_of_their_own(model: YOLO, tiny_data_copy: Path):
     folder = tiny_data_copy.parent
     for part in ("images", "labels"):
         (folder / part / "val" / "more").mkdir()

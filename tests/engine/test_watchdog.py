@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import distributed as dist
 
-from ultralytics.engine import watchdog
-from ultralytics.engine.watchdog import BEGIN, END, FIRST, Watchdog
+from ultralytics.engine.training import watchdog
+from ultralytics.engine.training.watchdog import BEGIN, END, FIRST, Watchdog
 from ultralytics.utils.errors import ConfigError
 
 LIMIT = 30.0

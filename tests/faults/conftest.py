@@ -9,7 +9,7 @@ import pytest
 from forked_ranks import ForkedRank
 from tiny import FAST, tiny_model
 
-from ultralytics.engine import launcher
+from ultralytics.engine.training import launcher
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import killing
 
-from ultralytics.engine import launcher
+from ultralytics.engine.training import launcher
 from ultralytics.utils import LOGGER
 
 

@@ -119,7 +119,7 @@ def _note(report: Report, i: int, kind: str, text: str) -> None:
 
 def main(words: list[str]) -> int:
     """Run what the words say, in a folder of its own; return 1 if there were faults."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2) if len(words) < 3 else None  # libraries for pictures talk much
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2) if len(words) < 3 else None  # libraries for images talk much
     names, failed, home = words[:1] or [*FULL], 0, Path.cwd()
     first = int(words[2]) if len(words) > 2 else 0
     with tempfile.TemporaryDirectory() as folder:

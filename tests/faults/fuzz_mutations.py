@@ -194,7 +194,7 @@ def zipped(rng: random.Random, members: dict[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
 def png_with_right_sums(data: bytes) -> bytes:

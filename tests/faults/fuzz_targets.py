@@ -36,22 +36,22 @@ def write(file: str, content: str | bytes) -> Path:
 
 
 def cache_of(*rules: object) -> Path:
-    """Return where the labels of `make_pictures("set")` are kept under some rules."""
+    """Return where the labels of `make_images("set")` are kept under some rules."""
     from ultralytics.data.labels import cache_path
 
     return cache_path(Path("set/labels"), "", *rules)
 
 
-def make_pictures(folder: str, n: int = 3) -> list[str]:
-    """Write small pictures, and a label file of one box for each."""
+def make_images(folder: str, n: int = 3) -> list[str]:
+    """Write small images, and a label file of one box for each."""
     files = []
     for i in range(n):
-        picture = np.random.default_rng(i).integers(0, 255, (16, 20, 3), dtype=np.uint8)
+        image = np.random.default_rng(i).integers(0, 255, (16, 20, 3), dtype=np.uint8)
         file = Path(folder, "images", f"{i}.jpg")
         label = Path(folder, "labels", f"{i}.txt")
         for f in (file, label):
             f.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), picture)
+        cv2.imwrite(str(file), image)
         label.write_text("0 0.5 0.5 0.25 0.5\n", encoding="utf-8")
         files.append(str(file))
     return files
@@ -87,7 +87,7 @@ class Yaml:
     texts = (*DATA, *SETTINGS, *TRACKERS, *MODELS)
 
     def prepare(self) -> None:
-        make_pictures("set")
+        make_images("set")
 
     def case(self, rng: random.Random) -> None:
         kind = rng.choices((self.data, self.settings, self.tracker, self.model), (45, 30, 10, 15))[0]
@@ -156,17 +156,17 @@ def check_entry(entry: Any, nc: int) -> None:
         assert part is None or (len(part) == len(rows) and all(np.isfinite(p).all() for p in part))
 
 
-# Label cache and picture cache ----------------------------------------------------------------------------------------
+# Label cache and image cache ----------------------------------------------------------------------------------------
 
 
 class Cache:
-    """Label caches, those of classification sets, and pictures kept as `.npy`."""
+    """Label caches, those of classification sets, and images kept as `.npy`."""
 
     def prepare(self) -> None:
         from ultralytics.data import labels
 
         labels.progress = lambda iterable, total, desc: iterable  # bars would take most of the time
-        self.files = make_pictures("set")
+        self.files = make_images("set")
         self.layouts = [labels.layout_of(t, (3, 3)) for t in ("detect", "segment", "obb", "pose")]
         self.seeds = []
         for layout, text in zip(self.layouts, ("0 .5 .5 .2 .2\n", CORNERS, CORNERS, POINTS)):
@@ -179,7 +179,7 @@ class Cache:
 
     def case(self, rng: random.Random) -> None:
         from ultralytics.data import labels
-        from ultralytics.data.pictures import Pictures, _stamp
+        from ultralytics.data.image_cache import ImageCache, _stamp
 
         i = rng.randrange(4)
         layout = self.layouts[i]
@@ -187,8 +187,8 @@ class Cache:
         if rng.random() < 0.15:
             array = self._array_file(rng, np.zeros((16, 20, 3), np.uint8))
             write(f"{self.files[0]}.npy", array + struct.pack("<2q", *_stamp(self.files[0])))
-            picture, shape = Pictures(self.files[:1], 32, "disk")[0]
-            assert picture.shape[2:] == (3,) and picture.dtype == np.uint8 and len(shape) == 2
+            image, shape = ImageCache(self.files[:1], 32, "disk")[0]
+            assert image.shape[2:] == (3,) and image.dtype == np.uint8 and len(shape) == 2
             return
         cache = cache_of(2, False, layout)
         write(str(cache), self._cache_file(rng, self.seeds[i] | {"key": np.array(key)}))
@@ -302,42 +302,42 @@ class Checkpoint:
         return mutate.zipped(rng, members)
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
 class Images:
-    """Pictures of every kind that Pillow writes, with Pillow's limit of pixels brought down to what is fast."""
+    """Images of every kind that Pillow writes, with Pillow's limit of pixels brought down to what is fast."""
 
     def prepare(self) -> None:
         from PIL import Image
 
         Image.MAX_IMAGE_PIXELS = 1_000_000
         self.seeds: list[bytes] = []
-        picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8))
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8))
         plain = [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("BMP", {}), ("GIF", {}), ("TIFF", {}),
                  ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}), ("WEBP", {}), ("PPM", {}),
                  ("WEBP", {"lossless": True}), ("JPEG2000", {}), ("AVIF", {}), ("MPO", {})]  # fmt: skip
         for form, options in plain:
-            self._add(picture, form, options)
+            self._add(image, form, options)
         for mode in ("1", "L", "LA", "P", "RGBA", "I;16", "I", "CMYK", "F"):
             for form in ("PNG", "TIFF", "JPEG", "PFM"):
                 with contextlib.suppress(ValueError, OSError):
-                    self._add(picture.convert("L").convert(mode) if mode == "I;16" else picture.convert(mode), form, {})
+                    self._add(image.convert("L").convert(mode) if mode == "I;16" else image.convert(mode), form, {})
         exif = Image.Exif()
         exif[274] = 6
-        self._add(picture, "JPEG", {"exif": exif})
+        self._add(image, "JPEG", {"exif": exif})
         self.seeds.append(b"PF\n4 4\n-1.0\n" + bytes(4 * 4 * 12))
 
-    def _add(self, picture: Any, form: str, options: dict) -> None:
+    def _add(self, image: Any, form: str, options: dict) -> None:
         made = io.BytesIO()
         with contextlib.suppress(KeyError, OSError, ValueError):  # a Pillow without that format
-            picture.save(made, form, **options)
+            image.save(made, form, **options)
             self.seeds.append(made.getvalue())
 
     def case(self, rng: random.Random) -> None:
         from PIL import Image
 
-        from ultralytics.data.images import read_image, verify_image
+        from ultralytics.data.image_files import read_image, verify_image
 
         data = mutate.mutated_bytes(rng, rng.choice(self.seeds), self.seeds, head=160)
         if data.startswith(b"\x89PNG") and rng.random() < 0.8:
@@ -409,7 +409,7 @@ class Cli:
         from ultralytics.lab import explain, profile_run, receptive_field, transfer
         from ultralytics.lab.compare import command, finished, latencies  # noqa: F401  so that no case imports them
 
-        make_pictures("set")
+        make_images("set")
         tiny_model(Path("."))
         data = {"path": "set", "train": "images", "val": "images", "names": ["fire"]}
         Path("set.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")

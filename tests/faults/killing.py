@@ -37,7 +37,7 @@ CALLS = ("link", "replace", "rename", "unlink", "fsync", "chmod", "mkdir")
 def fork(work: Callable[[], Any], log: Path) -> int:
     """Run `work` in a new process and return its number; its exit code is 0 unless it raises or is killed."""
     sys.stdout.flush()
-    gc.collect()  # a decoder of pictures waits for its threads when it is freed, and the new process has none of them
+    gc.collect()  # a decoder of images waits for its threads when it is freed, and the new process has none of them
     process = os.fork()
     if process:
         return process

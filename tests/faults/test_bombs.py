@@ -17,14 +17,15 @@ import pytest
 from PIL import Image
 
 from ultralytics.data.converter import convert_coco, convert_voc
-from ultralytics.data.images import read_image, resize_long_side, verify_image
+from ultralytics.data.image_files import read_image, resize_long_side, verify_image
 from ultralytics.data.labels import fingerprint, read_label
 from ultralytics.data.outlines import rle_to_mask
 from ultralytics.nn.formats.job import from_text
 from ultralytics.nn.parse import parse_model
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils import archives, limits, safe_yaml, yaml_load
+from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, DataError, ModelError
+from ultralytics.utils.hostile import archives, limits, safe_yaml
 
 # YAML -----------------------------------------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ def test_metadata_of_exported_files():
         from_text("[" * 100_000, "a.onnx")
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
 def png(w: int, h: int, pixels: bytes = b"") -> bytes:
@@ -194,20 +195,20 @@ def pfm(w: int, h: int) -> bytes:
 
 @pytest.mark.parametrize("make", [png, jpeg, gif, tiff, bmp, ppm, pfm])
 @pytest.mark.parametrize("size", [(60_000, 60_000), (30_000, 30_000)])
-def test_pictures_that_claim_to_be_huge(tmp_path, monkeypatch, make, size):
+def test_images_that_claim_to_be_huge(tmp_path, monkeypatch, make, size):
     """No decoder is given them: one of 600 bytes took 5 GB and a minute."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2**30 // 12)  # Pillow's own; sahi takes the limit away
     file = tmp_path / "a.jpg"
     file.write_bytes(make(*size))
     if make is not pfm:  # OpenCV reads these pixels one by one, and there are none
         monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
-    with pytest.raises(DataError, match="unreadable picture"):
+    with pytest.raises(DataError, match="unreadable image"):
         verify_image(file)
     with pytest.raises(DataError, match=r"a\.jpg' (is too large|cannot be decoded)"):
         read_image(file)
 
 
-def test_who_has_huge_pictures_can_say_so(tmp_path, monkeypatch):
+def test_who_has_huge_images_can_say_so(tmp_path, monkeypatch):
     file = tmp_path / "a.png"
     file.write_bytes(png(100, 100, bytes(301 * 100)))
     assert read_image(file).shape == (100, 100, 3)
@@ -223,21 +224,21 @@ def test_what_pillow_does_not_know_is_not_given_to_opencv(tmp_path, monkeypatch)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     for data in (b"rubbish", b"\xff\xd8\xff\xe0", b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nENDHDR\n"):
         (tmp_path / "a.jpg").write_bytes(data)
-        with pytest.raises(DataError, match=r"cannot be decoded \(no picture\)"):
+        with pytest.raises(DataError, match=r"cannot be decoded \(no image\)"):
             read_image(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize(("w", "h"), [(1, 65_535), (65_535, 1)])
-def test_a_picture_as_thin_as_can_be(tmp_path, w, h):
+def test_a_image_as_thin_as_can_be(tmp_path, w, h):
     (tmp_path / "a.png").write_bytes(png(w, h, bytes((1 + 3 * w) * h)))
     image = read_image(tmp_path / "a.png")
     assert image.shape == (h, w, 3)
     assert max(resize_long_side(image, 640).shape[:2]) == 640 and min(resize_long_side(image, 640).shape[:2]) == 1
-    with pytest.raises(DataError, match="tiny picture"):
+    with pytest.raises(DataError, match="tiny image"):
         verify_image(tmp_path / "a.png")
 
 
-def test_prediction_on_a_picture_as_thin_as_can_be(work_dir):
+def test_prediction_on_a_image_as_thin_as_can_be(work_dir):
     from tiny import tiny_model
 
     from ultralytics import YOLO
@@ -247,7 +248,7 @@ def test_prediction_on_a_picture_as_thin_as_can_be(work_dir):
     assert result.orig_shape == (65_535, 1)
 
 
-def test_files_that_are_no_pictures(tmp_path, monkeypatch):
+def test_files_that_are_no_images(tmp_path, monkeypatch):
     import os
 
     if hasattr(os, "mkfifo"):
@@ -258,7 +259,7 @@ def test_files_that_are_no_pictures(tmp_path, monkeypatch):
     (tmp_path / "a.jpg").write_bytes(jpeg(16, 16))
     monkeypatch.setattr(limits, "PICTURE_BYTES", 100)
     for read in (verify_image, read_image):
-        with pytest.raises(DataError, match="large picture: the file has"):
+        with pytest.raises(DataError, match="large image: the file has"):
             read(tmp_path / "a.jpg")
 
 
@@ -327,12 +328,12 @@ def test_other_xml(tmp_path, text, words):
     "name",
     ["", ".", "..", "/etc/x.jpg", "../x.jpg", "a/../../x.jpg", "C:\\x.jpg", "x\0.jpg", "n" * 300, ". ."],
 )
-def test_names_of_pictures_in_coco_stay_in_the_folder(work_dir, name):
+def test_names_of_images_in_coco_stay_in_the_folder(work_dir, name):
     folder = Path("in")
     folder.mkdir()
-    picture = {"id": 1, "file_name": name, "width": 10, "height": 10}
+    image = {"id": 1, "file_name": name, "width": 10, "height": 10}
     box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}
-    coco = {"images": [picture], "annotations": [box], "categories": [{"id": 1, "name": "a"}]}
+    coco = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "a"}]}
     (folder / "a.json").write_text(json.dumps(coco), encoding="utf-8")
     with pytest.raises(DataError):
         convert_coco(folder, "out")

@@ -22,8 +22,8 @@ from PIL import Image
 from ultralytics.cfg import get_cfg
 from ultralytics.cli import main
 from ultralytics.data import labels
-from ultralytics.data.images import read_image
-from ultralytics.data.pictures import Pictures
+from ultralytics.data.image_cache import ImageCache
+from ultralytics.data.image_files import read_image
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import SETTINGS
@@ -168,7 +168,7 @@ def data_yaml(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("train: " + "c" * 5000 + "\nval: x\nnames: [a]", "The train pictures of"),  # the system raised: name too long
+        ("train: " + "c" * 5000 + "\nval: x\nnames: [a]", "The train images of"),  # the system raised: name too long
         ("train: a\nval: b\nnames: [a]\nkpt_shape: [2, 3]\nflip_idx: [0, {0: 1}]", "list of the keypoints' numbers"),
         ("train: a\nval: b\nnames: [a]\nkpt_shape: [2, 3]\nflip_idx: 7", "list of the keypoints' numbers"),
         ("train: a\nval: b\nnc: 1000000000", "at most 100000"),  # made so many names
@@ -223,12 +223,12 @@ def test_zip_that_spans_disks(work_dir):
 
 
 def test_array_file_with_half_a_head(work_dir):
-    picture = fuzz_targets.make_pictures("set", 1)
-    np.save(f"{picture[0]}.npy", np.zeros((16, 20, 3), np.uint8))
-    data = bytearray(Path(f"{picture[0]}.npy").read_bytes())
+    image = fuzz_targets.make_images("set", 1)
+    np.save(f"{image[0]}.npy", np.zeros((16, 20, 3), np.uint8))
+    data = bytearray(Path(f"{image[0]}.npy").read_bytes())
     data[30:90] = b"\n{('" * 15
-    Path(f"{picture[0]}.npy").write_bytes(data)
-    assert Pictures(picture, 32, "disk")[0][0].shape == (26, 32, 3)
+    Path(f"{image[0]}.npy").write_bytes(data)
+    assert ImageCache(image, 32, "disk")[0][0].shape == (26, 32, 3)
 
 
 def test_png_with_a_chunk_of_4_gigabytes(work_dir):
@@ -248,7 +248,7 @@ def test_png_with_a_chunk_of_4_gigabytes(work_dir):
 
 def test_label_cache_of_other_content(work_dir):
     """Arrays of wrong sizes, kinds and numbers under the right key: the labels are read anew."""
-    files = fuzz_targets.make_pictures("set", 2)
+    files = fuzz_targets.make_images("set", 2)
     good = labels.load_labels(files, 1)
     (file,) = Path("set").glob("labels-*.cache.npz")
     with np.load(file) as z:
@@ -289,7 +289,7 @@ def test_no_stream_is_a_pipeline(work_dir, address, monkeypatch):
 
     monkeypatch.setattr(loaders.cv2, "VideoCapture", lambda *_: pytest.fail("opened"))
     Path("a.streams").write_text(f"{address}\n", encoding="utf-8")
-    with pytest.raises(MissingFileError, match="gives no picture"):
+    with pytest.raises(MissingFileError, match="gives no image"):
         loaders.load_inference_source("a.streams")
 
 

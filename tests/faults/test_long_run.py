@@ -19,7 +19,7 @@ EPOCHS, PICTURES, SLOPE = 200, 64, 0.1  # MB an epoch
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """64 pictures with an object each."""
+    """64 images with an object each."""
     rng = np.random.default_rng(0)
     for kind in ("images", "labels"):
         (tmp_path / kind / "train").mkdir(parents=True)

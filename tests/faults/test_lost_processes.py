@@ -139,7 +139,7 @@ def test_no_process_outlives_the_launcher(two_processes, log, monkeypatch):
 
 @pytest.mark.slow
 def test_numbers_that_are_none_on_one_rank(two_processes, log, monkeypatch):
-    """All ranks go on from the last state, once, and the words are those of the rank whose pictures were bad."""
+    """All ranks go on from the last state, once, and the words are those of the rank whose images were bad."""
     whole = DetectionTrainer.preprocess_batch
 
     def spoiled(trainer, batch: dict) -> dict:
@@ -152,7 +152,7 @@ def test_numbers_that_are_none_on_one_rank(two_processes, log, monkeypatch):
     code, said = run_with({**two_processes, "autosave": 0}, 1, "on_train_start", lambda trainer: None, log)
     assert code == 1
     once, twice = (
-        said.index("The loss is nan in epoch 2, batch 2. The pictures"),
+        said.index("The loss is nan in epoch 2, batch 2. The images"),
         said.index("The loss is nan in epoch 3"),
     )
     assert once < said.index("training goes on") < twice < said.index("so training ends")

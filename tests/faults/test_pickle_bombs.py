@@ -12,9 +12,9 @@ import pytest
 
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.unpickle import Archive
-from ultralytics.utils import limits
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.pickles import pickle_in
+from ultralytics.utils.hostile import limits
+from ultralytics.utils.hostile.pickles import pickle_in
 
 START = b"\x80\x04"
 

@@ -16,13 +16,13 @@ from tiny import FAST, tiny_model
 
 from ultralytics import YOLO
 from ultralytics.cli import main
+from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.labels import load_labels
-from ultralytics.data.pictures import Pictures
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file, strip_checkpoint
 from ultralytics.nn.tasks import attempt_load_weights
 from ultralytics.utils.errors import CheckpointError, ModelError, UserError
-from ultralytics.utils.pickles import names_in, pickle_in
+from ultralytics.utils.hostile.pickles import names_in, pickle_in
 
 SYSTEM = f"{os.system.__module__}.system"  # posix.system or nt.system
 
@@ -156,26 +156,26 @@ def object_archive(file: str) -> None:
 
 @pytest.mark.parametrize("make", [plain, object_array, object_archive])
 def test_label_cache(work_dir, tiny_data_copy, caplog, make):
-    pictures = sorted(str(p) for p in (tiny_data_copy.parent / "images" / "val").iterdir())
-    good = load_labels(pictures, 2)
+    images = sorted(str(p) for p in (tiny_data_copy.parent / "images" / "val").iterdir())
+    good = load_labels(images, 2)
     cache = next((tiny_data_copy.parent / "labels").glob("*.cache.npz"))
     caplog.clear()
     make(str(cache))
-    again = load_labels(pictures, 2)
+    again = load_labels(images, 2)
     assert [e.rows.tolist() for e in again] == [e.rows.tolist() for e in good]
     assert f"'{cache}' is no cache but a pickle that asks for {SYSTEM}; it was not run." in caplog.text
     with np.load(cache, allow_pickle=False) as z:
-        assert len(z["counts"]) == len(pictures)  # made anew
+        assert len(z["counts"]) == len(images)  # made anew
 
 
 @pytest.mark.parametrize("make", [plain, object_array])
-def test_picture_cache(work_dir, tiny_data_copy, caplog, make):
-    picture = str(next((tiny_data_copy.parent / "images" / "val").iterdir()))
-    make(f"{picture}.npy")
-    image, _ = Pictures([picture], 64, "disk")[0]
+def test_image_cache(work_dir, tiny_data_copy, caplog, make):
+    file = str(next((tiny_data_copy.parent / "images" / "val").iterdir()))
+    make(f"{file}.npy")
+    image, _ = ImageCache([file], 64, "disk")[0]
     assert image.shape == (48, 64, 3)
-    assert f"'{picture}.npy' holds a pickle that asks for {SYSTEM}; it was not run." in caplog.text
-    assert pickle_in(f"{picture}.npy") == ""  # made anew
+    assert f"'{file}.npy' holds a pickle that asks for {SYSTEM}; it was not run." in caplog.text
+    assert pickle_in(f"{file}.npy") == ""  # made anew
 
 
 # Exported files -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ KEYS = {
 }  # fmt: skip
 COST = {"params": 2_590_035, "params_fused": 2_582_347, "gflops": 6.5, "gflops_fused": 6.4, "size_mb": 5.2}
 PLACE = {
-    "imgsz": 64, "nc": 2, "pictures": 4, "device": "cpu", "cpu": "a processor", "threads": 1, "system": "a system",
+    "imgsz": 64, "nc": 2, "images": 4, "device": "cpu", "cpu": "a processor", "threads": 1, "system": "a system",
     "versions": {"torch": "2"}, "date": "2026-01-02T03:04:05",
 }  # fmt: skip
 

@@ -63,7 +63,7 @@ def test_accuracy_is_that_of_squares(model, tmp_path, tiny_data):
 def test_what_is_not_possible_is_said(model, tmp_path):
     with pytest.raises(ConfigError, match="format='onx' is not known"):
         run(model, tmp_path, format="onx")
-    with pytest.raises(ConfigError, match="square pictures"):
+    with pytest.raises(ConfigError, match="square images"):
         run(model, tmp_path, format="torchscript", imgsz=[64, 96], data="fire.yaml")
 
 

@@ -12,19 +12,19 @@ import pytest
 import torch
 import yaml
 
+from benchmarks.coco_check import EVALUATORS, check, difference, evaluate, ground_truth, main
 from ultralytics.data.utils import check_det_dataset
-from ultralytics.lab.coco_check import EVALUATORS, check, difference, evaluate, ground_truth, main
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.model import YOLO
-from ultralytics.utils.coco_ap import KEYS
 from ultralytics.utils.errors import ConfigError, DataError, MissingPackageError
+from ultralytics.utils.evaluation.coco_ap import KEYS
 
 SHAPES = ((427, 640), (333, 500), (640, 425), (300, 300))  # sides that are rounded when they are scaled
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """The data YAML of grey pictures with objects of all sizes."""
+    """The data YAML of grey images with objects of all sizes."""
     folder = tmp_path_factory.mktemp("sizes")
     (folder / "images").mkdir()
     (folder / "labels").mkdir()
@@ -56,7 +56,7 @@ def nearly(batch: dict, seed: int) -> torch.Tensor:
 
 
 def test_a_validation_equals_pycocotools(data, tmp_path):
-    """The truth comes from the label files, so boxes must have been brought back onto the original pictures exactly."""
+    """The truth comes from the label files, so boxes must have been brought back onto the original images exactly."""
     args = {"data": str(data), "imgsz": 160, "plots": False, "batch": 5, "save_json": True, "iou": 0.95, "workers": 0}
     v = DetectionValidator(save_dir=tmp_path, args=args)
     v.data, v.device, v.half, v.stride = check_det_dataset(str(data)), torch.device("cpu"), False, 32

@@ -134,7 +134,7 @@ def test_all_files_are_there(killed):
 
 def test_results_say_what_was_run(killed):
     result = read_json(killed["first"] / "result.json")
-    assert (result["epochs"], result["nc"], result["pictures"], result["imgsz"]) == (EPOCHS, 2, 4, 64)
+    assert (result["epochs"], result["nc"], result["images"], result["imgsz"]) == (EPOCHS, 2, 4, 64)
     assert result["cost"]["params"] > result["cost"]["params_fused"] > 0
     curve = result["curves"]["Precision-Recall(B)"]
     assert len(curve["x"]) == len(curve["y"]) == POINTS and np.all(np.diff(curve["y"]) <= 0)

@@ -75,7 +75,7 @@ def test_csv_holds_the_figures(written):
     assert float(first["mAP50-95 std"]) == pytest.approx(0.01)
     assert (first["seeds"], first["failed"], table[1]["seeds"], table[1]["failed"]) == ("3", "0", "2", "1")
     assert (first["params"], first["params_fused"], float(first["onnxruntime median_ms"])) == ("2590035", "2582347", 10)
-    assert "AP medium mean" not in first  # no picture has such objects
+    assert "AP medium mean" not in first  # no image has such objects
     cells = rows_of(folder / "cells.csv")
     assert len(cells) == 9
     assert [row["error"] for row in cells if row["error"]] == ["RuntimeError: <out> of memory"]
@@ -163,11 +163,11 @@ def test_a_narrow_terminal_gets_the_columns_below_each_other(written):
     assert len(wide.splitlines()) < len(narrow.splitlines())
 
 
-def test_pictures_are_drawn(written):
+def test_images_are_drawn(written):
     for name in ("training", "pr", "latency", "gflops"):
         data = np.fromfile(written[1] / f"{name}.png", np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20  # lines, not an empty sheet
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20  # lines, not an empty sheet
         assert b"<svg" in (written[1] / f"{name}.svg").read_bytes()
 
 

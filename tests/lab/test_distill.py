@@ -73,7 +73,7 @@ def build(task: str = "detect", width: int = 16, seed: int = 0) -> torch.nn.Modu
 
 
 def batch(task: str = "detect", n: int = 2, side: int = 64) -> dict[str, torch.Tensor]:
-    """Return pictures of noise with a box each, and what else the task's loss reads."""
+    """Return images of noise with a box each, and what else the task's loss reads."""
     images = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(1))
     if task == "classify":
         return {"img": images, "cls": torch.arange(n)}
@@ -133,8 +133,8 @@ def test_lessons_equal_a_plain_calculation(logits, temperature: float):
     assert float(distill.feature_lesson(s, t, temperature)) == pytest.approx(sum(places) / 6 * t2, rel=1e-4)
 
     s, t = logits(4, 5), logits(4, 5)
-    pictures = [divergence(soft(t[i]), soft(s[i])) for i in range(4)]
-    assert float(distill.picture_lesson(s, t, temperature)) == pytest.approx(sum(pictures) / 4 * t2, rel=1e-4)
+    images = [divergence(soft(t[i]), soft(s[i])) for i in range(4)]
+    assert float(distill.image_lesson(s, t, temperature)) == pytest.approx(sum(images) / 4 * t2, rel=1e-4)
 
 
 def test_parts_are_means_over_places_by_the_teachers_weight():
@@ -328,7 +328,7 @@ def weights(trainer: DetectionTrainer) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_with_a_teacher(work_dir: Path, tiny_data: Path, dense: str):
-    """By the command line: columns in results.csv and its picture; the weights are those of the student alone."""
+    """By the command line: columns in results.csv and its image; the weights are those of the student alone."""
     words = [f"{k}={v}" for k, v in {**FAST, "data": tiny_data, "epochs": 2, "project": "runs"}.items()]
     assert main(["detect", "train", f"model={tiny_model(work_dir)}", f"teacher={dense}", "name=a", *words]) == 0
     table = rows(work_dir / "runs/a")
@@ -473,7 +473,7 @@ def test_two_processes_train_like_one(work_dir: Path, tiny_data: Path, dense: st
         (LAYERS, ("green", "red"), "calls class 0 'green', but the data call it 'red'"),
         (TASK_LAYERS.format(width=16, head=HEADS["segment"]), ("red", "green"), "is for segment.*is for detect"),
         (LAYERS.replace("[2, 3, 4]", "[1, 2, 3]"), ("red", "green"), r"strides \[4, 8, 16\].* at \[8, 16, 32\]"),
-        (LAYERS.replace("nc: 2", "nc: 2\nch: 1"), ("red", "green"), "pictures of 1 channels.*takes 3"),
+        (LAYERS.replace("nc: 2", "nc: 2\nch: 1"), ("red", "green"), "images of 1 channels.*takes 3"),
     ],
     ids=["count", "names", "task", "strides", "channels"],
 )

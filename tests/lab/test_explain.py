@@ -82,15 +82,15 @@ class Spots(nn.Module):
 
 
 def spotted() -> np.ndarray:
-    """Return a picture with a red spot left and a blue one right (BGR)."""
-    picture = np.zeros((64, 128, 3), np.uint8)
-    picture[30, 20], picture[40, 100] = (0, 0, 255), (255, 0, 0)
-    return picture
+    """Return an image with a red spot left and a blue one right (BGR)."""
+    image = np.zeros((64, 128, 3), np.uint8)
+    image[30, 20], image[40, 100] = (0, 0, 255), (255, 0, 0)
+    return image
 
 
 @pytest.mark.parametrize(("classes", "at"), [([0], (30, 20)), ([1], (40, 100))])
 def test_layer_cam_lies_on_what_was_found_of_a_class(classes, at):
-    """The spots are single pixels, the input is as large as the picture: the heat is there and nowhere else."""
+    """The spots are single pixels, the input is as large as the image: the heat is there and nowhere else."""
     yolo = YOLO("yolo11n.yaml")
     yolo.model = Spots()
     explainer = Explainer(yolo, "layercam", imgsz=(64, 128), conf=0.5, classes=classes)
@@ -123,7 +123,7 @@ def test_the_target_is_the_logit():
 
 def test_heat_goes_back_where_it_came_from():
     letterboxed = np.zeros((64, 64), np.float32)
-    letterboxed[16:48, 32:] = 1  # of a picture twice as wide as high
+    letterboxed[16:48, 32:] = 1  # of an image twice as wide as high
     back = onto_original(letterboxed, (100, 200))
     assert back[:, :98].max() < 0.01 and back[:, 102:].min() > 0.99
     cut = onto_original(np.ones((32, 32), np.float32), (100, 200), cut=1.0)
@@ -133,7 +133,7 @@ def test_heat_goes_back_where_it_came_from():
 @pytest.mark.parametrize("method", lab.METHODS)
 @pytest.mark.parametrize("task", SMALL)
 def test_all_tasks(task, method, work_dir):
-    """Pictures of the original size under a path that is not ASCII, one panel each: found, together, layers."""
+    """Images of the original size under a path that is not ASCII, one panel each: found, together, layers."""
     yolo = YOLO(SMALL[task])
     fill(yolo.model)
     cv2.imwrite("a.png", np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
@@ -223,11 +223,11 @@ def test_a_field_that_reaches_the_border_may_be_larger():
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolo11n-GhostConv.yaml", "yolo11n-cls.yaml"])
 def test_fused_and_unfused_see_the_same(name):
     yolo = YOLO(name)
-    model, pictures = yolo.model.eval().requires_grad_(False), noise(2, 3, (96, 96))
-    settle_norms(model, pictures)
+    model, images = yolo.model.eval().requires_grad_(False), noise(2, 3, (96, 96))
+    settle_norms(model, images)
     assert not model.training and not any(m.training for m in model.modules())
-    before = receptive_fields(model, pictures, [2, 4])
-    after = receptive_fields(model.fuse(verbose=False), pictures, [2, 4])
+    before = receptive_fields(model, images, [2, 4])
+    after = receptive_fields(model.fuse(verbose=False), images, [2, 4])
     for a, b in zip(before, after):
         assert (a.layer, a.stride) == (b.layer, b.stride)
         np.testing.assert_allclose(a.energy, b.energy, atol=1e-3 * a.energy.max())
@@ -282,6 +282,6 @@ def test_usage(capsys):
     assert "receptive_field=true" in capsys.readouterr().out
 
 
-def test_means_are_over_pictures_in_which_something_was_found():
-    rows = [{"picture": "a", "boxes cover": 0.4, "heat in boxes": 0.8}, {"picture": "b", "boxes cover": 0.0}]
+def test_means_are_over_images_in_which_something_was_found():
+    rows = [{"image": "a", "boxes cover": 0.4, "heat in boxes": 0.8}, {"image": "b", "boxes cover": 0.0}]
     assert lab.table(rows).splitlines()[-1].split() == ["mean", "0.400", "0.800"]

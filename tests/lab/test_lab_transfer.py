@@ -13,11 +13,11 @@ import torch
 from fill import fill
 from ultralytics import YOLO
 from ultralytics.cli import main
-from ultralytics.lab.transfer import KEYS, USAGE, load_pictures
+from ultralytics.lab.conversion.ghost import to_ghost
+from ultralytics.lab.transfer import KEYS, USAGE, load_images
 from ultralytics.nn.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.nn.tasks import DetectionModel, describe, yaml_model_load
 from ultralytics.nn.transfer import Report, Row
-from ultralytics.nn.transfer.ghost import to_ghost
 from ultralytics.utils import yaml_save
 
 
@@ -66,41 +66,41 @@ def test_other_class_count(trained):
     assert load_checkpoint("o.pt")["names"] == {0: "0", 1: "1", 2: "2"}
 
 
-@pytest.mark.parametrize("by", ["pictures", "data"])
-def test_pictures_convert_layers(by, trained, tiny_data, monkeypatch, capsys):
+@pytest.mark.parametrize("by", ["images", "data"])
+def test_images_convert_layers(by, trained, tiny_data, monkeypatch, capsys):
     calls = []
 
-    def to_ghost(source, target, pictures):
-        calls.append((source.names, target.names, pictures))
+    def to_ghost(source, target, images):
+        calls.append((source.names, target.names, images))
         return Report([Row(3, "3 Conv", "Conv", "converted", 7, 9, "explained variance 0.5")])
 
-    monkeypatch.setitem(sys.modules, "ultralytics.nn.transfer.ghost", SimpleNamespace(to_ghost=to_ghost))
+    monkeypatch.setitem(sys.modules, "ultralytics.lab.conversion.ghost", SimpleNamespace(to_ghost=to_ghost))
     where = tiny_data if by == "data" else tiny_data.parent / "images" / "train"
     assert main(["transfer", "model=best.pt", "to=other.yaml", f"{by}={where}", "count=3"]) == 0
-    old, new, pictures = calls[0]
-    assert old == new and pictures.shape == (3, 3, 64, 64)
+    old, new, images = calls[0]
+    assert old == new and images.shape == (3, 3, 64, 64)
     out = capsys.readouterr().out
     assert "explained variance 0.5" in out and "Layers: 1 converted." in out
 
 
-def test_size_of_pictures_fits_the_stride(trained, tiny_data, monkeypatch):
+def test_size_of_images_fits_the_stride(trained, tiny_data, monkeypatch):
     sizes = []
 
-    def to_ghost(source, target, pictures):
-        sizes.append(pictures.shape[-1])
+    def to_ghost(source, target, images):
+        sizes.append(images.shape[-1])
         return Report([])
 
-    monkeypatch.setitem(sys.modules, "ultralytics.nn.transfer.ghost", SimpleNamespace(to_ghost=to_ghost))
+    monkeypatch.setitem(sys.modules, "ultralytics.lab.conversion.ghost", SimpleNamespace(to_ghost=to_ghost))
     assert main(["transfer", "model=best.pt", "to=other.yaml", f"data={tiny_data}", "count=1", "imgsz=100"]) == 0
     assert sizes == [128]
 
 
-def test_a_ghost_model_of_more_classes_by_pictures(trained, tiny_data, monkeypatch, capsys):
+def test_a_ghost_model_of_more_classes_by_images(trained, tiny_data, monkeypatch, capsys):
     """The whole way: conversion, placing and report in one."""
     d = {k: v for k, v in yaml_model_load("yolo11n-GhostConv.yaml").items() if k not in {"yaml_file", "scale", "ch"}}
     yaml_save("ghost.yaml", {**d, "scales": {"n": [0.5, 0.125, 1024]}})
     words = ["model=best.pt", "to=ghost.yaml", "nc=3", f"data={tiny_data}", "count=1", "save=ghost.pt"]
-    monkeypatch.setattr("ultralytics.nn.transfer.ghost.to_ghost", partial(to_ghost, steps=1, samples=100))
+    monkeypatch.setattr("ultralytics.lab.conversion.ghost.to_ghost", partial(to_ghost, steps=1, samples=100))
     assert main(["transfer", *words]) == 0
     out = capsys.readouterr().out
     assert "EV 0." in out and "2 classes became 3, names not known" in out and load_checkpoint("ghost.pt")["nc"] == 3
@@ -122,9 +122,9 @@ def test_trust_is_read_as_elsewhere(text, trusted, trained, monkeypatch):
     assert seen == [trusted] * 2
 
 
-def test_pictures_are_spread_over_all(tiny_data):
+def test_images_are_spread_over_all(tiny_data):
     folder = tiny_data.parent / "images" / "train"
-    some, one = load_pictures(folder, 4, 64), load_pictures(str(folder), 100, 96)
+    some, one = load_images(folder, 4, 64), load_images(str(folder), 100, 96)
     assert some.shape == (4, 3, 64, 64) and one.shape == (8, 3, 96, 96) and some.dtype == torch.float32
     assert 0 <= some.min() < some.max() <= 1 and not torch.equal(some[0], some[1])
 
@@ -140,12 +140,12 @@ def test_pictures_are_spread_over_all(tiny_data):
         (["model=best.pt", "to=none.yaml"], "none.yaml"),
         (["model=best.pt", "to=new.yaml", "save=out/new"], "must end in .pt"),
         (["model=best.pt", "to=new.yaml", "save=./best.pt"], "would overwrite"),
-        (["model=best.pt", "to=new.yaml", "pictures=a", "data=b"], "Give one of them"),
-        (["model=best.pt", "to=new.yaml", "pictures=nowhere"], "nowhere"),
+        (["model=best.pt", "to=new.yaml", "images=a", "data=b"], "Give one of them"),
+        (["model=best.pt", "to=new.yaml", "images=nowhere"], "nowhere"),
     ],
 )
 def test_mistakes(words, said, trained, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ultralytics.nn.transfer.ghost", SimpleNamespace(to_ghost=None))
+    monkeypatch.setitem(sys.modules, "ultralytics.lab.conversion.ghost", SimpleNamespace(to_ghost=None))
     assert said in answer(capsys, *words)
 
 

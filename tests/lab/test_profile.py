@@ -273,16 +273,16 @@ def test_csv_holds_the_layers_and_the_models(yolo11n, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
-def test_picture(yolo11n, tmp_path, suffix):
+def test_image(yolo11n, tmp_path, suffix):
     file = plot_layers([yolo11n, profile(zoo.build("yolo11n-cls"), 64, name="分类")], tmp_path / f"cost{suffix}")
     assert file.stat().st_size > 20_000
     if suffix == ".png":
         import cv2
 
-        picture = cv2.imread(str(file))
-        blue = (picture == (0xD8, 0x5F, 0x1E)).all(2)  # bars of GFLOPs on the left, of parameters on the right
-        green = (picture == (0x6B, 0x8F, 0x1A)).all(2)
-        half = picture.shape[1] // 2
+        image = cv2.imread(str(file))
+        blue = (image == (0xD8, 0x5F, 0x1E)).all(2)  # bars of GFLOPs on the left, of parameters on the right
+        green = (image == (0x6B, 0x8F, 0x1A)).all(2)
+        half = image.shape[1] // 2
         assert blue[:, :half].sum() > 5000 and not blue[:, half:].any()
         assert green[:, half:].sum() > 5000 and not green[:, :half].any()
 

@@ -1,4 +1,4 @@
-"""Classes of whole pictures, from folders to results: training, validation, prediction, weight files."""
+"""Classes of whole images, from folders to results: training, validation, prediction, weight files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ head:
 
 
 def paint(shape: str, seed: int, size: tuple[int, int] = (72, 80)) -> np.ndarray:
-    """Return a picture of one shape in a random colour, somewhere near the middle."""
+    """Return an image of one shape in a random colour, somewhere near the middle."""
     (h, w), rng = size, np.random.default_rng([seed, SHAPES.index(shape)])
     img = rng.integers(90, 130, (h, w, 3), np.uint8)
     x, y, r = int(w / 2 + rng.integers(-6, 7)), int(h / 2 + rng.integers(-6, 7)), int(rng.integers(16, 24))
@@ -46,7 +46,7 @@ def paint(shape: str, seed: int, size: tuple[int, int] = (72, 80)) -> np.ndarray
 
 
 def make_data(folder: Path, train: int = 4, val: int = 2) -> Path:
-    """Write pictures of each shape into folders of their names."""
+    """Write images of each shape into folders of their names."""
     for part, count, first in (("train", train, 0), ("val", val, 10_000)):
         for shape in SHAPES:
             (folder / part / shape).mkdir(parents=True)
@@ -101,7 +101,7 @@ def test_train_validate_predict(tiny, data, work_dir):
     assert found.top1 == metrics.top1
     assert found.confusion_matrix.matrix.shape == (3, 3) and found.confusion_matrix.matrix.sum() == 6
     assert found.confusion_matrix.matrix.trace() == pytest.approx(found.top1 * 6)
-    # the same by prediction, picture by picture
+    # the same by prediction, image by image
     right = 0
     for i, shape in enumerate(SHAPES):
         for result in again.predict(data / "val" / shape, verbose=False, save_txt=True, project="runs", name="p"):
@@ -114,7 +114,7 @@ def test_train_validate_predict(tiny, data, work_dir):
     assert sorted(line.split()[1] for line in lines) == list(SHAPES)
 
 
-def test_pictures_are_not_letterboxed(tiny):
+def test_images_are_not_letterboxed(tiny):
     predictor = ClassificationPredictor(overrides={"imgsz": 64, "device": "cpu", "verbose": False, "save": False})
     predictor.setup_model(YOLO(tiny).model, verbose=False)
     wide, high = paint("cross", 0, (60, 100)), paint("circle", 0, (90, 50))
@@ -126,15 +126,15 @@ def test_pictures_are_not_letterboxed(tiny):
     assert [r.orig_shape for r in results] == [(60, 100), (90, 50)]
     batch = torch.cat(seen)
     assert batch.shape == (2, 3, 64, 64)
-    for x, picture in zip(batch, (wide, high)):
-        torch.testing.assert_close(x, classify_transforms(64)(picture[..., ::-1].copy()))
+    for x, image in zip(batch, (wide, high)):
+        torch.testing.assert_close(x, classify_transforms(64)(image[..., ::-1].copy()))
     again = predictor(batch)  # a tensor is taken as it is
     torch.testing.assert_close(again[0].probs.data, results[0].probs.data)
     assert again[0].orig_shape == (64, 64)
     assert predictor([wide])[0].plot().shape == wide.shape
 
 
-def test_pictures_have_224_pixels_if_nothing_else_is_said(tiny, data):
+def test_images_have_224_pixels_if_nothing_else_is_said(tiny, data):
     assert ClassificationTrainer(overrides={"model": tiny, "data": str(data), "device": "cpu"}).args.imgsz == 224
 
 
@@ -205,7 +205,7 @@ def test_what_is_missing_is_named(tiny, data, tmp_path):
 # Learning -------------------------------------------------------------------------------------------------------------
 
 
-def test_overfits_a_few_pictures(tiny):
+def test_overfits_a_few_images(tiny):
     torch.manual_seed(0)
     transform = classify_transforms(64)
     img = torch.stack([transform(paint(s, i)[..., ::-1].copy()) for s in SHAPES for i in range(3)])

@@ -28,7 +28,7 @@ ZOO = sorted(re.sub(r"^([a-z]+\d+)", r"\1n", Path(name).stem) for name in model_
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each task is trained on: eight pictures or a few more."""
+    """What each task is trained on: eight images or a few more."""
     folder = {task: tmp_path_factory.mktemp(task) for task in TASKS}
     triangles = write_data(folder["segment"], train=8, val=2)
     found = {

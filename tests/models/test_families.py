@@ -1,7 +1,7 @@
-"""Each task with each family of models, trained for a minute from scratch on pictures whose truth is known.
+"""Each task with each family of models, trained for a minute from scratch on images whose truth is known.
 
 The bars are ones that a broken loss, assignment, augmentation, decoding or metric does not reach. Each case leaves its
-run and the pictures of what it finds in pytest's folder: `pytest -m slow tests/models/test_families.py --basetemp=out`.
+run and the images of what it finds in pytest's folder: `pytest -m slow tests/models/test_families.py --basetemp=out`.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ def test_learns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = make(tmp_path / "data")
     model = YOLO(f"{name}.yaml")
     metrics = model.train(data=str(data), **{**FAST, **RECIPE, **settings})
-    pictures = (sorted(tmp_path.glob("data/images/val/*")) or sorted(tmp_path.glob("data/val/*/*"))[::5])[:12]
+    images = (sorted(tmp_path.glob("data/images/val/*")) or sorted(tmp_path.glob("data/val/*/*"))[::5])[:12]
     found = model.predict(
-        [str(p) for p in pictures],
+        [str(p) for p in images],
         save=True,
         project="runs",
         name="found",
         imgsz=settings.get("imgsz", RECIPE["imgsz"]),
     )
-    assert len(found) == len(pictures) > 0
+    assert len(found) == len(images) > 0
     reached = {key: metrics.results_dict[key] for key in bars}
     print(name, {key: round(float(value), 3) for key, value in reached.items()})
     assert all(reached[key] >= bar for key, bar in bars.items()), reached

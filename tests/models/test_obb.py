@@ -1,4 +1,4 @@
-"""Rotated boxes from pictures to results: training, validation, prediction, weight files."""
+"""Rotated boxes from images to results: training, validation, prediction, weight files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tiny import FAST, LAYERS
 from ultralytics import YOLO
 from ultralytics.models.yolo.obb import OBBPredictor, OBBTrainer, OBBValidator
 from ultralytics.models.yolo.obb.predict import to_original, to_rows
+from ultralytics.utils.geometry.overlap import batch_probiou
 from ultralytics.utils.ops import xywhr2xyxyxyxy
-from ultralytics.utils.overlap import batch_probiou
 
 COLOURS = {"red": (40, 40, 220), "green": (60, 200, 40)}  # BGR
 SIZE = (96, 128)
 
 
 def paint(seed: int, objects: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a picture with rotated rectangles side by side, their classes (n,) and their boxes (n, 5) in pixels."""
+    """Return an image with rotated rectangles side by side, their classes (n,) and their boxes (n, 5) in pixels."""
     (h, w), rng = SIZE, np.random.default_rng(seed)
     img, cls = rng.integers(90, 130, (h, w, 3), np.uint8), rng.integers(2, size=objects)
     place = (np.arange(objects) + 0.5) * w / max(objects, 1)
@@ -39,7 +39,7 @@ def paint(seed: int, objects: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def make_data(folder: Path, train: int = 8, val: int = 4) -> Path:
-    """Write pictures with up to two rotated rectangles and labels of their corners; return the data YAML."""
+    """Write images with up to two rotated rectangles and labels of their corners; return the data YAML."""
     for part, count, first in (("train", train, 0), ("val", val, 10_000)):
         for kind in ("images", "labels"):
             (folder / kind / part).mkdir(parents=True)
@@ -120,13 +120,13 @@ def test_train_validate_predict(tiny, data, work_dir):
     label = next(work_dir.glob("runs/**/labels/0.txt")).read_text().splitlines()
     assert 0 < len(label) <= 5 and len(label[0].split()) == 9
 
-    picture = paint(10_000, 1)[0]
-    result = again.predict(picture, imgsz=64, conf=0.0, max_det=5, verbose=False)[0]
+    image = paint(10_000, 1)[0]
+    result = again.predict(image, imgsz=64, conf=0.0, max_det=5, verbose=False)[0]
     assert isinstance(again.predictor, OBBPredictor)
     assert result.boxes is None and 0 < len(result) <= 5
     assert result.obb.data.shape[1] == 7 and result.obb.xyxyxyxy.shape[1:] == (4, 2)
     assert bool((result.obb.xywhr[:, 2] >= result.obb.xywhr[:, 3]).all())
-    assert result.plot().shape == picture.shape
+    assert result.plot().shape == image.shape
 
 
 def test_resume_goes_on_where_it_stopped(tiny, data):
@@ -180,14 +180,14 @@ def test_a_perfect_model_is_told(tiny, data, work_dir, monkeypatch):
     stats = validator(model=model)
     assert stats["metrics/mAP50(B)"] == pytest.approx(0.995, abs=0.005)
     assert stats["metrics/mAP50-95(B)"] > 0.9
-    assert validator.confusion_matrix.matrix[:2, :2].sum() == 4  # four objects in the four pictures
+    assert validator.confusion_matrix.matrix[:2, :2].sum() == 4  # four objects in the four images
     assert not validator.confusion_matrix.matrix[2].any() and not validator.confusion_matrix.matrix[:, 2].any()
 
 
 # Learning -------------------------------------------------------------------------------------------------------------
 
 
-def test_overfits_one_picture(tiny):
+def test_overfits_one_image(tiny):
     """The loss of one batch falls to a small part of what it was, and the box is found."""
     torch.manual_seed(0)
     img, cls, boxes = paint(3, 2)

@@ -52,8 +52,8 @@ def test_training_leaves_what_a_run_leaves(trained):
     losses = [f"{part}/{n}_loss" for part in ("train", "val") for n in ("box", "pose", "kobj", "cls", "dfl")]
     assert len(rows) == 2 and {*losses, *KEYS} <= {*rows[0]}
     assert all(np.isfinite(float(row[name])) for row in rows for name in losses)
-    pictures = ("train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "PosePR_curve.png", "results.png")
-    assert all((trained / name).is_file() for name in (*pictures, "BoxF1_curve.png", "weights/best.pt"))
+    images = ("train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "PosePR_curve.png", "results.png")
+    assert all((trained / name).is_file() for name in (*images, "BoxF1_curve.png", "weights/best.pt"))
 
 
 def test_weights_predict_and_validate(trained, data, tmp_path):
@@ -85,7 +85,7 @@ def test_resuming_gives_what_going_on_gives(data, quick):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_loss_falls_on_a_few_pictures(data, quick):
+def test_loss_falls_on_a_few_images(data, quick):
     losses = []
     trainer = PoseTrainer(
         overrides={
@@ -155,7 +155,7 @@ def test_key_points_are_judged_by_themselves(data, tmp_path, spoil):
     stats = v.get_stats()
     assert stats["metrics/mAP50-95(B)"] > 0.95
     assert stats["metrics/mAP50-95(P)"] == pytest.approx(0.0 if spoil else 0.995, abs=0.001)
-    for row in v.jdict if not spoil else ():  # key points lie where they are, on the original pictures
+    for row in v.jdict if not spoil else ():  # key points lie where they are, on the original images
         labels = np.loadtxt(data.parent / f"labels/val/{row['image_id']}.txt", ndmin=2)[:, 5:].reshape(-1, 3, 3)
         h, w = ((96, 128), (128, 96), (64, 80))[row["image_id"] % 3]
         points = np.reshape(row["keypoints"], (3, 3))[:, :2]

@@ -16,7 +16,7 @@ from ultralytics import YOLO
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.models.yolo.segment import SegmentationPredictor, SegmentationTrainer, SegmentationValidator
 from ultralytics.models.yolo.segment.predict import masks_of
-from ultralytics.utils.masks import mask2rle
+from ultralytics.utils.geometry.masks import mask2rle
 
 KEYS = [f"metrics/{name}({part})" for part in "BM" for name in ("precision", "recall", "mAP50", "mAP50-95")]
 
@@ -41,8 +41,8 @@ def test_training_leaves_what_a_run_leaves(trained):
     losses = [f"{part}/{name}_loss" for part in ("train", "val") for name in ("box", "seg", "cls", "dfl")]
     assert len(rows) == 2 and {*losses, *KEYS} <= {*rows[0]}
     assert all(np.isfinite(float(row[name])) for row in rows for name in losses)
-    pictures = ("train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "MaskPR_curve.png", "results.png")
-    assert all((trained / name).is_file() for name in (*pictures, "BoxF1_curve.png", "weights/best.pt"))
+    images = ("train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "MaskPR_curve.png", "results.png")
+    assert all((trained / name).is_file() for name in (*images, "BoxF1_curve.png", "weights/best.pt"))
 
 
 def test_weights_predict_and_validate(trained, data, tmp_path):
@@ -82,7 +82,7 @@ def test_resuming_gives_what_going_on_gives(trained, data, tmp_path, monkeypatch
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def test_loss_falls_on_a_few_pictures(data, tmp_path, monkeypatch):
+def test_loss_falls_on_a_few_images(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(SegmentationTrainer, "final_eval", lambda self: None)
     losses = []
@@ -99,7 +99,7 @@ def test_loss_falls_on_a_few_pictures(data, tmp_path, monkeypatch):
 
 
 def perfect(batch: dict, k: int = 8) -> tuple[torch.Tensor, tuple]:
-    """Return what a segmenter without fault would give for a batch: a prototype for each object of a picture."""
+    """Return what a segmenter without fault would give for a batch: a prototype for each object of an image."""
     b, _, h, w = batch["img"].shape
     preds, protos = torch.zeros(b, 4 + 2 + k, 40), torch.full((b, k, h // 4, w // 4), -1.0)
     for i in range(b):
@@ -136,7 +136,7 @@ def test_masks_are_judged_by_themselves(validator, data, spoil):
         assert stats["metrics/mAP50(M)"] == 0
         return
     assert stats["metrics/mAP50(M)"] > 0.99 and stats["metrics/mAP50-95(M)"] > 0.9  # boxes cut pixels of tiny masks
-    for row in validator.jdict:  # masks lie where the objects are, on the original pictures
+    for row in validator.jdict:  # masks lie where the objects are, on the original images
         label = np.loadtxt(data.parent / f"labels/val/{row['image_id']}.txt", ndmin=2)
         h, w = row["segmentation"]["size"]
         areas = [_area(points.reshape(3, 2) * (w, h)) for points in label[:, 1:]]

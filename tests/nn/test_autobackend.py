@@ -1,4 +1,4 @@
-"""Exported files run as weight files do: any number of pictures, one sentence for what cannot be."""
+"""Exported files run as weight files do: any number of images, one sentence for what cannot be."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tiny(tmp_path_factory) -> YOLO:
 
 @pytest.fixture(scope="module", params=INSTALLED)
 def file(request, tiny, tmp_path_factory) -> Path:
-    """The detector, exported for two pictures of 64 x 96 at once."""
+    """The detector, exported for two images of 64 x 96 at once."""
     form = FORMATS[request.param]
     for package in (*form.writing, *form.running):
         pytest.importorskip(package, reason=f"writes or runs {form.title}")
@@ -43,7 +43,7 @@ def file(request, tiny, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_any_number_of_pictures(file, tiny, n):
+def test_any_number_of_images(file, tiny, n):
     backend, x = AutoBackend(file, threads=1), image(n, 64, 96, seed=n)
     tiny.model.eval()
     with torch.no_grad():
@@ -63,11 +63,11 @@ def test_other_sizes_and_wishes_are_refused(file):
 
 
 def test_predict_is_that_of_the_weights(file, tiny):
-    pictures = [np.random.default_rng(i).integers(0, 255, (50, 80, 3), dtype=np.uint8) for i in range(3)]
+    images = [np.random.default_rng(i).integers(0, 255, (50, 80, 3), dtype=np.uint8) for i in range(3)]
     opened = YOLO(file)
     assert opened.names == tiny.names and opened.task == "detect"
     settings = {"verbose": False, "imgsz": [64, 96], "conf": 0.001, "max_det": 20, "batch": 3}
-    got, wanted = opened.predict(pictures, threads=1, **settings), tiny.predict(pictures, rect=False, **settings)
+    got, wanted = opened.predict(images, threads=1, **settings), tiny.predict(images, rect=False, **settings)
     assert sum(len(r) for r in wanted) > 3
     for a, b in zip(got, wanted):
         torch.testing.assert_close(a.boxes.data, b.boxes.data, rtol=0, atol=1e-2)

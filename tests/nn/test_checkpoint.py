@@ -286,8 +286,8 @@ def test_tensors_keep_type_shape_and_strides(tmp_path):
     ("data", "words"),
     [
         (b"", "has 0 bytes"),
-        (b"\xff\xd8\xff\xe0" + bytes(100), "is a JPEG picture"),
-        (b"\x89PNG\r\n" + bytes(100), "is a PNG picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "is a JPEG image"),
+        (b"\x89PNG\r\n" + bytes(100), "is a PNG image"),
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
         (struct.pack("<Q", 40) + b'{"a": 1}', "is a safetensors file"),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.formats.nms import NMS, WithNMS, append_to_onnx
-from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.geometry.nms import non_max_suppression
 
 
 def predictions(n: int = 300, nc: int = 3, extra: int = 0, seed: int = 0, batch: int = 2) -> torch.Tensor:
@@ -54,7 +54,7 @@ def test_rotated(nms):
     check(WithNMS(Given(), nms)(pred), pred, nms)
 
 
-def test_a_picture_without_boxes_and_a_short_list():
+def test_a_image_without_boxes_and_a_short_list():
     pred = predictions(n=7, batch=1)
     assert not WithNMS(Given(), NMS(3, conf=1.0))(pred).any()
     for rotated in (False, True):

@@ -29,8 +29,8 @@ class Finder(nn.Module):
         maps = [torch.zeros(len(x), 66, x.shape[2] // s, x.shape[3] // s) for s in (32, 64)]
         n = sum(m.shape[-2:].numel() for m in maps)
         out = torch.zeros(len(x), 6, n)
-        for i, picture in enumerate(x[:, 0]):
-            ys, xs = torch.where(picture > 0.9)
+        for i, pixels in enumerate(x[:, 0]):
+            ys, xs = torch.where(pixels > 0.9)
             x1, y1, x2, y2 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
             box = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
             out[i, :4] = box[:, None]
@@ -63,7 +63,7 @@ def test_the_view_at_full_size_is_the_plain_prediction(model):
 
 
 @torch.inference_mode()
-def test_other_tasks_predict_on_the_picture_alone(model):
+def test_other_tasks_predict_on_the_image_alone(model):
     model.task = "segment"
     x = image(1, 64, 64, 0)
     assert torch.equal(model(x, augment=True)[0], model(x)[0])

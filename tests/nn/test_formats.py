@@ -18,7 +18,7 @@ from tiny import tiny_model
 from torch import nn
 
 from fill import image
-from ultralytics.engine.exporter import Predictions, describe, export, picture_batch
+from ultralytics.engine.exporter import Predictions, describe, export, image_batch
 from ultralytics.nn.formats import FORMATS, Format, attached, folder, format_named, format_of, rknn, tensorrt
 from ultralytics.nn.formats.job import from_text, to_text
 from ultralytics.nn.tasks import DetectionModel
@@ -233,7 +233,7 @@ def test_formats_that_are_not_tried(name):
 @pytest.mark.parametrize("form", TRIED, ids=lambda form: form.name)
 def test_a_file_computes_what_its_model_does(form, written, tiny):
     file = written(form)
-    run, x = form.load().Runner(file), picture_batch(tiny, [64, 96], 2).flip(0)
+    run, x = form.load().Runner(file), image_batch(tiny, [64, 96], 2).flip(0)
     assert run.metadata["names"] == tiny.names and run.metadata["imgsz"] == [64, 96] and run.metadata["batch"] == 2
     with torch.no_grad():
         wanted = tiny(x)[0]
@@ -281,7 +281,7 @@ def test_coarser_precisions(form, precision, written, tiny, tmp_path):
         pytest.importorskip("nncf")
     settings = {precision: True}
     if precision == "int8":
-        settings["pictures"] = lambda: [image(1, 64, 96, seed).numpy() for seed in range(4)]
+        settings["images"] = lambda: [image(1, 64, 96, seed).numpy() for seed in range(4)]
     file, parity = export(tiny, form, form.file(tmp_path / "a"), [64, 96], optimize=False, **settings)
     assert parity.holds and parity.precision != "float32"
     assert form.load().Runner(file).metadata[precision] is True

@@ -1,4 +1,4 @@
-"""Outputs, loss and gradients equal those of 8.3.0 for weights and pictures made by the same rule."""
+"""Outputs, loss and gradients equal those of 8.3.0 for weights and images made by the same rule."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def flat(y):
 
 def targets(task):
     found = {k.split("/")[1]: torch.from_numpy(TARGETS[k]) for k in TARGETS.files if k.startswith(f"{task}/")}
-    return found or {"cls": torch.tensor([3, 7, 60])}  # classes of whole pictures
+    return found or {"cls": torch.tensor([3, 7, 60])}  # classes of whole images
 
 
 def run(name, mode):

@@ -166,7 +166,7 @@ def test_every_scale_is_lighter_in_whole_blocks_of_channels(scale, task):
 
 
 def batch_of(task: str) -> dict:
-    """Two pictures with an object each, and what the task asks of it."""
+    """Two images with an object each, and what the task asks of it."""
     batch = {
         "img": image(2, 64, 64),
         "cls": torch.zeros(2, 1),

@@ -189,8 +189,8 @@ def test_checkpoints_name_the_file_and_do_not_run_it(work_dir: Path, tiny_data: 
     (entry,) = ckpt["yaml"]["modules"]
     assert entry["file"] == "models/my_blocks.py" and len(entry["sha256"]) == 64
     assert ckpt["args"]["trust_modules"] is True and "trust_modules: true" in (run / "args.yaml").read_text()
-    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    expected = YOLO(best).model(picture)[0]
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    expected = YOLO(best).model(image)[0]
 
     forget()
     ran = times_run()
@@ -201,10 +201,10 @@ def test_checkpoints_name_the_file_and_do_not_run_it(work_dir: Path, tiny_data: 
         YOLO(tiny_model(work_dir)).load(best)
     assert times_run() == ran
     model = YOLO(best, trust_modules=True)
-    assert torch.equal(model.model(picture)[0], expected)
+    assert torch.equal(model.model(image)[0], expected)
     model.save("saved.pt")
     forget()
-    assert torch.equal(YOLO("saved.pt", trust_modules=True).model(picture)[0], expected)
+    assert torch.equal(YOLO("saved.pt", trust_modules=True).model(image)[0], expected)
 
 
 def test_a_checkpoint_whose_file_went_elsewhere(work_dir: Path, tiny_data: Path):

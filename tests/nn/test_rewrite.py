@@ -255,10 +255,10 @@ def test_a_concat_along_another_side_stays():
     assert rewritten(net)[1] == {}
 
 
-def test_the_same_map_may_come_twice_and_the_picture_too():
+def test_the_same_map_may_come_twice_and_the_image_too():
     assert rewritten(lines([[-1, -1], 1, "Concat", [1]], [-1, 1, "Conv", [8, 1]]))[1] == {"concat": 1}
-    picture = [[[-1, -1], 1, "Concat", [1]]]
-    net = DetectionModel({"nc": 2, "backbone": picture, "head": [[-1, 1, "Conv", [8, 1]]]}, verbose=False)
+    image = [[[-1, -1], 1, "Concat", [1]]]
+    net = DetectionModel({"nc": 2, "backbone": image, "head": [[-1, 1, "Conv", [8, 1]]]}, verbose=False)
     assert rewritten(ready(net))[1] == {"concat": 1}
 
 

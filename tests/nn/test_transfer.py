@@ -22,7 +22,7 @@ from ultralytics.nn.transfer.units import units
 from ultralytics.utils.errors import ModelError
 
 DOCS = Path(__file__).parents[2] / "docs"
-SCRIPT = runpy.run_path(str(DOCS / "transfer_shares.py"))
+SCRIPT = runpy.run_path(str(DOCS.parent / "benchmarks" / "transfer_shares.py"))
 change = SCRIPT["change"]
 YAML = {**yaml_model_load("yolo11n.yaml"), "nc": 80}
 

@@ -10,6 +10,10 @@ import torch
 from torch import nn
 
 from fill import fill, image
+from ultralytics.lab.conversion.fitting import NormalEquations, fit_behind, folded, unfold_bn, windows
+from ultralytics.lab.conversion.ghost import to_ghost
+from ultralytics.lab.conversion.pairing import match
+from ultralytics.lab.conversion.wiring import trace
 from ultralytics.nn.modules import Conv, GhostConv
 from ultralytics.nn.parse import yaml_model_load
 from ultralytics.nn.tasks import (
@@ -20,10 +24,6 @@ from ultralytics.nn.tasks import (
     SegmentationModel,
 )
 from ultralytics.nn.transfer import matching
-from ultralytics.nn.transfer.fitting import NormalEquations, fit_behind, folded, unfold_bn, windows
-from ultralytics.nn.transfer.ghost import to_ghost
-from ultralytics.nn.transfer.pairing import match
-from ultralytics.nn.transfer.wiring import trace
 from ultralytics.utils.errors import ModelError
 
 
@@ -136,7 +136,7 @@ def test_the_source_stays_and_the_result_repeats():
 
 
 def test_training_starts_where_inference_stands():
-    """Batch norms of fitted layers hold the statistics of the pictures: both modes give the same."""
+    """Batch norms of fitted layers hold the statistics of the images: both modes give the same."""
     source, target, x = fill(small("Conv")), small("GhostConv"), image(6, 32, 32)
     to_ghost(source, target, x, samples=300, steps=0)
     with torch.no_grad():

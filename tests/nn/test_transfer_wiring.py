@@ -11,8 +11,8 @@ from torch import nn
 from zoo import build
 
 from fill import fill, image
+from ultralytics.lab.conversion.wiring import Wiring, trace
 from ultralytics.nn.modules import C2PSA, SPPF, C2f, C3k2, Conv, DWConv
-from ultralytics.nn.transfer.wiring import Wiring, trace
 from ultralytics.utils.errors import ModelError
 
 
@@ -90,7 +90,7 @@ def test_shuffling_the_channels_of_a_block_leaves_outputs(name):
     other = fill(Alone(BLOCKS[name](), 16, 24)).double().eval()
     wiring = trace(other)
     pinned = {wiring.root(w) for w in wiring.pinned}
-    assert len(pinned) == 3 + 4  # the picture and the output, nothing within the block
+    assert len(pinned) == 3 + 4  # the image and the output, nothing within the block
     wiring.permute(other, shuffle(wiring))
     assert distance(model, other, image(2, 32, 32).double()) < 1e-12
     assert not torch.equal(model.before.conv.weight, other.before.conv.weight)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ultralytics.nn.compute_limit import cost, limit_work
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.nn.work import cost, limit_work
-from ultralytics.utils import limits
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.hostile import limits
 
 
 @pytest.mark.parametrize(

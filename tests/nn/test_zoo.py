@@ -9,7 +9,7 @@ import torch
 import zoo
 
 from ultralytics.cfg import get_cfg, model_yamls
-from ultralytics.engine.autobatch import trial_batch
+from ultralytics.engine.training.autobatch import trial_batch
 from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2
 from ultralytics.nn.modules import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel

@@ -76,8 +76,8 @@ def test_each_video_of_a_folder_begins_anew_unless_told_to_persist(model, work_d
     assert max(numbers(together[-1]).values()) > 3
 
 
-def test_pictures_of_a_folder_are_one_sequence(model, work_dir):
-    folder = work_dir / "pictures"
+def test_images_of_a_folder_are_one_sequence(model, work_dir):
+    folder = work_dir / "images"
     folder.mkdir()
     for t, im in enumerate(frames(8)):
         cv2.imwrite(str(folder / f"{t:03}.png"), im)
@@ -190,7 +190,7 @@ def test_other_parts_go_with_their_objects(model, monkeypatch):
 
 
 class Rotated(BaseTensor):
-    """Rotated boxes (n, 7) of a picture, x, y, w, h, angle, confidence, class; or (n, 8) with a number."""
+    """Rotated boxes (n, 7) of an image, x, y, w, h, angle, confidence, class; or (n, 8) with a number."""
 
     xywhr = property(lambda self: self.data[:, :5])
     conf = property(lambda self: self.data[:, -2])
@@ -225,18 +225,18 @@ def test_rotated_boxes_of_a_result_get_numbers():
 
 # Mistakes -------------------------------------------------------------------------------------------------------------
 def test_mistakes_are_answered_by_sentences(model, work_dir):
-    picture = frames(1)[0]
+    image = frames(1)[0]
     with pytest.raises(MissingFileError, match="There is no tracker 'deepsort"):
-        model.track(picture, tracker="deepsort.yaml")
+        model.track(image, tracker="deepsort.yaml")
     (work_dir / "mine.yaml").write_text("tracker_type: botsort\ntrack_bufer: 3\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="Did you mean 'track_buffer'"):
-        model.track(picture, tracker="mine.yaml")
+        model.track(image, tracker="mine.yaml")
     with pytest.raises(ConfigError, match="No source was given"):
         model.track()
-    model.track(picture)
+    model.track(image)
     model.predictor.args.task = "classify"
     with pytest.raises(ConfigError, match="finds no objects that could be tracked"):
-        model.predictor(picture)
+        model.predictor(image)
 
 
 # The command ----------------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_distances_of_upright_and_rotated_boxes():
 
 # The camera -----------------------------------------------------------------------------------------------------------
 def landscape() -> np.ndarray:
-    """Return a picture (400, 520, 3) with pattern of all sizes."""
+    """Return an image (400, 520, 3) with pattern of all sizes."""
     rng = np.random.default_rng(3)
     layers = [
         cv2.resize(rng.uniform(0, 1, (s, s)), (520, 400), interpolation=cv2.INTER_CUBIC) for s in (6, 20, 60, 150)
@@ -133,12 +133,12 @@ def landscape() -> np.ndarray:
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "none"])
 @pytest.mark.parametrize(("turn", "shift"), [(0.0, (12, -7)), (2.0, (-6, 4))])
 def test_each_method_finds_the_movement_of_the_camera(method, turn, shift):
-    picture = landscape()
+    image = landscape()
     truth = cv2.getRotationMatrix2D((260, 200), turn, 1.0)
     truth[:, 2] += shift
-    moved = cv2.warpAffine(picture, truth, (520, 400))
+    moved = cv2.warpAffine(image, truth, (520, 400))
     gmc = GMC(method)
-    np.testing.assert_array_equal(gmc.apply(picture), np.eye(2, 3))
+    np.testing.assert_array_equal(gmc.apply(image), np.eye(2, 3))
     object_ = np.array([[100.0, 100, 180, 200]])
     moved[100:200, 100:180] = 255  # moves by itself, and is left out
     found = gmc.apply(moved, object_)
@@ -152,10 +152,10 @@ def test_frames_that_tell_nothing_leave_all_in_place(method):
     gmc = GMC(method)
     blank, other = np.full((120, 160, 3), 90, np.uint8), np.full((100, 60, 3), 9, np.uint8)
     noise = [rng.integers(0, 256, (120, 160, 3), dtype=np.uint8) for _ in range(2)]
-    for picture in (blank, blank, other, noise[0], blank, blank[..., 0]):
-        np.testing.assert_array_equal(gmc.apply(picture, np.array([[-5.0, -5, 500, 500]])), np.eye(2, 3))
-    for picture in (*noise, other):
-        assert np.isfinite(gmc.apply(picture)).all()
+    for image in (blank, blank, other, noise[0], blank, blank[..., 0]):
+        np.testing.assert_array_equal(gmc.apply(image, np.array([[-5.0, -5, 500, 500]])), np.eye(2, 3))
+    for image in (*noise, other):
+        assert np.isfinite(gmc.apply(image)).all()
 
 
 def test_no_method_does_nothing():

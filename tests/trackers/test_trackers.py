@@ -163,11 +163,11 @@ def panning(method: str) -> list[list[int]]:
     objects = np.array([[400.0, 100, 416, 130], [450, 160, 468, 190]])
     tracker, numbers = make("botsort", gmc_method=method), []
     for left in (200, 200, 222, 200, 222, 244, 244):
-        picture = world[:, left : left + 400].copy()
+        image = world[:, left : left + 400].copy()
         boxes = objects - [left, 0, left, 0]
         for x1, y1, x2, y2 in boxes.astype(int):
-            picture[y1:y2, x1:x2] = 255
-        numbers.append(ids(tracker.update(found(boxes), picture)))
+            image[y1:y2, x1:x2] = 255
+        numbers.append(ids(tracker.update(found(boxes), image)))
     return numbers
 
 

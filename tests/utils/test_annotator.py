@@ -1,4 +1,4 @@
-"""Masks, key points, rotated boxes and panels as they are drawn on a picture."""
+"""Masks, key points, rotated boxes and panels as they are drawn on an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils.annotator import HEAD, LEFT, RIGHT, SKELETON, TRUNK, Annotator, colors, limb_color
+from ultralytics.utils.drawing.annotator import HEAD, LEFT, RIGHT, SKELETON, TRUNK, Annotator, colors, limb_color
 
 RED, BLUE = (0, 0, 255), (255, 0, 0)
 
@@ -41,9 +41,9 @@ def test_later_masks_lie_on_top():
 
 @pytest.mark.parametrize("retina", [False, True])
 def test_small_masks_are_put_where_they_belong(retina):
-    """A square over a wide picture has borders above and below, unless it was stretched."""
+    """A square over a wide image has borders above and below, unless it was stretched."""
     masks = np.zeros((1, 40, 40), np.float32)
-    masks[0, 10:20, :20] = 1  # the upper left quarter of the letterboxed picture
+    masks[0, 10:20, :20] = 1  # the upper left quarter of the letterboxed image
     annotator = Annotator(blank(80, 160), line_width=1)
     annotator.masks(masks, [RED], retina_masks=retina)
     rows, columns = np.nonzero(drawn(annotator.result()))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.utils import archives
-from ultralytics.utils.archives import is_archive, safe_join, unpack
 from ultralytics.utils.errors import DataError, MissingFileError
+from ultralytics.utils.hostile import archives
+from ultralytics.utils.hostile.archives import is_archive, safe_join, unpack
 
 EVIL = ["../evil", "a/../../evil", "/evil", "..\\evil", "C:\\evil", "C:evil", "\\\\host\\share\\evil", "a/.."]
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from ultralytics.models.yolo.detect.val import image_id
-from ultralytics.utils.coco_ap import AREAS, KEYS, CocoAP
+from ultralytics.utils.evaluation.coco_ap import AREAS, KEYS, CocoAP
 
 NC = 6
 
 
-def scene(seed: int, pictures: int = 30, whole: bool = False, crowd: bool = True) -> list[dict]:
-    """Return random pictures: ties of scores and of IoUs, empty ones, a class without objects, many detections."""
+def scene(seed: int, images: int = 30, whole: bool = False, crowd: bool = True) -> list[dict]:
+    """Return random images: ties of scores and of IoUs, empty ones, a class without objects, many detections."""
     rng = np.random.default_rng(seed)
     made = []
-    for i in range(pictures):
+    for i in range(images):
         m = 0 if i % 7 == 3 else int(rng.integers(1, 12))
         side = np.exp(rng.uniform(np.log(6), np.log(200), (m, 2)))
         corner = rng.uniform(0, 300, (m, 2))
@@ -57,20 +57,20 @@ def ltwh(boxes: np.ndarray) -> list[list[float]]:
     return np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1).tolist()
 
 
-def as_coco(pictures: list[dict]) -> tuple[dict, list[dict]]:
-    """Return the pictures as COCO's ground truth and results."""
+def as_coco(images: list[dict]) -> tuple[dict, list[dict]]:
+    """Return the images as COCO's ground truth and results."""
     truth = [
         {"image_id": i, "bbox": box, "category_id": int(c), "area": float(a), "iscrowd": int(k)}
-        for i, p in enumerate(pictures)
+        for i, p in enumerate(images)
         for box, c, a, k in zip(ltwh(p["true_boxes"]), p["true_classes"], p["areas"], p["crowd"])
     ]
     found = [
         {"image_id": i, "bbox": box, "category_id": int(c), "score": float(s)}
-        for i, p in enumerate(pictures)
+        for i, p in enumerate(images)
         for box, c, s in zip(ltwh(p["boxes"]), p["classes"], p["scores"])
     ]
     dataset = {
-        "images": [{"id": i, "width": 500, "height": 500} for i in range(len(pictures))],
+        "images": [{"id": i, "width": 500, "height": 500} for i in range(len(images))],
         "categories": [{"id": c, "name": str(c)} for c in range(NC)],
         "annotations": [{"id": n, **row} for n, row in enumerate(truth, 1)],
         "info": {},
@@ -78,7 +78,7 @@ def as_coco(pictures: list[dict]) -> tuple[dict, list[dict]]:
     return dataset, found
 
 
-def reference(package: str, pictures: list[dict]) -> np.ndarray:
+def reference(package: str, images: list[dict]) -> np.ndarray:
     """Return the twelve figures of another implementation."""
     reason = f"{package} is the reference; pip install '.[dev]' brings it"
     if package == "pycocotools":
@@ -87,7 +87,7 @@ def reference(package: str, pictures: list[dict]) -> np.ndarray:
     else:
         module = pytest.importorskip("faster_coco_eval", reason=reason)
         coco, evaluate = module.COCO, module.COCOeval_faster
-    dataset, found = as_coco(pictures)
+    dataset, found = as_coco(images)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco()
         truth.dataset = dataset
@@ -99,35 +99,35 @@ def reference(package: str, pictures: list[dict]) -> np.ndarray:
     return np.array(judge.stats[:12], float)
 
 
-def count(pictures: list[dict], **more) -> CocoAP:
+def count(images: list[dict], **more) -> CocoAP:
     ap = CocoAP()
-    for i, picture in enumerate(pictures):
-        ap.add(**picture, **{key: values[i] for key, values in more.items()})
+    for i, image in enumerate(images):
+        ap.add(**image, **{key: values[i] for key, values in more.items()})
     return ap
 
 
 @pytest.mark.parametrize("package", ["pycocotools", "faster_coco_eval"])
 @pytest.mark.parametrize(("seed", "whole"), [(0, False), (1, False), (2, True), (3, True)])
 def test_equals_the_reference(package, seed, whole):
-    pictures = scene(seed, whole=whole)
-    found = np.array([count(pictures).results()[key] for key in KEYS])
+    images = scene(seed, whole=whole)
+    found = np.array([count(images).results()[key] for key in KEYS])
     assert 0.02 < found[0] < 0.9  # neither nothing nor everything is found
-    np.testing.assert_allclose(found, reference(package, pictures), atol=1e-10)
+    np.testing.assert_allclose(found, reference(package, images), atol=1e-10)
 
 
 @pytest.mark.parametrize("package", ["pycocotools", "faster_coco_eval"])
 def test_no_object_of_a_size(package):
-    pictures = scene(4, crowd=False)
-    for p in pictures:
+    images = scene(4, crowd=False)
+    for p in images:
         p["areas"] = np.full(len(p["areas"]), 50.0**2)
-    found = count(pictures).results()
+    found = count(images).results()
     assert math.isnan(found["APs"]) and math.isnan(found["ARl"])
-    expected = reference(package, pictures)
+    expected = reference(package, images)
     np.testing.assert_allclose([found[k] for k in KEYS], np.where(expected == -1, np.nan, expected), atol=1e-10)
 
 
-def test_pictures_count_by_their_ids_not_by_their_coming():
-    """A tie of scores: the right one is in the picture of the lower number, whatever comes first."""
+def test_images_count_by_their_ids_not_by_their_coming():
+    """A tie of scores: the right one is in the image of the lower number, whatever comes first."""
     box, other = [[0, 0, 10, 10]], [[50, 50, 60, 60]]
     first, second = CocoAP(), CocoAP()
     right = {"boxes": box, "scores": [0.5], "classes": [0], "true_boxes": box, "true_classes": [0]}
@@ -142,10 +142,10 @@ def test_pictures_count_by_their_ids_not_by_their_coming():
 
 
 def test_in_parts_as_at_once(monkeypatch):
-    pictures = scene(6)
-    whole = count(pictures).by_class()
-    monkeypatch.setattr("ultralytics.utils.coco_ap._AT_ONCE", 40)
-    for a, b in zip(whole, count(pictures).by_class()):
+    images = scene(6)
+    whole = count(images).by_class()
+    monkeypatch.setattr("ultralytics.utils.evaluation.coco_ap._AT_ONCE", 40)
+    for a, b in zip(whole, count(images).by_class()):
         np.testing.assert_array_equal(a, b)
 
 
@@ -182,5 +182,5 @@ def test_misfits_are_named():
 
 
 @pytest.mark.parametrize(("file", "name"), [("a/000042.jpg", 42), ("b.png", "b"), ("一.jpg", "一"), ("².jpg", "²")])
-def test_pictures_have_coco_names(file, name):
+def test_images_have_coco_names(file, name):
     assert image_id(file) == name

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from ultralytics import utils
-from ultralytics.utils import checks, environment, ops
+from ultralytics.utils import checks, ops
+from ultralytics.utils.drawing.feature_maps import feature_visualization
+from ultralytics.utils.drawing.tuning import plot_tune_results
 from ultralytics.utils.errors import DataError, MissingFileError
-from ultralytics.utils.featuremaps import feature_visualization
-from ultralytics.utils.tuning import plot_tune_results
+from ultralytics.utils.system import environment
 
 
 def test_errors_are_caught_and_said(monkeypatch):
@@ -152,10 +153,10 @@ def test_paths_that_lead_out_are_not_safe(tmp_path):
     assert not checks.check_is_path_safe(tmp_path / "a", "../b") and not checks.check_is_path_safe(tmp_path, "c")
 
 
-def test_batches_become_pictures():
+def test_batches_become_images():
     batch = torch.tensor([[0.0, 0.5], [1.0, 2.0]]).reshape(1, 1, 2, 2).repeat(1, 3, 1, 1)
-    pictures = ops.convert_torch2numpy_batch(batch)
-    assert pictures.dtype == np.uint8 and pictures[0, :, :, 2].tolist() == [[0, 127], [255, 255]]
+    images = ops.convert_torch2numpy_batch(batch)
+    assert images.dtype == np.uint8 and images[0, :, :, 2].tolist() == [[0, 127], [255, 255]]
 
 
 def test_feature_maps_are_drawn_side_by_side(tmp_path):
@@ -172,7 +173,7 @@ def test_feature_maps_are_drawn_side_by_side(tmp_path):
     assert feature_visualization([maps], "Detect", 4, save_dir=tmp_path) is None
 
 
-def test_pictures_of_a_search(tmp_path):
+def test_images_of_a_search(tmp_path):
     import cv2
 
     file = tmp_path / "tune_results.csv"

@@ -1,4 +1,4 @@
-"""Masks: from prototypes to pixels, between pictures, and to outlines."""
+"""Masks: from prototypes to pixels, between images, and to outlines."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from ultralytics.utils import ops
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.masks import (
+from ultralytics.utils.geometry.masks import (
     convert_torch2numpy_batch,
     crop_mask,
     masks2segments,
@@ -54,8 +54,8 @@ def test_masks_of_the_size_of_the_input(function):
     assert masks[0, 12:36, :30].all() and not masks[0, :, 34:].any() and not masks[0, 46:].any()
 
 
-def test_native_masks_lie_on_the_original_picture():
-    """A picture (50, 100) in a square of 64: the borders above and below are a quarter each."""
+def test_native_masks_lie_on_the_original_image():
+    """An image (50, 100) in a square of 64: the borders above and below are a quarter each."""
     masks = process_mask_native(halves(), torch.tensor([[0.0, 1]]), torch.tensor([[10.0, 0, 90, 50]]), (50, 100))
     assert masks.shape == (1, 50, 100)
     assert masks[0, :23, 12:88].all() and not masks[0, 27:].any() and not masks[0, :, :10].any()
@@ -78,7 +78,7 @@ def test_no_object_gives_no_mask(function):
 
 def test_scale_masks_takes_the_borders_off():
     masks = torch.zeros(1, 1, 16, 16)
-    masks[..., 4:12, :] = 1  # the whole of a picture half as high as wide
+    masks[..., 4:12, :] = 1  # the whole of an image half as high as wide
     assert scale_masks(masks, (30, 60)).min() > 0.999
     above = masks.roll(-4, 2)  # borders at the bottom alone
     assert scale_masks(above, (30, 60), padding=False).min() > 0.999

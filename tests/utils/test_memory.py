@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.utils.memory import Room, available_memory
+from ultralytics.utils.system.memory import Room, available_memory
 
 GB = 2**30
 MAX = 9223372036854771712  # what version 1 writes where there is no limit

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils import confusion, metrics
+from ultralytics.utils import metrics
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.evaluation import confusion
 from ultralytics.utils.metrics import (
     ClassifyMetrics,
     ConfusionMatrix,
@@ -260,7 +261,7 @@ def test_match_at_rising_thresholds():
     assert got.sum(1).tolist() == [9, 0, 0]
 
 
-def test_match_goes_to_the_surest_that_is_near_enough():
+def test_match_goes_to_the_highest_scoring_that_is_near_enough():
     """The second takes over where the first is not near enough, and only there."""
     iou = torch.tensor([[0.62, 0.9]])
     got = match_predictions(torch.zeros(2), torch.zeros(1), iou, IOUV)
@@ -369,7 +370,7 @@ def test_confusion_of_boxes_with_one_more_column():
 
 def test_confusion_of_classification_is_drawn_without_background(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
-    from ultralytics.utils import curves
+    from ultralytics.utils.drawing import curves
 
     shown = []
     monkeypatch.setattr(curves, "save_figure", lambda figure, *_: shown.append(figure))

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ultralytics.engine.results import Results
-from ultralytics.utils.annotator import Annotator
 from ultralytics.utils.checks import check_class_names
+from ultralytics.utils.drawing.annotator import Annotator
 from ultralytics.utils.errors import DataError
-from ultralytics.utils.names import LONGEST, clean_name, clean_names, for_opencv, safe_name
+from ultralytics.utils.hostile.names import LONGEST, clean_name, clean_names, for_opencv, safe_name
 
 ODD = ["\ud800", "\udce9x", "a\0b", "a\nb", "a\x1b[31mb", "a\x85b", "\x7f", "n" * 5000]
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils import LOGGER, nms
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.overlap import batch_probiou
+from ultralytics.utils.geometry import nms
+from ultralytics.utils.geometry.overlap import batch_probiou
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = json.loads((REFERENCE / "nms_cases.json").read_text())
@@ -155,7 +156,7 @@ def test_limit_cuts_the_full_result(limit):
     assert torch.equal(nms.nms(boxes, scores, 0.6, limit), nms.nms(boxes, scores, 0.6)[:limit])
 
 
-def test_limit_looks_further_when_the_surest_are_one_object():
+def test_limit_looks_further_when_the_highest_scoring_are_one_object():
     """600 boxes of one object come first: the second object is found behind them."""
     boxes = torch.tensor([[0.0, 0, 10, 10]]).repeat(601, 1)
     boxes[-1] += 50
@@ -222,7 +223,7 @@ def test_input_stays_as_it_was():
     assert torch.equal(prediction, before)
 
 
-def test_max_nms_takes_the_surest():
+def test_max_nms_takes_the_highest_scoring():
     prediction = torch.cat([one(100 * i, 50, 20, 20, s) for i, s in enumerate((0.5, 0.9, 0.7))], 1)[None]
     rows = nms.non_max_suppression(prediction, max_nms=2)[0]
     np.testing.assert_allclose(rows[:, 4], [0.9, 0.7])
@@ -303,7 +304,7 @@ def test_rotated_tells_crossing_boxes_apart():
     boxes = torch.tensor([[50.0, 50, 40, 4, 0.785], [50, 50, 40, 4, 2.356], [50.5, 50, 40, 4, 0.79]])
     assert nms.nms_rotated(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.45).tolist() == [0, 1]
     assert nms.nms_rotated(boxes[:0], torch.zeros(0)).tolist() == []
-    assert nms.nms_rotated(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.0)[0] == 0, "the surest stays in any case"
+    assert nms.nms_rotated(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.0)[0] == 0, "the highest-scoring stays in any case"
 
 
 def obb_prediction():

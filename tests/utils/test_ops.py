@@ -116,7 +116,7 @@ def test_profile_adds_up():
 
 
 def test_nms_is_found_here_too():
-    from ultralytics.utils.nms import non_max_suppression
+    from ultralytics.utils.geometry.nms import non_max_suppression
 
     assert ops.non_max_suppression is non_max_suppression
     with pytest.raises(AttributeError, match="nothing_such"):

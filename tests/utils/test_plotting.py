@@ -1,4 +1,4 @@
-"""What the drawing functions put onto pictures and into figure files."""
+"""What the drawing functions put onto images and into figure files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ultralytics.utils import annotator as annotator_module
-from ultralytics.utils import curves, fonts, plotting
+from ultralytics.utils import plotting
+from ultralytics.utils.drawing import annotator as annotator_module
+from ultralytics.utils.drawing import curves, fonts
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.plotting import Annotator, Colors, colors, contrast, imwrite, save_one_box
 
@@ -82,14 +83,14 @@ def test_box_label_draws_edges_and_a_filled_label(pil):
 
 @pytest.mark.parametrize("pil", [False, True])
 @pytest.mark.parametrize("box", [(-20, -20, 50, 60), (280, 5, 340, 90), (300, 200, 330, 260), (0, 0, 319, 239)])
-def test_labels_stay_inside_the_picture(box, pil):
+def test_labels_stay_inside_the_image(box, pil):
     wide = Annotator(blank(240, 1000), line_width=2, font_size=14, pil=pil)
     wide.box_label((400, 100, 420, 120), "lamp post 0.50", RED)
     full = (wide.result() == (255, 255, 255)).all(-1).sum()
     annotator = Annotator(blank(), line_width=2, font_size=14, pil=pil)
     annotator.box_label(box, "lamp post 0.50", RED)
     drawn = (annotator.result() == (255, 255, 255)).all(-1).sum()
-    assert drawn == full, "every letter is on the picture"
+    assert drawn == full, "every letter is on the image"
 
 
 def test_no_line_runs_through_a_label():
@@ -109,21 +110,21 @@ def test_a_label_too_long_is_written_smaller():
     assert len(columns) and columns.max() < 118
 
 
-def test_line_width_grows_with_the_picture():
+def test_line_width_grows_with_the_image():
     small, large = Annotator(blank(100, 100)), Annotator(blank(2000, 3000))
     assert 1 <= small.lw < large.lw
     assert small.font_size < large.font_size
 
 
 @pytest.mark.parametrize("shape", [(50, 60), (50, 60, 1), (50, 60, 3), (50, 60, 4)])
-def test_grey_and_alpha_pictures_become_colour(shape):
+def test_grey_and_alpha_images_become_colour(shape):
     annotator = Annotator(np.zeros(shape, np.uint8))
     annotator.box_label((10, 10, 40, 40), color=RED)
     assert annotator.result().shape == (50, 60, 3)
     assert tuple(annotator.result()[10, 25]) == RED
 
 
-def test_what_is_no_picture_is_refused():
+def test_what_is_no_image_is_refused():
     with pytest.raises(DataError, match="float64"):
         Annotator(np.zeros((4, 4, 3)))
 
@@ -134,9 +135,9 @@ def test_annotator_draws_in_place_and_takes_pillow_images():
     im = blank()
     Annotator(im).box_label((10, 10, 50, 50), color=RED)
     assert tuple(im[10, 30]) == RED
-    picture = Annotator(Image.new("RGB", (64, 48), (255, 0, 0)))
-    assert tuple(picture.result()[0, 0]) == RED, "BGR within"
-    assert picture.to_pil().getpixel((0, 0)) == (255, 0, 0)
+    image = Annotator(Image.new("RGB", (64, 48), (255, 0, 0)))
+    assert tuple(image.result()[0, 0]) == RED, "BGR within"
+    assert image.to_pil().getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_rotated_box_draws_its_four_sides():
@@ -149,14 +150,14 @@ def test_rotated_box_draws_its_four_sides():
 # Names beyond ASCII ------------------------------------------------------------------------------------------------
 def test_chinese_label_draws_glyphs_or_warns_once(messages):
     fonts._warned.clear()
-    pictures = []
+    images = []
     for name in ("火焰", "烟雾"):
         annotator = Annotator(blank(), font_size=24, example=[name])
         annotator.box_label((40, 80, 200, 180), name, RED)
-        pictures.append(annotator.result())
+        images.append(annotator.result())
     can = fonts.opencv_draws("火焰烟雾") or fonts.find_font("火焰烟雾") is not None
     if can:
-        assert changed(*pictures).sum() > 50, "different names look different"
+        assert changed(*images).sum() > 50, "different names look different"
         assert not messages
     else:
         assert len(messages) == 1
@@ -219,7 +220,7 @@ def test_imwrite_makes_folders_and_falls_back_to_jpg(tmp_path, given, written):
     assert abs(int(read[5, 5, 0]) - 90) < 3
 
 
-def test_imwrite_refuses_an_empty_picture(tmp_path):
+def test_imwrite_refuses_an_empty_image(tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         imwrite(tmp_path / "a.png", np.zeros((0, 5, 3), np.uint8))
 
@@ -237,13 +238,13 @@ def test_save_one_box_cuts_with_margin_and_finds_a_free_name(tmp_path):
     assert save_one_box([30, 40, 70, 60], im, gain=1, pad=0, square=True, save=False).shape == (40, 40, 3)
 
 
-def test_save_one_box_outside_the_picture_saves_nothing(tmp_path):
+def test_save_one_box_outside_the_image_saves_nothing(tmp_path):
     crop = save_one_box([200, 200, 220, 220], blank(100, 100), tmp_path / "c.jpg")
     assert crop.size == 0 and not list(tmp_path.iterdir())
 
 
 # Mosaics -----------------------------------------------------------------------------------------------------------
-def test_plot_images_lays_pictures_out_and_draws_boxes_where_they_are():
+def test_plot_images_lays_images_out_and_draws_boxes_where_they_are():
     images = torch.zeros(3, 3, 64, 96)
     images[1, 0] = 1  # the second is red
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
@@ -251,7 +252,7 @@ def test_plot_images_lays_pictures_out_and_draws_boxes_where_they_are():
     assert canvas.shape == (128, 192, 3)
     assert tuple(canvas[32, 96 + 48]) == RED
     assert tuple(canvas[100, 150]) == (255, 255, 255), "an empty place is white"
-    assert tuple(canvas[64 + 48, 50]) == colors(4, True), "lower edge of the box in the third picture"
+    assert tuple(canvas[64 + 48, 50]) == colors(4, True), "lower edge of the box in the third image"
     assert (canvas[64:, :96] == colors(4, True)).all(-1).sum() > 100
     assert not (canvas[:64, :96] == colors(4, True)).all(-1).any(), "and none in the first"
 
@@ -263,14 +264,14 @@ def test_pixel_boxes_equal_normalised_ones():
     assert np.array_equal(*draw) and draw[0].any()
 
 
-def test_large_pictures_are_scaled_with_their_boxes():
+def test_large_images_are_scaled_with_their_boxes():
     images = np.zeros((1, 3, 400, 400))
     canvas = plotting.plot_images(images, [0], [0], [[0.5, 0.5, 0.5, 0.5]], max_size=200, save=False)
     assert canvas.shape == (200, 200, 3)
     assert tuple(canvas[100, 50]) == colors(0, True)
 
 
-def test_weak_predictions_are_left_out_and_at_most_sixteen_pictures_shown(tmp_path):
+def test_weak_predictions_are_left_out_and_at_most_sixteen_images_shown(tmp_path):
     seen = []
     images = np.zeros((20, 3, 32, 32), np.float32)
     file = tmp_path / "val.jpg"
@@ -291,13 +292,13 @@ def test_plot_images_writes_file_names():
 
 
 def overlap_masks() -> np.ndarray:
-    """Of two pictures (64, 96), a quarter the size: two objects in the first, one in the second."""
+    """Of two images (64, 96), a quarter the size: two objects in the first, one in the second."""
     masks = np.zeros((2, 16, 24), np.uint8)
     masks[0, :8], masks[0, 8:, :12], masks[1, 4:12, 6:18] = 1, 2, 1
     return masks
 
 
-def test_plot_images_draws_masks_of_pictures_and_of_objects():
+def test_plot_images_draws_masks_of_images_and_of_objects():
     images, index, cls = np.zeros((2, 3, 64, 96)), [0, 0, 1], [3, 5, 7]
     masks = overlap_masks()
     single = np.stack([masks[0] == 1, masks[0] == 2, masks[1] == 1]).astype(np.float32)
@@ -354,7 +355,7 @@ def test_output_to_rotated_target_keeps_the_angle():
     assert [len(v) for v in plotting.output_to_rotated_target([])] == [0, 0, 0, 0]
 
 
-def test_output_to_target_numbers_the_pictures():
+def test_output_to_target_numbers_the_images():
     rows = [torch.tensor([[10.0, 20, 30, 60, 0.9, 2]]), torch.zeros(0, 6), torch.tensor([[0.0, 0, 4, 4, 0.5, 1]] * 5)]
     index, cls, boxes, conf = plotting.output_to_target(rows, max_det=3)
     assert index.tolist() == [0, 2, 2, 2] and cls.tolist() == [2, 1, 1, 1]
@@ -364,7 +365,7 @@ def test_output_to_target_numbers_the_pictures():
 
 # Figures -----------------------------------------------------------------------------------------------------------
 def ink(file) -> float:
-    """Return the share of a picture that is not white."""
+    """Return the share of an image that is not white."""
     im = cv2.imread(str(file))
     return float((im < 250).any(-1).mean())
 
@@ -436,7 +437,7 @@ LONG = "a very long class name that somebody has copied from a taxonomy of insec
 )
 @pytest.mark.parametrize("draw", ["matrix", "curve"])
 def test_nothing_is_cut_and_nothing_is_crowded_out(tmp_path, figures, names, draw):
-    """At the edge of the picture there is a margin, and the axes have kept their size."""
+    """At the edge of the image there is a margin, and the axes have kept their size."""
     n = len(names)
     if draw == "matrix":
         plotting.plot_confusion_matrix(np.full((n + 1, n + 1), 123456), names, False, tmp_path)

@@ -12,7 +12,7 @@ import pytest
 SCRIPT = """
 import multiprocessing
 import sys
-from ultralytics.utils.processes import check_main_guard
+from ultralytics.utils.system.processes import check_main_guard
 
 def start():
     multiprocessing.set_start_method({method!r}, force=True)

@@ -39,7 +39,7 @@ def test_quiet(quiet, monkeypatch):
     if quiet == "logger":
         LOGGER.setLevel(logging.ERROR)
     if quiet == "rank":
-        monkeypatch.setattr("ultralytics.utils.progress.RANK", 1)
+        monkeypatch.setattr("ultralytics.utils.system.progress.RANK", 1)
     try:
         assert run(Terminal(), **({"disable": True} if quiet == "disable" else {})) == ""
     finally:

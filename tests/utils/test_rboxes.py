@@ -24,7 +24,7 @@ def test_corners_without_rotation(kind):
 
 
 @KINDS
-def test_corners_turn_clockwise_on_the_picture(kind):
+def test_corners_turn_clockwise_on_the_image(kind):
     """y points down: a positive angle turns the long side down on the right."""
     corners = np.asarray(xywhr2xyxyxyxy(kind(np.array([[0.0, 0, 10, 0, math.pi / 4]]))))
     np.testing.assert_allclose(corners[0, 0], [5 / 2**0.5] * 2, atol=1e-6)

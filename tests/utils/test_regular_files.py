@@ -11,15 +11,15 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
-from ultralytics.data import converter, images, labels, loaders
-from ultralytics.data.pictures import Pictures
+from ultralytics.data import converter, image_files, labels, loaders
+from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.tasks import yaml_model_load
 from ultralytics.trackers.settings import read_tracker
-from ultralytics.utils.archives import unpack
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import check_regular, open_regular, read_json, read_text, walk
+from ultralytics.utils.hostile.archives import unpack
 from ultralytics.utils.plotting import plot_results
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
@@ -69,8 +69,8 @@ DOORS = {
     "a.torchscript": YOLO,
     "a.onnx": YOLO,
     "a.engine": check_regular,
-    "a.jpg": images.read_image,
-    "b.jpg": images.verify_image,
+    "a.jpg": image_files.read_image,
+    "b.jpg": image_files.verify_image,
     "source.jpg": stream,
     "source.mp4": stream,
     "list.txt": stream,
@@ -79,7 +79,7 @@ DOORS = {
     "coco.json": lambda f: converter.convert_coco(f, "out"),
     "voc/a.xml": lambda f: converter.convert_voc("voc", "out"),
     "masks/b.png": masks,
-    "size.jpg": converter.picture_size,
+    "size.jpg": converter.image_size,
 }
 
 
@@ -108,7 +108,7 @@ def test_caches_that_are_pipes(work_dir):
     (again,) = labels.load_labels(["set/images/a.jpg"], 1)
     assert again.rows.tolist() == good.rows.tolist()
     os.mkfifo("set/images/a.jpg.npy")
-    assert Pictures(["set/images/a.jpg"], 32, "disk")[0][0].shape[2] == 3
+    assert ImageCache(["set/images/a.jpg"], 32, "disk")[0][0].shape[2] == 3
 
 
 @pytest.mark.parametrize("suffix", ["png", "csv"])
@@ -135,7 +135,7 @@ def test_open_regular(work_dir):
 
 
 def looping(folder: str) -> Path:
-    """A folder with pictures and with two links to itself, of which each doubles what a walk finds, without end."""
+    """A folder with images and with two links to itself, of which each doubles what a walk finds, without end."""
     root = Path(folder)
     (root / "sub").mkdir(parents=True)
     for name in ("a", "b", "sub/c"):
@@ -147,7 +147,7 @@ def looping(folder: str) -> Path:
 
 def test_links_that_lead_back(work_dir):
     root = looping("set")
-    assert [Path(f).name for f in images.list_images(root)] == ["1.jpg", "2.jpg"]
+    assert [Path(f).name for f in image_files.list_images(root)] == ["1.jpg", "2.jpg"]
     assert {Path(f).name for f in loaders._expand("set/**/*.jpg")} == {"1.jpg", "2.jpg"}
     assert {Path(f).name for f in loaders._expand("set/**")} == {"1.jpg", "2.jpg"}
     assert len([*walk(root)]) == 2
@@ -158,7 +158,7 @@ def test_links_to_other_folders_are_followed(work_dir):
     Image.new("RGB", (16, 16)).save("elsewhere/3.jpg")
     Path("set/images").mkdir(parents=True)
     Path("set/images/far").symlink_to(Path("elsewhere").resolve())
-    assert images.list_images("set/images") == [os.path.join("set/images", "far", "3.jpg")]
+    assert image_files.list_images("set/images") == [os.path.join("set/images", "far", "3.jpg")]
     assert loaders._expand("set/**/*.jpg") == [os.path.join("set", "images", "far", "3.jpg")]
 
 

@@ -1,4 +1,4 @@
-"""Losses of masks, key points, rotated boxes and picture classes: what they mean, and the edges of a batch."""
+"""Losses of masks, key points, rotated boxes and image classes: what they mean, and the edges of a batch."""
 
 import math
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from ultralytics.utils.loss import (
 from ultralytics.utils.metrics import probiou
 from ultralytics.utils.tal import RotatedTaskAlignedAssigner, dist2rbox, make_anchors
 
-NC, SHAPES, ANCHORS = 3, ((8, 6), (4, 3)), 60  # pictures of 48 x 64 pixels, strides 8 and 16
+NC, SHAPES, ANCHORS = 3, ((8, 6), (4, 3)), 60  # images of 48 x 64 pixels, strides 8 and 16
 EXTRA = {
     "segment": lambda g: (torch.randn(2, 4, ANCHORS, generator=g), torch.randn(2, 4, 16, 12, generator=g)),
     "pose": lambda g: (torch.randn(2, 6, ANCHORS, generator=g),),

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from tiny import tiny_model, write_tiny_data
 
-from ultralytics.utils import telemetry
-from ultralytics.utils.telemetry import KEPT_OUT, SWITCHES, quiet_import
+from ultralytics.utils.system import telemetry
+from ultralytics.utils.system.telemetry import KEPT_OUT, SWITCHES, quiet_import
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = ("ultralytics", "docs", "train", "datasets", "benchmarks")

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ultralytics.utils import threads
-from ultralytics.utils.threads import CpuThreads, Reading, read_cores
+from ultralytics.utils.system import threads
+from ultralytics.utils.system.threads import CpuThreads, Reading, read_cores
 
 
 class Machine:
@@ -154,7 +154,7 @@ def test_what_the_kernel_tells(tmp_path, monkeypatch):
 SPINNING = """
 import sys, threading, time
 {imports}
-from ultralytics.utils.threads import Crowd
+from ultralytics.utils.system.threads import Crowd
 torch.set_num_threads(2)
 x, crowd = torch.ones(1 << 18), Crowd()
 def cost():

@@ -70,29 +70,29 @@ class Settings:
 
     model: str | None = setting(None, "Model: a YAML to build from, or a weight file (.pt).", _ALL, section="Training")
     data: str | None = setting(
-        None, "Data YAML that says where pictures and names are.", ("train", "val", "export", "benchmark")
+        None, "Data YAML that says where images and names are.", ("train", "val", "export", "benchmark")
     )
     epochs: int = setting(100, "Times the training goes through the data.", _TRAIN, lo=1)
     time: float | None = setting(None, "Hours to train for; overrides epochs when given.", _TRAIN, above=0)
     patience: int = setting(100, "Epochs without progress after which training stops; 0 never stops.", _TRAIN, lo=0)
     batch: int | float = setting(
         16,
-        "Pictures in a batch; -1 or a fraction fits the batch to the GPU's memory.",
+        "Images in a batch; -1 or a fraction fits the batch to the GPU's memory.",
         ("train", "val", "predict", "export", "benchmark"),
         rule=_batch_is_possible,
         allowed="a whole number of at least 1, -1 to choose it by the GPU's memory, or a fraction of that memory "
         "between 0 and 1",
     )
     imgsz: int | list[int] = setting(
-        640, "Side in pixels to which pictures are brought; predict and export also take [height, width].", _ALL, lo=1
+        640, "Side in pixels to which images are brought; predict and export also take [height, width].", _ALL, lo=1
     )
-    save: bool = setting(True, "Save checkpoints when training, and pictures with results when predicting.", _ALL)
+    save: bool = setting(True, "Save checkpoints when training, and images with results when predicting.", _ALL)
     save_period: int = setting(-1, "Keep a checkpoint every so many epochs; below 1 keeps none.", _TRAIN, lo=-1)
     autosave: float = setting(
         10.0, "Minutes after which last.pt is written within an epoch, too; 0: never.", _TRAIN, lo=0
     )
     cache: bool | str = setting(
-        False, "Keep decoded pictures: True or ram in memory, disk in files.", ("train", "val"), choices=("ram", "disk")
+        False, "Keep decoded images: True or ram in memory, disk in files.", ("train", "val"), choices=("ram", "disk")
     )
     device: int | str | list | None = setting(
         None, "Where to run: cpu, mps, 0 for one GPU, 0,1 for two; chosen by itself when not given.", _ALL
@@ -114,24 +114,22 @@ class Settings:
     seed: int = setting(0, "Seed of all random numbers.", _TRAIN, lo=0)
     deterministic: bool = setting(True, "Use only operations that give the same result again.", _TRAIN)
     single_cls: bool = setting(False, "Treat all classes as one.", ("train", "val"))
-    rect: bool = setting(False, "Batch pictures of like shape with the least padding.", ("train", "val", "predict"))
+    rect: bool = setting(False, "Batch images of like shape with the least padding.", ("train", "val", "predict"))
     cos_lr: bool = setting(False, "Lower the learning rate along a cosine instead of a line.", _TRAIN)
     close_mosaic: int = setting(10, "Last epochs that are trained without mosaic.", _TRAIN, lo=0)
     resume: bool | str = setting(
         False, "Continue an interrupted training from its last.pt; auto: this command's own, if there is one.", _TRAIN
     )
     amp: bool = setting(True, "Train in mixed precision on a GPU.", _TRAIN)
-    fraction: float = setting(1.0, "Share of the training pictures to use.", _TRAIN, above=0, hi=1)
+    fraction: float = setting(1.0, "Share of the training images to use.", _TRAIN, above=0, hi=1)
     profile: bool = setting(False, "Measure the speed of exported formats while training.", _TRAIN)
     freeze: int | list[int] | None = setting(
         None, "Layers that are not trained: the first N, or a list of indices.", _TRAIN, lo=0
     )
-    multi_scale: bool = setting(False, "Vary the picture size from half to one and a half of imgsz.", _TRAIN)
+    multi_scale: bool = setting(False, "Vary the image size from half to one and a half of imgsz.", _TRAIN)
 
-    overlap_mask: bool = setting(
-        True, "Merge the masks of a picture into one map.", ("train", "val"), section="Segment"
-    )
-    mask_ratio: int = setting(4, "How many times smaller than the picture masks are.", ("train", "val"), lo=1)
+    overlap_mask: bool = setting(True, "Merge the masks of an image into one map.", ("train", "val"), section="Segment")
+    mask_ratio: int = setting(4, "How many times smaller than the image masks are.", ("train", "val"), lo=1)
 
     dropout: float = setting(
         0.0, "Share of features dropped before the classifier.", _TRAIN, lo=0, hi=1, section="Classify"
@@ -141,7 +139,7 @@ class Settings:
     split: str = setting("val", "Part of the data to validate on.", _VAL, choices=("train", "val", "test"))
     save_json: bool = setting(False, "Save the predictions as a COCO JSON file.", _VAL)
     save_hybrid: bool = setting(
-        False, "Add the labels to the predictions, surest of all; metrics mean little then.", _VAL
+        False, "Add the labels to the predictions, with the highest score; metrics mean little then.", _VAL
     )
     conf: float | None = setting(
         None,
@@ -151,10 +149,10 @@ class Settings:
         hi=1,
     )
     iou: float = setting(0.7, "Overlap above which NMS drops the weaker box.", ("val", "predict", "track"), lo=0, hi=1)
-    max_det: int = setting(300, "Most detections of a picture.", ("val", "predict", "track"), lo=1)
+    max_det: int = setting(300, "Most detections of an image.", ("val", "predict", "track"), lo=1)
     half: bool = setting(False, "Compute in half precision.", ("val", "predict", "track", "export", "benchmark"))
     dnn: bool = setting(False, "Run ONNX files with OpenCV.", ("val", "predict", "track"))
-    plots: bool = setting(True, "Draw curves and example pictures into the run folder.", ("train", "val"))
+    plots: bool = setting(True, "Draw curves and example images into the run folder.", ("train", "val"))
 
     source: Any = setting(
         None,
@@ -164,19 +162,19 @@ class Settings:
     )
     vid_stride: int = setting(1, "Take every Nth frame of a video.", _PREDICT, lo=1)
     stream_buffer: bool = setting(False, "Keep all frames of a live stream instead of the newest.", _PREDICT)
-    visualize: bool = setting(False, "Save pictures of the feature maps.", _PREDICT)
+    visualize: bool = setting(False, "Save images of the feature maps.", _PREDICT)
     augment: bool = setting(False, "Predict on flipped and scaled copies as well, and merge.", (*_PREDICT, "val"))
     agnostic_nms: bool = setting(False, "Let NMS compare boxes of different classes.", ("val", "predict", "track"))
     classes: int | list[int] | None = setting(
         None, "Keep only the classes with these indices.", ("train", "val", "predict", "track"), lo=0
     )
-    retina_masks: bool = setting(False, "Give masks at the size of the picture.", _PREDICT)
+    retina_masks: bool = setting(False, "Give masks at the size of the image.", _PREDICT)
     embed: int | list[int] | None = setting(
         None, "Return the features of these layers instead of results.", _PREDICT, lo=0
     )
 
     show: bool = setting(False, "Show results in a window.", _PREDICT, section="Showing and saving predictions")
-    save_frames: bool = setting(False, "Save each frame of a video as a picture.", _PREDICT)
+    save_frames: bool = setting(False, "Save each frame of a video as an image.", _PREDICT)
     save_txt: bool = setting(False, "Save detections as text files.", ("val", "predict", "track"))
     save_conf: bool = setting(False, "Write the confidence into those text files.", ("val", "predict", "track"))
     save_crop: bool = setting(False, "Save a cut-out of each detection.", _PREDICT)
@@ -184,7 +182,7 @@ class Settings:
     show_conf: bool = setting(True, "Draw confidences.", _PREDICT)
     show_boxes: bool = setting(True, "Draw boxes.", _PREDICT)
     line_width: int | None = setting(
-        None, "Width of drawn lines in pixels; by the picture's size when not given.", _PREDICT, lo=1
+        None, "Width of drawn lines in pixels; by the image's size when not given.", _PREDICT, lo=1
     )
 
     format: str = setting(
@@ -196,7 +194,7 @@ class Settings:
     keras: bool = setting(False, "Export as Keras.", _EXPORT)
     optimize: bool = setting(True, "Rewrite the graph so that runtimes are faster at the same outputs.", _EXPORT)
     int8: bool = setting(False, "Quantise to 8 bits, calibrated on `data`.", ("export", "benchmark"))
-    dynamic: bool = setting(False, "Leave picture and batch size open.", _EXPORT)
+    dynamic: bool = setting(False, "Leave image and batch size open.", _EXPORT)
     simplify: bool = setting(True, "Simplify the ONNX graph.", _EXPORT)
     opset: int | None = setting(None, "ONNX opset; the newest that fits when not given.", _EXPORT, lo=1)
     workspace: int | float | None = setting(4, "Gigabytes that TensorRT may work with.", _EXPORT, lo=0)
@@ -232,16 +230,16 @@ class Settings:
     hsv_s: float = setting(0.7, "Range of random saturation.", _TRAIN, lo=0, hi=1)
     hsv_v: float = setting(0.4, "Range of random brightness.", _TRAIN, lo=0, hi=1)
     degrees: float = setting(0.0, "Greatest random rotation in degrees, to either side.", _TRAIN, lo=0, hi=180)
-    translate: float = setting(0.1, "Greatest random shift as a share of the picture.", _TRAIN, lo=0, hi=1)
+    translate: float = setting(0.1, "Greatest random shift as a share of the image.", _TRAIN, lo=0, hi=1)
     scale: float = setting(0.5, "Greatest random change of size, up and down.", _TRAIN, lo=0, hi=1)
     shear: float = setting(0.0, "Greatest random shear in degrees, to either side.", _TRAIN, lo=0, hi=180)
     perspective: float = setting(0.0, "Greatest random perspective; useful up to 0.001.", _TRAIN, lo=0, hi=1)
     flipud: float = setting(0.0, "Probability of turning upside down.", _TRAIN, lo=0, hi=1)
     fliplr: float = setting(0.5, "Probability of mirroring left and right.", _TRAIN, lo=0, hi=1)
     bgr: float = setting(0.0, "Probability of swapping red and blue.", _TRAIN, lo=0, hi=1)
-    mosaic: float = setting(1.0, "Probability of joining four pictures.", _TRAIN, lo=0, hi=1)
-    mixup: float = setting(0.0, "Probability of blending two pictures.", _TRAIN, lo=0, hi=1)
-    copy_paste: float = setting(0.0, "Probability of pasting objects into a picture.", _TRAIN, lo=0, hi=1)
+    mosaic: float = setting(1.0, "Probability of joining four images.", _TRAIN, lo=0, hi=1)
+    mixup: float = setting(0.0, "Probability of blending two images.", _TRAIN, lo=0, hi=1)
+    copy_paste: float = setting(0.0, "Probability of pasting objects into an image.", _TRAIN, lo=0, hi=1)
     copy_paste_mode: str = setting("flip", "Where pasted objects come from.", _TRAIN, choices=("flip", "mixup"))
     auto_augment: str | None = setting(
         "randaugment",
@@ -250,7 +248,7 @@ class Settings:
         choices=("randaugment", "autoaugment", "augmix"),
     )
     erasing: float = setting(0.4, "Probability of erasing a part for classification.", _TRAIN, lo=0, hi=0.9)
-    crop_fraction: float = setting(1.0, "Share of the picture cropped for classification.", _TRAIN, lo=0.1, hi=1)
+    crop_fraction: float = setting(1.0, "Share of the image cropped for classification.", _TRAIN, lo=0.1, hi=1)
 
     teacher: str | None = setting(
         None, "Weight file of a trained model that teaches this one while it trains.", _TRAIN, section="Distillation"

@@ -1,4 +1,4 @@
-"""Pictures and labels: from files to batches, and from any source to predictions."""
+"""Images and labels: from files to batches, and from any source to predictions."""
 
 from __future__ import annotations
 

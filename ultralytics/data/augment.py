@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from ultralytics.data.canvas import BORDER, Canvas, warp
-from ultralytics.data.classify import classify_augmentations, classify_transforms
-from ultralytics.data.images import letterbox_geometry
+from ultralytics.data.classify_augment import classify_augmentations, classify_transforms
+from ultralytics.data.image_files import letterbox_geometry
 from ultralytics.data.instances import (
     box_candidates,
     crop,
@@ -79,7 +79,7 @@ class Compose:
 
 
 class LetterBox:
-    """Scale a picture into a frame and pad the rest with grey.
+    """Scale an image into a frame and pad the rest with grey.
 
     Args:
         new_shape: (height, width) of the frame, or one number for both.
@@ -103,7 +103,7 @@ class LetterBox:
         self.auto, self.scaleFill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
 
     def __call__(self, labels: dict | None = None, image: np.ndarray | None = None) -> Any:
-        """Return the sample, or the picture alone where no sample was given."""
+        """Return the sample, or the image alone where no sample was given."""
         labels = {} if labels is None else labels
         img = labels["img"] if image is None else image
         frame = labels.pop("rect_shape", self.new_shape)
@@ -126,23 +126,23 @@ class LetterBox:
 
 
 class Mosaic:
-    """Join four pictures of the dataset around a random centre, on a canvas of twice the size.
+    """Join four images of the dataset around a random centre, on a canvas of twice the size.
 
-    The picture it leaves is a `Canvas`: `RandomPerspective` warps it in one go, `np.asarray` paints it.
+    The image it leaves is a `Canvas`: `RandomPerspective` warps it in one go, `np.asarray` paints it.
     Bochkovskiy et al., YOLOv4, arXiv 2004.10934, section 3.3.
 
     Args:
         dataset: has `get_image_and_label(index)` and, where it wants to choose the partners, `partners(labels, k)`.
-        imgsz: side of the training picture; the canvas has twice that.
+        imgsz: side of the training image; the canvas has twice that.
         p: probability.
-        n: number of pictures; four.
+        n: number of images; four.
     """
 
     def __init__(self, dataset: Any, imgsz: int = 640, p: float = 1.0, n: int = 4):
         if not 0 <= p <= 1:
             raise ConfigError(f"mosaic={p} is not a probability; give a number from 0 to 1.")
         if n != 4:
-            raise ConfigError(f"A mosaic of {n} pictures is not available; it joins 4.")
+            raise ConfigError(f"A mosaic of {n} images is not available; it joins 4.")
         self.dataset, self.imgsz, self.p, self.n = dataset, imgsz, p, n
         self.border = (-imgsz // 2, -imgsz // 2)  # what RandomPerspective cuts off on each side: height, width
 
@@ -157,7 +157,7 @@ class Mosaic:
         for i, part in enumerate(parts):
             img = part["img"]
             h, w = img.shape[:2]
-            x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # where the picture's corner lies, perhaps off the canvas
+            x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # where the image's corner lies, perhaps off the canvas
             x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s)
             tiles.append((img[y1 - y : y2 - y, x1 - x : x2 - x], x1, y1))
             objects.append(scale_shift(part, (1, 1), (x, y)))
@@ -188,7 +188,7 @@ def _fetch(dataset: Any, index: int, labels: dict) -> dict:
 
 
 class RandomPerspective:
-    """Rotate, scale, shear, shift and tilt a picture and its objects by random amounts.
+    """Rotate, scale, shear, shift and tilt an image and its objects by random amounts.
 
     Args:
         degrees: rotation within -degrees..degrees.
@@ -216,7 +216,7 @@ class RandomPerspective:
     def __call__(self, labels: dict) -> dict:
         if self.pre_transform and "mosaic_border" not in labels:
             labels = self.pre_transform(labels)
-        labels.pop("ratio_pad", None)  # no single ratio leads back to the original picture
+        labels.pop("ratio_pad", None)  # no single ratio leads back to the original image
         border = labels.pop("mosaic_border", self.border)
         img = labels["img"]
         h, w = img.shape[:2]
@@ -232,7 +232,7 @@ class RandomPerspective:
         return labels | select(new, keep) | {"img": img, "resized_shape": img.shape[:2]}
 
     def draw(self, rng: np.random.Generator, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, float]:
-        """Return a random 3x3 matrix from a picture of (w, h) `old` to one of `new`, and its gain."""
+        """Return a random 3x3 matrix from an image of (w, h) `old` to one of `new`, and its gain."""
         center, tilt, shear, shift = (np.eye(3) for _ in range(4))
         center[:2, 2] = -old[0] / 2, -old[1] / 2
         tilt[2, :2] = rng.uniform(-self.perspective, self.perspective, 2)
@@ -269,10 +269,10 @@ class CopyPaste:
     Ghiasi et al., Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation, arXiv 2012.07177.
 
     Args:
-        dataset: where mode 'mixup' takes its other pictures from.
+        dataset: where mode 'mixup' takes its other images from.
         pre_transform: applied to those.
         p: 'flip': share of the objects that are pasted; 'mixup': also the probability of pasting at all.
-        mode: 'flip' pastes the picture's own objects mirrored, 'mixup' those of another picture.
+        mode: 'flip' pastes the image's own objects mirrored, 'mixup' those of another image.
     """
 
     def __init__(self, dataset: Any = None, pre_transform: Callable | None = None, p: float = 0.5, mode: str = "flip"):
@@ -359,9 +359,9 @@ class Format:
         return_mask: add `masks`, (1, h / ratio, w / ratio) of 0 or 1 + index of the object, the largest object first.
         return_keypoint: add `keypoints` (n, k, 3): normalised x and y, and visibility 0, 1 or 2.
         return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh normalised, radians.
-        mask_ratio: how many times smaller than the picture masks are.
-        mask_overlap: join the masks of a picture in one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
-        cut_obb: cut polygons at the border before the rectangles are made; else these may reach out of the picture.
+        mask_ratio: how many times smaller than the image masks are.
+        mask_overlap: join the masks of an image in one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
+        cut_obb: cut polygons at the border before the rectangles are made; else these may reach out of the image.
     """
 
     def __init__(
@@ -404,7 +404,7 @@ class Format:
         }
 
     def _masks(self, objects: dict, size: tuple[int, int]) -> tuple[np.ndarray, dict]:
-        """Return the masks of objects in a picture of (h, w), and the objects in the order in which masks count."""
+        """Return the masks of objects in an image of (h, w), and the objects in the order in which masks count."""
         if not self.mask_overlap:
             return polygons2masks(size, objects["segments"], downsample_ratio=self.mask_ratio), objects
         union, order = polygons2masks_overlap(size, objects["segments"], self.mask_ratio)
@@ -416,7 +416,7 @@ def v8_transforms(dataset: Any, imgsz: int, hyp: Any, stretch: bool = False) -> 
 
     Args:
         dataset: where mosaic and mixup take their other samples from; has `data` where keypoints are mirrored.
-        imgsz: side of the training picture.
+        imgsz: side of the training image.
         hyp: settings with the augmentation's strengths.
         stretch: the samples are already square; no letterbox.
     """
@@ -452,7 +452,7 @@ def _flips(dataset: Any, hyp: Any) -> tuple[tuple[float, float], list[int]]:
     flip_idx = list(dataset.data.get("flip_idx") or [])
     if not flip_idx and any(flips):
         LOGGER.warning(
-            "WARNING ⚠️ The data have no `flip_idx`, which says how keypoints change places in a mirror, so pictures "
+            "WARNING ⚠️ The data have no `flip_idx`, which says how keypoints change places in a mirror, so images "
             "are not flipped (fliplr=0, flipud=0). Add it to the data YAML, as `flip_idx: [0, 2, 1]`."
         )
         flips = (0.0, 0.0)

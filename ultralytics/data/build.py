@@ -20,7 +20,7 @@ from ultralytics.data.loaders import load_inference_source
 from ultralytics.data.workers import Crew, LostProcess, say_lost, start_worker
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.processes import check_main_guard
+from ultralytics.utils.system.processes import check_main_guard
 
 __all__ = (
     "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
@@ -43,15 +43,15 @@ def build_yolo_dataset(
     Args:
         cfg: settings.
         img_path: folder, text file, or a list of them.
-        batch: pictures in a batch.
+        batch: images in a batch.
         data: description of the data.
         mode: 'train' augments, 'val' does not.
         rect: rectangular batches; `cfg.rect` asks for them, too.
         stride: of the model.
-        multi_modal: pictures with texts; not available.
+        multi_modal: images with texts; not available.
     """
     if multi_modal:
-        raise ConfigError("multi_modal=True is not available; datasets of pictures with texts cannot be read.")
+        raise ConfigError("multi_modal=True is not available; datasets of images with texts cannot be read.")
     train = mode == "train"
     return YOLODataset(
         img_path,
@@ -198,7 +198,7 @@ def _world_size() -> int:
 
 
 def loader_processes(workers: int, device: torch.device) -> int:
-    """Return how many of the wanted processes shall load pictures for a model on `device`.
+    """Return how many of the wanted processes shall load images for a model on `device`.
 
     On a CPU the model's own threads use every core, and each waits for the slowest: a process beside them on the same
     core slows all of them down many times over. So there is one for each eight cores, and on fewer none.
@@ -226,7 +226,7 @@ def build_dataloader(
     if batch < 1:
         raise ConfigError(f"batch={batch} is not allowed; give a whole number of at least 1.")
     if not len(dataset):
-        raise DataError("The dataset has no pictures, so nothing can be loaded.")
+        raise DataError("The dataset has no images, so nothing can be loaded.")
     batch = min(batch, len(dataset))
     devices = max(torch.cuda.device_count(), 1)
     workers = max(0, min(_cores() // devices or 1, batch if batch > 1 else 0, int(workers)))

@@ -1,4 +1,4 @@
-"""Pictures of a dataset as batches on which an 8-bit model is calibrated."""
+"""Images of a dataset as batches on which an 8-bit model is calibrated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ultralytics.data.augment import LetterBox
-from ultralytics.data.images import read_image
+from ultralytics.data.image_files import read_image
 from ultralytics.data.lists import find_images
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 from ultralytics.utils import LOGGER
@@ -19,19 +19,19 @@ PICTURES = 300  # that calibrate; more change little
 def calibration_batches(
     data: str, task: str, imgsz: list[int], split: str = "val", fraction: float = 1.0
 ) -> Callable[[], Iterable[np.ndarray]]:
-    """Return a function that gives pictures of a split, spread over it, as arrays (1, 3, h, w) float32 in 0..1.
+    """Return a function that gives images of a split, spread over it, as arrays (1, 3, h, w) float32 in 0..1.
 
     Args:
         data: YAML of a dataset, of a classifier its folder.
         task: of the model.
         imgsz: [h, w].
         split: 'val' and so on.
-        fraction: share of the pictures to take, of which there are `PICTURES` at most.
+        fraction: share of the images to take, of which there are `PICTURES` at most.
     """
     described = check_cls_dataset(data) if task == "classify" else check_det_dataset(data)
     files = find_images(described.get(split) or described["val"])
     if not files:
-        raise DataError(f"The split '{split}' of '{data}' holds no pictures to calibrate on.")
+        raise DataError(f"The split '{split}' of '{data}' holds no images to calibrate on.")
     wanted = max(min(round(len(files) * fraction), PICTURES), 1)
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, wanted).round().astype(int)]
     letterbox = LetterBox(tuple(imgsz), auto=False)

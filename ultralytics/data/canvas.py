@@ -1,4 +1,4 @@
-"""Pictures under a matrix, and pictures joined on a canvas that is not painted before it is warped."""
+"""Images under a matrix, and images joined on a canvas that is not painted before it is warped."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BORDER = (GREY, GREY, GREY)
 
 
 class Canvas:
-    """Pictures laid out on grey but not yet painted, so that a warp touches only the pixels it shows.
+    """Images laid out on grey but not yet painted, so that a warp touches only the pixels it shows.
 
     Args:
         shape: (height, width, 3).
-        tiles: (pixels, left, top) of each picture; they do not overlap.
+        tiles: (pixels, left, top) of each image; they do not overlap.
     """
 
     def __init__(self, shape: tuple[int, int, int], tiles: list[tuple[np.ndarray, int, int]]):
@@ -36,7 +36,7 @@ class Canvas:
         """Return the canvas under a 3x3 matrix, as (h, w, 3) for size (w, h); seams between tiles stay sharp."""
         sx, sy = matrix[0, 0], matrix[1, 1]
         upright = np.count_nonzero(matrix[[0, 1, 2, 2], [1, 0, 0, 1]]) == 0 and sx > 0 and sy > 0
-        if not upright:  # turned tiles overlap in the picture's rows and columns
+        if not upright:  # turned tiles overlap in the image's rows and columns
             return warp(self.paint(), matrix, size)
         img = np.full((size[1], size[0], 3), GREY, np.uint8)
         for tile, x, y in self.tiles:
@@ -62,7 +62,7 @@ def _shown(start: int, stop: int, scale: float, shift: float, size: int) -> tupl
 
 
 def warp(img: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a picture under a 3x3 matrix, grey outside; size is (w, h)."""
+    """Return an image under a 3x3 matrix, grey outside; size is (w, h)."""
     if np.array_equal(matrix[2], (0, 0, 1)):
         return cv2.warpAffine(img, matrix[:2], dsize=size, borderValue=BORDER)
     return cv2.warpPerspective(img, matrix, dsize=size, borderValue=BORDER)

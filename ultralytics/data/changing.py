@@ -1,4 +1,4 @@
-"""What a dataset does when a picture is gone, or another than when its labels were read."""
+"""What a dataset does when an image is gone, or another than when its labels were read."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from itertools import chain
 import numpy as np
 from torch.utils.data import Dataset
 
-from ultralytics.data.pictures import Pictures
+from ultralytics.data.image_cache import ImageCache
 from ultralytics.utils.errors import DataError
 
 
 class NothingLeft(DataError):
-    """Every picture is gone; keeps its sentence where torch puts a loader process's traceback before it."""
+    """Every image is gone; keeps its sentence where torch puts a loader process's traceback before it."""
 
     def __init__(self, text: str):
         super().__init__(text.strip().rpartition(f"{type(self).__name__}: ")[2])
 
 
 class ChangingDataset(Dataset):
-    """A dataset that goes on when pictures vanish, become unreadable or are replaced while it is used.
+    """A dataset that goes on when images vanish, become unreadable or are replaced while it is used.
 
     Each is named in one warning, whichever process meets it first, and counted (`left_out`). In training another sound
-    picture, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that
+    image, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that
     samples still depend on (seed, epoch, index) and the files alone. In validation it is left out of its batch, and so
-    of all figures; a batch of which nothing remains is `{}`. A picture that is back is used again, and one that is
+    of all figures; a batch of which nothing remains is `{}`. An image that is back is used again, and one that is
     still decoded in memory is used as it was.
     """
 
-    pictures: Pictures
+    images: ImageCache
     augment: bool
     seed: int
     epoch: int = 0  # of samples asked for by a plain index
@@ -41,25 +41,25 @@ class ChangingDataset(Dataset):
 
     @cached_property
     def signature(self) -> list[int | str]:
-        """The number of pictures and a hash of their names in order; the same where their folder was moved."""
-        names = "\0".join(os.path.basename(f) for f in self.pictures.files)
-        return [len(self.pictures), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()]
+        """The number of images and a hash of their names in order; the same where their folder was moved."""
+        names = "\0".join(os.path.basename(f) for f in self.images.files)
+        return [len(self.images), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()]
 
     @property
     def left_out(self) -> int:
-        """Number of pictures that could not be used, in any process, since the dataset was made."""
-        return int(self.pictures.skipped.sum())
+        """Number of images that could not be used, in any process, since the dataset was made."""
+        return int(self.images.skipped.sum())
 
     def load_image(self, i: int) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
-        """Return the scaled BGR picture, its (h, w) in the file, and its (h, w) now."""
-        image, shape = self.pictures[i]
+        """Return the scaled BGR image, its (h, w) in the file, and its (h, w) now."""
+        image, shape = self.images[i]
         return image, shape, image.shape[:2]
 
     def usable(self, i: int) -> tuple[int, np.ndarray, tuple[int, int]]:
-        """Return an index, its scaled picture and the (h, w) in the file: those of `i`, or in training of a substitute.
+        """Return an index, its scaled image and the (h, w) in the file: those of `i`, or in training of a substitute.
 
         Raises:
-            DataError: the picture cannot be used (validation), or none can (training).
+            DataError: the image cannot be used (validation), or none can (training).
         """
         error: Exception | None = None
         for j in chain([i], self._substitutes(i)):
@@ -69,16 +69,16 @@ class ChangingDataset(Dataset):
                 if not self.augment:
                     raise
                 error = error or e
-                self.pictures.name_once(j, e, "Another picture takes its place.")
-        raise NothingLeft(f"None of the {len(self.pictures)} training pictures can be used any more. {error}")
+                self.images.name_once(j, e, "Another image takes its place.")
+        raise NothingLeft(f"None of the {len(self.images)} training images can be used any more. {error}")
 
     def _substitutes(self, i: int) -> Iterator[int]:
         """Yield the other indices in an order that is random, so that no neighbour counts twice for a lost folder."""
-        order, place = epoch_order(len(self.pictures), self.seed, 0)
+        order, place = epoch_order(len(self.images), self.seed, 0)
         yield from (int(order[(place[i] + k) % len(order)]) for k in range(1, len(order)))
 
     def __getitems__(self, keys: list[int | tuple[int, int]]) -> list[dict]:
-        """Return the samples of a batch, in validation those whose pictures can be used.
+        """Return the samples of a batch, in validation those whose images can be used.
 
         A key is an index, or (epoch, index). `__getitem__`, which may be a user's own, is asked by the index alone.
         """
@@ -91,7 +91,7 @@ class ChangingDataset(Dataset):
             except (DataError, OSError) as e:
                 if self.augment:
                     raise
-                self.pictures.name_once(i % len(self.pictures), e, "It is left out of validation.")
+                self.images.name_once(i % len(self.images), e, "It is left out of validation.")
         return samples
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Labels of other formats turned into YOLO's text files: COCO, Pascal VOC, VisDrone, LabelImg, DOTA, mask pictures.
+"""Labels of other formats turned into YOLO's text files: COCO, Pascal VOC, VisDrone, LabelImg, DOTA, mask images.
 
 Every converter first writes into a folder of its own, which takes its place when all is done: a failure leaves nothing
 behind, and labels that are there already are replaced only with `exist_ok`. The result says what was left out and why.
@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from ultralytics.data.images import exif_size, is_image, list_images
+from ultralytics.data.image_files import exif_size, is_image, list_images
 from ultralytics.data.outlines import mask_to_polygons, merge_multi_segment, min_index, rle_to_mask
 from ultralytics.data.writing import Converted, Writer, box_row, polygon_row, staged
-from ultralytics.utils import LOGGER, ROOT, limits, yaml_load, yaml_save
-from ultralytics.utils.archives import safe_join
+from ultralytics.utils import LOGGER, ROOT, yaml_load, yaml_save
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import decode, increment_path, open_regular, read_json, read_text
+from ultralytics.utils.hostile import limits
+from ultralytics.utils.hostile.archives import safe_join
 
 __all__ = (
     "Converted",
@@ -103,7 +104,7 @@ def convert_coco(
         use_segments: write outlines instead of boxes.
         use_keypoints: write boxes with keypoints.
         cls91to80: map COCO's ids to its 80 classes; else the class is the id less 1 (the id, if ids begin at 0).
-        lvis: the pictures are named by `coco_url`, and lie in the folder named there; ids are not mapped.
+        lvis: the images are named by `coco_url`, and lie in the folder named there; ids are not mapped.
 
     Returns:
         The folder.
@@ -143,21 +144,21 @@ def _read_coco(file: Path) -> dict:
 def _convert_coco_file(
     data: dict, writer: Writer, use_segments: bool, use_keypoints: bool, cls91to80: bool, lvis: bool
 ) -> None:
-    """Write the labels of one JSON file; a picture without objects gets an empty file."""
+    """Write the labels of one JSON file; an image without objects gets an empty file."""
     result = writer.result
     classes = _coco_classes(data, cls91to80)
     by_image: dict[Any, list[dict]] = defaultdict(list)
     for annotation in data["annotations"]:
         by_image[_key(annotation.get("image_id"))].append(annotation)
-    for picture in data["images"]:
+    for image in data["images"]:
         try:
-            h, w, index = float(picture["height"]), float(picture["width"]), _key(picture["id"])
-            name = str(picture["coco_url"] if lvis else picture["file_name"])
+            h, w, index = float(image["height"]), float(image["width"]), _key(image["id"])
+            name = str(image["coco_url"] if lvis else image["file_name"])
             name = "/".join(PurePosixPath(urlsplit(name).path).parts[-2:]) if lvis else name
             if not min(h, w) >= 1:
                 raise ValueError
         except (KeyError, TypeError, ValueError, OverflowError):
-            raise DataError(f"A picture lacks one of id, file_name, height and width: {str(picture)[:100]}") from None
+            raise DataError(f"An image lacks one of id, file_name, height and width: {str(image)[:100]}") from None
         rows = []
         for annotation in by_image.pop(index, ()):
             try:
@@ -170,7 +171,7 @@ def _convert_coco_file(
                 rows.append(row)
         writer.write(name, rows)
     if by_image:
-        result.left_out["of pictures that are not listed"] += sum(map(len, by_image.values()))
+        result.left_out["of images that are not listed"] += sum(map(len, by_image.values()))
     numbers = {int(c["id"]): str(c.get("name")) for c in data.get("categories") or ()}
     result.names = {classes[i]: name for i, name in numbers.items() if i in classes}
 
@@ -316,7 +317,7 @@ def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ..
     except (ElementTree.ParseError, ExpatError, ValueError, LookupError) as e:
         raise DataError(f"'{file}' is no annotation of Pascal VOC ({e}).") from None
     if not min(w, h) > 0:
-        raise DataError(f"'{file}' says that its picture is {w:g} x {h:g} pixels. Write the true `size` into it.")
+        raise DataError(f"'{file}' says that its image is {w:g} x {h:g} pixels. Write the true `size` into it.")
     return w, h, objects
 
 
@@ -364,9 +365,9 @@ def arrange_voc(root: str | Path) -> list[Converted]:
                     writer.write(f"{stem}.txt", _voc_rows(file, numbers, True, False, writer.result))
             folder.mkdir(parents=True, exist_ok=True)
             for stem in stems:
-                picture = kit / "JPEGImages" / f"{stem}.jpg"
-                if picture.is_file():
-                    picture.replace(folder / picture.name)
+                image = kit / "JPEGImages" / f"{stem}.jpg"
+                if image.is_file():
+                    image.replace(folder / image.name)
             results.append(writer.result)
     return results
 
@@ -382,7 +383,7 @@ def convert_visdrone(root: str | Path, exist_ok: bool = False) -> Converted:
         raise MissingFileError(f"There is no text file in '{root / 'annotations'}'.")
     with staged(root / "labels", exist_ok) as writer:
         for file in files:
-            w, h = picture_size(_picture_of(root / "images", file.stem))
+            w, h = image_size(_image_of(root / "images", file.stem))
             rows = []
             for line in read_text(file, limits.LABEL_BYTES).splitlines():
                 try:
@@ -422,26 +423,26 @@ def read_classes(file: str | Path) -> dict[int, str]:
 
 
 def convert_labelimg(source: str | Path, save_dir: str | Path, exist_ok: bool = False) -> Converted:
-    """Copy a folder of LabelImg, where pictures, labels and classes.txt stand together, into images/ and labels/.
+    """Copy a folder of LabelImg, where images, labels and classes.txt stand together, into images/ and labels/.
 
-    A data.yaml with the names is written beside them; its val is the same as its train until you split the pictures.
+    A data.yaml with the names is written beside them; its val is the same as its train until you split the images.
 
     Args:
-        source: the folder of pictures and `.txt` files.
+        source: the folder of images and `.txt` files.
         save_dir: folder to be made.
         exist_ok: replace files that are there.
     """
-    source, pictures = Path(source), []
+    source, images = Path(source), []
     names = read_classes(source / "classes.txt")
-    pictures = [Path(p) for p in list_images(source)]
-    if not pictures:
-        raise MissingFileError(f"There are no pictures in '{source}'.")
+    images = [Path(p) for p in list_images(source)]
+    if not images:
+        raise MissingFileError(f"There are no images in '{source}'.")
     with staged(save_dir, exist_ok) as writer:
-        for picture in pictures:
-            name, label = picture.relative_to(source), picture.with_suffix(".txt")
+        for image in images:
+            name, label = image.relative_to(source), image.with_suffix(".txt")
             target = writer.stage / "images" / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, target)
+            shutil.copyfile(image, target)
             if label.is_file() and label.name != "classes.txt":
                 rows = [" ".join(line.split()) for line in read_text(label, limits.LABEL_BYTES).splitlines()]
                 rows = [row for row in rows if row]
@@ -481,9 +482,9 @@ def convert_dota_to_yolo_obb(
     results = []
     for split in splits:
         with staged(root / "labels" / split, exist_ok) as writer:
-            for picture in map(Path, list_images(root / "images" / split)):
-                label = root / "labels" / f"{split}_original" / f"{picture.stem}.txt"
-                rows = _dota_rows(label, numbers, picture_size(picture), writer.result) if label.is_file() else []
+            for image in map(Path, list_images(root / "images" / split)):
+                label = root / "labels" / f"{split}_original" / f"{image.stem}.txt"
+                rows = _dota_rows(label, numbers, image_size(image), writer.result) if label.is_file() else []
                 writer.write(label.name, rows)
             writer.result.names = dict(enumerate(numbers))
         results.append(writer.result)
@@ -514,25 +515,25 @@ def _dota_rows(file: Path, numbers: dict[str, int], size: tuple[int, int], resul
     return rows
 
 
-# Mask pictures --------------------------------------------------------------------------------------------------------
+# Mask images --------------------------------------------------------------------------------------------------------
 
 
 def convert_segment_masks_to_yolo_seg(
     masks_dir: str | Path, output_dir: str | Path, classes: int, exist_ok: bool = False
 ) -> Converted:
-    """Turn mask pictures, whose pixels are 0 for the background and 1 + class else, into label files of outlines.
+    """Turn mask images, whose pixels are 0 for the background and 1 + class else, into label files of outlines.
 
     Each connected area is one object.
 
     Args:
-        masks_dir: folder of pictures with one channel (or a palette).
+        masks_dir: folder of images with one channel (or a palette).
         output_dir: folder for the label files.
         classes: number of classes.
         exist_ok: replace label files that are there.
     """
     files = [p for p in sorted(Path(masks_dir).glob("*")) if p.suffix.lower() in _MASK_SUFFIXES]
     if not files:
-        raise MissingFileError(f"There are no mask pictures in '{masks_dir}'; .png is usual.")
+        raise MissingFileError(f"There are no mask images in '{masks_dir}'; .png is usual.")
     with staged(output_dir, exist_ok) as writer:
         for file in files:
             writer.write(f"{file.stem}.txt", _mask_rows(file, classes, writer.result))
@@ -543,8 +544,8 @@ def _mask_rows(file: Path, classes: int, result: Converted) -> list[str]:
     from PIL import Image
 
     try:
-        with open_regular(file) as f, Image.open(f) as picture:
-            mask = np.asarray(picture)  # OpenCV would turn the numbers of a palette into its colours
+        with open_regular(file) as f, Image.open(f) as image:
+            mask = np.asarray(image)  # OpenCV would turn the numbers of a palette into its colours
     except Exception as e:  # Pillow's decoders raise whatever their format calls for
         raise DataError(f"The mask '{file}' cannot be read ({type(e).__name__}: {e}).") from None
     if mask.ndim != 2:
@@ -566,23 +567,23 @@ def _areas(mask: np.ndarray) -> int:
     return len(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0])
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
-def _picture_of(folder: Path, stem: str) -> Path:
-    """Return the picture of that name, whatever its ending."""
+def _image_of(folder: Path, stem: str) -> Path:
+    """Return the image of that name, whatever its ending."""
     found = [p for p in sorted(folder.glob(f"{stem}.*")) if is_image(p)]
     if not found:
-        raise MissingFileError(f"There is no picture '{stem}' in '{folder}'.")
+        raise MissingFileError(f"There is no image '{stem}' in '{folder}'.")
     return found[0]
 
 
-def picture_size(file: str | Path) -> tuple[int, int]:
-    """Return (width, height) of a picture as displayed."""
+def image_size(file: str | Path) -> tuple[int, int]:
+    """Return (width, height) of an image as displayed."""
     from PIL import Image
 
     try:
-        with open_regular(file) as f, Image.open(f) as picture:
-            return exif_size(picture)
+        with open_regular(file) as f, Image.open(f) as image:
+            return exif_size(image)
     except Exception as e:
-        raise DataError(f"The picture '{file}' cannot be read ({type(e).__name__}: {e}).") from None
+        raise DataError(f"The image '{file}' cannot be read ({type(e).__name__}: {e}).") from None

@@ -1,4 +1,4 @@
-"""A dataset of pictures with labels in YOLO's text format."""
+"""A dataset of images with labels in YOLO's text format."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from torch.utils.data import default_collate
 
 from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
 from ultralytics.data.changing import ChangingDataset, epoch_order
-from ultralytics.data.folders import ClassificationDataset
+from ultralytics.data.classify_dataset import ClassificationDataset
+from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.instances import select
 from ultralytics.data.labels import Entry, img2label_paths, layout_of, load_labels
 from ultralytics.data.lists import find_images
-from ultralytics.data.pictures import Pictures
 from ultralytics.utils.errors import ConfigError
 
-_NEIGHBOURS = 8  # batches back to which a mosaic reaches for its other pictures
+_NEIGHBOURS = 8  # batches back to which a mosaic reaches for its other images
 _CONCATENATED = {"cls", "bboxes", "masks", "keypoints", "batch_idx"}
 
 __all__ = ("ClassificationDataset", "YOLODataset", "epoch_order", "find_images")
 
 
 class YOLODataset(ChangingDataset):
-    """Pictures and objects; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
+    """Images and objects; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
 
-    What happens when pictures change while it is used, says `ChangingDataset`.
+    What happens when images change while it is used, says `ChangingDataset`.
 
     Args:
         img_path: folder, text file of paths, or a list of both.
-        imgsz: side of the training picture; the longer side of a validation picture.
+        imgsz: side of the training image; the longer side of a validation image.
         cache: 'ram', 'disk' or None.
         augment: training pipeline; else letterbox alone.
         hyp: settings (see `cfg`).
         prefix: start of each log line.
-        rect: batches of pictures of like aspect, each padded as little as its batch allows.
+        rect: batches of images of like aspect, each padded as little as its batch allows.
         batch_size: for `rect`, and for how far a mosaic reaches.
         stride: of the model.
         pad: share of a stride added to rectangular batches.
         single_cls: every class counts as 0.
         classes: keep objects of these classes alone.
-        fraction: share of the pictures to use.
+        fraction: share of the images to use.
         data: description of the data with `names`, and with `kpt_shape` where objects have keypoints.
         task: detect, segment, pose or obb; says what label files and samples hold.
         seed: of all random numbers; the settings' own if None.
@@ -85,7 +85,7 @@ class YOLODataset(ChangingDataset):
         self.im_files = [label["im_file"] for label in self.labels]
         self.label_files = img2label_paths(self.im_files)
         shapes = [label["shape"] for label in self.labels]
-        self.pictures = Pictures(self.im_files, imgsz, cache, prefix, recent=augment, shapes=shapes)
+        self.images = ImageCache(self.im_files, imgsz, cache, prefix, recent=augment, shapes=shapes)
         self.transforms = self.build_transforms(hyp)
 
     def __len__(self) -> int:
@@ -93,11 +93,11 @@ class YOLODataset(ChangingDataset):
 
     @property
     def ni(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.labels)
 
     def get_labels(self, im_files: list[str]) -> list[dict]:
-        """Return one dict per sound picture: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh.
+        """Return one dict per sound image: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh.
 
         Where the task has them also `segments`, n polygons (m, 2), or `keypoints` (n, k, 3), normalised.
         """
@@ -114,11 +114,11 @@ class YOLODataset(ChangingDataset):
             label |= select(label, np.isin(label["cls"][:, 0], wanted))
 
     def set_rectangle(self) -> None:
-        """Sort the pictures by aspect and give each batch the smallest frame that holds them all."""
+        """Sort the images by aspect and give each batch the smallest frame that holds them all."""
         aspect = np.array([label["shape"][0] / label["shape"][1] for label in self.labels])
         order = aspect.argsort(kind="stable")
         self.labels, aspect = [self.labels[i] for i in order], aspect[order]
-        self.batch = np.arange(len(aspect)) // self.batch_size  # batch of each picture
+        self.batch = np.arange(len(aspect)) // self.batch_size  # batch of each image
         shapes = []
         for start in range(0, len(aspect), self.batch_size):
             low, high = aspect[start], aspect[min(start + self.batch_size, len(aspect)) - 1]
@@ -145,7 +145,7 @@ class YOLODataset(ChangingDataset):
             return_obb=self.layout.rotated,
             mask_ratio=hyp.mask_ratio,
             mask_overlap=hyp.overlap_mask,
-            cut_obb=self.augment,  # where a picture is shown whole, its labels hold as they were written
+            cut_obb=self.augment,  # where an image is shown whole, its labels hold as they were written
         )
 
     def close_mosaic(self, hyp: Any) -> None:
@@ -155,7 +155,7 @@ class YOLODataset(ChangingDataset):
         self.transforms = self.build_transforms(hyp)
 
     def get_image_and_label(self, i: int) -> dict:
-        """Return the sample before any transform: boxes are xyxy in pixels of the scaled picture."""
+        """Return the sample before any transform: boxes are xyxy in pixels of the scaled image."""
         j, img, (h0, w0) = self.usable(i)
         label, (h, w) = self.labels[j], img.shape[:2]
         center, half = label["bboxes"][:, :2], label["bboxes"][:, 2:] / 2
@@ -189,12 +189,12 @@ class YOLODataset(ChangingDataset):
         return self.transforms(self.get_image_and_label(int(key) % len(self)))
 
     def partners(self, labels: dict, k: int) -> list[int]:
-        """Return k pictures to mix with a sample: any of those that stood up to eight batches before it in its epoch.
+        """Return k images to mix with a sample: any of those that stood up to eight batches before it in its epoch.
 
         Where that is less than the whole set, they were decoded a moment ago, so a mosaic costs one decoding, not four.
         """
         n, rng = len(self.labels), labels["rng"]
-        reach = min(_NEIGHBOURS * self.batch_size, 1000, self.pictures.reach)
+        reach = min(_NEIGHBOURS * self.batch_size, 1000, self.images.reach)
         if n <= reach or n != len(self):  # a subclass with a length of its own has another order
             return rng.integers(n, size=k).tolist()
         order, place = epoch_order(n, self.seed, labels["epoch"])

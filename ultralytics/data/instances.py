@@ -2,7 +2,7 @@
 
 A sample, a dict, holds `cls` (n, 1), `bboxes` (n, 4) xyxy, and perhaps `segments`, a list of n polygons (m, 2), and
 `keypoints` (n, k, 3) of x, y and visibility (0: not there, 1: hidden, 2: seen). All are float32, in pixels of the
-picture. Polygons are kept by their corners alone: straight sides stay straight under every transform here. Each
+image. Polygons are kept by their corners alone: straight sides stay straight under every transform here. Each
 function takes such a dict and returns a new one with the objects alone; nothing is changed in place.
 """
 
@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 
 FIELDS = ("cls", "bboxes", "segments", "keypoints")
-_MARGIN = 16.0  # pixels around the picture where polygons are cut, so that the cut's edges do not show in masks
+_MARGIN = 16.0  # pixels around the image where polygons are cut, so that the cut's edges do not show in masks
 
 
 def objects_of(labels: dict) -> dict:
@@ -49,7 +49,7 @@ def scale_shift(labels: dict, gain: Sequence[float], shift: Sequence[float]) -> 
 
 
 def mirror(labels: dict, axis: int, length: int, flip_idx: Sequence[int] | None = None) -> dict:
-    """Return the objects mirrored along x (axis 0) or y (axis 1) of a picture that is `length` pixels long there.
+    """Return the objects mirrored along x (axis 0) or y (axis 1) of an image that is `length` pixels long there.
 
     `flip_idx` names for each keypoint the one that takes its place: the mirror turns a left hand into a right one.
     """
@@ -65,7 +65,7 @@ def mirror(labels: dict, axis: int, length: int, flip_idx: Sequence[int] | None 
 
 
 def crop(labels: dict, size: tuple[int, int]) -> dict:
-    """Return the objects cut at the borders of a picture of (w, h); what lies outside has a box without area."""
+    """Return the objects cut at the borders of an image of (w, h); what lies outside has a box without area."""
     cut, frame = objects_of(labels), np.array(size, np.float32)
     if "segments" in cut:
         cut["segments"] = [clip_polygon(s, np.zeros(2), frame) for s in cut["segments"]]
@@ -78,10 +78,10 @@ def crop(labels: dict, size: tuple[int, int]) -> dict:
 
 
 def project(labels: dict, matrix: np.ndarray, size: tuple[int, int]) -> dict:
-    """Return the objects under a 3x3 matrix, as a picture of (w, h) shows them.
+    """Return the objects under a 3x3 matrix, as an image of (w, h) shows them.
 
     The box of an object with a polygon is that of the polygon's visible part; the polygon itself still reaches a little
-    beyond the picture.
+    beyond the image.
     """
     seen, frame = objects_of(labels), np.array(size, np.float32)
     if "segments" not in seen:
@@ -96,7 +96,7 @@ def project(labels: dict, matrix: np.ndarray, size: tuple[int, int]) -> dict:
 
 
 def hide_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the keypoints (n, k, 3) of a picture of (w, h): what lies outside is at its border, with visibility 0."""
+    """Return the keypoints (n, k, 3) of an image of (w, h): what lies outside is at its border, with visibility 0."""
     inside = keypoints[..., :2].clip(0, np.array(size, np.float32))
     outside = (inside != keypoints[..., :2]).any(-1, keepdims=True)
     return np.concatenate([inside, keypoints[..., 2:] * ~outside], -1)

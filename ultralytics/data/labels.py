@@ -1,4 +1,4 @@
-"""Label files: found beside their pictures, verified, and kept in a cache that notices every change."""
+"""Label files: found beside their images, verified, and kept in a cache that notices every change."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics.data.images import verify_image
+from ultralytics.data.image_files import verify_image
 from ultralytics.data.instances import clip_polygon
-from ultralytics.utils import LOGGER, limits
-from ultralytics.utils.archives import check_zip
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import atomic_write, decode, open_regular
-from ultralytics.utils.pickles import pickle_in
+from ultralytics.utils.hostile import limits
+from ultralytics.utils.hostile.archives import check_zip
+from ultralytics.utils.hostile.pickles import pickle_in
 
 CACHE_VERSION = 4  # raise it when the cache's layout or the rules of verification change
 THREADS = min(8, max(1, (os.cpu_count() or 2)))
@@ -33,7 +34,7 @@ REACH = 0.5  # of the image: an object that the border cuts has corners up to he
 
 @dataclass(frozen=True)
 class Layout:
-    """What a row of a task's label files holds after its class; numbers are fractions of the picture, 0 to 1.
+    """What a row of a task's label files holds after its class; numbers are fractions of the image, 0 to 1.
 
     Corners of polygons and of rotated boxes may reach out of the image, as those of objects that its border cuts do.
     """
@@ -98,7 +99,7 @@ def layout_of(task: str, kpt_shape: Sequence[int] | None = None) -> Layout:
 
 @dataclass
 class Entry:
-    """What is known of one picture and its labels; all coordinates are normalised to 0..1."""
+    """What is known of one image and its labels; all coordinates are normalised to 0..1."""
 
     im_file: str
     shape: tuple[int, int] = (0, 0)  # height, width
@@ -107,11 +108,11 @@ class Entry:
     keypoints: np.ndarray | None = None  # (n, k, 3) x, y, visibility (0 not there, 1 hidden, 2 seen), likewise
     found: bool = False  # there is a label file
     duplicates: int = 0  # rows removed because they stood twice
-    fault: str = ""  # `KIND: DETAIL` if the picture must be left out
+    fault: str = ""  # `KIND: DETAIL` if the image must be left out
 
 
 def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
-    """Return each picture's label file: the last `images` folder of its path swapped for `labels`, ending `.txt`."""
+    """Return each image's label file: the last `images` folder of its path swapped for `labels`, ending `.txt`."""
     return [_label_path(str(p)) for p in img_paths]
 
 
@@ -239,7 +240,7 @@ def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np
 
 
 def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = False, layout: Layout = DETECT) -> Entry:
-    """Check one picture and its label file; what is wrong with them stands in the entry's `fault`."""
+    """Check one image and its label file; what is wrong with them stands in the entry's `fault`."""
     entry = Entry(im_file)
     if layout.keeps_polygons:
         entry.segments = []
@@ -264,18 +265,18 @@ def load_labels(
     layout: Layout = DETECT,
     source: object = "",
 ) -> list[Entry]:
-    """Return the sound pictures with their labels; what is at fault is named in the log and left out.
+    """Return the sound images with their labels; what is at fault is named in the log and left out.
 
     Args:
-        im_files: paths of pictures.
+        im_files: paths of images.
         nc: number of classes.
         single_cls: every class counts as 0.
         prefix: start of each log line, as `train: `.
         layout: what a row of the task's label files holds.
-        source: where the list of pictures comes from; lists of several sources in one folder have a cache each.
+        source: where the list of images comes from; lists of several sources in one folder have a cache each.
 
     Raises:
-        DataError: no picture is sound.
+        DataError: no image is sound.
     """
     lb_files = img2label_paths(im_files)
     folder = Path(lb_files[0]).parent
@@ -325,13 +326,13 @@ def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> 
         LOGGER.warning(f"WARNING ⚠️ {prefix}left out {len(faulty) - _SHOWN} more")
     if not sound:
         raise DataError(
-            f"None of the {len(entries)} pictures with labels in '{folder}' can be used; "
-            f"the first is '{faulty[0].im_file}' ({faulty[0].fault}). Mend the pictures or their labels."
+            f"None of the {len(entries)} images with labels in '{folder}' can be used; "
+            f"the first is '{faulty[0].im_file}' ({faulty[0].fault}). Mend the images or their labels."
         )
     if background == len(sound):
         LOGGER.warning(
-            f"WARNING ⚠️ {prefix}no labels found in '{folder}'; all {len(sound)} pictures count as "
-            f"background, so nothing can be learned or measured. Put one .txt file per picture there, each row with "
+            f"WARNING ⚠️ {prefix}no labels found in '{folder}'; all {len(sound)} images count as "
+            f"background, so nothing can be learned or measured. Put one .txt file per image there, each row with "
             f"{layout.wanted} columns, coordinates 0 to 1."
         )
     return sound
@@ -364,13 +365,13 @@ def cache_path(folder: Path, *rules: object) -> Path:
     return folder.with_name(f"{folder.name or 'labels'}-{rule[:8]}.cache.npz")
 
 
-def fingerprint(pictures: Iterable[str], labels: Iterable[str] = (), *rules: object) -> str:
-    """Return a hash that changes with any path, a picture's size or time of change, any byte of a label, and the rules.
+def fingerprint(images: Iterable[str], labels: Iterable[str] = (), *rules: object) -> str:
+    """Return a hash that changes with any path, an image's size or time of change, any byte of a label, and the rules.
 
     Labels are read, as an edit may leave size and time as they were; that takes a hundredth of a scan's time.
     """
     digest = hashlib.sha256(f"{CACHE_VERSION} {rules}".encode("utf-8", "surrogateescape"))
-    for look, files in ((_size_and_time, pictures), (_content, labels)):
+    for look, files in ((_size_and_time, images), (_content, labels)):
         for file in files:
             try:
                 found = look(file)
@@ -407,7 +408,7 @@ def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
 
 
 def stored_faults(arrays: dict[str, np.ndarray], n: int) -> dict[int, str] | None:
-    """Return the faults of `n` pictures by their numbers, as a cache has them; None where it has something else."""
+    """Return the faults of `n` images by their numbers, as a cache has them; None where it has something else."""
     try:
         faults = {int(i): fault for i, fault in json.loads(arrays["faults"].tobytes()).items()}
     except (KeyError, ValueError, AttributeError, RecursionError):
@@ -416,7 +417,7 @@ def stored_faults(arrays: dict[str, np.ndarray], n: int) -> dict[int, str] | Non
 
 
 def _fits(z: dict[str, np.ndarray], n: int, nc: int, layout: Layout) -> bool:
-    """Return whether arrays are such as `_arrays` makes of `n` pictures that were verified."""
+    """Return whether arrays are such as `_arrays` makes of `n` images that were verified."""
     m = len(z["rows"])  # objects
     shapes = {"shapes": (n, 2), "counts": (n,), "found": (n,), "duplicates": (n,), "rows": (m, 5)}
     polygons = m if layout.keeps_polygons else 0

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultralytics.data.images import FORMATS_HELP, is_image, list_images
+from ultralytics.data.image_files import FORMATS_HELP, is_image, list_images
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.files import read_text
@@ -32,11 +32,11 @@ def find_images(img_path: str | Path | Sequence[str | Path] | None) -> list[str]
             files += read_list(path)
         else:
             raise MissingFileError(
-                f"The pictures '{path}' do not exist. Check the paths in the data YAML, or put them there."
+                f"The images '{path}' do not exist. Check the paths in the data YAML, or put them there."
             )
     if not files:
         raise DataError(
-            f"There are no pictures in {', '.join(repr(str(p)) for p in paths)}. Put pictures there, with their "
+            f"There are no images in {', '.join(repr(str(p)) for p in paths)}. Put images there, with their "
             f"labels in the folder of the same name under 'labels'. {FORMATS_HELP.split(' Videos')[0]}"
         )
     if repeated := len(files) - len(set(files)):

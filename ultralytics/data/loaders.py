@@ -1,6 +1,6 @@
 """What predictions are made of: files, folders, videos, cameras, streams and arrays, all read in one way.
 
-Each loader yields (paths, pictures, infos) of a batch: pictures are uint8 (h, w, 3) BGR arrays, infos open a log line.
+Each loader yields (paths, images, infos) of a batch: images are uint8 (h, w, 3) BGR arrays, infos open a log line.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.data.images import FORMATS_HELP, VID_FORMATS, is_image, read_image, suffix
-from ultralytics.utils import LOGGER, limits
+from ultralytics.data.image_files import FORMATS_HELP, VID_FORMATS, is_image, read_image, suffix
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import read_text, walk
-from ultralytics.utils.names import for_opencv
+from ultralytics.utils.hostile import limits
+from ultralytics.utils.hostile.names import for_opencv
 
 Batch = tuple[list[str], Any, list[str]]
 _STREAMS = ("rtsp://", "rtmp://", "http://", "https://", "tcp://")
@@ -46,8 +47,8 @@ def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 
 
     Args:
         source: path, glob, folder, text file of paths, video, camera number, stream address, `.streams` file, array,
-            Pillow picture, tensor, or a list of arrays, pictures or paths; a loader of this module stays what it is.
-        batch: pictures at a time.
+            PIL image, tensor, or a list of arrays, images or paths; a loader of this module stays what it is.
+        batch: images at a time.
         vid_stride: every how many frames of a video one is taken.
         buffer: keep all frames of a stream instead of the newest.
     """
@@ -66,7 +67,7 @@ def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 
     else:
         raise DataError(
             f"A source of type {type(source).__name__} cannot be read. Give a path, folder, glob, address, "
-            "camera number, array, Pillow picture, tensor or a list of them."
+            "camera number, array, PIL image, tensor or a list of them."
         )
     loader.source_type = kind
     return loader
@@ -96,7 +97,7 @@ def _checked_address(address: str) -> str:
     if (address.isdecimal() and len(address) < 7) or (_is_stream(address.lower()) and plain) or os.path.isfile(address):
         return address
     raise MissingFileError(
-        f"The stream or camera '{address[:200]}' gives no picture: it is neither a camera number, nor a video that is "
+        f"The stream or camera '{address[:200]}' gives no image: it is neither a camera number, nor a video that is "
         f"there, nor an address without blanks that begins with {', '.join(_STREAMS)}."
     )
 
@@ -106,24 +107,24 @@ def _is_pillow(source: Any) -> bool:
 
 
 def autocast_list(source: list | tuple) -> list:
-    """Return a list of pictures where paths are opened; arrays and Pillow pictures stay as they are."""
-    return [_open_picture(s) if isinstance(s, (str, Path)) else s for s in source]
+    """Return a list of images where paths are opened; arrays and PIL images stay as they are."""
+    return [_open_image(s) if isinstance(s, (str, Path)) else s for s in source]
 
 
-def _open_picture(path: str | Path) -> Any:
+def _open_image(path: str | Path) -> Any:
     from PIL import Image
 
-    picture = Image.fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
-    picture.filename = str(path)
-    return picture
+    image = Image.fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
+    image.filename = str(path)
+    return image
 
 
 class LoadImagesAndVideos:
-    """Pictures and videos from files, folders, globs, or text files of paths.
+    """Images and videos from files, folders, globs, or text files of paths.
 
     Args:
         path: one of those, or a list of them.
-        batch: pictures or frames at a time.
+        batch: images or frames at a time.
         vid_stride: every how many frames one is taken.
     """
 
@@ -137,16 +138,16 @@ class LoadImagesAndVideos:
         self.frame = self.frames = self.fps = 0
         self.source_type = SourceTypes()
         if not self.files:
-            raise MissingFileError(f"There are no pictures or videos in '{path}'. {FORMATS_HELP}")
+            raise MissingFileError(f"There are no images or videos in '{path}'. {FORMATS_HELP}")
 
     def __len__(self) -> int:
-        """Number of batches if every file were a picture."""
+        """Number of batches if every file were an image."""
         return math.ceil(self.nf / self.bs)
 
     def __iter__(self) -> Iterator[Batch]:
         batch: list[tuple[str, np.ndarray, str]] = []
         for i, file in enumerate(self.files):
-            for item in self._frames(i, file) if self.video_flag[i] else self._picture(i, file):
+            for item in self._frames(i, file) if self.video_flag[i] else self._image(i, file):
                 batch.append(item)
                 if len(batch) == self.bs:
                     yield tuple(map(list, zip(*batch)))
@@ -154,7 +155,7 @@ class LoadImagesAndVideos:
         if batch:
             yield tuple(map(list, zip(*batch)))
 
-    def _picture(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
+    def _image(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
         self.mode = "image"
         try:
             yield file, read_image(file), f"image {i + 1}/{self.nf} {file}: "
@@ -199,7 +200,7 @@ def _reason(e: Exception) -> str:
 
 
 def _expand(path: str, listed: bool = False) -> list[str]:
-    """Return the pictures and videos that a path stands for; `listed`: it stands in a text file."""
+    """Return the images and videos that a path stands for; `listed`: it stands in a text file."""
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         names = sorted(os.path.join(path, n) for n in os.listdir(path))
@@ -210,7 +211,7 @@ def _expand(path: str, listed: bool = False) -> list[str]:
                 raise DataError(f"A list of sources may not hold another list, but holds '{path}'. Join them.")
             return _from_list(path)
         if not _readable(path):
-            raise DataError(f"'{path}' is neither a picture nor a video that can be read. {FORMATS_HELP}")
+            raise DataError(f"'{path}' is neither an image nor a video that can be read. {FORMATS_HELP}")
         return [path]
     if any(c in path for c in "*?[") and "\0" not in path:
         found = [f for f in sorted(_glob(_pattern(path))) if _readable(f) and os.path.isfile(f)]
@@ -260,11 +261,11 @@ def _check_stride(vid_stride: int) -> None:
 
 
 def _as_bgr(image: np.ndarray) -> np.ndarray:
-    """Return a picture or frame as contiguous uint8 (h, w, 3), whatever its depth and channels."""
+    """Return an image or frame as contiguous uint8 (h, w, 3), whatever its depth and channels."""
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or image.shape[2] not in {1, 3, 4} or 0 in image.shape:
-        raise DataError(f"An array of shape {image.shape} is no picture; wanted is (height, width, 3), BGR, 0 to 255.")
+        raise DataError(f"An array of shape {image.shape} is no image; wanted is (height, width, 3), BGR, 0 to 255.")
     if image.dtype == np.uint16:
         image = image >> 8
     elif image.dtype.kind == "f" and image.size and image.max() <= 1:
@@ -278,25 +279,25 @@ def _as_bgr(image: np.ndarray) -> np.ndarray:
 
 
 class LoadPilAndNumpy:
-    """Pictures in memory: arrays (h, w, 3) BGR, or Pillow pictures of any mode."""
+    """Images in memory: arrays (h, w, 3) BGR, or PIL images of any mode."""
 
     def __init__(self, im0: Any):
-        pictures = list(im0) if isinstance(im0, (list, tuple)) else [im0]
-        if not pictures:
-            raise DataError("The source is an empty list. Give at least one picture.")
-        self.im0 = [self._single_check(p) for p in pictures]
-        self.paths = [getattr(p, "filename", "") or f"image{i}.jpg" for i, p in enumerate(pictures)]
-        self.mode, self.bs, self.source_type = "image", len(pictures), SourceTypes(from_img=True)
+        images = list(im0) if isinstance(im0, (list, tuple)) else [im0]
+        if not images:
+            raise DataError("The source is an empty list. Give at least one image.")
+        self.im0 = [self._single_check(p) for p in images]
+        self.paths = [getattr(p, "filename", "") or f"image{i}.jpg" for i, p in enumerate(images)]
+        self.mode, self.bs, self.source_type = "image", len(images), SourceTypes(from_img=True)
 
     @staticmethod
-    def _single_check(picture: Any) -> np.ndarray:
-        if _is_pillow(picture):
-            if picture.mode.startswith("I;16") or picture.mode == "I":
-                return _as_bgr(np.asarray(picture).astype(np.uint16))
-            return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
-        if isinstance(picture, np.ndarray):
-            return _as_bgr(picture)
-        raise DataError(f"A {type(picture).__name__} is no picture. Give arrays, Pillow pictures or paths.")
+    def _single_check(image: Any) -> np.ndarray:
+        if _is_pillow(image):
+            if image.mode.startswith("I;16") or image.mode == "I":
+                return _as_bgr(np.asarray(image).astype(np.uint16))
+            return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+        if isinstance(image, np.ndarray):
+            return _as_bgr(image)
+        raise DataError(f"A {type(image).__name__} is no image. Give arrays, PIL images or paths.")
 
     def __len__(self) -> int:
         return 1
@@ -381,7 +382,7 @@ class LoadStreams:
         ok, image = cap.read() if cap.isOpened() else (False, None)
         if not ok or image is None:
             raise MissingFileError(
-                f"The stream or camera '{source}' gives no picture. Check the address, the network, or the number."
+                f"The stream or camera '{source}' gives no image. Check the address, the network, or the number."
             )
         fps = cap.get(cv2.CAP_PROP_FPS)
         self.fps.append(fps if math.isfinite(fps) and fps > 0 else 30)

@@ -14,10 +14,10 @@ def polygon2mask(
     """Paint one object, given by one or more polygons of x y x y ..., as a mask.
 
     Args:
-        imgsz: (h, w) of the picture.
+        imgsz: (h, w) of the image.
         polygons: in pixels, each (2 m,) or (m, 2).
         color: value of the object's pixels.
-        downsample_ratio: how many times smaller than the picture the mask is.
+        downsample_ratio: how many times smaller than the image the mask is.
 
     Returns:
         (h / ratio, w / ratio) uint8.

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ultralytics.utils import limits
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.hostile import limits
 
 
 def min_index(arr1: np.ndarray, arr2: np.ndarray) -> tuple[int, int]:
@@ -49,7 +49,7 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
         rle: `size` [h, w] and `counts`, a list or the packed text.
 
     Raises:
-        DataError: the runs do not fill the picture.
+        DataError: the runs do not fill the image.
     """
     try:
         h, w = (int(side) for side in rle["size"])

@@ -15,16 +15,16 @@ import numpy as np
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.words import key_values
 from ultralytics.data import converter, labels
-from ultralytics.data.images import list_images, verify_image
+from ultralytics.data.image_files import list_images, verify_image
 from ultralytics.data.labels import Entry, beside_text, labels_beside
 from ultralytics.data.lists import find_images
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.utils import LOGGER, ROOT, yaml_load
-from ultralytics.utils.archives import is_archive, safe_join, unpack
 from ultralytics.utils.checks import check_yaml
-from ultralytics.utils.console import say
 from ultralytics.utils.downloads import check_url, safe_download
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, UserError, did_you_mean
+from ultralytics.utils.hostile.archives import is_archive, safe_join, unpack
+from ultralytics.utils.system.console import say
 
 USAGE = """yolo data list                          the sets that are known by name
 yolo data download NAME                 fetch one into datasets_dir (`yolo settings`); training never does this
@@ -101,7 +101,7 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     data, datasets = yaml_load(file), Path(os.path.expanduser(SETTINGS["datasets_dir"])).resolve()
     root = _root(data, file, datasets)
     if not _absent(data, root):
-        LOGGER.info(f"'{file.name}' has its pictures in '{root}' already; nothing is fetched.")
+        LOGGER.info(f"'{file.name}' has its images in '{root}' already; nothing is fetched.")
         return root
     sources, shelf = _sources(data, file), datasets / ARCHIVES / root.name
     targets = [shelf / PurePosixPath(check_url(url).path).name for url, _ in sources]
@@ -157,9 +157,9 @@ def _sources(data: Mapping[str, Any], file: Path) -> list[tuple[str, str]]:
     """Return the addresses, each with the folder below the set's own into which it belongs."""
     given = data.get("download")
     if not given:
-        page = f" Its pictures come from {data['homepage']}." if data.get("homepage") else ""
+        page = f" Its images come from {data['homepage']}." if data.get("homepage") else ""
         raise DataError(
-            f"'{file}' has no `download:` line with an address.{page} Put the pictures into the folders that it names."
+            f"'{file}' has no `download:` line with an address.{page} Put the images into the folders that it names."
         )
     if isinstance(given, str):
         given = [given]
@@ -232,7 +232,7 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
         text, count = _describe(key, entries, content["names"], boxed=not verify)
         for other, those in seen.items():
             if both := len(those & set(files)):
-                text += f"\n  note: {both} of its pictures are in {other} too"
+                text += f"\n  note: {both} of its images are in {other} too"
         seen[key] = set(files)
         texts.append(text)
         faults += count
@@ -241,7 +241,7 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
 
 
 def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
-    """Return what verifies the pictures of a classification set, if a split's folder is one."""
+    """Return what verifies the images of a classification set, if a split's folder is one."""
     folders = [p for p in Path(path).iterdir()] if isinstance(path, str) and Path(path).is_dir() else []
     if not folders or any(p.is_file() or p.name in {"images", "labels"} for p in folders):
         return None
@@ -267,7 +267,7 @@ def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
 
 
 def _labelled(files: Sequence[str], content: Mapping[str, Any], task: str | None) -> Iterable[Entry]:
-    """Verify pictures with their label files, as a training would."""
+    """Verify images with their label files, as a training would."""
     nc, kpt_shape = len(content["names"]), content.get("kpt_shape")
     layout = labels.layout_of(task or ("pose" if kpt_shape else "detect"), kpt_shape)
     return labels.parallel(
@@ -281,7 +281,7 @@ def _labelled(files: Sequence[str], content: Mapping[str, Any], task: str | None
 def _describe(key: str, entries: list[Entry], names: Mapping[int, str], boxed: bool) -> tuple[str, int]:
     """Return the text on one split, and the number of faults in it; `boxed`: its objects have boxes."""
     sound, faulty = [e for e in entries if not e.fault], [e for e in entries if e.fault]
-    lines = [f"\n{key}: {len(entries)} pictures, {len(sound)} of them sound"]
+    lines = [f"\n{key}: {len(entries)} images, {len(sound)} of them sound"]
     rows = [e.rows for e in sound]
     boxes = np.concatenate(rows) if rows else np.zeros((0, 5), np.float32)
     unlabelled = sum(not e.found for e in sound)
@@ -306,31 +306,31 @@ def _describe(key: str, entries: list[Entry], names: Mapping[int, str], boxed: b
         lines.append(f"  fault: {beside_text(beside)}")
         faults += 1
     if not sound or background == len(sound):
-        lines.append("  fault: there is no picture with an object in it, so nothing can be learned or measured")
+        lines.append("  fault: there is no image with an object in it, so nothing can be learned or measured")
         faults += 1
     return "\n".join(lines), faults
 
 
 def _sizes(sound: list[Entry], boxes: np.ndarray) -> list[str]:
-    """Return the lines on the sizes of pictures and boxes."""
+    """Return the lines on the sizes of images and boxes."""
     h, w = np.array([e.shape for e in sound]).T
-    lines = [f"  pictures, w x h: {w.min()}x{h.min()} to {w.max()}x{h.max()}, median {np.median(w):g}x{np.median(h):g}"]
+    lines = [f"  images, w x h: {w.min()}x{h.min()} to {w.max()}x{h.max()}, median {np.median(w):g}x{np.median(h):g}"]
     if len(boxes):
         side = np.sqrt(boxes[:, 3] * boxes[:, 4])
         low, middle, high = np.percentile(side, [5, 50, 95]) * 100
-        lines.append(f"  objects, side in % of the picture: median {middle:.1f}, 90 % within {low:.1f} to {high:.1f}")
+        lines.append(f"  objects, side in % of the image: median {middle:.1f}, 90 % within {low:.1f} to {high:.1f}")
     return lines
 
 
 def _classes(rows: list[np.ndarray], names: Mapping[int, str]) -> list[str]:
-    """Return a table of objects and pictures for each class."""
+    """Return a table of objects and images for each class."""
     objects = Counter(int(c) for r in rows for c in r[:, 0])
-    pictures = Counter(int(c) for r in rows for c in np.unique(r[:, 0]))
+    images = Counter(int(c) for r in rows for c in np.unique(r[:, 0]))
     order = sorted(names)
     shown = order if len(order) <= _MOST_CLASSES else [c for c, _ in objects.most_common(_MOST_CLASSES)]
     width = max([len(str(names[c])) for c in shown] + [5])
-    lines = [f"  {'class':<{width + 5}}{'objects':>9}{'pictures':>10}"]
-    lines += [f"  {c:>3}  {names[c]:<{width}}{objects[c]:>9}{pictures[c]:>10}" for c in shown]
+    lines = [f"  {'class':<{width + 5}}{'objects':>9}{'images':>10}"]
+    lines += [f"  {c:>3}  {names[c]:<{width}}{objects[c]:>9}{images[c]:>10}" for c in shown]
     if empty := [str(names[c]) for c in order if not objects[c]]:
         some = ", ".join(empty[:_SHOWN]) + (f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else "")
         lines.append(f"  note: no object of {some}")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.data.folders import Share, class_folders, find_samples
-from ultralytics.data.images import (
+from ultralytics.data.classify_dataset import Share, class_folders, find_samples
+from ultralytics.data.image_files import (
     FORMATS_HELP,
     IMG_FORMATS,
     VID_FORMATS,
@@ -22,10 +22,11 @@ from ultralytics.data.images import (
 )
 from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
 from ultralytics.data.masks import polygon2mask, polygons2masks, polygons2masks_overlap
-from ultralytics.utils import LOGGER, ROOT, limits, yaml_load
+from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.checks import check_class_names, check_yaml
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.hostile import limits
 
 __all__ = (
     "FORMATS_HELP",
@@ -53,7 +54,7 @@ _REQUIRED = ("train", "val")
 
 
 def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[str, Any]:
-    """Read a data YAML and find its pictures; nothing is ever downloaded.
+    """Read a data YAML and find its images; nothing is ever downloaded.
 
     Args:
         dataset: a YAML file, or the name of one of the package's own as 'fire.yaml'.
@@ -65,7 +66,7 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[s
         leaves `train:` empty, and it is None.
 
     Raises:
-        MissingFileError: the YAML, or the pictures that it names, are not there; the message lists the places tried.
+        MissingFileError: the YAML, or the images that it names, are not there; the message lists the places tried.
         DataError: a key is missing or the names do not match.
     """
     file = Path(check_yaml(str(dataset)))
@@ -178,8 +179,8 @@ def check_cls_dataset(dataset: str | Path, split: str = "") -> dict[str, Any]:
     """Find the folders of a classification dataset; nothing is ever downloaded.
 
     Args:
-        dataset: a folder with `train` and `val` (or `test`), each with one folder of pictures per class; or a folder of
-            such class folders, of whose pictures a fifth is then kept for validation. Looked for as given, then in
+        dataset: a folder with `train` and `val` (or `test`), each with one folder of images per class; or a folder of
+            such class folders, of whose images a fifth is then kept for validation. Looked for as given, then in
             datasets_dir.
         split: must be there, as 'val'.
 
@@ -188,7 +189,7 @@ def check_cls_dataset(dataset: str | Path, split: str = "") -> dict[str, Any]:
 
     Raises:
         MissingFileError: the folder or the wanted split is not there; the message lists the places tried.
-        DataError: there are no pictures, or a split has a class that training has not.
+        DataError: there are no images, or a split has a class that training has not.
     """
     root = _find_folder(dataset)
     found = {
@@ -199,10 +200,10 @@ def check_cls_dataset(dataset: str | Path, split: str = "") -> dict[str, Any]:
     if not any(found.values()):
         found = {"train": Share(str(root), "train"), "val": Share(str(root), "val"), "test": None}
     if found["train"] is None:
-        raise MissingFileError(f"'{root}' has no folder 'train'. Put the training pictures there, a folder per class.")
+        raise MissingFileError(f"'{root}' has no folder 'train'. Put the training images there, a folder per class.")
     found["val"] = found["val"] or found["test"]
     if found.get(split or "val") is None:
-        raise MissingFileError(f"'{root}' has no folder '{split or 'val'}'. Put pictures there, a folder per class.")
+        raise MissingFileError(f"'{root}' has no folder '{split or 'val'}'. Put images there, a folder per class.")
     names, _ = find_samples(found["train"])
     for key, folder in found.items():
         unknown = sorted(set(class_folders(folder)) - set(names)) if folder else []
@@ -232,7 +233,7 @@ def _find_folder(dataset: str | Path) -> Path:
     places = "\n".join(f"  {p}" for p in tried)
     raise MissingFileError(
         f"The classification dataset '{dataset}' is not here; tried\n{places}\nPut there a folder with 'train' and "
-        "'val', each with one folder of pictures per class; nothing is downloaded by itself."
+        "'val', each with one folder of images per class; nothing is downloaded by itself."
     )
 
 
@@ -241,7 +242,7 @@ def _first_folder(root: Path, *names: str) -> Path | None:
 
 
 def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the first root under which training and validation pictures are, and each split's absolute path."""
+    """Return the first root under which training and validation images are, and each split's absolute path."""
     roots = _roots(data.get("path") or "", file)
     wanted = [key for key in SPLITS if data.get(key)]
     required = [key for key in _REQUIRED if key in wanted]
@@ -257,7 +258,7 @@ def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFileError:
-    """Return the error that lists where the pictures of a split were looked for."""
+    """Return the error that lists where the images of a split were looked for."""
     tried = "\n".join(f"  {p}" for p in dict.fromkeys(p for root in roots for p in _as_list(_resolve(data[key], root))))
     source, hint = data.get("download"), ""
     if source:
@@ -265,8 +266,8 @@ def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFile
         name = file.stem if file.parent == ROOT / "cfg" / "datasets" else file
         hint = f" `yolo data download {name}` fetches them from {first}"
     return MissingFileError(
-        f"The {key} pictures of '{file}' (`{key}: {data[key]}`) are not here; tried\n{tried}\n"
-        f"Put the pictures there, or correct `path` and `{key}` in that file; nothing is downloaded by itself.{hint}"
+        f"The {key} images of '{file}' (`{key}: {data[key]}`) are not here; tried\n{tried}\n"
+        f"Put the images there, or correct `path` and `{key}` in that file; nothing is downloaded by itself.{hint}"
     )
 
 
@@ -281,7 +282,7 @@ def _roots(path: str, file: Path) -> list[Path]:
 def _resolve(value: Any, root: Path) -> str | list[str]:
     """Return the absolute path of a split, or of each of its parts.
 
-    Links are not followed: pictures may lie elsewhere, while the labels stand beside the link.
+    Links are not followed: images may lie elsewhere, while the labels stand beside the link.
     """
     if isinstance(value, (list, tuple)):
         return [_resolve(v, root) for v in value if v != ""]
@@ -308,16 +309,16 @@ def autosplit(
     annotated_only: bool = False,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Share the pictures of a folder out by chance: autosplit_train.txt, _val.txt and _test.txt are written beside it.
+    """Share the images of a folder out by chance: autosplit_train.txt, _val.txt and _test.txt are written beside it.
 
     Args:
-        path: folder of pictures, with its subfolders.
+        path: folder of images, with its subfolders.
         weights: of train, val and test; a split of weight 0 gets no file.
-        annotated_only: leave out pictures without a label file.
+        annotated_only: leave out images without a label file.
         seed: of the chance; the same seed gives the same split.
 
     Returns:
-        The number of pictures in each split.
+        The number of images in each split.
     """
     shares = np.asarray(weights, np.float64)
     if shares.shape != (3,) or not np.isfinite(shares).all() or (shares < 0).any() or not shares.sum():
@@ -327,7 +328,7 @@ def autosplit(
     if annotated_only:
         files = [f for f, label in zip(files, img2label_paths(files)) if Path(label).is_file()]
     if not files:
-        raise MissingFileError(f"There are no pictures{' with labels' if annotated_only else ''} in '{path}'.")
+        raise MissingFileError(f"There are no images{' with labels' if annotated_only else ''} in '{path}'.")
     ends = np.round(np.cumsum(shares / shares.sum()) * len(files)).astype(int)
     order = np.random.default_rng(seed).permutation(len(files))
     counts = {}

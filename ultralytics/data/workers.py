@@ -16,7 +16,7 @@ from torch.utils.data import _utils
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import RunError
-from ultralytics.utils.processes import end_with_parent
+from ultralytics.utils.system.processes import end_with_parent
 
 STOPPED = 15.0  # seconds that a process may be stopped (SIGSTOP) while the training runs
 HANGING = 1800.0  # seconds that a batch may take

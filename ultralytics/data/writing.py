@@ -17,8 +17,8 @@ import numpy as np
 from ultralytics.data.instances import clip_polygon
 from ultralytics.data.labels import REACH
 from ultralytics.utils import LOGGER
-from ultralytics.utils.archives import move_into, safe_join
 from ultralytics.utils.errors import DataError
+from ultralytics.utils.hostile.archives import move_into, safe_join
 
 
 @dataclass
@@ -44,16 +44,16 @@ class Writer:
         self.stage, self.result = stage, result
 
     def write(self, name: str | Path, rows: Sequence[str]) -> None:
-        """Write the rows of one picture; a row that stands twice is written once, as trainers count it."""
+        """Write the rows of one image; a row that stands twice is written once, as trainers count it."""
         unique = list(dict.fromkeys(rows))
         if len(unique) < len(rows):
             self.result.left_out["duplicates"] += len(rows) - len(unique)
         file = safe_join(self.stage, str(name))
         if file == self.stage or not file.name.strip(". "):
-            raise DataError(f"A picture without a name, '{name}', can have no label file. Give it one.")
+            raise DataError(f"An image without a name, '{name}', can have no label file. Give it one.")
         file = file.with_suffix(".txt")
         if os.path.exists(file):
-            raise DataError(f"Two pictures want the label file '{name}'. Give them different names.")
+            raise DataError(f"Two images want the label file '{name}'. Give them different names.")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("".join(f"{row}\n" for row in unique), encoding="utf-8")
@@ -102,13 +102,13 @@ def row_of(cls: int, values: Iterable[float]) -> str:
 
 
 def box_row(cls: int, xyxy: Sequence[float], w: float, h: float) -> str | None:
-    """Return the line of a box, cut off at the picture's border; None if nothing of it remains.
+    """Return the line of a box, cut off at the image's border; None if nothing of it remains.
 
     Args:
         cls: class.
         xyxy: pixels.
-        w: width of the picture.
-        h: height of the picture.
+        w: width of the image.
+        h: height of the image.
     """
     box = np.asarray(xyxy, np.float64) / (w, h, w, h)
     if not np.isfinite(box).all():

@@ -24,11 +24,11 @@ class Call:
         begun: whether its source was handed over; before that, settings may still be added.
         stream: whether results are returned one by one.
         model, device, trackers: those of this call once it runs; None before.
-        dataset, source_type, batch: the source, its kind, and its present batch: paths, pictures, log texts.
+        dataset, source_type, batch: the source, its kind, and its present batch: paths, images, log texts.
         imgsz: (height, width) of the model's input.
-        results, seen: what was found in that batch, and the number of pictures so far.
+        results, seen: what was found in that batch, and the number of images so far.
         frames: how many frames each stream gave.
-        plotted_img: the picture that was drawn last.
+        plotted_img: the image that was drawn last.
         vid_writer: the videos that are being written.
         windows: titles of the windows that were opened.
         folder: of the run, once it was asked for.

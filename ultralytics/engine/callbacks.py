@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ultralytics.engine import watchdog
+from ultralytics.engine.training import watchdog
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import did_you_mean
 

@@ -1,6 +1,6 @@
 """Writes a model as a file of another runtime, and compares the file with the model before it takes its place.
 
-The formats are rows of `ultralytics.nn.formats`. A file takes float32 pictures `images` (batch, channels, height,
+The formats are rows of `ultralytics.nn.formats`. A file takes float32 images `images` (batch, channels, height,
 width) in 0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. That of a
 segmenter gives its prototypes, `output1`, as well. With `nms=True` the first output is (batch, max_det, 6 + extra).
 """
@@ -42,7 +42,7 @@ from ultralytics.utils.files import file_size, move_into_place
 from ultralytics.utils.flops import input_channels, sides
 from ultralytics.utils.torch_utils import unwrap
 
-Pictures = Callable[[], Iterable[np.ndarray]]
+Images = Callable[[], Iterable[np.ndarray]]
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # faults of the place
 FULL = 1 << 20  # bytes that are free, or fewer
 NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # of no use without nms=True
@@ -112,7 +112,7 @@ class Exporter(Callbacks):
             model, form, form.file(stem), imgsz, 1 if args.batch == -1 else int(args.batch),
             half=args.half, int8=args.int8, dynamic=args.dynamic, simplify=args.simplify, opset=args.opset,
             workspace=args.workspace, optimize=args.optimize, nms=self._nms(model) if args.nms else None,
-            pictures=self._pictures(model, imgsz) if args.int8 else None,
+            images=self._images(model, imgsz) if args.int8 else None,
         )  # fmt: skip
         LOGGER.info(
             f"{self.parity}\nSaved '{file}', {file_size(file):.1f} MB, in {time.perf_counter() - start:.1f} s.\n"
@@ -154,13 +154,13 @@ class Exporter(Callbacks):
         conf = 0.25 if args.conf is None else args.conf
         return NMS(len(model.names), conf, args.iou, args.max_det, args.agnostic_nms, rotated=model.task == "obb")
 
-    def _pictures(self, model: nn.Module, imgsz: list[int]) -> Pictures:
-        """Return what gives pictures of the user's data to calibrate on."""
+    def _images(self, model: nn.Module, imgsz: list[int]) -> Images:
+        """Return what gives images of the user's data to calibrate on."""
         from ultralytics.data.calibration import calibration_batches
 
         if not self.args.data:
             raise ConfigError(
-                "int8=True calibrates on pictures of your data: add data= and the YAML that the model was trained with."
+                "int8=True calibrates on images of your data: add data= and the YAML that the model was trained with."
             )
         return calibration_batches(self.args.data, model.task, imgsz, self.args.split, self.args.fraction)
 
@@ -184,7 +184,7 @@ def export(
         form: the format, or its name.
         file: to write; one that is there is replaced once the new one is whole.
         imgsz: pixels, a side or [height, width], multiples of the model's stride.
-        batch: pictures in one run.
+        batch: images in one run.
         optimize: rewrite the graph first (`nn.rewrite`), which changes no output.
         nms: put NMS behind the model.
         check: run the file and compare; left out where the packages that run it are missing.
@@ -199,7 +199,7 @@ def export(
     there = next(folder for folder in file.absolute().parents if folder.exists())
     if not os.access(there, os.W_OK):
         raise ModelError(f"'{file}' cannot be written: '{there}' takes no files. Use a model in another folder.")
-    x = picture_batch(model, imgsz, batch)
+    x = image_batch(model, imgsz, batch)
     metadata = describe(model, x, nms, settings)
     parity = None
     with _disk_faults(file), tempfile.TemporaryDirectory() as folder:
@@ -232,8 +232,8 @@ def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[
     }
 
 
-def picture_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
-    """Return pictures (batch, channels, height, width) in 0..1, always the same: the package's own with noise."""
+def image_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
+    """Return images (batch, channels, height, width) in 0..1, always the same: the package's own with noise."""
     import cv2
 
     h, w = sides(imgsz)
@@ -241,8 +241,8 @@ def picture_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch
     file = next((f for f in sorted(ASSETS.glob("*.jpg"))), None)
     if file is None:
         return noise
-    picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
-    rows = torch.from_numpy(cv2.resize(picture, (w, h))[..., ::-1].copy()).permute(2, 0, 1).float() / 255
+    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    rows = torch.from_numpy(cv2.resize(image, (w, h))[..., ::-1].copy()).permute(2, 0, 1).float() / 255
     rows = rows.repeat(-(-noise.shape[1] // 3), 1, 1)[: noise.shape[1]]
     return (rows + 0.1 * (noise - 0.5)).clamp(0, 1)
 

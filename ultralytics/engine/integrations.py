@@ -24,9 +24,9 @@ from PIL import Image
 
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.utils import LOGGER, RANK
-from ultralytics.utils.telemetry import quiet_import
+from ultralytics.utils.system.telemetry import quiet_import
 
-PICTURE_SIDE = 1024  # pixels at most in an event file, which holds pictures without loss
+PICTURE_SIDE = 1024  # pixels at most in an event file, which holds images without loss
 
 
 class Integration:
@@ -44,7 +44,7 @@ class Integration:
         self.api = package
         self.works, self.opened, self.finished = True, False, False  # finished: the training came to its end
         self.logged = -1  # the last epoch that was sent
-        self.sent: dict[Path, int] = {}  # pictures, with the time of their files
+        self.sent: dict[Path, int] = {}  # images, with the time of their files
 
     def on_pretrain_routine_end(self, trainer: Any) -> None:
         """Begin: model, data and settings are known to be right by now, and the run folder is there."""
@@ -59,22 +59,22 @@ class Integration:
             values = {**trainer.label_loss_items(trainer.tloss), **trainer.metrics, **trainer.lr}
         self.logged = trainer.epoch
         self.log_values({name: float(value) for name, value in values.items()}, trainer.epoch + 1)
-        self._send_pictures(trainer)
+        self._send_images(trainer)
 
     def on_train_end(self, trainer: Any) -> None:
-        """Send the last pictures and the weights."""
+        """Send the last images and the weights."""
         self.finished = True
-        self._send_pictures(trainer)
+        self._send_images(trainer)
         weights = next((file for file in (trainer.best, trainer.last) if file.exists()), None)
         if weights:
             self.log_weights(weights)
 
-    def _send_pictures(self, trainer: Any) -> None:
+    def _send_images(self, trainer: Any) -> None:
         """Send what was drawn or changed since the last time."""
         for file in {**trainer.plots, **getattr(trainer.validator, "plots", {})}:
             if file.is_file() and self.sent.get(file) != file.stat().st_mtime_ns:
                 self.sent[file] = file.stat().st_mtime_ns
-                self.log_picture(file.stem, file, trainer.epoch + 1)
+                self.log_image(file.stem, file, trainer.epoch + 1)
 
     def close(self) -> None:
         """End the record, also of a training that broke off (`finished` tells)."""
@@ -85,8 +85,8 @@ class Integration:
     def log_values(self, values: dict[str, float], step: int) -> None:
         """Send numbers; `step` counts epochs from 1, as results.csv does."""
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
-        """Send a picture."""
+    def log_image(self, name: str, file: Path, step: int) -> None:
+        """Send an image."""
 
     def log_weights(self, file: Path) -> None:
         """Send the best weights."""
@@ -103,7 +103,7 @@ def settings_of(trainer: Any) -> dict[str, bool | int | float | str]:
 
 
 class TensorBoard(Integration):
-    """Writes an event file into the run folder: scalars, the model's graph, pictures."""
+    """Writes an event file into the run folder: scalars, the model's graph, images."""
 
     setting, package, install, by_default = "tensorboard", "torch.utils.tensorboard", "tensorboard", True
 
@@ -114,14 +114,14 @@ class TensorBoard(Integration):
         self._log_graph(trainer)
 
     def _log_graph(self, trainer: Any) -> None:
-        """Trace a copy of the model once, on a small picture; a model that cannot be traced has no graph."""
+        """Trace a copy of the model once, on a small image; a model that cannot be traced has no graph."""
         try:
             model = deepcopy(trainer.ema.ema).cpu().float().eval()
             side = 2 * int(model.stride.max())
-            picture = torch.zeros(1, model.yaml.get("ch", 3), side, side)
+            image = torch.zeros(1, model.yaml.get("ch", 3), side, side)
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
                 warnings.simplefilter("ignore")  # of the tracer, about what is constant in a graph
-                self.writer.add_graph(model, picture, use_strict_trace=False)
+                self.writer.add_graph(model, image, use_strict_trace=False)
         except Exception as e:  # a tracer has many ways to fail, and none of them matters to the training
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
             LOGGER.warning(f"TensorBoard: the model has no graph, as it cannot be traced ({reason}).")
@@ -131,11 +131,11 @@ class TensorBoard(Integration):
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
-        with Image.open(file) as picture:
-            picture = picture.convert("RGB")
-            picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-            self.writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
+    def log_image(self, name: str, file: Path, step: int) -> None:
+        with Image.open(file) as image:
+            image = image.convert("RGB")
+            image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+            self.writer.add_image(name, np.asarray(image), step, dataformats="HWC")
 
     def close(self) -> None:
         self.writer.close()
@@ -160,7 +160,7 @@ class MLflow(Integration):
     def log_values(self, values: dict[str, float], step: int) -> None:
         self.api.log_metrics({re.sub(r"[^\w./ -]", "", name): v for name, v in values.items()}, step=step)
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         self.api.log_artifact(str(file))
 
     def log_weights(self, file: Path) -> None:
@@ -187,7 +187,7 @@ class WandB(Integration):
     def log_values(self, values: dict[str, float], step: int) -> None:
         self.run.log(values, step=step)
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         self.run.log({name: self.api.Image(str(file))}, step=step)
 
     def log_weights(self, file: Path) -> None:
@@ -214,7 +214,7 @@ class Comet(Integration):
     def log_values(self, values: dict[str, float], step: int) -> None:
         self.experiment.log_metrics(values, step=step, epoch=step)
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         self.experiment.log_image(str(file), name=name, step=step)
 
     def log_weights(self, file: Path) -> None:
@@ -245,8 +245,8 @@ class ClearML(Integration):
             title, _, series = name.rpartition("/")
             self.task.get_logger().report_scalar(title or name, series, value, iteration=step)
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
-        self.task.get_logger().report_image("Pictures", name, iteration=step, local_path=str(file))
+    def log_image(self, name: str, file: Path, step: int) -> None:
+        self.task.get_logger().report_image("Images", name, iteration=step, local_path=str(file))
 
     def log_weights(self, file: Path) -> None:
         self.task.update_output_model(model_path=str(file), model_name=file.stem, auto_delete_file=False)
@@ -273,7 +273,7 @@ class DVCLive(Integration):
             self.live.log_metric(name, value)
         self.live.make_summary()
 
-    def log_picture(self, name: str, file: Path, step: int) -> None:
+    def log_image(self, name: str, file: Path, step: int) -> None:
         self.live.log_image(file.name, str(file))
 
     def log_weights(self, file: Path) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics.cfg import TASK2DATA, get_cfg, read_settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.engine.resume import RunFinished, last_state
+from ultralytics.engine.training.resume import RunFinished, last_state
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.formats.facts import checked_runner
@@ -232,10 +232,10 @@ class Model(Callbacks, nn.Module):
         return metrics  # not those of another thread
 
     def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs) -> Any:
-        """Return a list (with `stream` a generator) of Results for pictures, videos, folders, arrays, streams, ..."""
+        """Return a list (with `stream` a generator) of Results for images, videos, folders, arrays, streams, ..."""
         if source is None:
             source = ASSETS
-            LOGGER.warning(f"No source was given, so the package's own pictures are taken: {source}.")
+            LOGGER.warning(f"No source was given, so the package's own images are taken: {source}.")
         prompts = kwargs.pop("prompts", None)
         if prompts is not None:
             raise ConfigError("prompts= belongs to promptable segmentation models, which this package leaves out.")
@@ -251,7 +251,7 @@ class Model(Callbacks, nn.Module):
         """Predict on frames in turn and give each object its number: `result.boxes.id`.
 
         Args:
-            source: as for `predict`; each video, and each folder of pictures, is tracked by itself.
+            source: as for `predict`; each video, and each folder of images, is tracked by itself.
             stream: return a generator instead of a list.
             persist: go on with the numbers of the call before, for those who read the frames themselves.
             predictor: class of the predictor, by default the task's.
@@ -282,9 +282,9 @@ class Model(Callbacks, nn.Module):
             return ready
 
     def embed(self, source: Any = None, stream: bool = False, **kwargs) -> Any:
-        """Return for each picture its features, a tensor (channels,); `embed=[...]` names the layers.
+        """Return for each image its features, a tensor (channels,); `embed=[...]` names the layers.
 
-        By default the layer before the head is taken. Features are averaged over the picture.
+        By default the layer before the head is taken. Features are averaged over the image.
         """
         self._need_network("give features")
         if kwargs.get("embed") is None:
@@ -313,7 +313,7 @@ class Model(Callbacks, nn.Module):
     def export(self, **kwargs) -> str:
         """Write the model as a file of another runtime, compare it with the model, and return its path.
 
-        `format="onnx"` and so on; the other settings are those of `yolo help export`. The picture size is that of the
+        `format="onnx"` and so on; the other settings are those of `yolo help export`. The image size is that of the
         training unless `imgsz` is given.
         """
         from ultralytics.engine.exporter import Exporter

@@ -14,7 +14,7 @@ import numpy as np
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import writing
-from ultralytics.utils.names import for_opencv, shortened
+from ultralytics.utils.hostile.names import for_opencv, shortened
 
 
 class OutputNames:

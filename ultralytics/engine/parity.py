@@ -1,4 +1,4 @@
-"""Whether a file computes what its model computes: run on the same picture, compared in pixels and scores."""
+"""Whether a file computes what its model computes: run on the same image, compared in pixels and scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ultralytics.utils.errors import ModelError, UserError
 
 # What a file may differ: pixels of boxes and key points, scores, and all else as a share of its greatest value.
 LIMITS = {"float32": (0.1, 1e-3, 1e-3), "float16": (4.0, 0.03, 0.03), "int8": (64.0, 0.4, 1.0)}
-SUREST = 100  # positions that count in coarser precisions, where the boxes of background are noise
+TOP = 100  # positions that count in coarser precisions, where the boxes of background are noise
 ALIKE = 0.98  # share of the rows behind NMS that must be found again, for rounding may turn a close decision
 KINDS = ("pixels", "scores", "rest")
 Run = Callable[[torch.Tensor], list[torch.Tensor]]
@@ -40,7 +40,7 @@ class Parity:
         return all(getattr(self, kind) <= limit for kind, limit in zip(KINDS, self.limits))
 
     def __str__(self) -> str:
-        where = "" if self.precision == "float32" else f" at the {SUREST} surest positions"
+        where = "" if self.precision == "float32" else f" at the {TOP} highest-scoring positions"
         return (
             f"Compared with the model in {self.precision}: boxes differ by {self.pixels:.2g} pixels, "
             f"scores by {self.scores:.2g} at most{where}"
@@ -119,9 +119,9 @@ def _differences(
         first, second = _paired(first, second)
     elif first.ndim > 2:
         first, second = first.transpose(1, 2).flatten(0, 1), second.transpose(1, 2).flatten(0, 1)
-    if precision != "float32" and not rows and len(first) > SUREST:
+    if precision != "float32" and not rows and len(first) > TOP:
         scores = [i for i, kind in enumerate(columns) if kind == "scores"]
-        best = first[:, scores].amax(1).topk(SUREST).indices
+        best = first[:, scores].amax(1).topk(TOP).indices
         first, second = first[best], second[best]
     found = {kind: 0.0 for kind in KINDS}
     for kind in {*columns}:

@@ -15,7 +15,7 @@ import torch
 from ultralytics.cfg import DEFAULT_CFG, get_cfg, run_folder
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
-from ultralytics.data.images import VID_FORMATS, suffix
+from ultralytics.data.image_files import VID_FORMATS, suffix
 from ultralytics.data.labels import img2label_paths
 from ultralytics.engine.call import Call, Calls, of_call
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
@@ -25,17 +25,17 @@ from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.features import watch_layers
 from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, colorstr
-from ultralytics.utils.annotator import imwrite
 from ultralytics.utils.checks import check_imgsz, check_imshow
+from ultralytics.utils.drawing.annotator import imwrite
+from ultralytics.utils.drawing.feature_maps import feature_visualization
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.files import RunFolder, writing
-from ultralytics.utils.names import clean_name
+from ultralytics.utils.hostile.names import clean_name
 from ultralytics.utils.ops import Profile, clean_str
-from ultralytics.utils.threads import THREADS
+from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
 
-LONG_SOURCE = 1000  # pictures whose results, kept together, may fill the memory
+LONG_SOURCE = 1000  # images whose results, kept together, may fill the memory
 
 FRAME = re.compile(r"video \d+/\d+ \(frame (\d+)/")  # how the log text of a video's frame begins
 
@@ -49,8 +49,8 @@ class BasePredictor(Calls, Callbacks):
     Attributes:
         args: the settings.
         model: the AutoBackend, once `setup_model` has run.
-        dataset, batch: the source, and its present batch: paths, pictures, log texts.
-        results, seen: what was found in that batch, and the number of pictures so far.
+        dataset, batch: the source, and its present batch: paths, images, log texts.
+        results, seen: what was found in that batch, and the number of images so far.
         trackers: those of the latest call of mode 'track', one a stream; None before.
     """
 
@@ -122,21 +122,21 @@ class BasePredictor(Calls, Callbacks):
 
     # The steps -----------------------------------------------------------------------------------------------------
     def pre_transform(self, im: list[np.ndarray]) -> list[np.ndarray]:
-        """Letterbox pictures: into the least rectangle if all have one shape and the model takes any, else a square."""
+        """Letterbox images: into the least rectangle if all have one shape and the model takes any, else a square."""
         same = len({x.shape for x in im}) == 1
         letterbox = LetterBox(tuple(self.imgsz), auto=same and self.model.pt, stride=self.model.stride)
         return [letterbox(image=x) for x in im]
 
     def preprocess(self, im: torch.Tensor | list[np.ndarray]) -> torch.Tensor:
-        """Turn BGR pictures (h, w, 3) uint8 into a batch (b, 3, h, w) RGB in 0..1; a tensor is such a batch already.
+        """Turn BGR images (h, w, 3) uint8 into a batch (b, 3, h, w) RGB in 0..1; a tensor is such a batch already.
 
-        The batch lies in memory as the pictures do, channels last, so no value is moved but by the conversion to float.
+        The batch lies in memory as the images do, channels last, so no value is moved but by the conversion to float.
         """
         dtype = torch.float16 if self.model.fp16 else torch.float32
         if isinstance(im, torch.Tensor):
             return im.to(self.device, dtype)
-        pictures = [cv2.cvtColor(x, cv2.COLOR_BGR2RGB) for x in self.pre_transform(im)]
-        stacked = pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
+        images = [cv2.cvtColor(x, cv2.COLOR_BGR2RGB) for x in self.pre_transform(im)]
+        stacked = images[0][None] if len(images) == 1 else np.stack(images)
         return torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(dtype).div_(255)
 
     def inference(self, im: torch.Tensor, *args, **kwargs) -> Any:
@@ -154,21 +154,21 @@ class BasePredictor(Calls, Callbacks):
             lambda i, layer, out: feature_visualization(out, type(layer).__name__, i, save_dir=folder),
         )
 
-    def _embed(self, paths: list[str], pictures: Any) -> list[torch.Tensor]:
-        """Return the features (channels,) of each picture of a batch, from the layers that `embed` names."""
+    def _embed(self, paths: list[str], images: Any) -> list[torch.Tensor]:
+        """Return the features (channels,) of each image of a batch, from the layers that `embed` names."""
         layers = [self.args.embed] if isinstance(self.args.embed, int) else self.args.embed
         with torch.inference_mode():
-            rows = self.model.embed(self.preprocess(pictures), layers)
+            rows = self.model.embed(self.preprocess(images), layers)
         self.seen += len(paths)
         return [row.clone() for row in rows]  # outside inference mode, as a user's tensors are
 
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
-        """Turn what the model gave into one Results a picture.
+        """Turn what the model gave into one Results an image.
 
         Args:
             preds: the model's output.
             img: (b, 3, h, w) the batch it was given.
-            orig_imgs: the pictures as they came.
+            orig_imgs: the images as they came.
         """
         raise NotImplementedError(f"{type(self).__name__} has to say how predictions become Results.")
 
@@ -234,18 +234,18 @@ class BasePredictor(Calls, Callbacks):
         """Take one batch through all steps."""
         THREADS.follow()
         self.run_callbacks("on_predict_batch_start")
-        paths, pictures, texts = self.batch
+        paths, images, texts = self.batch
         if self.args.embed is not None:
-            return self._embed(paths, pictures)
+            return self._embed(paths, images)
         with torch.inference_mode():
             with profilers[0]:
-                im = self.preprocess(pictures)
+                im = self.preprocess(images)
             with profilers[1]:
                 preds = self.inference(im, *args, **kwargs)
             with profilers[2]:
-                self.results = self.postprocess(preds, im, pictures)
+                self.results = self.postprocess(preds, im, images)
         self.run_callbacks("on_predict_postprocess_end")
-        n = len(pictures)
+        n = len(images)
         speed = {k: p.dt * 1e3 / n for k, p in zip(("preprocess", "inference", "postprocess"), profilers)}
         for i, result in enumerate(self.results):
             self.seen += 1
@@ -301,7 +301,7 @@ class BasePredictor(Calls, Callbacks):
         return folder.path
 
     def _frame(self, i: int) -> int | None:
-        """Return the number of the frame that picture i of the batch is, in its stream or video; None if it is none."""
+        """Return the number of the frame that image i of the batch is, in its stream or video; None if it is none."""
         text = self.batch[2][i]
         if self.source_type.stream:
             self._call.frames[text] += 1
@@ -310,10 +310,10 @@ class BasePredictor(Calls, Callbacks):
         return int(found[1]) if found else None
 
     def write_results(self, i: int, p: Path, im: torch.Tensor, s: list[str]) -> str:
-        """Save and show what was found in picture i of the batch, and return its log line.
+        """Save and show what was found in image i of the batch, and return its log line.
 
         Args:
-            p: path of the picture.
+            p: path of the image.
             im: (b, 3, h, w) the model's input.
             s: log texts of the batch.
         """
@@ -335,9 +335,9 @@ class BasePredictor(Calls, Callbacks):
         return self.plotted_img
 
     def _out_name(self, p: Path) -> Path:
-        """Return the file name under which a picture, video or stream is saved; an address is made one.
+        """Return the file name under which an image, video or stream is saved; an address is made one.
 
-        Of pictures with one name, from several folders, all but the first get a number.
+        Of images with one name, from several folders, all but the first get a number.
         """
         if not self.source_type.stream:
             return Path(self._call.names(p) + p.suffix)
@@ -345,7 +345,7 @@ class BasePredictor(Calls, Callbacks):
         return Path(self._call.names(p, re.sub(r"[\\/:.\s]+", "_", clean_str(str(name)))))
 
     def _save(self, result: Results, p: Path, frame: int | None, i: int) -> None:
-        """Save the picture, the label file and the cut-outs that the settings ask for."""
+        """Save the image, the label file and the cut-outs that the settings ask for."""
         stem, fresh = p.stem if frame is None else f"{p.stem}_{frame}", self._call.fresh
         if self.args.save_txt:
             file = self.save_dir / "labels" / f"{stem}.txt"
@@ -372,13 +372,13 @@ class BasePredictor(Calls, Callbacks):
         fresh.add(out)
 
     def _fps(self, i: int) -> float:
-        """Return the frame rate of the video that is written for picture i of the batch."""
+        """Return the frame rate of the video that is written for image i of the batch."""
         fps = getattr(self.dataset, "fps", 30)
         fps = fps[i] if isinstance(fps, (list, tuple)) else fps
         return max(float(fps or 30) / self.args.vid_stride, 1.0)
 
     def _show(self, drawn: np.ndarray, title: str, moving: bool) -> None:
-        """Show a picture in a window: half a second, or one frame's time."""
+        """Show an image in a window: half a second, or one frame's time."""
         if not check_imshow(warn=True):
             self.args.show = False
             return

@@ -1,4 +1,4 @@
-"""What a prediction found in one picture, with its drawings, files and tables."""
+"""What a prediction found in one image, with its drawings, files and tables."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ultralytics.engine.parts import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
+from ultralytics.engine.result_types import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
 from ultralytics.utils import LOGGER, ops
 from ultralytics.utils.errors import DataError, MissingPackageError
 from ultralytics.utils.files import append
-from ultralytics.utils.names import safe_name
+from ultralytics.utils.hostile.names import safe_name
 from ultralytics.utils.plotting import Annotator, colors, imwrite, save_one_box
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ __all__ = ("OBB", "BaseTensor", "Boxes", "Keypoints", "Masks", "Probs", "Results
 
 
 class Results:
-    """One picture and what was found in it.
+    """One image and what was found in it.
 
     Args:
         orig_img: (h, w, 3) uint8, BGR.
-        path: of the picture.
+        path: of the image.
         names: {class: name}.
         boxes: (n, 6) or (n, 7), see `Boxes`.
         masks: (n, h, w), see `Masks`.
@@ -39,7 +39,7 @@ class Results:
         speed: milliseconds of preprocess, inference and postprocess.
     """
 
-    # Each part that a picture can have, and the class that holds it. What the task does not give is None.
+    # Each part that an image can have, and the class that holds it. What the task does not give is None.
     parts: dict[str, type[BaseTensor]] = {
         "boxes": Boxes,
         "masks": Masks,
@@ -77,16 +77,16 @@ class Results:
 
     # A container ---------------------------------------------------------------------------------------------------
     def _present(self) -> dict[str, BaseTensor]:
-        """Return the parts that this picture has."""
+        """Return the parts that this image has."""
         return {name: part for name in self.parts if (part := getattr(self, name)) is not None}
 
     def __len__(self) -> int:
         return len(next(iter(self._present().values()), ()))
 
     def __getitem__(self, idx) -> Results:
-        """Return the same picture with the objects that a number, a slice, a list or a mask picks."""
+        """Return the same image with the objects that a number, a slice, a list or a mask picks."""
         result = self._apply("__getitem__", idx)
-        result.probs = self.probs  # of the picture, not of an object
+        result.probs = self.probs  # of the image, not of an object
         return result
 
     def __iter__(self) -> Iterator[Results]:
@@ -111,13 +111,13 @@ class Results:
         return self.boxes if self.obb is None else self.obb
 
     def new(self) -> Results:
-        """Return the same picture with nothing found in it."""
+        """Return the same image with nothing found in it."""
         result = type(self)(self.orig_img, self.path, self.names, speed=self.speed)
         result.save_dir = self.save_dir
         return result
 
     def update(self, boxes=None, masks=None, probs=None, obb=None, keypoints=None) -> None:
-        """Replace the parts that are given, as to `Results`; boxes are cut at the borders of the picture."""
+        """Replace the parts that are given, as to `Results`; boxes are cut at the borders of the image."""
         if boxes is not None:
             boxes = boxes.clone() if isinstance(boxes, torch.Tensor) else np.array(boxes)
             boxes = ops.clip_boxes(boxes, self.orig_shape)
@@ -142,7 +142,7 @@ class Results:
         """Return a copy of another device or type, as `torch.Tensor.to` does."""
         return self._apply("to", *args, **kwargs)
 
-    # Pictures ------------------------------------------------------------------------------------------------------
+    # Images ------------------------------------------------------------------------------------------------------
     def plot(
         self,
         conf: bool = True,
@@ -163,14 +163,14 @@ class Results:
         filename: str | Path | None = None,
         color_mode: str = "class",
     ):
-        """Draw what was found, the surest on top: masks, over them boxes, then key points, labels last.
+        """Draw what was found, the highest-scoring on top: masks, over them boxes, then key points, labels last.
 
         Args:
             conf: write the confidence behind the name.
-            line_width: of the boxes in pixels; by default it grows with the picture.
-            font_size: of the labels in pixels; by default it grows with the picture.
+            line_width: of the boxes in pixels; by default it grows with the image.
+            font_size: of the labels in pixels; by default it grows with the image.
             font: path of a font file.
-            pil: return a Pillow image.
+            pil: return a PIL image.
             img: (h, w, 3) uint8 BGR to draw on a copy of, instead of the original.
             im_gpu: without effect, for scripts written for 8.3; masks are drawn in main memory.
             kpt_radius: of key points in pixels.
@@ -179,17 +179,17 @@ class Results:
             boxes: draw boxes.
             masks: draw masks.
             probs: write the five most probable classes.
-            show: open the picture in a viewer.
+            show: open the image in a viewer.
             save: write it to `filename`, by default `results_NAME` in the working directory.
             color_mode: "class": one colour a class; "instance": one colour an object.
 
         Returns:
-            (h, w, 3) uint8 BGR, or a Pillow image in RGB.
+            (h, w, 3) uint8 BGR, or a PIL image in RGB.
         """
         if color_mode not in ("class", "instance"):
             raise DataError(f"color_mode='{color_mode}' was given, but it can be 'class' or 'instance'.")
-        picture = np.array(self.orig_img if img is None else img)
-        annotator = Annotator(picture, line_width, font_size, font, pil, example=self.names)
+        image = np.array(self.orig_img if img is None else img)
+        annotator = Annotator(image, line_width, font_size, font, pil, example=self.names)
         if masks and self.masks is not None:
             annotator.masks(self.masks.numpy().data[::-1], self._shades(len(self.masks), color_mode)[::-1])
         if boxes and self._rows is not None:
@@ -233,17 +233,17 @@ class Results:
             return str(cls)
 
     def show(self, *args, **kwargs) -> None:
-        """Open the drawn picture in a viewer; arguments as for `plot`."""
+        """Open the drawn image in a viewer; arguments as for `plot`."""
         self.plot(*args, show=True, **kwargs)
 
     def save(self, filename: str | Path | None = None, *args, **kwargs) -> str:
-        """Write the drawn picture and return the name of the file; further arguments as for `plot`."""
+        """Write the drawn image and return the name of the file; further arguments as for `plot`."""
         drawn = self.plot(*args, **kwargs)
         im = drawn if isinstance(drawn, np.ndarray) else np.asarray(drawn)[..., ::-1]
         return str(imwrite(filename or f"results_{Path(self.path).name}", im))
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = Path("im.jpg")) -> None:
-        """Cut each box out of the picture into `save_dir/CLASS/file_name.jpg`; names that are taken get a number."""
+        """Cut each box out of the image into `save_dir/CLASS/file_name.jpg`; names that are taken get a number."""
         if self.boxes is None:
             LOGGER.warning("WARNING: this result has no upright boxes, so nothing was cut out.")
             return
@@ -264,7 +264,7 @@ class Results:
         return "".join(f"{n} {self._name(c)}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Append what was found to a label file, in shares of the picture, one line an object.
+        """Append what was found to a label file, in shares of the image, one line an object.
 
         A line is the class, then x, y, w, h (with masks the outline, of rotated boxes the four corners), then the key
         points x, y[, confidence], then, if there, the confidence and the track id. Of a classification the lines are
@@ -298,7 +298,7 @@ class Results:
             yield numbers
 
     def _points_n(self) -> np.ndarray:
-        """Return the key points (n, k, 2 or 3) as shares of the picture, with their confidences."""
+        """Return the key points (n, k, 2 or 3) as shares of the image, with their confidences."""
         points = self.keypoints.numpy()
         return np.concatenate((points.xyn, points.data[..., 2:]), -1)
 
@@ -309,7 +309,7 @@ class Results:
         dictionary of name, class and confidence of the best class.
 
         Args:
-            normalize: give coordinates as shares of the picture.
+            normalize: give coordinates as shares of the image.
             decimals: to which numbers are rounded.
         """
         if self.probs is not None:

@@ -17,25 +17,26 @@ from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.cfg.tasks import LAB, load
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.data.workers import LostProcess
-from ultralytics.engine import distributed, optim, watchdog
-from ultralytics.engine.autobatch import auto_batch, halve_batch
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.engine.guard import NumberGuard, bring_back_good_weights
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
-from ultralytics.engine.interrupt import Interrupted, Interrupts
-from ultralytics.engine.launcher import launch
-from ultralytics.engine.resume import how_to_go_on, last_state, resumed_settings
-from ultralytics.engine.runfiles import own_folder, use_folder
-from ultralytics.engine.saving import Saving
-from ultralytics.engine.state import rank_states, restore, resume
+from ultralytics.engine.training import distributed, watchdog
+from ultralytics.engine.training import optimizer as optim
+from ultralytics.engine.training.autobatch import auto_batch, halve_batch
+from ultralytics.engine.training.guard import NumberGuard, bring_back_good_weights
+from ultralytics.engine.training.interrupt import Interrupted, Interrupts
+from ultralytics.engine.training.launcher import launch
+from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed_settings
+from ultralytics.engine.training.run_files import own_folder, use_folder
+from ultralytics.engine.training.saving import Saving
+from ultralytics.engine.training.state import rank_states, restore, resume
 from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, read_weights, trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.determinism import process_restored
 from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
-from ultralytics.utils.threads import THREADS
+from ultralytics.utils.system.determinism import process_restored
+from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
     ModelEMA,
@@ -176,7 +177,7 @@ class BaseTrainer(Saving, Callbacks):
                 raise LostProcess(f"{e} {self.keep_what_is_done()}") from e
 
     def train_epoch(self) -> None:
-        """Pass once over the training pictures: forward, backward, and an optimizer step every `accumulate` batches."""
+        """Pass once over the training images: forward, backward, and an optimizer step every `accumulate` batches."""
         self._model_train()
         first, self.start_batch = self.start_batch, 0
         self.train_loader.set_epoch(self.epoch, first)
@@ -229,7 +230,7 @@ class BaseTrainer(Saving, Callbacks):
             with single_values(self.model, len(self.batch["img"])):
                 self.loss, self.loss_items = self.model(self.batch)
             if WORLD_SIZE > 1:
-                self.loss = self.loss * WORLD_SIZE  # gradients are averaged over ranks; the loss is a sum over pictures
+                self.loss = self.loss * WORLD_SIZE  # gradients are averaged over ranks; the loss is a sum over images
         self.guard.check_loss(self.loss)
         self.scaler.scale(self.loss).backward()
 
@@ -289,7 +290,7 @@ class BaseTrainer(Saving, Callbacks):
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
             if replaced := getattr(self.train_loader.dataset, "left_out", 0):
-                LOGGER.warning(f"{replaced} training pictures changed meanwhile; others took their places.")
+                LOGGER.warning(f"{replaced} training images changed meanwhile; others took their places.")
             self.final_eval()
             if self.args.plots:
                 self.plot_metrics()
@@ -343,7 +344,7 @@ class BaseTrainer(Saving, Callbacks):
         self._setup_optimizer()
 
     def use_batch(self, size: int) -> None:
-        """Go on from the last state that was saved, with another number of pictures in a batch."""
+        """Go on from the last state that was saved, with another number of images in a batch."""
         ckpt = last_state(self.last)[1]
         self.optimizer.zero_grad()
         for loader in (self.train_loader, self.test_loader):
@@ -355,7 +356,7 @@ class BaseTrainer(Saving, Callbacks):
         self.files.write_args(vars(self.args))
 
     def _setup_optimizer(self) -> None:
-        """Build the optimizer and its schedule for this number of pictures, batches and epochs."""
+        """Build the optimizer and its schedule for this number of images, batches and epochs."""
         args, images = self.args, len(self.train_loader.dataset)
         accumulate = max(round(args.nbs / self.batch_size), 1)
         # asked once in a run: with other epochs, or half the batch, the state would not fit another optimizer
@@ -436,7 +437,7 @@ class BaseTrainer(Saving, Callbacks):
 
     def _log_start(self) -> None:
         LOGGER.info(
-            f"Pictures of {self.args.imgsz} pixels for training and validation, "
+            f"Images of {self.args.imgsz} pixels for training and validation, "
             f"{self.train_loader.num_workers * WORLD_SIZE} loader processes, "
             f"results in {colorstr('bold', self.save_dir)}\nTraining for "
             + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
@@ -463,7 +464,7 @@ class BaseTrainer(Saving, Callbacks):
         pbar.set_description(columns)
 
     def on_plot(self, name: str | Path, data: Any = None) -> None:
-        """Remember a picture that was drawn, for callbacks."""
+        """Remember an image that was drawn, for callbacks."""
         self.plots[Path(name)] = {"data": data, "timestamp": time.time()}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
@@ -527,7 +528,7 @@ class BaseTrainer(Saving, Callbacks):
             plot_results(file=self.csv, on_plot=self.on_plot)
 
     def _close_dataloader_mosaic(self) -> None:
-        """Train the last epochs on whole pictures."""
+        """Train the last epochs on whole images."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
             LOGGER.info("Mosaic is closed for the last epochs.")
             watchdog.beat("mosaic is closed")  # which takes its time

@@ -14,10 +14,10 @@ from ultralytics.cfg import DEFAULT_CFG, cfg2dict, check_dict_alignment, get_cfg
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, colorstr, yaml_save
+from ultralytics.utils.drawing.tuning import plot_tune_results
 from ultralytics.utils.errors import ConfigError, UserError, did_you_mean
 from ultralytics.utils.files import atomic_write, read_text
-from ultralytics.utils.limits import RECORD_BYTES
-from ultralytics.utils.tuning import plot_tune_results
+from ultralytics.utils.hostile.limits import RECORD_BYTES
 
 # Least and greatest value of each hyperparameter that is searched, and how much livelier than usual it may change.
 SPACE: dict[str, tuple[float, ...]] = {
@@ -244,7 +244,7 @@ class Tuner(Callbacks):
         return int(text) if isinstance(DEFAULT_CFG_DICT.get(key), int) else float(text)
 
     def _write(self, rows: list[dict[str, float]]) -> None:
-        """Write table, best settings and pictures."""
+        """Write table, best settings and images."""
         self.tune_dir.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.tune_csv, "w", encoding="utf-8", newline="") as f:
             writer = csv.DictWriter(f, ["fitness", *self.space], lineterminator="\n")

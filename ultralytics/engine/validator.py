@@ -14,9 +14,9 @@ import torch
 from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import as_single_class, check_det_dataset
-from ultralytics.engine import watchdog
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
+from ultralytics.engine.training import watchdog
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
@@ -24,7 +24,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write, writing
 from ultralytics.utils.ops import Profile
-from ultralytics.utils.threads import THREADS
+from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
 
 
@@ -39,7 +39,7 @@ class BaseValidator(Callbacks):
 
     Args:
         dataloader: batches to validate on; None: the split that the settings name.
-        save_dir: folder for pictures and predictions; None: a new one, as the settings say, when something is drawn.
+        save_dir: folder for images and predictions; None: a new one, as the settings say, when something is drawn.
         args: settings, a namespace or a dictionary.
         _callbacks: functions by event.
     """
@@ -101,10 +101,10 @@ class BaseValidator(Callbacks):
         self.init_metrics(de_parallel(model))
         augment = {"augment": True} if self.args.augment and not self.training else {}
         self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
-        bar, pictures = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
-        for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose pictures are all gone nothing is left
+        bar, images = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
+        for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose images are all gone nothing is left
             THREADS.follow(count=False)
-            pictures += len(batch["img"])
+            images += len(batch["img"])
             self.run_callbacks("on_val_batch_start")
             self.batch_i = batch_i
             with timers[0]:
@@ -124,7 +124,7 @@ class BaseValidator(Callbacks):
                 trainer.leave_validation_if_wanted()
         if not self.training and hasattr(self.dataloader, "close"):
             self.dataloader.close()  # its processes; it can be used again
-        self._say_left_out(pictures)
+        self._say_left_out(images)
         watchdog.beat(f"metrics{' and plots' if self.args.plots else ''}")
         stats = self.get_stats()
         self.speed = dict(
@@ -140,7 +140,7 @@ class BaseValidator(Callbacks):
         return stats
 
     def _join_trainer(self, trainer: Any) -> Any:
-        """Take device, data and the averaged model from the trainer; pictures are drawn at the end of a run only."""
+        """Take device, data and the averaged model from the trainer; images are drawn at the end of a run only."""
         self.device, self.data = trainer.device, trainer.data
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
         model = trainer.ema.ema
@@ -194,17 +194,17 @@ class BaseValidator(Callbacks):
             )
 
     def _choose_size(self, model: AutoBackend) -> None:
-        """Settle the size of the pictures: a file of one size has its own, and takes no rectangles."""
+        """Settle the size of the images: a file of one size has its own, and takes no rectangles."""
         if model.imgsz is None:
             self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
             return
         if model.imgsz[0] != model.imgsz[1]:
             raise ConfigError(
-                f"'{self.args.model}' takes pictures of {model.imgsz[0]} x {model.imgsz[1]} pixels; validation needs "
+                f"'{self.args.model}' takes images of {model.imgsz[0]} x {model.imgsz[1]} pixels; validation needs "
                 "squares or any size: export it with imgsz=SIDE or dynamic=True."
             )
         self.args.imgsz, self.args.rect = model.imgsz[0], False
-        LOGGER.info("Pictures are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
+        LOGGER.info("Images are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
         """Refuse a dataset that has more classes than the model, and name classes that are called otherwise in it."""
@@ -228,18 +228,18 @@ class BaseValidator(Callbacks):
                 ". Classes are compared by their numbers: if these mean other things, the figures mean nothing."
             )
 
-    def _say_left_out(self, pictures: int) -> None:
-        """Say how many pictures of the dataset these figures do not count, as they changed since it was made."""
+    def _say_left_out(self, images: int) -> None:
+        """Say how many images of the dataset these figures do not count, as they changed since it was made."""
         dataset = getattr(self.dataloader, "dataset", None)
-        if not isinstance(dataset, ChangingDataset) or not dataset.left_out or pictures == len(dataset):
+        if not isinstance(dataset, ChangingDataset) or not dataset.left_out or images == len(dataset):
             return
-        if not pictures:
+        if not images:
             raise DataError(
-                f"None of the {len(dataset)} pictures for validation can be used any more; the first was "
+                f"None of the {len(dataset)} images for validation can be used any more; the first was "
                 f"'{dataset.im_files[0]}'. Bring them back, or name others in the data YAML."
             )
         LOGGER.warning(
-            f"WARNING ⚠️ {len(dataset) - pictures} of {len(dataset)} pictures changed since their labels were read, and "
+            f"WARNING ⚠️ {len(dataset) - images} of {len(dataset)} images changed since their labels were read, and "
             f"are left out of these figures."
         )
 
@@ -259,7 +259,7 @@ class BaseValidator(Callbacks):
             LOGGER.info(f"Results saved to {colorstr('bold', self.save_dir)}")
 
     def on_plot(self, name: str | Path, data: Any = None) -> None:
-        """Remember a picture that was drawn, for callbacks."""
+        """Remember an image that was drawn, for callbacks."""
         self.plots[Path(name)] = {"data": data}
 
     # Hooks ------------------------------------------------------------------------------------------------------------

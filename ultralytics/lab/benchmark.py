@@ -20,7 +20,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, MissingPackageError, UserError
 from ultralytics.utils.files import atomic_write, file_size
-from ultralytics.utils.threads import get_cpu_info
+from ultralytics.utils.system.threads import get_cpu_info
 from ultralytics.utils.torch_utils import select_device
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ COLUMNS = [f.name for f in fields(Row) if f.name != "run"]
 def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
     """Export to each format, compare, validate where `data` is given, and time all in turn; return the table.
 
-    It is also written as CSV, Markdown and a picture into a new run folder, with the files.
+    It is also written as CSV, Markdown and an image into a new run folder, with the files.
 
     Args:
         model: trained or not.
@@ -70,10 +70,10 @@ def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
     stride = max(int(torch.as_tensor(getattr(model.model, "stride", 32)).max()), 32)
     imgsz = check_imgsz(args.imgsz, stride=stride, min_dim=2)
     if args.data and imgsz[0] != imgsz[1]:
-        raise ConfigError(f"Validation needs square pictures, not {imgsz}: give imgsz=SIDE, or leave data= out.")
+        raise ConfigError(f"Validation needs square images, not {imgsz}: give imgsz=SIDE, or leave data= out.")
     device = select_device(args.device, verbose=False)
     folder = run_folder(args).make()
-    x = exporter.picture_batch(model.model, imgsz, args.batch).to(device)
+    x = exporter.image_batch(model.model, imgsz, args.batch).to(device)
     before = torch.get_num_threads()
     torch.set_num_threads(args.threads or before)
     try:
@@ -104,9 +104,9 @@ def _formats(wanted: str | Sequence[str] | None) -> list[Format]:
 
 def _eager(model: Model, x: torch.Tensor) -> Row:
     layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
-    net, pictures = exporter.Predictions(model.model).to(x.device, memory_format=layout), x.to(memory_format=layout)
+    net, images = exporter.Predictions(model.model).to(x.device, memory_format=layout), x.to(memory_format=layout)
     file = str(model.ckpt_path or "")
-    run = torch.inference_mode()(lambda: net(pictures))
+    run = torch.inference_mode()(lambda: net(images))
     return Row("PyTorch", file, file_size(file) if file else None, run=run)
 
 
@@ -175,7 +175,7 @@ def table(rows: Sequence[Row], metric: str) -> str:
 
 
 def _write(rows: Sequence[Row], folder: Path, title: str, metric: str, text: str) -> None:
-    """Write the table as CSV and Markdown, and the picture."""
+    """Write the table as CSV and Markdown, and the image."""
     with atomic_write(folder / "benchmark.csv", "w", newline="", encoding="utf-8") as f:
         writer = csv.DictWriter(f, COLUMNS, extrasaction="ignore")
         writer.writeheader()

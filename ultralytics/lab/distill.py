@@ -6,7 +6,7 @@ The teacher sees the same augmented batch and gives up to three lessons, each wi
   arXiv 2102.12252, section 3.2.
 - classes (`distill_cls`): the class logits. Hinton et al., Distilling the Knowledge in a Neural Network,
   arXiv 1503.02531, section 2; each class of a detector by itself, since its scores are sigmoids.
-- features (`distill_feat`): where in the picture each channel of the maps that the head reads is active. Shu et al.,
+- features (`distill_feat`): where in the image each channel of the maps that the head reads is active. Shu et al.,
   Channel-wise Knowledge Distillation, arXiv 2011.13256, section 3.2.
 
 Classifiers learn the classes alone.
@@ -59,7 +59,7 @@ def class_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 
 
 def feature_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the divergence of each channel's softmax over all places, mean over channels and pictures.
+    """Return the divergence of each channel's softmax over all places, mean over channels and images.
 
     Args:
         student, teacher: (n, c, h, w).
@@ -69,8 +69,8 @@ def feature_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: fl
     return (true.exp() * (true - mine)).sum(2).mean() * temperature**2
 
 
-def picture_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the divergence of class probabilities, mean over the pictures, for logits (n, nc)."""
+def image_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the divergence of class probabilities, mean over the images, for logits (n, nc)."""
     mine, true = ((x.float() / temperature).log_softmax(1) for x in (student, teacher))
     return (true.exp() * (true - mine)).sum(1).mean() * temperature**2
 
@@ -168,9 +168,9 @@ class Distiller(StandIn):
         if self.detects:
             parts = self._head_lessons(preds, shown) | self._feature_lessons(maps, shown_maps)
         else:
-            parts = {"cls": picture_lesson(preds, shown, self.temperature)}
+            parts = {"cls": image_lesson(preds, shown, self.temperature)}
         lessons = torch.stack([parts[k] * gain for k, gain in self.gains.items()])
-        images = len(x["img"]) if self.detects else 1  # a detector's loss is a sum over pictures
+        images = len(x["img"]) if self.detects else 1  # a detector's loss is a sum over images
         return loss + lessons.sum() * images, torch.cat((items, lessons.detach().to(items)))
 
     def _head_lessons(self, preds: Any, shown: Any) -> dict[str, torch.Tensor]:
@@ -218,7 +218,7 @@ class Distiller(StandIn):
 
 
 def _run(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
-    """Return what a model gives for pictures, and what its head read."""
+    """Return what a model gives for images, and what its head read."""
     read: list[Any] = []
     hook = model.model[-1].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     try:
@@ -258,7 +258,7 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
     elif odd:
         said = f"calls class {odd[0]} '{odd[2]}', but the data call it '{odd[1]}'"
     elif channels[0] != channels[1]:
-        said = f"takes pictures of {channels[1]} channels, but the model to train takes {channels[0]}"
+        said = f"takes images of {channels[1]} channels, but the model to train takes {channels[0]}"
     elif heads[0] != heads[1] or (student.task != "classify" and not heads[0]):
         said = (
             f"has the head {type(true).__name__}, the model to train {type(mine).__name__}, but both must be a Detect"

@@ -1,4 +1,4 @@
-"""What a model looks at: heat maps on pictures (EigenCAM, LayerCAM), and `yolo explain`.
+"""What a model looks at: heat maps on images (EigenCAM, LayerCAM), and `yolo explain`.
 
 The maps are made here and not by the package pytorch-grad-cam: that one imports torchvision, scikit-learn and ttach at
 once, takes models that return one tensor, and leaves the sign of EigenCAM to chance.
@@ -26,13 +26,13 @@ from ultralytics.engine.results import Results
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.features import layers_of, watch_layers
 from ultralytics.utils import LOGGER
-from ultralytics.utils.annotator import Annotator, imwrite, three_channels
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.console import say
+from ultralytics.utils.drawing.annotator import Annotator, imwrite, three_channels
 from ultralytics.utils.errors import ConfigError, did_you_mean
-from ultralytics.utils.masks import scale_image
+from ultralytics.utils.geometry.masks import scale_image
+from ultralytics.utils.system.console import say
 
-USAGE = """yolo explain model=best.pt source=pictures/            heat maps (EigenCAM) beside what was found
+USAGE = """yolo explain model=best.pt source=images/            heat maps (EigenCAM) beside what was found
 yolo explain model=best.pt source=a.jpg method=layercam layers=[16,19,22] classes=[0]
 yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
                                                        what a unit in the middle of a layer sees
@@ -40,7 +40,7 @@ yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
   method   eigencam: what most of a layer's channels agree on; layercam: what speaks for the objects that were found
   layers   indices as in the model's YAML; else those that the head reads
   also     imgsz, conf, iou, max_det, classes, vid_stride, device, project, name, exist_ok, trust_modules;
-           for the receptive field samples (8 pictures of noise, or the first of source)
+           for the receptive field samples (8 images of noise, or the first of source)
 """
 
 # Heat maps ------------------------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def choose_layers(
     useful = [i for i in read if i in maps and maps[i][1].shape[2:].numel() > 1]
     last = [i for i in sorted(maps) if maps[i][1].shape[2:].numel() > 1][-1:]
     if not (useful or last):
-        raise ConfigError("No layer of this model gives a feature map of more than one position, so it has no picture.")
+        raise ConfigError("No layer of this model gives a feature map of more than one position, so it has no image.")
     return useful or last
 
 
@@ -163,12 +163,12 @@ def heat_of(cam: torch.Tensor) -> np.ndarray:
 
 
 def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
-    """Return what LayerCAM explains: the sum of the logits of what was found in a picture; None if nothing was.
+    """Return what LayerCAM explains: the sum of the logits of what was found in an image; None if nothing was.
 
     Logits, for the gradient of a score fades as the score comes near 1.
 
     Args:
-        preds: what the model gave for this picture alone.
+        preds: what the model gave for this image alone.
         result: what became of it.
         classes: for a classifier, the classes to be explained in the place of the first guess.
     """
@@ -185,12 +185,12 @@ def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None)
     return torch.logit(chosen.float(), eps=1e-6).sum()
 
 
-# Pictures -------------------------------------------------------------------------------------------------------------
+# Images -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Explanation:
-    """What a model found in a picture, and the heat (h, w), 0 to 1 on the original picture, of each layer."""
+    """What a model found in an image, and the heat (h, w), 0 to 1 on the original image, of each layer."""
 
     path: str
     result: Results
@@ -217,10 +217,10 @@ class Explanation:
         return mask.astype(bool)
 
     def row(self) -> dict[str, Any]:
-        """Return the line of the summary: the share of heat within the boxes, beside the share of the picture."""
+        """Return the line of the summary: the share of heat within the boxes, beside the share of the image."""
         inside = self.boxes()
         said = self.result.verbose().strip().rstrip(",") or "nothing"
-        line: dict[str, Any] = {"picture": Path(self.path).name, "found": said}
+        line: dict[str, Any] = {"image": Path(self.path).name, "found": said}
         if inside is None:
             return line
         line["boxes cover"] = round(float(inside.mean()), 3)
@@ -231,22 +231,22 @@ class Explanation:
         return line
 
     def draw(self, method: str) -> np.ndarray:
-        """Return what was found and the heat side by side, each of the picture's own size, (h, w, 3) BGR."""
-        picture = three_channels(self.result.orig_img)
+        """Return what was found and the heat side by side, each of the image's own size, (h, w, 3) BGR."""
+        image = three_channels(self.result.orig_img)
         panels = [("found", three_channels(self.result.plot()))]
         if len(self.heat) > 1:
-            panels.append((f"{method}, all layers", overlay(picture, self.together)))
+            panels.append((f"{method}, all layers", overlay(image, self.together)))
         for i, heat in self.heat.items():
             title = f"layer {i} {self.kinds.get(i, '')}" + " (nothing from here)" * (not heat.any())
-            panels.append((title, overlay(picture, heat)))
+            panels.append((title, overlay(image, heat)))
         return side_by_side(panels)
 
 
-def overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Return a picture (h, w, 3) BGR with heat (h, w), 0 to 1, in colours: blue is cold, red is hot."""
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return an image (h, w, 3) BGR with heat (h, w), 0 to 1, in colours: blue is cold, red is hot."""
     colour = cv2.applyColorMap(np.uint8(heat * 255), cv2.COLORMAP_JET)
     share = (0.3 + 0.3 * heat)[..., None]
-    return np.uint8(picture * (1 - share) + colour * share)
+    return np.uint8(image * (1 - share) + colour * share)
 
 
 def side_by_side(panels: Sequence[tuple[str, np.ndarray]], gap: int = 4) -> np.ndarray:
@@ -264,7 +264,7 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]], gap: int = 4) -> np.n
 
 
 def onto_original(heat: np.ndarray, shape: tuple[int, int], cut: float | None = None) -> np.ndarray:
-    """Return heat on a model's input (h, w) on the original picture of `shape` (h, w), 0 where the model saw nothing.
+    """Return heat on a model's input (h, w) on the original image of `shape` (h, w), 0 where the model saw nothing.
 
     Args:
         heat: 0 to 1.
@@ -289,7 +289,7 @@ def _detached(x: Any) -> Any:
 
 
 class Explainer:
-    """Makes the heat maps of a model: `Explainer("best.pt").stream("pictures/")` gives an Explanation each.
+    """Makes the heat maps of a model: `Explainer("best.pt").stream("images/")` gives an Explanation each.
 
     Args:
         model: weight file, model YAML, or a YOLO.
@@ -310,29 +310,27 @@ class Explainer:
         self.predictor.imgsz = check_imgsz(self.predictor.args.imgsz, stride=self.predictor.model.stride, min_dim=2)
 
     def stream(self, source: Any) -> Iterator[Explanation]:
-        """Explain the pictures and frames of a source one by one."""
+        """Explain the images and frames of a source one by one."""
         self.predictor.setup_source(source)
-        for paths, pictures, texts in self.predictor.dataset:
-            tensor = isinstance(pictures, torch.Tensor)
+        for paths, images, texts in self.predictor.dataset:
+            tensor = isinstance(images, torch.Tensor)
             for i, path in enumerate(paths):
-                one = pictures[i : i + 1] if tensor else [pictures[i]]
+                one = images[i : i + 1] if tensor else [images[i]]
                 yield self.explain(path, one, texts[i : i + 1])
 
-    def explain(
-        self, path: str, pictures: list[np.ndarray] | torch.Tensor, texts: Sequence[str] = ("",)
-    ) -> Explanation:
-        """Explain one picture, given as a list or batch of one."""
+    def explain(self, path: str, images: list[np.ndarray] | torch.Tensor, texts: Sequence[str] = ("",)) -> Explanation:
+        """Explain one image, given as a list or batch of one."""
         p = self.predictor
-        p.batch = [path], pictures, list(texts)
-        x = p.preprocess(pictures).requires_grad_(self.method.needs_gradient)
+        p.batch = [path], images, list(texts)
+        x = p.preprocess(images).requires_grad_(self.method.needs_gradient)
         with torch.set_grad_enabled(self.method.needs_gradient):
             preds, maps = feature_maps(lambda: p.model(x), p.model.model)
         with torch.no_grad():
-            result = p.postprocess(_detached(preds), x.detach(), pictures)[0]
+            result = p.postprocess(_detached(preds), x.detach(), images)[0]
         layers = choose_layers(p.model.model, maps, self.layers)
         chosen = {i: maps[i][1] for i in layers}
         size, shape = tuple(x.shape[2:]), result.orig_shape
-        cut = p.args.crop_fraction if result.probs is not None and not isinstance(pictures, torch.Tensor) else None
+        cut = p.args.crop_fraction if result.probs is not None and not isinstance(images, torch.Tensor) else None
         heat = {}
         for i, cam in self._cams(preds, result, chosen).items():
             large = F.interpolate(cam[None, None], size, mode="bilinear", align_corners=False)[0, 0]
@@ -363,7 +361,7 @@ def explain(
     save_dir: str | Path = "runs/explain",
     **settings: Any,
 ) -> list[dict[str, Any]]:
-    """Draw the heat maps of all pictures of a source as PNG files into a folder; return the lines of summary.csv.
+    """Draw the heat maps of all images of a source as PNG files into a folder; return the lines of summary.csv.
 
     Args:
         model: weight file, model YAML, or a YOLO.
@@ -375,9 +373,9 @@ def explain(
     """
     folder, rows, taken = Path(save_dir), [], set()
     for found in Explainer(model, method, layers, **settings).stream(source):
-        stem = name = Path(found.path).stem or "picture"
+        stem = name = Path(found.path).stem or "image"
         number = 1
-        while name in taken:  # frames of a video, or pictures of one name in several folders
+        while name in taken:  # frames of a video, or images of one name in several folders
             number += 1
             name = f"{stem}_{number}"
         taken.add(name)
@@ -400,7 +398,7 @@ def write_csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 def table(rows: Sequence[dict[str, Any]], most: int = 40) -> str:
     """Return rows as an aligned text, and below the means of what is a number, where there are several rows.
 
-    Pictures in which nothing was found have no heat in boxes, so they have no part in the mean of what boxes cover.
+    Images in which nothing was found have no heat in boxes, so they have no part in the mean of what boxes cover.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[str(row.get(c, "")) for c in columns] for row in rows[:most]]
@@ -460,5 +458,5 @@ def main(words: Sequence[str]) -> int:
         else:
             text = table(explain(yolo, save_dir=folder, **given))
     say(text)
-    say(f"\nPictures and table are in '{folder}'.")
+    say(f"\nImages and table are in '{folder}'.")
     return 0

@@ -19,7 +19,7 @@ from ultralytics.engine import exporter
 from ultralytics.nn.formats import FORMATS
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError, did_you_mean
-from ultralytics.utils.threads import get_cpu_info
+from ultralytics.utils.system.threads import get_cpu_info
 from ultralytics.utils.torch_utils import select_device
 
 WARM_UP = 3  # runs before the first round
@@ -101,7 +101,7 @@ def measure(
 ) -> list[Latency]:
     """Time models in runtimes, all of them in each round, and return a row for each model and runtime.
 
-    Only the model runs: neither reading pictures nor non-maximum suppression. It is fused and works in float32; on a
+    Only the model runs: neither reading images nor non-maximum suppression. It is fused and works in float32; on a
     GPU the clock waits for it. A runtime that is not installed, not for the device, or for which a model cannot be
     written, is left out with a sentence.
 
@@ -110,7 +110,7 @@ def measure(
         imgsz: pixels, a side or [height, width].
         threads: of each runtime, on a CPU.
         rounds: in each one a model runs once untimed and `TIMED` times timed.
-        batch: pictures in one run.
+        batch: images in one run.
         device: as the setting `device`; ONNX Runtime and OpenVINO are timed on the CPU.
 
     Raises:
@@ -126,7 +126,7 @@ def measure(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _threads(threads, before):
         candidates = {}
         for i, (name, model) in enumerate(models.items()):
-            x = exporter.picture_batch(model, imgsz, batch).to(place)
+            x = exporter.image_batch(model, imgsz, batch).to(place)
             for runtime in chosen:
                 try:
                     candidates[name, runtime] = RUNTIMES[runtime].prepare(model, x, Path(folder) / str(i), threads)
@@ -223,7 +223,7 @@ def latency_table(rows: Sequence[Latency]) -> str:
     wide = max(len("model"), *(len(r.model) for r in rows)) + 2
     reference = {r.runtime: r.median_ms for r in rows if r.model == first.model}
     lines = [
-        f"Latency of {first.batch} picture{'s' * (first.batch > 1)} on {place}; {runs}",
+        f"Latency of {first.batch} image{'s' * (first.batch > 1)} on {place}; {runs}",
         f"{'model':<{wide}}{'runtime':<14}{'median ms':>10}{'p90 ms':>10}{'ratio':>8}",
     ]
     for r in rows:

@@ -22,10 +22,10 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.parse import line_numbers, yaml_model_load
 from ultralytics.nn.tasks import describe
-from ultralytics.utils.console import say
 from ultralytics.utils.errors import MissingFileError, ModelError
 from ultralytics.utils.files import file_size
 from ultralytics.utils.flops import Forward, Tally, count_forward
+from ultralytics.utils.system.console import say
 from ultralytics.utils.torch_utils import unwrap
 
 MB = 1 << 20
@@ -34,15 +34,15 @@ OUTSIDE = "outside"  # index of the row for what is in no layer
 
 @dataclass(frozen=True)
 class Cost:
-    """Figures of one model at one picture size; FLOPs are 2 x multiply-accumulates, MB are 2**20 bytes."""
+    """Figures of one model at one image size; FLOPs are 2 x multiply-accumulates, MB are 2**20 bytes."""
 
     params: int
     params_fused: int
     gflops: float
     gflops_fused: float
     size_mb: float  # of the weight file as it is after training, in half precision where that is exact
-    memory_mb: float = 0.0  # all results of a fused float32 pass of one picture
-    peak_mb: float = 0.0  # of picture and results, what such a pass holds at once at most
+    memory_mb: float = 0.0  # all results of a fused float32 pass of one image
+    peak_mb: float = 0.0  # of image and results, what such a pass holds at once at most
 
     @property
     def gmacs(self) -> float:
@@ -70,7 +70,7 @@ class LayerCost:
     flops: int
     flops_fused: int
     memory: int  # bytes of all results that its operators make, fused; views and changes in place make none
-    peak: int  # bytes of picture and results that are held at once at most while it runs, fused
+    peak: int  # bytes of image and results that are held at once at most while it runs, fused
     unknown: Counter[str] = field(default_factory=Counter)  # calls of operators whose FLOPs are not known
 
     @property
@@ -84,7 +84,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Profile:
-    """What one model costs at one picture size (a side, or [height, width])."""
+    """What one model costs at one image size (a side, or [height, width])."""
 
     name: str
     task: str

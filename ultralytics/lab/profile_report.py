@@ -1,4 +1,4 @@
-"""The figures of `yolo profile` as text, CSV and a picture."""
+"""The figures of `yolo profile` as text, CSV and an image."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def layer_table(found: Profile) -> str:
     c = found.cost
     sums = ("sum", "", "", "", "", f"{c.params:,}", f"{c.params_fused:,}", f"{c.gflops:.4f}", f"{c.gflops_fused:.4f}")
     table = [head, *rows, (*sums, f"{c.memory_mb:.2f}", f"{c.peak_mb:.2f}")]
-    title = f"{found.name}, layer by layer, one picture of {size_text(found.imgsz)} pixels (peak: the greatest, no sum)"
+    title = f"{found.name}, layer by layer, one image of {size_text(found.imgsz)} pixels (peak: the greatest, no sum)"
     return "\n".join([title, *_aligned(table, left=5, rules=(1, len(table) - 1))])
 
 
@@ -173,12 +173,12 @@ def _write(file: Path, fields: Sequence[str], rows: Sequence[dict]) -> None:
         writer.writerows(rows)
 
 
-# Picture --------------------------------------------------------------------------------------------------------------
+# Image --------------------------------------------------------------------------------------------------------------
 
 
 def plot_layers(profiles: Sequence[Profile], file: str | Path) -> Path:
     """Draw fused GFLOPs and parameters by layer, a row of two panels for each model, on scales that all share."""
-    from ultralytics.utils.curves import new_figure, save_figure
+    from ultralytics.utils.drawing.curves import new_figure, save_figure
 
     longest = max(len(p.layers) for p in profiles)
     figure, axes = new_figure(11, (0.22 * longest + 1.3) * len(profiles), rows=len(profiles), cols=2)
@@ -195,7 +195,7 @@ def plot_layers(profiles: Sequence[Profile], file: str | Path) -> Path:
 
 def _bars(ax: Any, found: Profile, panel: tuple, top: float, named: bool) -> None:
     """Draw one panel: a bar for each layer, its figure behind it, and the sum in the title."""
-    from ultralytics.utils.curves import GRID, INK, drawable
+    from ultralytics.utils.drawing.curves import GRID, INK, drawable
 
     what, color, figure, form = panel
     values = [figure(row) for row in found.layers]

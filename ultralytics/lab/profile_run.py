@@ -12,8 +12,8 @@ from ultralytics.lab.latency import RUNTIMES, latency_table, measure
 from ultralytics.lab.profile import Profile, load_model, profile
 from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, did_you_mean
+from ultralytics.utils.system.console import say
 
 USAGE = """yolo profile model=yolo11n.yaml                      what it costs, layer by layer, and how long it takes
 yolo profile model=yolo11n.yaml,yolo11n-GhostConv.yaml nc=1 rounds=50
@@ -26,10 +26,10 @@ yolo profile model=yolo11n.yaml,yolo11n-GhostConv.yaml nc=1 rounds=50
   rounds    20       of the latency, each with every model and runtime; 0 measures none
   runtimes  eager,onnxruntime,openvino
   threads   1        of each runtime
-  batch     1        pictures in one run of the latency
+  batch     1        images in one run of the latency
   device    cpu      of the latency: cpu, or the number of a GPU
   csv                file for the layers; the whole models go to NAME_models.csv beside it
-  plot               file for a picture of the cost by layer, such as cost.png
+  plot               file for an image of the cost by layer, such as cost.png
   trust_modules      true runs the module files that a YAML names
 """
 DEFAULTS: dict[str, Any] = {
@@ -82,8 +82,8 @@ def show(profiles: Sequence[Profile], layers: bool) -> None:
     say(model_table(profiles))
     say(
         "\nGFLOPs by PyTorch's counter: two for each multiply-accumulate of convolutions, matrix products and"
-        "\nattention; batch norms have none. Activations: float32 results of a fused pass of one picture, all of them,"
-        "\nand with the picture what is held at once at most."
+        "\nattention; batch norms have none. Activations: float32 results of a fused pass of one image, all of them,"
+        "\nand with the image what is held at once at most."
         "\nWeight file: as it is for a .pt; for a YAML one in half precision, as training leaves it."
     )
     for found in profiles:

@@ -20,7 +20,7 @@ from ultralytics.lab.explain import choose_layers, feature_maps, table, write_cs
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.curves import ACCENT, INK, new_figure, save_figure
+from ultralytics.utils.drawing.curves import ACCENT, INK, new_figure, save_figure
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import select_device
 
@@ -36,7 +36,7 @@ class ReceptiveField:
         layer: index as in the model's YAML.
         kind: class of the layer.
         stride: pixels from a unit of the layer to the next.
-        energy: (h, w) squared gradient of each pixel, summed over colours, mean over pictures; the sum is 1.
+        energy: (h, w) squared gradient of each pixel, summed over colours, mean over images; the sum is 1.
         width, height: of the rectangle around all pixels that have any gradient.
         cut: whether that rectangle reaches the border, so that it may be larger.
         radii: of the circles around the centre of the energy that hold SHARES of it.
@@ -81,16 +81,16 @@ def measure_field(energy: np.ndarray, shares: Sequence[float] = SHARES) -> dict[
 
 
 def receptive_fields(
-    model: nn.Module, pictures: Iterable[torch.Tensor], layers: Sequence[int] | None = None
+    model: nn.Module, images: Iterable[torch.Tensor], layers: Sequence[int] | None = None
 ) -> list[ReceptiveField]:
     """Return the effective receptive fields of layers.
 
     The gradient of the unit in the middle of a layer's map, summed over its channels, is taken with respect to the
-    pixels, squared, summed over colours, and averaged over pictures.
+    pixels, squared, summed over colours, and averaged over images.
 
     Args:
         model: in eval mode, fused or not.
-        pictures: batches (b, ch, h, w) of one size, on the model's device.
+        images: batches (b, ch, h, w) of one size, on the model's device.
         layers: indices as in the model's YAML; None: those that the head reads.
 
     Raises:
@@ -98,7 +98,7 @@ def receptive_fields(
     """
     sums: dict[int, np.ndarray] = {}
     about: dict[int, tuple[str, int]] = {}
-    for batch in pictures:
+    for batch in images:
         x = batch.detach().clone().requires_grad_(True)
         with torch.enable_grad():
             _, maps = feature_maps(lambda x=x: model(x), model)
@@ -118,36 +118,36 @@ def receptive_fields(
 
 
 def noise(samples: int, ch: int, imgsz: Sequence[int], seed: int = 0) -> list[torch.Tensor]:
-    """Return pictures of noise (1, ch, h, w), 0 to 1."""
+    """Return images of noise (1, ch, h, w), 0 to 1."""
     generator = torch.Generator().manual_seed(seed)
     return [torch.rand(1, ch, *imgsz, generator=generator) for _ in range(samples)]
 
 
-def settle_norms(model: nn.Module, pictures: Sequence[torch.Tensor]) -> None:
-    """Give an untrained model the batch statistics of pictures: without them its signals fade from layer to layer."""
+def settle_norms(model: nn.Module, images: Sequence[torch.Tensor]) -> None:
+    """Give an untrained model the batch statistics of images: without them its signals fade from layer to layer."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [m.momentum for m in norms]
     for m in norms:
         m.reset_running_stats()
-        m.momentum = None  # the plain mean over all pictures
+        m.momentum = None  # the plain mean over all images
         m.train()
     with torch.no_grad():
-        for start in range(0, len(pictures), 4):
-            model(torch.cat(pictures[start : start + 4]))
+        for start in range(0, len(images), 4):
+            model(torch.cat(images[start : start + 4]))
     for m, momentum in zip(norms, momenta):
         m.momentum = momentum
     model.eval()
 
 
 def _real(yolo: YOLO, source: Any, imgsz: Any, samples: int, device: torch.device) -> list[torch.Tensor]:
-    """Return the first pictures of a source as the model takes them, all of one shape."""
+    """Return the first images of a source as the model takes them, all of one shape."""
     predictor = load(TASKS[yolo.task].predictor)(overrides={"imgsz": imgsz, "device": str(device)})
     predictor.setup_model(yolo.model, verbose=False)
-    predictor.model.pt = False  # squares: all pictures of one shape
+    predictor.model.pt = False  # squares: all images of one shape
     predictor.setup_source(source)
     found: list[torch.Tensor] = []
-    for _, pictures, _ in predictor.dataset:
-        found += predictor.preprocess(pictures).float().split(1)
+    for _, images, _ in predictor.dataset:
+        found += predictor.preprocess(images).float().split(1)
         if len(found) >= samples:
             break
     return found[:samples]
@@ -196,19 +196,19 @@ def report(
     """Measure, draw receptive_field.png and write receptive_field.csv into a folder; return the table.
 
     Args:
-        yolo: the model; one that is not trained (from a YAML) gets the batch statistics of the pictures first.
+        yolo: the model; one that is not trained (from a YAML) gets the batch statistics of the images first.
         save_dir: of the files.
-        source: pictures, whose first `samples` are taken; None: noise.
+        source: images, whose first `samples` are taken; None: noise.
         layers: see `receptive_fields`.
-        imgsz: side of the pictures; None: that of the training, else 640, or 224 for a classifier.
-        samples: number of pictures.
+        imgsz: side of the images; None: that of the training, else 640, or 224 for a classifier.
+        samples: number of images.
         device: to run on.
         other: settings of prediction, which have no use here.
     """
     if useless := [key for key in other if key != "trust_modules"]:
         raise ConfigError(f"'{useless[0]}' is for heat maps and has no use with receptive_field=true: leave it out.")
     if not isinstance(samples, int) or samples < 1:
-        raise ConfigError(f"samples={samples} is no number of pictures; give a whole number from 1 on.")
+        raise ConfigError(f"samples={samples} is no number of images; give a whole number from 1 on.")
     if not isinstance(yolo.model, torch.nn.Module):
         raise ConfigError(f"Receptive fields come from PyTorch models, and '{yolo.model}' is none: give a .pt file.")
     where = select_device(device, verbose=False)
@@ -216,17 +216,17 @@ def report(
     imgsz = imgsz or yolo.overrides.get("imgsz") or (224 if yolo.task == "classify" else 640)
     size = check_imgsz(imgsz, stride=max(int(torch.as_tensor(model.stride).max()), 1), min_dim=2)
     if source is None:
-        pictures = noise(samples, model.yaml.get("ch", 3), size)
+        images = noise(samples, model.yaml.get("ch", 3), size)
     else:
-        pictures = _real(yolo, source, size, samples, where)
-    pictures = [p.to(where) for p in pictures]
+        images = _real(yolo, source, size, samples, where)
+    images = [p.to(where) for p in images]
     if yolo.ckpt_path is None:
-        settle_norms(model, pictures)
-        LOGGER.info("The model is not trained: its batch norms take the statistics of these pictures.")
-    fields = receptive_fields(model, pictures, layers)
-    kind = "pictures of noise" if source is None else "pictures"
+        settle_norms(model, images)
+        LOGGER.info("The model is not trained: its batch norms take the statistics of these images.")
+    fields = receptive_fields(model, images, layers)
+    kind = "images of noise" if source is None else "images"
     name = Path(str(yolo.model_name)).name
-    draw(fields, Path(save_dir) / "receptive_field.png", f"{name}, {len(pictures)} {kind} at {size[1]}x{size[0]}")
+    draw(fields, Path(save_dir) / "receptive_field.png", f"{name}, {len(images)} {kind} at {size[1]}x{size[0]}")
     rows = [f.row() for f in fields]
     write_csv(Path(save_dir) / "receptive_field.csv", rows)
     return table(rows)

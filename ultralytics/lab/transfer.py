@@ -22,19 +22,19 @@ from ultralytics.nn.tasks import (
 )
 from ultralytics.nn.transfer import Report, transfer
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.system.console import say
 
 USAGE = """yolo transfer model=best.pt to=NAME.yaml
                         the weights of a trained model in another one, layer by layer by their places; writes a file
   save=FILE.pt          where to write; by default NAME-from-best.pt in the working directory
   nc=N                  classes of the new model; by default those of the old one, with their names
-  pictures=FOLDER       convert layers that became Ghost layers, by what the old ones give for these pictures
-  data=NAME.yaml        the same with the training pictures of a data set
-  count=32 imgsz=640    how many of the pictures, and in which size; by default the size that the model was trained with
+  images=FOLDER       convert layers that became Ghost layers, by what the old ones give for these images
+  data=NAME.yaml        the same with the training images of a data set
+  count=32 imgsz=640    how many of the images, and in which size; by default the size that the model was trained with
   trust_modules=true    run the module files that the models name
 """
-KEYS = ("model", "to", "save", "nc", "pictures", "data", "count", "imgsz", "trust_modules")
+KEYS = ("model", "to", "save", "nc", "images", "data", "count", "imgsz", "trust_modules")
 PICTURES = 32  # for the conversion: more change the filters little
 KEPT_ARGS = ("imgsz", "data", "single_cls")  # of the old model's training, for what is done with the new one
 
@@ -56,8 +56,8 @@ def main(words: Sequence[str]) -> int:
         trust_modules(name, trusted)
     source, _ = attempt_load_one_weight(given["model"])
     target = build_target(given["to"], source, _number(given, "nc"))
-    by_pictures = "pictures" in given or "data" in given
-    say(_convert(source, target, given) if by_pictures else transfer(source, target))
+    by_images = "images" in given or "data" in given
+    say(_convert(source, target, given) if by_images else transfer(source, target))
     _save(target, file)
     say(f"\nWrote '{file}'. Train on with `yolo train model={file} data=...`.")
     return 0
@@ -80,11 +80,11 @@ def build_target(to: str | Path, source: BaseModel, nc: int | None = None) -> Ba
     return target.eval()
 
 
-def load_pictures(folder: str | Path | list, count: int, imgsz: int) -> torch.Tensor:
-    """Return pictures (count, 3, imgsz, imgsz) RGB from 0 to 1, taken evenly from all that lie there, padded."""
+def load_images(folder: str | Path | list, count: int, imgsz: int) -> torch.Tensor:
+    """Return images (count, 3, imgsz, imgsz) RGB from 0 to 1, taken evenly from all that lie there, padded."""
     from ultralytics.data.augment import LetterBox
     from ultralytics.data.dataset import find_images
-    from ultralytics.data.images import read_image
+    from ultralytics.data.image_files import read_image
 
     files = find_images(folder)
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(count, len(files))).astype(int))]
@@ -108,25 +108,25 @@ def _number(given: dict[str, str], key: str, default: int | None = None) -> int 
 
 
 def _convert(source: BaseModel, target: BaseModel, given: dict[str, str]) -> Report:
-    """Convert layers that became Ghost layers, by calibration pictures."""
-    from ultralytics.nn.transfer.ghost import to_ghost
+    """Convert layers that became Ghost layers, by calibration images."""
+    from ultralytics.lab.conversion.ghost import to_ghost
 
-    if "pictures" in given and "data" in given:
-        raise ConfigError("pictures= and data= both name the pictures for the conversion. Give one of them.")
+    if "images" in given and "data" in given:
+        raise ConfigError("images= and data= both name the images for the conversion. Give one of them.")
     if (ch := target.yaml.get("ch", 3)) != 3:
         raise ConfigError(
-            f"The pictures are read with 3 channels, and '{given['to']}' reads {ch}. Leave out pictures= and data=, or "
-            "call to_ghost() in Python with pictures of your own."
+            f"The images are read with 3 channels, and '{given['to']}' reads {ch}. Leave out images= and data=, or "
+            "call to_ghost() in Python with images of your own."
         )
     trained_with = source.args.get("imgsz") if isinstance(source.args, dict) else None
     imgsz = _number(given, "imgsz", trained_with if isinstance(trained_with, int) else SPECS["imgsz"].default)
     imgsz = check_imgsz(imgsz, max(int(target.stride.max()), 32))  # below 32 a classifier's maps would end
-    where = given.get("pictures") or _training_pictures(given["data"], target.task)
-    return to_ghost(source, target, load_pictures(where, _number(given, "count", PICTURES), imgsz))
+    where = given.get("images") or _training_images(given["data"], target.task)
+    return to_ghost(source, target, load_images(where, _number(given, "count", PICTURES), imgsz))
 
 
-def _training_pictures(data: str, task: str) -> str | list:
-    """Return where the training pictures of a data set lie."""
+def _training_images(data: str, task: str) -> str | list:
+    """Return where the training images of a data set lie."""
     from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 
     found = (check_cls_dataset if task == "classify" else check_det_dataset)(data)["train"]

@@ -15,9 +15,10 @@ from torch import nn
 from ultralytics.nn import features
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import check_outputs, checked_runner, run_once
-from ultralytics.utils import LOGGER, limits
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
 from ultralytics.utils.files import check_regular
+from ultralytics.utils.hostile import limits
 
 TORCH = (".pt", ".pth")  # weight files
 
@@ -28,7 +29,7 @@ class TorchBackend:
     The caller's model stays as it is: fusing and a change of precision happen on a copy.
     """
 
-    dynamic = True  # takes any batch size and any picture size that the stride divides
+    dynamic = True  # takes any batch size and any image size that the stride divides
     end2end = False
 
     def __init__(self, weights: str | Path | nn.Module, device: torch.device, fp16: bool, fuse: bool, verbose: bool):
@@ -53,12 +54,12 @@ class TorchBackend:
 class FileBackend:
     """A file that another runtime runs, of whatever format (`nn.formats`).
 
-    Batches that are greater or smaller than the file's are cut and filled up; pictures must have its size, unless it
+    Batches that are greater or smaller than the file's are cut and filled up; images must have its size, unless it
     was exported with `dynamic=True`.
     """
 
     model = None
-    fp16 = False  # pictures go in as float32, whatever the file computes in
+    fp16 = False  # images go in as float32, whatever the file computes in
 
     def __init__(self, file: str | Path, form: Format, device: torch.device, threads: int | None, providers: str):
         form.require(writing=False)
@@ -86,7 +87,7 @@ class FileBackend:
         else:
             if tuple(im.shape[-2:]) != self.imgsz:
                 raise ConfigError(
-                    f"'{self.file}' takes pictures of {self.imgsz[0]} x {self.imgsz[1]} pixels, not of "
+                    f"'{self.file}' takes images of {self.imgsz[0]} x {self.imgsz[1]} pixels, not of "
                     f"{im.shape[-2]} x {im.shape[-1]}: give imgsz={[*self.imgsz]}, or export it with dynamic=True."
                 )
             parts = [self._filled(part) for part in im.float().split(self.batch)]
@@ -156,11 +157,11 @@ class AutoBackend(nn.Module):
     Attributes:
         model: the module that runs, or None where the backend has none.
         names: {class: name}.
-        stride: that picture sides must be multiples of.
+        stride: that image sides must be multiples of.
         kpt_shape: number of key points and their dimensions, where it finds any, else None.
         task, nc: what the model does, and for how many classes.
-        pt: whether pictures of any shape are taken, as PyTorch models do.
-        imgsz: (height, width) of the pictures where they must have one size, else None.
+        pt: whether images of any shape are taken, as PyTorch models do.
+        imgsz: (height, width) of the images where they must have one size, else None.
         end2end: whether NMS is in the model.
         nn_module: whether it was given in memory.
 
@@ -230,7 +231,7 @@ class AutoBackend(nn.Module):
         return (im.half() if self.fp16 else im).contiguous(memory_format=self.backend.layout)
 
     def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
-        """Run once on zeros, so that the first picture does not wait for the GPU to start; a CPU needs none."""
+        """Run once on zeros, so that the first image does not wait for the GPU to start; a CPU needs none."""
         if self.device.type == "cpu":
             return
         with torch.inference_mode():

@@ -18,8 +18,8 @@ from ultralytics.nn.unpickle import AGAIN, NAME_ONE, Archive, Record, TensorReco
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, UserError
 from ultralytics.utils.files import atomic_write, file_size
-from ultralytics.utils.limits import CLASSES
-from ultralytics.utils.names import clean_names
+from ultralytics.utils.hostile.limits import CLASSES
+from ultralytics.utils.hostile.names import clean_names
 
 FORMAT, FORMAT_VERSION = "ghost", 1
 REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}

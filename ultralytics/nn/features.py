@@ -43,11 +43,11 @@ def watch_layers(run: Callable[[], Any], model: nn.Module, see: Callable[[int, n
 
 
 def embed(model: nn.Module, x: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
-    """Return the features of layers, each averaged over the picture, side by side: (b, sum of channels).
+    """Return the features of layers, each averaged over the image, side by side: (b, sum of channels).
 
     Args:
         model: of any task.
-        x: (b, ch, h, w) pictures.
+        x: (b, ch, h, w) images.
         layers: indices as in the model's YAML, lower than the head's.
 
     Raises:
@@ -82,7 +82,7 @@ def predict_augmented(model: nn.Module, x: torch.Tensor) -> Any:
         (b, 4 + nc, positions of all copies) boxes as xywh in pixels of `x`, and None in the place of the maps.
     """
     if getattr(model, "task", "detect") != "detect":
-        LOGGER.warning(f"WARNING: augment=True is for detection; {model.task} predicts on the picture itself.")
+        LOGGER.warning(f"WARNING: augment=True is for detection; {model.task} predicts on the image itself.")
         return model.predict(x)
     height, width = x.shape[2:]
     stride, found = max(int(model.stride.max()), 32), []

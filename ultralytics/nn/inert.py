@@ -18,8 +18,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import torch
 
-from ultralytics.utils import limits
 from ultralytics.utils.errors import CheckpointError
+from ultralytics.utils.hostile import limits
 
 RECORDS = ("ultralytics.", "torch.nn.", "torch._C._nn.", "types.SimpleNamespace", "argparse.Namespace")
 

@@ -15,9 +15,10 @@ from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
 from ultralytics.nn.own_modules import describe_files, own_entries
 from ultralytics.nn.registry import Bound, Context, Entry, lookup
-from ultralytics.utils import LOGGER, limits, yaml_load
+from ultralytics.utils import LOGGER, yaml_load
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.files import read_text
+from ultralytics.utils.hostile import limits
 
 _OF_LAYERS = ("i", "f", "type", "np", "span")  # attributes that `parse_model` sets
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
@@ -145,7 +146,7 @@ def _argument(value: Any, d: dict) -> Any:
 
 def line_numbers(d: dict) -> list[int]:
     """Return the line of each layer of a model description in its YAML file; [] if there is no such file any more."""
-    from ultralytics.utils import safe_yaml
+    from ultralytics.utils.hostile import safe_yaml
 
     try:
         text = read_text(find_model_yaml(d.get("yaml_file") or ""), limits.YAML_BYTES)
@@ -221,7 +222,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
 
     Args:
         d: a model YAML as a dictionary; it is not changed.
-        ch: channels of the input picture.
+        ch: channels of the input image.
         verbose: log the table of layers.
 
     Returns:
@@ -234,7 +235,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
     _check_keys(d)
     own = own_entries(d)
     letter, depth, width, max_channels = _scale(d, verbose)
-    channels, layers, save, i = [ch], OrderedDict(), set(), 0  # channels: of the picture, then of each index
+    channels, layers, save, i = [ch], OrderedDict(), set(), 0  # channels: of the image, then of each index
     if verbose:
         LOGGER.info(f"\n{'':>3}{'from':>20}{'n':>3}{'params':>10}  {'module':<45}{'arguments':<30}")
     with default_activation(_activation(d.get("activation"))):

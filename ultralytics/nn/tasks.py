@@ -11,6 +11,7 @@ from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
+from ultralytics.nn.compute_limit import limit_work
 from ultralytics.nn.features import predict_augmented
 from ultralytics.nn.formats import format_of
 from ultralytics.nn.formats.scripts import trust
@@ -20,7 +21,6 @@ from ultralytics.nn.modules import Detect
 from ultralytics.nn.own_modules import load_trusted, own_entries
 from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
 from ultralytics.nn.transfer import Report, known_names, transfer
-from ultralytics.nn.work import limit_work
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ModelError
 from ultralytics.utils.loss import (
@@ -55,7 +55,7 @@ class BaseModel(nn.Module):
 
     Args:
         cfg: name of a model YAML, or its content.
-        ch: channels of the input picture.
+        ch: channels of the input image.
         nc: number of classes, in the place of the YAML's.
         verbose: log the table of layers and the size of the model.
 
@@ -83,7 +83,7 @@ class BaseModel(nn.Module):
             LOGGER.info("")
 
     def prepare(self, ch: int) -> None:
-        """Do what is left once the layers stand; `stride` is what the sides of a picture must be multiples of."""
+        """Do what is left once the layers stand; `stride` is what the sides of an image must be multiples of."""
         self.stride = torch.tensor([1.0])
 
     def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Any:
@@ -210,7 +210,7 @@ class DetectionModel(BaseModel):
             where = describe_line(self.yaml, number)
             reason = " ".join(str(e).split())
             raise ModelError(
-                f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel picture. {reason}"
+                f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel image. {reason}"
             ) from e
         finally:
             for hook in hooks:
@@ -275,7 +275,7 @@ class OBBModel(DetectionModel):
 
 
 class ClassificationModel(BaseModel):
-    """A classifier of whole pictures: logits in training, probabilities in inference; for arguments see `BaseModel`.
+    """A classifier of whole images: logits in training, probabilities in inference; for arguments see `BaseModel`.
 
     Its batch norms keep PyTorch's eps 1e-5 and momentum 0.1, as those of 8.3.0 and of the published GhostNets.
     """

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 
 from ultralytics.nn.inert import Array, InertUnpickler, Record, Storage, TensorRecord, plain_text
-from ultralytics.utils import limits
-from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import CheckpointError, DataError, MissingFileError
 from ultralytics.utils.files import open_regular
+from ultralytics.utils.hostile import limits
+from ultralytics.utils.hostile.archives import check_zip
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of files written by torch before 1.6
 AGAIN = "Copy or download it again, or train anew."
 NAME_ONE = "Name a .pt file written by training or by torch.save."
 _KINDS = (  # how files that are no checkpoint begin, to name them in the error
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"\x89PNG", "a PNG picture"),
-    (b"GIF8", "a GIF picture"),
-    (b"BM", "a BMP picture"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+    (b"GIF8", "a GIF image"),
+    (b"BM", "a BMP image"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"<!DOCTYPE", "a web page"),
     (b"<!doctype", "a web page"),

@@ -24,7 +24,7 @@ class STrack(BaseTrack):
     """A track, or a detection that may become one: a box that a Kalman filter follows.
 
     Args:
-        box: x, y, w, h in pixels[, angle in radians], and the index of the detection in its picture.
+        box: x, y, w, h in pixels[, angle in radians], and the index of the detection in its image.
         score: 0 to 1.
         cls: class.
     """

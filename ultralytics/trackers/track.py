@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.data.images import VID_FORMATS, suffix
+from ultralytics.data.image_files import VID_FORMATS, suffix
 from ultralytics.trackers.bot_sort import BOTSORT
 from ultralytics.trackers.byte_tracker import BYTETracker
 from ultralytics.trackers.settings import read_tracker
@@ -84,7 +84,7 @@ def tracked(tracker: BYTETracker, result: Any) -> Any:
 
 
 def _sequence(predictor: Any, path: str) -> str:
-    """Return what a frame belongs to: its stream, its video, or for pictures their folder."""
+    """Return what a frame belongs to: its stream, its video, or for images their folder."""
     alone = predictor.source_type.stream or suffix(str(path)) in VID_FORMATS
     return str(path) if alone else str(Path(path).parent)
 

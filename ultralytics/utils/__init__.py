@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ultralytics import modules_of
-from ultralytics.utils.console import ConsoleHandler, without_colours
+from ultralytics.utils.system.console import ConsoleHandler, without_colours
 
 ROOT = Path(__file__).resolve().parents[1]  # the package folder
 ASSETS = ROOT / "assets"
@@ -71,9 +71,9 @@ def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
         ConfigError: the file is no YAML mapping.
         DataError: it is far too large, or cannot be read.
     """
-    from ultralytics.utils import limits, safe_yaml
     from ultralytics.utils.errors import ConfigError, MissingFileError
     from ultralytics.utils.files import read_text
+    from ultralytics.utils.hostile import limits, safe_yaml
 
     file = Path(file)
     if not os.path.isfile(file):  # not Path.is_file, which raises for names that are too long
@@ -107,11 +107,11 @@ _LAZY = {
     "DEFAULT_CFG_KEYS": "ultralytics.cfg:DEFAULT_CFG_KEYS",
     "DEFAULT_CFG_PATH": "ultralytics.cfg:DEFAULT_CFG_PATH",
     "SettingsManager": "ultralytics.utils.settings:SettingsManager",
-    "TQDM": "ultralytics.utils.progress:TQDM",
+    "TQDM": "ultralytics.utils.system.progress:TQDM",
 }
 # Further names of 8.3.0 that scripts import from here: words, for the modules that hold them.
 _ELSEWHERE = {
-    "ultralytics.utils.environment": """
+    "ultralytics.utils.system.environment": """
         MACOS LINUX WINDOWS ARM64 PYTHON_VERSION TORCH_VERSION TORCHVISION_VERSION NUM_THREADS VERBOSE LOGGING_NAME
         AUTOINSTALL ONLINE IS_COLAB IS_KAGGLE IS_JUPYTER IS_DOCKER IS_RASPBERRYPI IS_PIP_PACKAGE IS_GIT_DIR GIT_DIR
         USER_CONFIG_DIR DATASETS_DIR WEIGHTS_DIR RUNS_DIR is_ubuntu is_colab is_kaggle is_jupyter is_docker

@@ -22,7 +22,7 @@ from typing import Any
 
 from ultralytics.utils import LOGGER, ROOT, colorstr
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError, did_you_mean
-from ultralytics.utils.names import LONGEST, clean_name
+from ultralytics.utils.hostile.names import LONGEST, clean_name
 
 PYTHON_MINIMUM = "3.10"
 PCI = Path("/sys/bus/pci/devices")
@@ -45,7 +45,7 @@ _OPERATORS = {
 def check_imgsz(
     imgsz: int | str | Sequence[int], stride: Any = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
 ) -> int | list[int]:
-    """Return the picture size brought up to a multiple of the stride.
+    """Return the image size brought up to a multiple of the stride.
 
     Args:
         imgsz: side, or [height, width], in pixels.

@@ -25,7 +25,7 @@ class ModelError(UserError, ValueError):
 
 
 class DataError(UserError, ValueError):
-    """A dataset description, a label file or a picture cannot be used."""
+    """A dataset description, a label file or an image cannot be used."""
 
 
 class CheckpointError(UserError, ValueError):

@@ -17,8 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from ultralytics.utils import LOGGER, limits
+from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
+from ultralytics.utils.hostile import limits
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:

@@ -146,14 +146,14 @@ def weightless(model: nn.Module) -> nn.Module:
 
 
 def sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
-    """Return height and width of a picture size: one number, [side] or [height, width]."""
+    """Return height and width of an image size: one number, [side] or [height, width]."""
     given = [imgsz] if isinstance(imgsz, int) else list(imgsz)
     height, width = given[-2:] if len(given) > 1 else given * 2
     return int(height), int(width)
 
 
 def input_channels(model: nn.Module) -> int:
-    """Return the channels of the pictures that a model takes; 3 if it does not tell."""
+    """Return the channels of the images that a model takes; 3 if it does not tell."""
     described = getattr(model, "yaml", None) or {}
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     return described.get("ch") or (first.in_channels if first else 3)
@@ -163,7 +163,7 @@ def input_channels(model: nn.Module) -> int:
 def count_forward(
     model: nn.Module, imgsz: int | Sequence[int] = 640, parts: Sequence[str] = (), channels: int | None = None
 ) -> Forward:
-    """Count a forward pass of one picture in eval mode, on a copy without weights.
+    """Count a forward pass of one image in eval mode, on a copy without weights.
 
     A module whose forward reads values of tensors, or has an operator without a form for shapes alone, runs on zeros
     on the CPU instead. What leaves PyTorch (NumPy, say) cannot be seen.
@@ -172,7 +172,7 @@ def count_forward(
         model: any module that takes a (1, channels, height, width) batch; it is not touched.
         imgsz: pixels, one number or [height, width].
         parts: names of submodules that do not contain each other; each gets a tally of its own.
-        channels: of the picture; by default those that the model tells.
+        channels: of the image; by default those that the model tells.
     """
     model = unwrap(model)
     shape = (1, channels or input_channels(model), *sides(imgsz))

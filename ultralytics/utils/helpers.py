@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.utils import LOGGER, yaml_load
-from ultralytics.utils.console import ESCAPE
+from ultralytics.utils.system.console import ESCAPE
 
 
 class SimpleClass:

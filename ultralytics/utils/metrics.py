@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ultralytics.utils.coco_ap import CocoAP
-from ultralytics.utils.confusion import ConfusionMatrix  # noqa: F401  public names of this module
-from ultralytics.utils.overlap import (  # noqa: F401
+from ultralytics.utils.evaluation.coco_ap import CocoAP
+from ultralytics.utils.evaluation.confusion import ConfusionMatrix  # noqa: F401  public names of this module
+from ultralytics.utils.geometry.overlap import (  # noqa: F401
     OKS_SIGMA,
     batch_probiou,
     bbox_ioa,
@@ -26,7 +26,7 @@ from ultralytics.utils.overlap import (  # noqa: F401
 def __getattr__(name: str):
     """Offer the curves here too, where 8.3.0 keeps them; drawing is imported when asked for."""
     if name in {"plot_pr_curve", "plot_mc_curve"}:
-        from ultralytics.utils import curves
+        from ultralytics.utils.drawing import curves
 
         return getattr(curves, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
@@ -276,7 +276,7 @@ class DetMetrics:
     """The metrics of a detector: `process` what was matched, then read them.
 
     A task that also judges something else than boxes names it in `second`: the attribute, and how the names of its
-    pictures begin.
+    images begin.
     """
 
     task = "detect"
@@ -309,7 +309,7 @@ class DetMetrics:
         self._update(self.box, tp, conf, pred_cls, target_cls, "Box" if self.second else "")
 
     def _update(self, metric: Metric, tp, conf, pred_cls, target_cls, prefix: str) -> None:
-        """Compute one part; its pictures' names begin with `prefix`."""
+        """Compute one part; its images' names begin with `prefix`."""
         results = ap_per_class(
             tp,
             conf,

@@ -1,8 +1,8 @@
-"""Boxes from one notation into another, from one picture into another, and a stopwatch.
+"""Boxes from one notation into another, from one image into another, and a stopwatch.
 
 Every box function takes NumPy arrays and tensors alike, keeps leading dimensions, and returns floats of the input's
 own precision (float32 where the input holds integers). Notations: xyxy = two corners, xywh = centre and size,
-ltwh = left top corner and size; an `n` behind them: divided by the picture's width and height.
+ltwh = left top corner and size; an `n` behind them: divided by the image's width and height.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.utils.masks import (  # noqa: F401  public names of this module
+from ultralytics.utils.geometry.masks import (  # noqa: F401  public names of this module
     convert_torch2numpy_batch,
     crop_mask,
     masks2segments,
@@ -28,7 +28,7 @@ from ultralytics.utils.masks import (  # noqa: F401  public names of this module
     scale_image,
     scale_masks,
 )
-from ultralytics.utils.rboxes import regularize_rboxes, xywhr2xyxyxyxy  # noqa: F401
+from ultralytics.utils.geometry.rboxes import regularize_rboxes, xywhr2xyxyxyxy  # noqa: F401
 
 if TYPE_CHECKING:
     Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str):
     """Offer the functions of `utils.nms` here too, where 8.3.0 keeps them; `utils.nms` itself needs this module."""
     if name in {"non_max_suppression", "nms", "nms_rotated"}:
-        from ultralytics.utils import nms
+        from ultralytics.utils.geometry import nms
 
         return getattr(nms, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
@@ -73,7 +73,7 @@ def xywh2xyxy(x: Array) -> Array:
 
 
 def xywhn2xyxy(x: Array, w: int = 640, h: int = 640, padw: float = 0, padh: float = 0) -> Array:
-    """Turn normalised centre and size into corners in pixels of a (w, h) picture that lies at (padw, padh)."""
+    """Turn normalised centre and size into corners in pixels of a (w, h) image that lies at (padw, padh)."""
     y = xywh2xyxy(x)
     y[..., 0:4:2] = y[..., 0:4:2] * w + padw
     y[..., 1:4:2] = y[..., 1:4:2] * h + padh
@@ -81,7 +81,7 @@ def xywhn2xyxy(x: Array, w: int = 640, h: int = 640, padw: float = 0, padh: floa
 
 
 def xyxy2xywhn(x: Array, w: int = 640, h: int = 640, clip: bool = False, eps: float = 0.0) -> Array:
-    """Turn corners in pixels into normalised centre and size; `clip` first cuts the boxes `eps` inside the picture."""
+    """Turn corners in pixels into normalised centre and size; `clip` first cuts the boxes `eps` inside the image."""
     y = _float_copy(x)
     if clip:
         clip_boxes(y, (h - eps, w - eps))
@@ -119,25 +119,25 @@ def ltwh2xyxy(x: Array) -> Array:
     return y
 
 
-# From one picture into another ---------------------------------------------------------------------------------------
+# From one image into another ---------------------------------------------------------------------------------------
 
 
 def clip_boxes(boxes: Array, shape: tuple[float, ...]) -> Array:
-    """Cut xyxy boxes at the borders of a picture of shape (h, w, ...), in place; the same boxes are returned."""
+    """Cut xyxy boxes at the borders of an image of shape (h, w, ...), in place; the same boxes are returned."""
     for side, bound in ((slice(0, 4, 2), shape[1]), (slice(1, 4, 2), shape[0])):
         boxes[..., side] = boxes[..., side].clip(0, bound)
     return boxes
 
 
 def clip_coords(coords: Array, shape: tuple[float, ...]) -> Array:
-    """Cut points (..., x, y[, visibility]) at the borders of a picture of shape (h, w, ...), in place."""
+    """Cut points (..., x, y[, visibility]) at the borders of an image of shape (h, w, ...), in place."""
     coords[..., 0] = coords[..., 0].clip(0, shape[1])
     coords[..., 1] = coords[..., 1].clip(0, shape[0])
     return coords
 
 
 def _letterbox_of(img1_shape, img0_shape, ratio_pad) -> tuple[float, float, float]:
-    """Return (gain, left, top) of the letterbox that made a picture of `img1_shape` from one of `img0_shape`."""
+    """Return (gain, left, top) of the letterbox that made an image of `img1_shape` from one of `img0_shape`."""
     if ratio_pad is not None:
         return ratio_pad[0][0], *ratio_pad[1]
     gain = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
@@ -154,11 +154,11 @@ def scale_boxes(
     padding: bool = True,
     xywh: bool = False,
 ) -> Array:
-    """Map boxes on a letterboxed picture back onto the original, cut at its borders.
+    """Map boxes on a letterboxed image back onto the original, cut at its borders.
 
     Args:
-        img1_shape: (h, w) of the letterboxed picture.
-        boxes: (..., 4+) xyxy, pixels of that picture; columns beyond the fourth are kept.
+        img1_shape: (h, w) of the letterboxed image.
+        boxes: (..., 4+) xyxy, pixels of that image; columns beyond the fourth are kept.
         img0_shape: (h, w) of the original.
         ratio_pad: ((gain, gain), (left, top)) if known; else it follows from the two shapes.
         padding: whether the letterbox has borders to take off.
@@ -185,7 +185,7 @@ def scale_coords(
     normalize: bool = False,
     padding: bool = True,
 ) -> Array:
-    """Map points (..., x, y[, visibility]) on a letterboxed picture back onto the original, in place.
+    """Map points (..., x, y[, visibility]) on a letterboxed image back onto the original, in place.
 
     `normalize` divides them by the original's width and height. The other arguments are those of `scale_boxes`.
     """
@@ -205,7 +205,7 @@ def scale_coords(
 
 
 def segment2box(segment: np.ndarray, width: int = 640, height: int = 640) -> np.ndarray:
-    """Return the box (4,) xyxy around those points of a polygon (m, 2) that lie in the picture; zeros if none does."""
+    """Return the box (4,) xyxy around those points of a polygon (m, 2) that lie in the image; zeros if none does."""
     inside = segment[((segment >= 0) & (segment <= (width, height))).all(1)]
     if not len(inside):
         return np.zeros(4, dtype=segment.dtype)

@@ -1,4 +1,4 @@
-"""Pictures of a run: mosaics of batches, statistics of labels, and the losses and metrics over the epochs."""
+"""Images of a run: mosaics of batches, statistics of labels, and the losses and metrics over the epochs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ultralytics.utils import LOGGER, limits
-from ultralytics.utils.annotator import Annotator, Colors, colors, contrast, imwrite, save_one_box
-from ultralytics.utils.curves import (
+from ultralytics.utils import LOGGER
+from ultralytics.utils.drawing.annotator import Annotator, Colors, colors, contrast, imwrite, save_one_box
+from ultralytics.utils.drawing.curves import (
     ACCENT,
     GRID,
     INK,
@@ -26,12 +26,13 @@ from ultralytics.utils.curves import (
     save_figure,
     unit_color,
 )
+from ultralytics.utils.drawing.feature_maps import feature_visualization
+from ultralytics.utils.drawing.fonts import find_font
+from ultralytics.utils.drawing.tuning import plot_tune_results
 from ultralytics.utils.errors import DataError, MissingFileError
-from ultralytics.utils.featuremaps import feature_visualization
 from ultralytics.utils.files import read_text
-from ultralytics.utils.fonts import find_font
+from ultralytics.utils.hostile import limits
 from ultralytics.utils.ops import xywh2xyxy, xywhr2xyxyxyxy
-from ultralytics.utils.tuning import plot_tune_results
 
 __all__ = (
     "Annotator",
@@ -97,7 +98,7 @@ def output_to_rotated_target(
     return index, stacked[:, 6], stacked[:, :5], stacked[:, 5]
 
 
-def _to_pictures(images) -> np.ndarray:
+def _to_images(images) -> np.ndarray:
     """Return (b, 3, h, w) RGB, floats in 0..1 or bytes, as (b, h, w, 3) uint8 BGR."""
     images = _numpy(images)
     if images.dtype != np.uint8 and images.size and images.max() <= 1:
@@ -105,25 +106,23 @@ def _to_pictures(images) -> np.ndarray:
     return np.ascontiguousarray(images.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
 
 
-def _mosaic(pictures: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray, float, int, int]:
-    """Lay pictures (b, h, w, 3) on a grid; return it, the scale of each picture, its height and its width."""
-    height, width = pictures.shape[1:3]
-    rows = math.ceil(len(pictures) / columns)
+def _mosaic(images: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray, float, int, int]:
+    """Lay images (b, h, w, 3) on a grid; return it, the scale of each image, its height and its width."""
+    height, width = images.shape[1:3]
+    rows = math.ceil(len(images) / columns)
     scale = min(max_size / columns / max(height, width), 1.0)
     h, w = math.ceil(scale * height), math.ceil(scale * width)
     canvas = np.full((rows * h, columns * w, 3), 255, np.uint8)
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         y, x = i // columns * h, i % columns * w
-        canvas[y : y + h, x : x + w] = (
-            cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA) if scale < 1 else picture
-        )
+        canvas[y : y + h, x : x + w] = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA) if scale < 1 else image
     return canvas, scale, h, w
 
 
 def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
-    """Return xywh (n, 4) as corners (n, 4), or xywhr (n, 5) as corners (n, 4, 2), on a picture drawn h x w large.
+    """Return xywh (n, 4) as corners (n, 4), or xywhr (n, 5) as corners (n, 4, 2), on an image drawn h x w large.
 
-    The boxes are in pixels of the picture, drawn at `scale`, or shares of it.
+    The boxes are in pixels of the image, drawn at `scale`, or shares of it.
     """
     boxes = boxes.copy()
     shares = len(boxes) and boxes[:, :4].max() <= 1.1
@@ -132,9 +131,9 @@ def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
 
 
 def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
-    """Return the masks (n, h, w) of the n objects of picture i, in their order.
+    """Return the masks (n, h, w) of the n objects of image i, in their order.
 
-    `masks` are one an object, or one a picture whose pixels are 1 + the place of the object in its picture.
+    `masks` are one an object, or one an image whose pixels are 1 + the place of the object in its image.
     """
     mine = batch_idx == i
     if len(masks) == len(batch_idx) and masks.max(initial=0) <= 1:
@@ -143,7 +142,7 @@ def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
 
 
 def _points_on(points: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
-    """Return key points (n, k, 2 or 3), pixels or shares of a picture, as pixels of its drawing, h x w large."""
+    """Return key points (n, k, 2 or 3), pixels or shares of an image, as pixels of its drawing, h x w large."""
     points = points.copy()
     shares = points[..., :2].max(initial=0) <= 1.01
     points[..., :2] *= (w, h) if shares else scale
@@ -151,7 +150,7 @@ def _points_on(points: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
 
 
 def _draw_objects(annotator: Annotator, title: str, found: list[str], shades, conf_thres: float, boxes, masks, kpts):
-    """Draw the objects of one picture, and its title in a corner."""
+    """Draw the objects of one image, and its title in a corner."""
     size = annotator.im.shape[:2]
     if masks is not None:
         annotator.masks(masks, shades, retina_masks=True)
@@ -182,22 +181,22 @@ def plot_images(
     save: bool = True,
     conf_thres: float = 0.25,
 ) -> np.ndarray | None:
-    """Draw up to 16 pictures of a batch with what is on them as one mosaic.
+    """Draw up to 16 images of a batch with what is on them as one mosaic.
 
     Args:
         images: (b, 3, h, w) RGB, floats in 0..1 or bytes.
-        batch_idx: (n,) picture of each object.
-        cls: (n,) or (n, 1) class of each object; without boxes, masks and key points it is written on the picture.
-        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as shares of the picture, angles in radians.
+        batch_idx: (n,) image of each object.
+        cls: (n,) or (n, 1) class of each object; without boxes, masks and key points it is written on the image.
+        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as shares of the image, angles in radians.
         confs: (n,) confidences of predictions, those below `conf_thres` are left out; None: these are labels.
-        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the place of the object in its picture.
-        kpts: (n, k, 2) or (n, k, 3), in pixels or as shares of the picture, with visibility or confidence.
-        paths: of the pictures, their file names are written on them.
+        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the place of the object in its image.
+        kpts: (n, k, 2) or (n, k, 3), in pixels or as shares of the image, with visibility or confidence.
+        paths: of the images, their file names are written on them.
         save: write to `fname` and return None; else return the mosaic, (h, w, 3) BGR.
     """
-    pictures = _to_pictures(images)[:max_subplots]
-    columns = math.ceil(math.sqrt(len(pictures)))
-    canvas, scale, h, w = _mosaic(pictures, max_size, columns)
+    images = _to_images(images)[:max_subplots]
+    columns = math.ceil(math.sqrt(len(images)))
+    canvas, scale, h, w = _mosaic(images, max_size, columns)
     batch_idx, cls = _numpy(batch_idx).reshape(-1), _numpy(cls).reshape(-1).astype(int)
     boxes, masks, kpts = (_numpy(v).astype(np.float32) for v in (bboxes, masks, kpts))
     boxes = _to_corners(boxes.reshape(-1, boxes.shape[-1] if boxes.ndim == 2 and boxes.size else 4), scale, h, w)
@@ -206,9 +205,9 @@ def plot_images(
     table = as_names(names, max(int(cls.max(initial=0)) + 1, len(names))) if names else None
     texts = [*(table or ()), *(Path(p).name for p in paths or ())]
     line_width, font_size = max(round((h + w) * 0.002), 1), max(round((h + w) * 0.02), 12)
-    for i in range(len(pictures)):
+    for i in range(len(images)):
         y, x = i // columns * h, i % columns * w
-        # each picture is drawn on by itself, so that no label runs into its neighbour
+        # each image is drawn on by itself, so that no label runs into its neighbour
         annotator = Annotator(canvas[y : y + h, x : x + w], line_width, font_size, example=texts)
         mine = np.flatnonzero(batch_idx == i)
         sure = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
@@ -229,7 +228,7 @@ def plot_images(
         return canvas
     try:
         file = imwrite(fname, canvas)
-    except DataError as e:  # no picture is worth a run
+    except DataError as e:  # no image is worth a run
         LOGGER.warning(f"{e} It is left out.")
         return None
     if on_plot:
@@ -287,7 +286,7 @@ def plot_labels(
     """Draw the statistics of a training set into `save_dir/labels.jpg`.
 
     Args:
-        boxes: (n, 4) xywh as shares of the picture.
+        boxes: (n, 4) xywh as shares of the image.
         cls: (n,) or (n, 1) classes.
     """
     boxes, cls = _numpy(boxes).astype(float).reshape(-1, 4), _numpy(cls).reshape(-1).astype(int)

@@ -20,9 +20,9 @@ from torch import distributed as dist
 from torch import nn
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.determinism import name_operators
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.threads import THREADS, get_cpu_info
+from ultralytics.utils.system.determinism import name_operators
+from ultralytics.utils.system.threads import THREADS, get_cpu_info
 
 # ---------------------------------------------------------------------------------------------- devices and threads
 
@@ -430,7 +430,7 @@ def get_num_gradients(model: nn.Module) -> int:
 
 
 def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
-    """Return the GFLOPs (2 x multiply-accumulates) that one picture costs, as torch's own counter counts them.
+    """Return the GFLOPs (2 x multiply-accumulates) that one image costs, as torch's own counter counts them.
 
     Args:
         model: any module that takes a (1, channels, height, width) batch; it is not touched.

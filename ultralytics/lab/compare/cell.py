@@ -20,18 +20,18 @@ import torch
 
 from ultralytics import YOLO, __build__
 from ultralytics.cfg.schema import SPECS
-from ultralytics.engine.resume import last_state
-from ultralytics.engine.runfiles import PREVIOUS
+from ultralytics.engine.training.resume import last_state
+from ultralytics.engine.training.run_files import PREVIOUS
 from ultralytics.lab.compare.code import changed_code, code_of
 from ultralytics.lab.compare.plan import code_hashes, data_hash, fingerprint, read_json, write_json
 from ultralytics.lab.compare.tables import COSTS
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
-from ultralytics.utils.console import ERR, guarded, say
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.plotting import read_results
-from ultralytics.utils.threads import get_cpu_info
+from ultralytics.utils.system.console import ERR, guarded, say
+from ultralytics.utils.system.threads import get_cpu_info
 
 POINTS = 201  # of each curve that is kept
 # Settings of a validation that are not taken from the training: what it leaves, and its own defaults.
@@ -129,7 +129,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
         "precision": ckpt.get("precision"),
         "nc": len(network.names),
         "imgsz": args["imgsz"],
-        "pictures": seen[-1][0],
+        "images": seen[-1][0],
         **circumstances(seen[-1][1]),
     })  # fmt: skip
 

@@ -10,21 +10,21 @@ from typing import Any
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.schema import SPECS
 from ultralytics.cfg.words import key_values
+from ultralytics.lab.compare.figures import images_of
 from ultralytics.lab.compare.latencies import RUNTIMES, latencies
 from ultralytics.lab.compare.outcome import Outcome, Row, command_of
 from ultralytics.lab.compare.page import page
-from ultralytics.lab.compare.pictures import pictures_of
 from ultralytics.lab.compare.plan import Cell, alone_in, make_plan
 from ultralytics.lab.compare.runner import device_list, run_cells
 from ultralytics.lab.compare.tables import COSTS, csv_files, latex, markdown, plain, tables_of
 from ultralytics.utils import LOGGER, colorstr
-from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.files import atomic_write
+from ultralytics.utils.system.console import say
 
 USAGE = f"""yolo compare models=a.yaml,b.yaml data=NAME.yaml epochs=60 seeds=3 imgsz=640 ...
     Train each model with each seed, all with the same settings, and compare them: tables (CSV, Markdown, LaTeX),
-    pictures and one HTML page. The same command again goes on where it stood.
+    images and one HTML page. The same command again goes on where it stood.
 
 yolo compare results=runs/detect/train,runs/detect/train2
     Compare finished runs; those that differ in the seed alone become one row.
@@ -87,7 +87,7 @@ def compare(
     command: str = "",
     **settings: Any,
 ) -> Outcome:
-    """Train every model with every seed, and write tables, pictures and page into the comparison's folder.
+    """Train every model with every seed, and write tables, images and page into the comparison's folder.
 
     Args:
         models: model YAMLs or weight files; the first is what the others are compared with.
@@ -185,7 +185,7 @@ def costs_at_one_size(rows: Sequence[Row], cells: Mapping[str, Cell], imgsz: int
     Args:
         rows: what the models measured; their costs are changed.
         cells: a finished cell by model, whose weights are taken.
-        imgsz: side of the picture in pixels.
+        imgsz: side of the image in pixels.
     """
     from ultralytics.lab.profile import cost_of
     from ultralytics.nn.tasks import attempt_load_weights, trust_modules
@@ -203,15 +203,15 @@ def costs_at_one_size(rows: Sequence[Row], cells: Mapping[str, Cell], imgsz: int
 
 def write(outcome: Outcome, folder: Path) -> None:
     """Write all files of a comparison."""
-    tables, pictures = tables_of(outcome), pictures_of(outcome)
+    tables, images = tables_of(outcome), images_of(outcome)
     texts = {
         "table.md": markdown(outcome, tables),
         "table.tex": latex(outcome, tables),
         **csv_files(outcome),
-        "index.html": page(outcome, tables, pictures),
+        "index.html": page(outcome, tables, images),
     }
     files = {name: text.encode() for name, text in texts.items()}
-    for name, (_, png, svg) in pictures.items():
+    for name, (_, png, svg) in images.items():
         files |= {f"{name}.png": png, f"{name}.svg": svg}
     for name, content in files.items():
         with atomic_write(folder / name) as f:

@@ -12,7 +12,7 @@ from ultralytics import __build__
 from ultralytics.lab.compare.plan import Cell, file_hash, read_json, write_json
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import installed_version
-from ultralytics.utils.threads import get_cpu_info
+from ultralytics.utils.system.threads import get_cpu_info
 
 RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
@@ -24,7 +24,7 @@ def latencies(
 
     Args:
         cells: a finished cell by model, whose weights are taken.
-        imgsz: side of the picture in pixels.
+        imgsz: side of the image in pixels.
         runtimes: of RUNTIMES; none measures nothing.
         threads: threads of each runtime.
         file: JSON file in which the figures are kept.
@@ -71,9 +71,9 @@ def notes_on(rows: Sequence[Mapping[str, Any]], imgsz: int, runtimes: Sequence[s
     row, seen = rows[0], {r["runtime"] for r in rows}
     on = cpu if str(row["device"]) == "cpu" else row["device"]
     said = [
-        f"Latency: milliseconds a picture of {imgsz} x {imgsz} pixels, batch 1, {row['threads']} "
+        f"Latency: milliseconds an image of {imgsz} x {imgsz} pixels, batch 1, {row['threads']} "
         f"thread{'s' * (row['threads'] != 1)}, {on}; median (and 90th percentile) of {row['rounds']} rounds in which "
-        "the models took turns; without reading the picture and without NMS."
+        "the models took turns; without reading the image and without NMS."
     ]
     missing = [r for r in runtimes if r not in seen]
     only = " Only eager PyTorch was measured, which says little about deployed models." if seen == {"eager"} else ""

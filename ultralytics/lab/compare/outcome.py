@@ -68,7 +68,7 @@ class Row:
 
 @dataclass
 class Outcome:
-    """Everything that the tables, the pictures and the page show."""
+    """Everything that the tables, the images and the page show."""
 
     task: str
     seeds: list[int]
@@ -147,7 +147,7 @@ class Outcome:
         if other := {k: v for k, v in settings.items() if k in COMPARED or k == "trust_modules"}:
             said.append(("other settings", ", ".join(f"{k}={v}" for k, v in other.items())))
         said.append(("seeds", ", ".join(map(str, self.seeds))))
-        said += [(name, text) for name, key in (("classes", "nc"), ("pictures validated on", "pictures"))
+        said += [(name, text) for name, key in (("classes", "nc"), ("images validated on", "images"))
                  if (text := _each(r.get(key) for r in results))]  # fmt: skip
         if epochs := _each(r["epochs"] for r in results):
             said.append(("epochs trained", epochs))
@@ -170,7 +170,7 @@ class Outcome:
             else "These are finished runs of `yolo train`,"
         )
         split = self.settings.get("split", "val")
-        chosen = ", which were chosen on the same pictures" if split == "val" else ""
+        chosen = ", which were chosen on the same images" if split == "val" else ""
         said = [f"{how} judged by the best weights (best.pt) on the split '{split}'{chosen}."]
         counts = {len(row.results) for row in self.rows}
         if max(counts, default=0) > 1:

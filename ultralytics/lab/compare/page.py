@@ -49,10 +49,10 @@ code { font: 13.5px/1.5 ui-monospace, Consolas, monospace; background: #f3f5f7; 
 """
 
 
-def page(outcome: Outcome, tables: Sequence[Table], pictures: Mapping[str, tuple[str, bytes, bytes]]) -> str:
+def page(outcome: Outcome, tables: Sequence[Table], images: Mapping[str, tuple[str, bytes, bytes]]) -> str:
     """Return the page."""
     names = " · ".join(row.label for row in outcome.rows)
-    figures = [_figure(title, svg) for title, _, svg in pictures.values()]
+    figures = [_figure(title, svg) for title, _, svg in images.values()]
     facts = "".join(f"<dt>{escape(k)}</dt><dd>{_fact(k, v)}</dd>" for k, v in outcome.facts)
     return "\n".join([
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -95,7 +95,7 @@ def _entry(entry: Entry) -> str:
 
 
 def _figure(title: str, svg: bytes) -> str:
-    """Return a picture that is part of the page."""
+    """Return an image that is part of the page."""
     data = b64encode(svg).decode()
     return (
         f'<h2>{escape(title)}</h2>\n<figure><img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}"></figure>'

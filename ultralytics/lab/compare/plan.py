@@ -290,13 +290,13 @@ def data_identity(data: str | None) -> str:
 
 
 def data_hash(data: str | None, task: str, split: str = "val") -> str:
-    """Return a hash of what is trained and judged on, wherever it lies: names and sizes of pictures, and their labels.
+    """Return a hash of what is trained and judged on, wherever it lies: names and sizes of images, and their labels.
 
     Raises:
         UserError: the data set cannot be used.
     """
+    from ultralytics.data.classify_dataset import find_samples
     from ultralytics.data.dataset import find_images
-    from ultralytics.data.folders import find_samples
     from ultralytics.data.labels import img2label_paths
     from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 
@@ -306,8 +306,8 @@ def data_hash(data: str | None, task: str, split: str = "val") -> str:
     found = check_cls_dataset(data, split) if by_folder else check_det_dataset(data)
     digest = hashlib.sha256()
     for where in (found[key] for key in dict.fromkeys(("train", "val", split)) if found.get(key)):
-        pictures = [file for file, _ in find_samples(where)[1]] if by_folder else find_images(where)
-        for file, label in zip(pictures, pictures if by_folder else img2label_paths(pictures)):
+        images = [file for file, _ in find_samples(where)[1]] if by_folder else find_images(where)
+        for file, label in zip(images, images if by_folder else img2label_paths(images)):
             name = "/".join(Path(file).parts[-2 if by_folder else -1 :])  # the folder is the class
             size = os.path.getsize(file) if os.path.isfile(file) else -1
             said = b"" if by_folder or not os.path.isfile(label) else Path(label).read_bytes()

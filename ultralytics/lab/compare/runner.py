@@ -16,7 +16,7 @@ from ultralytics.cfg.tasks import TASKS
 from ultralytics.lab.compare.plan import Cell, write_json
 from ultralytics.utils import LOGGER, ROOT
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.threads import physical_cores
+from ultralytics.utils.system.threads import physical_cores
 
 COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.cell")
 POLL = 0.2  # seconds between two looks at the processes

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from ultralytics.cfg.tasks import TASKS
-from ultralytics.utils import limits
 from ultralytics.utils.checks import check_class_names
 from ultralytics.utils.errors import DataError, ModelError
+from ultralytics.utils.hostile import limits
 
 WANTED = ("task", "names", "stride", "imgsz")  # without these a file cannot be run
 FLAGS = ("nms", "dynamic", "half", "int8")

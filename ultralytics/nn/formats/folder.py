@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.nn.formats.job import checked, from_text, to_text
-from ultralytics.utils import limits, yaml_load
+from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import MissingFileError, ModelError
 from ultralytics.utils.files import read_text
+from ultralytics.utils.hostile import limits
 
 NAME = "metadata.json"
 

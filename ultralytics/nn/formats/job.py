@@ -23,7 +23,7 @@ class Job:
 
     Attributes:
         net: on the CPU in float32, in eval mode, fused; gives a tensor or a tuple of tensors.
-        x: a batch of pictures (b, c, h, w) in 0..1 that it takes.
+        x: a batch of images (b, c, h, w) in 0..1 that it takes.
         file: the file or folder to write.
         metadata: what the file says of itself.
         half, int8: precision of the weights; float32 if neither.
@@ -31,7 +31,7 @@ class Job:
         simplify: let the format's own optimiser work on the graph.
         opset: of ONNX; the format's choice if None.
         workspace: gigabytes that TensorRT may use.
-        pictures: gives batches (b, c, h, w) float32 in 0..1 of the user's pictures, for int8.
+        images: gives batches (b, c, h, w) float32 in 0..1 of the user's images, for int8.
         nms: settings of the NMS to append, or None.
     """
 
@@ -45,7 +45,7 @@ class Job:
     simplify: bool = True
     opset: int | None = None
     workspace: float | None = None
-    pictures: Callable[[], Iterable[np.ndarray]] | None = None
+    images: Callable[[], Iterable[np.ndarray]] | None = None
     nms: Any = None
 
     @property
@@ -55,7 +55,7 @@ class Job:
 
 
 class HalfInside(nn.Module):
-    """Computes in half precision between float32 pictures and float32 outputs."""
+    """Computes in half precision between float32 images and float32 outputs."""
 
     def __init__(self, net: nn.Module):
         super().__init__()

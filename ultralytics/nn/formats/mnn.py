@@ -61,6 +61,6 @@ class Runner:
         self.mnn = MNN
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
-        picture = np.ascontiguousarray(x.cpu().numpy())
-        y: Any = self.net.onForward([self.mnn.expr.const(picture, list(picture.shape), self.mnn.expr.NCHW)])
+        image = np.ascontiguousarray(x.cpu().numpy())
+        y: Any = self.net.onForward([self.mnn.expr.const(image, list(image.shape), self.mnn.expr.NCHW)])
         return [torch.from_numpy(np.array(each.read())) for each in y]

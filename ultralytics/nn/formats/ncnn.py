@@ -16,7 +16,7 @@ MAGIC = b"7767517\n"  # first line of a .param file
 
 
 def write(job: Job) -> None:
-    """Write the folder by pnnx, from TorchScript; ncnn knows no batches, so that pictures are run one by one."""
+    """Write the folder by pnnx, from TorchScript; ncnn knows no batches, so that images are run one by one."""
     import pnnx
 
     job.file.mkdir()
@@ -79,7 +79,7 @@ class Runner:
         return [torch.from_numpy(np.stack(ys)) for ys in zip(*rows)]
 
     def _run(self, x: np.ndarray) -> list[np.ndarray]:
-        """Run one picture (c, h, w)."""
+        """Run one image (c, h, w)."""
         extractor = self.net.create_extractor()
         extractor.input(self.inputs[0], self.ncnn.Mat(x))
         return [np.array(extractor.extract(name)[1]) for name in self.outputs]

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ultralytics.utils.overlap import batch_probiou
+from ultralytics.utils.geometry.overlap import batch_probiou
 
 if TYPE_CHECKING:
     import onnx
 
 APART = 7680  # pixels between the boxes of two classes, so that they do not meet; single precision would blur that
-SUREST = 1024  # rotated boxes that are compared; a graph of fixed shapes compares each with each
+TOP = 1024  # rotated boxes that are compared; a graph of fixed shapes compares each with each
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class WithNMS(nn.Module):
 
 
 def rows_of(pred: torch.Tensor, nms: NMS) -> torch.Tensor:
-    """Turn predictions (b, 4 + nc + extra, n), xywh, into rows (b, n, 6 + extra) of each box's surest class."""
+    """Turn predictions (b, 4 + nc + extra, n), xywh, into (b, n, 6 + extra), the best class of each box."""
     boxes, scores, extra = pred.transpose(1, 2).split((4, nms.nc, pred.shape[1] - 4 - nms.nc), 2)
     conf, cls = scores.max(2, keepdim=True)
     if not nms.rotated:
@@ -96,7 +96,7 @@ def greedy(rows: torch.Tensor, boxes: torch.Tensor, conf: float, iou: float, max
 
 def suppress_rotated(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
     """Return of rows (b, n, w), the angle last, those that have no surer one near them (b, max_det, w)."""
-    best = rows[..., 4].topk(min(SUREST, rows.shape[1]), 1).indices
+    best = rows[..., 4].topk(min(TOP, rows.shape[1]), 1).indices
     rows = _picked(rows, best)
     sure = rows[..., 4] > nms.conf
     boxes = torch.cat((rows[..., :4], rows[..., -1:]), 2)
@@ -104,7 +104,7 @@ def suppress_rotated(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
     if not nms.agnostic:
         iou = iou * (rows[..., 5:6] == rows[..., 5].unsqueeze(1))
     stays = (iou.amax(1) < max(nms.iou, 1e-6)) & sure
-    place = torch.arange(rows.shape[1], 0, -1, device=rows.device) * stays  # the surest of those that stay is greatest
+    place = torch.arange(rows.shape[1], 0, -1, device=rows.device) * stays  # greatest for the highest-scoring of those
     first = place.topk(min(nms.max_det, rows.shape[1]), 1).indices
     kept = _picked(rows, first) * stays.gather(1, first)[..., None]
     return nn.functional.pad(kept, (0, 0, 0, nms.max_det - kept.shape[1]))
@@ -155,7 +155,7 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     zero = constant("zero", 0.0, torch.float32)
     rows = add("Concat", [boxes, conf, cls, *(["nms_extra"] if len(parts) > 3 else [])], "rows", axis=2)
 
-    # Each class by itself: the score of a box counts for its surest class, and for the others it is 0
+    # Each class by itself: the score of a box counts for its highest-scoring class, and for the others it is 0
     if nms.agnostic:
         own = conf
     else:
@@ -164,9 +164,9 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     scores = add("Transpose", [own], "by_class", perm=[0, 2, 1])
     limits = [constant("max", [nms.max_det]), constant("iou", [nms.iou], torch.float32)]
     limits.append(constant("conf_min", [nms.conf], torch.float32))
-    chosen = add("NonMaxSuppression", [boxes, scores, *limits], "chosen")  # (m, 3): picture, class, box
+    chosen = add("NonMaxSuppression", [boxes, scores, *limits], "chosen")  # (m, 3): image, class, box
 
-    # Of all that stay, the surest in order: the scores of the others become 0, and the list is filled up with zeros
+    # Of all that stay, highest-scoring first: the scores of the others become 0, and the list is filled up with zeros
     flat = add("Reshape", [conf, constant("rows_shape", [0, -1])], "flat")  # (b, n)
     column = constant("column_shape", [0, -1, 1])
     where = add("Gather", [chosen, constant("pair", [0, 2])], "where", axis=1)

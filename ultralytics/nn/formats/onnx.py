@@ -14,7 +14,7 @@ from ultralytics.nn.formats.job import HalfInside, Job, from_texts
 from ultralytics.nn.formats.nms import WithNMS, append_to_onnx
 from ultralytics.utils.checks import check_version
 from ultralytics.utils.errors import ConfigError, ModelError
-from ultralytics.utils.telemetry import quiet_import
+from ultralytics.utils.system.telemetry import quiet_import
 
 # Since 2.9 torch exports by torch.export and ONNX Script, from opset 18 on; below, and before, by tracing.
 MODERN = check_version(torch.__version__, ">=2.9")

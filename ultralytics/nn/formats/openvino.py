@@ -14,11 +14,11 @@ from ultralytics.nn.formats.facts import Shape
 from ultralytics.nn.formats.folder import find_one, read_metadata, write_metadata
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import MissingPackageError, ModelError
-from ultralytics.utils.telemetry import quiet_import
+from ultralytics.utils.system.telemetry import quiet_import
 
 
 def write(job: Job) -> None:
-    """Write the folder; int8 is calibrated by NNCF on the user's pictures, half halves the file and not the time."""
+    """Write the folder; int8 is calibrated by NNCF on the user's images, half halves the file and not the time."""
     openvino = quiet_import("openvino")
     graph = _from_onnx(job) if job.nms else openvino.convert_model(job.net, example_input=job.x)
     if job.dynamic:
@@ -55,7 +55,7 @@ def _quantized(graph: Any, job: Job) -> Any:
     decoding = [op.get_friendly_name() for op in graph.get_ops() if _decodes(op, head)]
     return nncf.quantize(
         graph,
-        nncf.Dataset(list(job.pictures())),
+        nncf.Dataset(list(job.images())),
         preset=nncf.QuantizationPreset.MIXED,
         ignored_scope=nncf.IgnoredScope(names=decoding, validate=False),
     )

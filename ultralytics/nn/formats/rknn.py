@@ -98,7 +98,7 @@ def decode(raw: dict[str, torch.Tensor], width: int, metadata: dict) -> list[tor
 
     Args:
         raw: maps by their names.
-        width: of the pictures, pixels.
+        width: of the images, pixels.
         metadata: of the file.
     """
     box = [raw[f"box{i}"] for i in range(sum(name.startswith("box") for name in raw))]

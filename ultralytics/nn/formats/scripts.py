@@ -18,10 +18,10 @@ from typing import Any
 
 from ultralytics.nn.formats.script_source import Refused, checked_sources
 from ultralytics.nn.inert import STORAGES, Builder, InertUnpickler, Record, Storage, TensorRecord, rebuild_tensor
-from ultralytics.utils import limits
-from ultralytics.utils.archives import check_zip
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.files import open_regular
+from ultralytics.utils.hostile import limits
+from ultralytics.utils.hostile.archives import check_zip
 
 TRUSTED: set[str] = set()  # hashes of the files that the caller trusts
 METADATA = ("metadata.json", "config.txt")  # extra files that hold it: of this package, of ultralytics 8.x

@@ -100,8 +100,8 @@ class Runner:
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
         with torch.cuda.device(self.device):
-            picture = x.to(self.device).contiguous()
-            for name, tensor in {self.input: picture, **self.outputs}.items():
+            image = x.to(self.device).contiguous()
+            for name, tensor in {self.input: image, **self.outputs}.items():
                 self.context.set_tensor_address(name, tensor.data_ptr())
             stream = torch.cuda.current_stream()
             done = self.context.execute_async_v3(stream.cuda_stream)

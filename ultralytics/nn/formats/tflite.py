@@ -1,4 +1,4 @@
-"""TensorFlow Lite: one file that takes pictures as (batch, height, width, channels), written without TensorFlow."""
+"""TensorFlow Lite: one file that takes images as (batch, height, width, channels), written without TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIGNATURE = "serving_default"
 
 
 def write(job: Job) -> None:
-    """Write the file by litert-torch; half and int8 by ai-edge-quantizer, int8 calibrated on the user's pictures."""
+    """Write the file by litert-torch; half and int8 by ai-edge-quantizer, int8 calibrated on the user's images."""
     import litert_torch
 
     net = litert_torch.to_channel_last_io(job.net, args=[0]).eval()
@@ -49,9 +49,9 @@ def _quantize(job: Job) -> None:
 
 
 def _samples(job: Job) -> list[dict[str, np.ndarray]]:
-    """Return the user's pictures as the file takes them."""
+    """Return the user's images as the file takes them."""
     batch = len(job.x)
-    return [{"args_0": np.repeat(each[:1].transpose(0, 2, 3, 1), batch, 0)} for each in job.pictures()]
+    return [{"args_0": np.repeat(each[:1].transpose(0, 2, 3, 1), batch, 0)} for each in job.images()]
 
 
 class Runner:

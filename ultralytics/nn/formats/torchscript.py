@@ -14,7 +14,7 @@ from ultralytics.utils.errors import ModelError
 
 
 def write(job: Job) -> None:
-    """Trace the model and write it; half precision is that of the weights, pictures stay float32."""
+    """Trace the model and write it; half precision is that of the weights, images stay float32."""
     net = job.net if job.nms is None else WithNMS(job.net, job.nms)
     net = HalfInside(net) if job.half else net
     traced = torch.jit.trace(net, job.x, strict=False, check_trace=False)

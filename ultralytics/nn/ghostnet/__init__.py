@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from ultralytics.nn.ghostnet.backbone import without_weight_files
-from ultralytics.nn.ghostnet.ghostnetv1 import GhostNetV1, Ghostnetv1
-from ultralytics.nn.ghostnet.ghostnetv2 import GhostNetV2, Ghostnetv2
-from ultralytics.nn.ghostnet.layers import (
+from ultralytics.nn.ghostnet.ghostnet import (
     DFCGhostModule,
     GhostBottleneck,
     GhostModule,
+    GhostNetV1,
+    Ghostnetv1,
+    GhostNetV2,
+    Ghostnetv2,
     ReducedLinear,
     SqueezeExcite,
     round_channels,
+    without_weight_files,
 )
 
 __all__ = (

@@ -122,7 +122,7 @@ class Detect(nn.Module):
         return dist2bbox(distances, anchors, xywh=True, dim=1)
 
     def bias_init(self) -> None:
-        """Start with boxes of about one cell and with the class odds of five objects in a 640-pixel picture."""
+        """Start with boxes of about one cell and with the class odds of five objects in a 640-pixel image."""
         for box, cls, s in zip(self.cv2, self.cv3, self.stride.tolist()):
             box[-1].bias.data[:] = 1.0
             cls[-1].bias.data[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
@@ -130,7 +130,7 @@ class Detect(nn.Module):
 
 @register(bind=_bind_segment)
 class Segment(Detect):
-    """Detection with masks: each position gives `nm` coefficients, by which prototype maps of the picture are added.
+    """Detection with masks: each position gives `nm` coefficients, by which prototype maps of the image are added.
 
     Bolya et al., YOLACT, arXiv 1904.02689, section 3. In training it returns maps, coefficients (b, nm, positions) and
     prototypes (b, nm, 2h, 2w) of the first map's h, w; in inference the decoded predictions with the coefficients below

@@ -116,7 +116,7 @@ def _trace(model: BaseModel, nodes: list[Node]) -> None:
 
 
 def _watch(node: Node, size: int) -> list:
-    """Fill a node when its layer runs on a picture of `size` pixels; return the hooks."""
+    """Fill a node when its layer runs on an image of `size` pixels; return the hooks."""
     given: list[Any] = []
 
     def after(m: nn.Module, inputs: tuple, output: Any) -> None:

@@ -89,7 +89,7 @@ def _reached(graph: Graph, match: Match, neighbours: Callable[[Node], list[int]]
 
 
 def _path(scores: list[list[float]]) -> Match:
-    """Return the pairs of the best alignment; of equal ones that whose pairs stand nearest to the picture."""
+    """Return the pairs of the best alignment; of equal ones that whose pairs stand nearest to the image."""
     rows, columns = len(scores), len(scores[0])
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]  # of what is left from (i, j) on
     for i in reversed(range(rows)):

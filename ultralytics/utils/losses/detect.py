@@ -163,7 +163,7 @@ class v8DetectionLoss:
         # Channels last, as convolutions on a CPU leave them: no element changes its place
         rows = [m.permute(0, 2, 3, 1).flatten(1, 2).split((4 * self.reg_max, self.nc), 2) for m in maps]
         dist, logits = (torch.cat(parts, 1).float() for parts in zip(*rows))
-        # In half precision not every anchor of a large picture has coordinates of its own
+        # In half precision not every anchor of a large image has coordinates of its own
         points, strides = make_anchors([m[:1, :1].float() for m in maps], self.stride)
         return dist, logits, points, strides
 
@@ -178,7 +178,7 @@ class v8DetectionLoss:
         return batch["batch_idx"].to(device).reshape(-1).long(), batch["cls"].to(device).reshape(-1).long(), boxes
 
     def size(self, maps: list[torch.Tensor]) -> tuple[float, float]:
-        """Return width and height of the pictures, pixels."""
+        """Return width and height of the images, pixels."""
         h, w = (side * self.stride[0] for side in maps[0].shape[2:])
         return w, h
 

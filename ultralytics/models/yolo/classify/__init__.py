@@ -1,4 +1,4 @@
-"""Classification of whole pictures."""
+"""Classification of whole images."""
 
 from ultralytics.models.yolo.classify.predict import ClassificationPredictor
 from ultralytics.models.yolo.classify.train import ClassificationTrainer

@@ -1,4 +1,4 @@
-"""Prediction of the classes of whole pictures."""
+"""Prediction of the classes of whole images."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from ultralytics.data.augment import classify_transforms
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect.predict import to_pictures
+from ultralytics.models.yolo.detect.predict import to_images
 
 
 class ClassificationPredictor(BasePredictor):
     """Predicts classes: `ClassificationPredictor(overrides={"model": "best.pt"})(source)` returns Results with `probs`.
 
-    Pictures are not letterboxed: the shorter side is scaled to the model's input and the middle is cut out.
+    Images are not letterboxed: the shorter side is scaled to the model's input and the middle is cut out.
     """
 
     task = "classify"
 
     def preprocess(self, im: torch.Tensor | list[np.ndarray]) -> torch.Tensor:
-        """Turn BGR pictures (h, w, 3) uint8 into a batch (b, 3, h, w) RGB; a tensor is such a batch already."""
+        """Turn BGR images (h, w, 3) uint8 into a batch (b, 3, h, w) RGB; a tensor is such a batch already."""
         if isinstance(im, torch.Tensor):
             return super().preprocess(im)
         transforms = classify_transforms(tuple(self.imgsz), crop_fraction=self.args.crop_fraction)
@@ -31,10 +31,10 @@ class ClassificationPredictor(BasePredictor):
         return batch.to(self.device, torch.float16 if self.model.fp16 else torch.float32)
 
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
-        """Return the class probabilities of each picture."""
-        pictures = to_pictures(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
+        """Return the class probabilities of each image."""
+        images = to_images(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
         with torch.inference_mode(False):  # copies that the user may change
             return [
-                Results(picture, path=path, names=self.model.names, probs=probs.clone())
-                for picture, path, probs in zip(pictures, self.batch[0], preds)
+                Results(image, path=path, names=self.model.names, probs=probs.clone())
+                for image, path, probs in zip(images, self.batch[0], preds)
             ]

@@ -17,13 +17,13 @@ from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK
 from ultralytics.utils.torch_utils import de_parallel, torch_distributed_zero_first
 
-IMGSZ = 224  # side of the pictures where no other is named
+IMGSZ = 224  # side of the images where no other is named
 
 
 class ClassificationTrainer(BaseTrainer):
     """Trains a classifier: `ClassificationTrainer(overrides={"model": "yolo11n-cls.yaml", "data": "FOLDER"}).train()`.
 
-    `data` is a folder with `train` and `val`, each with one folder of pictures per class.
+    `data` is a folder with `train` and `val`, each with one folder of images per class.
     """
 
     task = "classify"
@@ -41,7 +41,7 @@ class ClassificationTrainer(BaseTrainer):
         return ClassificationDataset(img_path, self.args, augment=mode == "train", prefix=mode)
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        with torch_distributed_zero_first(min(rank, LOCAL_RANK)):  # the others find the checked pictures in the cache
+        with torch_distributed_zero_first(min(rank, LOCAL_RANK)):  # the others find the checked images in the cache
             dataset = self.build_dataset(dataset_path, mode)
         if mode != "train":
             de_parallel(self.model).transforms = dataset.torch_transforms

@@ -10,12 +10,12 @@ import torch
 
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
-from ultralytics.utils.nms import non_max_suppression, suppressor
+from ultralytics.utils.geometry.nms import non_max_suppression, suppressor
 from ultralytics.utils.ops import scale_boxes
 
 
-def to_pictures(batch: torch.Tensor) -> list[np.ndarray]:
-    """Return a batch (b, 3, h, w) RGB in 0..1 as (h, w, 3) uint8 BGR pictures."""
+def to_images(batch: torch.Tensor) -> list[np.ndarray]:
+    """Return a batch (b, 3, h, w) RGB in 0..1 as (h, w, 3) uint8 BGR images."""
     bgr = (batch.detach().float() * 255).clamp_(0, 255).to(torch.uint8).flip(1).permute(0, 2, 3, 1).cpu()
     return [np.ascontiguousarray(x) for x in bgr.numpy()]
 
@@ -32,7 +32,7 @@ class DetectionPredictor(BasePredictor):
             suppressor(self.device.type)
 
     def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
-        """Suppress overlapping boxes and map the rest onto the original pictures."""
+        """Suppress overlapping boxes and map the rest onto the original images."""
         rows = non_max_suppression(
             preds,
             self.args.conf,
@@ -44,22 +44,22 @@ class DetectionPredictor(BasePredictor):
             rotated=self.rotated,
             end2end=self.model.end2end,
         )
-        pictures = to_pictures(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
-        more = self.by_picture(preds, len(rows))
-        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, pictures, self.batch[0], *more)]
+        images = to_images(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
+        more = self.by_image(preds, len(rows))
+        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, images, self.batch[0], *more)]
 
-    def by_picture(self, preds: Any, n: int) -> Sequence[Sequence]:
-        """Return what of the model's output, besides boxes, each of the n pictures needs."""
+    def by_image(self, preds: Any, n: int) -> Sequence[Sequence]:
+        """Return what of the model's output, besides boxes, each of the n images needs."""
         return ()
 
     def construct_result(self, pred: torch.Tensor, orig_img: np.ndarray, path: str, *more: Any) -> Results:
-        """Return the Results of one picture.
+        """Return the Results of one image.
 
         Args:
             pred: (n, 6 or more) boxes on the model's input, confidence, class and what the task adds.
-            orig_img: the picture.
-            path: of the picture.
-            more: of the picture, from `by_picture`; last the (h, w) of the model's input.
+            orig_img: the image.
+            path: of the image.
+            more: of the image, from `by_image`; last the (h, w) of the model's input.
         """
         parts = self.parts(pred, orig_img.shape[:2], *more)
         with torch.inference_mode(False):  # copies that the user may change
@@ -67,5 +67,5 @@ class DetectionPredictor(BasePredictor):
             return Results(orig_img, path=path, names=self.model.names, **parts)
 
     def parts(self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
-        """Return what was found, by the names that `Results` gives it, in pixels of the picture of `size` (h, w)."""
+        """Return what was found, by the names that `Results` gives it, in pixels of the image of `size` (h, w)."""
         return {"boxes": scale_boxes(shape, pred[:, :6], size)}

@@ -40,7 +40,7 @@ class DetectionTrainer(BaseTrainer):
         return build_dataloader(dataset, batch_size, workers, shuffle, rank)
 
     def preprocess_batch(self, batch: dict) -> dict:
-        """Move the pictures to the device as floats from 0 to 1, channels last; with `multi_scale` resize them."""
+        """Move the images to the device as floats from 0 to 1, channels last; with `multi_scale` resize them."""
         images = batch["img"].to(self.device, non_blocking=True).to(memory_format=torch.channels_last).float() / 255
         if self.args.multi_scale:
             images = self._rescale(images)

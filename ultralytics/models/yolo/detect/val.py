@@ -13,15 +13,15 @@ from ultralytics.data.build import loader_processes
 from ultralytics.engine.results import Results
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.utils import LOGGER
-from ultralytics.utils.coco_ap import CocoAP
+from ultralytics.utils.evaluation.coco_ap import CocoAP
 from ultralytics.utils.files import writing
+from ultralytics.utils.geometry.nms import non_max_suppression
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, box_iou, match_predictions
-from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy
 
 
 def image_id(file: str | Path) -> int | str:
-    """Return the name by which COCO's files know a picture: that of its file, or the number that this is."""
+    """Return the name by which COCO's files know an image: that of its file, or the number that this is."""
     stem = Path(file).stem
     return int(stem) if stem.isdecimal() else stem  # numerals such as '²' are numeric, but no whole number
 
@@ -29,7 +29,7 @@ def image_id(file: str | Path) -> int | str:
 def map_back(
     boxes: torch.Tensor, shape: tuple[int, int], gain: tuple[float, float], pad: tuple[int, int]
 ) -> torch.Tensor:
-    """Return boxes (n, 4 or more) xyxy of a letterboxed picture on the original of `shape` (h, w).
+    """Return boxes (n, 4 or more) xyxy of a letterboxed image on the original of `shape` (h, w).
 
     Height and width have a gain each: they were rounded to whole pixels each. One for both, as in `scale_boxes`, puts
     boxes up to two pixels beside the labels, and COCO's AP of predictions so written is up to 0.01 lower.
@@ -47,7 +47,7 @@ class DetectionValidator(BaseValidator):
     task = "detect"
     metrics_class: type[DetMetrics] = DetMetrics
     stat_names = ("tp", "conf", "pred_cls", "target_cls")  # arguments of the metrics' `process`
-    most_drawn = 300  # predictions in the picture of a batch, of each of its pictures
+    most_drawn = 300  # predictions in the image of a batch, of each of its images
     drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
     known: Any = ()  # labels that `save_hybrid` puts among the predictions of the present batch
     rotated = False  # whether the model's last output is the angle of its boxes
@@ -68,7 +68,7 @@ class DetectionValidator(BaseValidator):
         return build_dataloader(dataset, batch_size, workers, shuffle=False, rank=-1)
 
     def preprocess(self, batch: dict) -> dict:
-        """Move the batch to the device: pictures as floats from 0 to 1, channels last."""
+        """Move the batch to the device: images as floats from 0 to 1, channels last."""
         images = batch["img"].to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
         batch["img"] = (images.half() if self.half else images.float()) / 255
         for k in ("batch_idx", "cls", "bboxes", *self.drawn.values()):
@@ -78,7 +78,7 @@ class DetectionValidator(BaseValidator):
 
     @staticmethod
     def _labels_as_boxes(batch: dict) -> list[torch.Tensor]:
-        """Return for each picture its labels (n, 5): class, and x, y, w, h in pixels of the model's input."""
+        """Return for each image its labels (n, 5): class, and x, y, w, h in pixels of the model's input."""
         h, w = batch["img"].shape[2:]
         rows = torch.cat((batch["cls"].view(-1, 1), batch["bboxes"] * batch["bboxes"].new_tensor((w, h, w, h))), 1)
         return [rows[batch["batch_idx"] == i] for i in range(len(batch["img"]))]
@@ -129,34 +129,34 @@ class DetectionValidator(BaseValidator):
     def overlaps(
         self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
     ) -> dict[str, torch.Tensor]:
-        """Return how well the objects of a picture and its predictions agree (m, n), for each `tp` of `stat_names`.
+        """Return how well the objects of an image and its predictions agree (m, n), for each `tp` of `stat_names`.
 
         Args:
             pred: (n, 6 or more) predictions, in pixels of the model's input.
-            found: the same, in pixels of the original picture.
-            boxes: (m, 4) xyxy of the objects, in pixels of the original picture.
-            si: place of the picture in the batch.
+            found: the same, in pixels of the original image.
+            boxes: (m, 4) xyxy of the objects, in pixels of the original image.
+            si: place of the image in the batch.
             batch: the batch, on the device.
         """
         return {"tp": box_iou(boxes, found[:, :4])}
 
     def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        """Return what `Results` takes of a picture besides boxes; the arguments are those of `overlaps`."""
+        """Return what `Results` takes of an image besides boxes; the arguments are those of `overlaps`."""
         return {}
 
     def _labels(self, si: int, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return classes (m,) and boxes (m, 4) xyxy in pixels of the original picture."""
+        """Return classes (m,) and boxes (m, 4) xyxy in pixels of the original image."""
         mine = batch["batch_idx"] == si
         h, w = batch["img"].shape[2:]
         boxes = xywh2xyxy(batch["bboxes"][mine]) * torch.tensor((w, h, w, h), device=self.device)
         return batch["cls"][mine].squeeze(-1), map_back(boxes, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _to_original(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        """Return the predictions of a picture with boxes in pixels of the original."""
+        """Return the predictions of an image with boxes in pixels of the original."""
         return map_back(pred, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], **parts: torch.Tensor) -> None:
-        """Write the predictions of a picture as COCO JSON rows and as a label file, where asked."""
+        """Write the predictions of an image as COCO JSON rows and as a label file, where asked."""
         if self.args.save_json:
             more = self.json_columns(**parts)
             for i, (row, place) in enumerate(zip(pred.tolist(), self.json_places(pred))):
@@ -184,7 +184,7 @@ class DetectionValidator(BaseValidator):
         return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
 
     def json_columns(self, **parts: torch.Tensor) -> dict[str, list]:
-        """Return what the rows of COCO JSON have besides, a list of one entry a row; `parts` are those of a picture."""
+        """Return what the rows of COCO JSON have besides, a list of one entry a row; `parts` are those of an image."""
         return {}
 
     def get_stats(self) -> dict[str, float]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
+from ultralytics.utils.geometry.rboxes import regularize_rboxes
 from ultralytics.utils.ops import scale_boxes
-from ultralytics.utils.rboxes import regularize_rboxes
 
 
 def to_original(
     pred: torch.Tensor, shape: tuple[int, ...], orig_shape: tuple[int, ...], ratio_pad: tuple | None = None
 ) -> torch.Tensor:
-    """Map rotated boxes from the model's input onto the original picture.
+    """Map rotated boxes from the model's input onto the original image.
 
     Args:
         pred: (n, 7) x, y, w, h, confidence, class, angle, in pixels of the input.

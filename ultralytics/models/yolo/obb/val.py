@@ -18,7 +18,7 @@ class OBBValidator(DetectionValidator):
     metrics_class = OBBMetrics
 
     def _labels(self, si: int, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return classes (m,) and boxes (m, 5) xywhr in pixels of the original picture."""
+        """Return classes (m,) and boxes (m, 5) xywhr in pixels of the original image."""
         mine = batch["batch_idx"] == si
         h, w = batch["img"].shape[2:]
         boxes = batch["bboxes"][mine] * torch.tensor((w, h, w, h, 1), device=self.device)

@@ -18,14 +18,14 @@ def keypoints_of(
     size: Sequence[int],
     ratio_pad: tuple | None = None,
 ) -> torch.Tensor:
-    """Return the key points (n, k, 2 or 3) of the predictions of one picture, in pixels of the picture.
+    """Return the key points (n, k, 2 or 3) of the predictions of one image, in pixels of the image.
 
     Args:
         pred: (n, 6 + k * dimensions) box, confidence, class, key points in pixels of the model's input.
         kpt_shape: k and dimensions.
         shape: (h, w) of the model's input.
-        size: (h, w) of the picture.
-        ratio_pad: how the picture was letterboxed, see `scale_boxes`; None: it follows from the shapes.
+        size: (h, w) of the image.
+        ratio_pad: how the image was letterboxed, see `scale_boxes`; None: it follows from the shapes.
     """
     points = pred[:, 6:].reshape(-1, *kpt_shape).clone()
     return scale_coords(shape, points, size, ratio_pad=ratio_pad)

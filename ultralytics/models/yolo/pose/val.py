@@ -44,13 +44,13 @@ class PoseValidator(DetectionValidator):
         return {**super().overlaps(pred, found, boxes, si, batch), "tp_p": oks}
 
     def _true_points(self, si: int, batch: dict) -> torch.Tensor:
-        """Return the key points (m, k, 3) of the objects of a picture: x, y in pixels of the original, visibility."""
+        """Return the key points (m, k, 3) of the objects of an image: x, y in pixels of the original, visibility."""
         h, w = batch["img"].shape[2:]
         points = batch["keypoints"][batch["batch_idx"] == si].float() * torch.tensor((w, h, 1), device=self.device)
         return scale_coords((h, w), points, batch["ori_shape"][si], ratio_pad=batch["ratio_pad"][si])
 
     def _points(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        """Return the predicted key points (n, k, dimensions), in pixels of the original picture."""
+        """Return the predicted key points (n, k, dimensions), in pixels of the original image."""
         shape, size, ratio_pad = batch["img"].shape[2:], batch["ori_shape"][si], batch["ratio_pad"][si]
         return keypoints_of(pred, self.kpt_shape, shape, size, ratio_pad)
 

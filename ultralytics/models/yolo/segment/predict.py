@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ultralytics.models.yolo.detect import DetectionPredictor
-from ultralytics.utils.masks import process_mask, process_mask_native
+from ultralytics.utils.geometry.masks import process_mask, process_mask_native
 
 
 def prototypes(preds: Any) -> torch.Tensor:
@@ -17,7 +17,7 @@ def prototypes(preds: Any) -> torch.Tensor:
 
 
 def masks_of(pred: torch.Tensor, protos: torch.Tensor, shape: Sequence[int], upsample: bool = False) -> torch.Tensor:
-    """Return the masks (n, h, w), 0.0 or 1.0, of the predictions of one picture.
+    """Return the masks (n, h, w), 0.0 or 1.0, of the predictions of one image.
 
     Args:
         pred: (n, 6 + k) boxes xyxy in pixels of the model's input, confidence, class, coefficients.
@@ -33,13 +33,13 @@ class SegmentationPredictor(DetectionPredictor):
 
     task = "segment"
 
-    def by_picture(self, preds: Any, n: int) -> Sequence[Sequence]:
+    def by_image(self, preds: Any, n: int) -> Sequence[Sequence]:
         return (prototypes(preds),)
 
     def parts(
         self, pred: torch.Tensor, size: tuple[int, int], protos: torch.Tensor, shape: tuple[int, int]
     ) -> dict[str, Any]:
-        """Return boxes, and masks on the model's input, or with `retina_masks` on the picture; None where is none."""
+        """Return boxes, and masks on the model's input, or with `retina_masks` on the image; None where is none."""
         parts = super().parts(pred, size, shape)
         if not len(pred):
             masks = None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.segment.predict import masks_of, prototypes
-from ultralytics.utils.masks import mask2rle, process_mask_upsample, scale_image
+from ultralytics.utils.geometry.masks import mask2rle, process_mask_upsample, scale_image
 from ultralytics.utils.metrics import SegmentMetrics, mask_iou
 
 
@@ -38,7 +38,7 @@ class SegmentationValidator(DetectionValidator):
         return {**super().overlaps(pred, found, boxes, si, batch), "tp_m": iou}
 
     def _true_masks(self, si: int, batch: dict, shape: tuple[int, int]) -> torch.Tensor:
-        """Return the masks (m, h, w) of the objects of a picture, 0.0 or 1.0."""
+        """Return the masks (m, h, w) of the objects of an image, 0.0 or 1.0."""
         mine = batch["batch_idx"] == si
         if self.args.overlap_mask:
             places = torch.arange(1, int(mine.sum()) + 1, device=self.device)
@@ -50,7 +50,7 @@ class SegmentationValidator(DetectionValidator):
         return masks
 
     def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        """Return the masks (n, h, w) on the original picture."""
+        """Return the masks (n, h, w) on the original image."""
         shape, size = batch["img"].shape[2:], batch["ori_shape"][si]
         if not len(pred):
             return {"masks": pred.new_zeros((0, *size), dtype=torch.uint8)}

@@ -1,0 +1,1 @@
+"""From a trained dense model to its Ghost version, by computation alone."""

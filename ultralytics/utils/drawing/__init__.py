@@ -1,0 +1,1 @@
+"""Drawing: annotated images, curves, feature maps, and the fonts for them."""

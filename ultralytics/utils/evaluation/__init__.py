@@ -1,0 +1,1 @@
+"""Evaluation: average precision as COCO computes it, and the confusion matrix."""

@@ -1,0 +1,1 @@
+"""Geometry of boxes, rotated boxes and masks: conversions, overlap, and non-maximum suppression."""

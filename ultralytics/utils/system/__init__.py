@@ -1,0 +1,1 @@
+"""The machine and the process: threads, memory, environment, console, progress and determinism."""
