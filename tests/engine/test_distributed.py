@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import FAST, tiny_model
+from torch import distributed as dist
 
 from ultralytics.cli import main
 from ultralytics.engine.training import distributed
-from ultralytics.utils.errors import ConfigError
+from ultralytics.engine.training.distributed import Peers
+from ultralytics.utils.errors import ConfigError, RunError
 
 SAME = {"imgsz": 128, "mosaic": 0.0, "optimizer": "SGD", "epochs": 1, "val": False, "project": "runs", "workers": 0}
 EPOCHS = 4000  # never reached
@@ -150,6 +153,35 @@ def test_ctrl_c_and_resume(work_dir: Path, tiny_data: Path, by: str):
 
 
 # Without processes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> list[Peers]:
+    """Two ranks that give a sign of life 100 times a second, and may be silent for 0.3 seconds."""
+    monkeypatch.setattr(distributed, "BEAT", 0.01)
+    store = dist.HashStore()
+    return [Peers(store, rank, 2, 0.3) for rank in range(2)]
+
+
+def test_a_rank_that_works_alone_is_waited_for(two: list[Peers]):
+    with two[0], two[1], ThreadPoolExecutor() as pool:
+        for first, second in (two, two[::-1]):
+            waiting = pool.submit(first.meet)
+            time.sleep(1.0)
+            assert not waiting.done()
+            second.meet()
+            waiting.result()
+
+
+def test_a_rank_without_a_sign_of_life_is_lost(two: list[Peers]):
+    with two[1]:
+        pass  # it was here
+    with two[0], pytest.raises(RunError, match=r"Rank 1 has given no sign of life for 0.3 s \(ddp_timeout\)"):
+        two[0].meet()
+
+
+def test_of_ranks_that_fail_the_first_is_known(two: list[Peers]):
+    assert [two[1].first_failed(), two[0].first_failed()] == [1, 1]
 
 
 @pytest.mark.parametrize(

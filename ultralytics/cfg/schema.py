@@ -97,6 +97,9 @@ class Settings:
     device: int | str | list | None = setting(
         None, "Where to run: cpu, mps, 0 for one GPU, 0,1 for two; chosen by itself when not given.", _ALL
     )
+    ddp_timeout: float = setting(
+        600.0, "Seconds that processes which train together wait for one that is stopped or hangs.", _TRAIN, above=0
+    )
     workers: int = setting(
         8,
         "Most processes that load data; 0 loads in the main process, and so does a CPU with fewer than eight cores.",

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ultralytics.engine.training import watchdog
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import did_you_mean
 
@@ -101,10 +100,8 @@ class Callbacks:
 
     def run_callbacks(self, event: str) -> None:
         """Call the functions of an event in the order in which they were added."""
-        watchdog.beat(event)
         for callback in self.callbacks.get(event, ()):
             callback(self)
-        watchdog.beat(f"after {event}")
 
     @staticmethod
     def _warn_if_unknown(event: str) -> None:

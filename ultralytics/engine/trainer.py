@@ -19,12 +19,11 @@ from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_wi
 from ultralytics.data.workers import LostProcess
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
-from ultralytics.engine.training import distributed, watchdog
+from ultralytics.engine.training import distributed
 from ultralytics.engine.training import optimizer as optim
 from ultralytics.engine.training.autobatch import auto_batch, halve_batch
 from ultralytics.engine.training.guard import NumberGuard, bring_back_good_weights
 from ultralytics.engine.training.interrupt import Interrupted, Interrupts
-from ultralytics.engine.training.launcher import launch
 from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed_settings
 from ultralytics.engine.training.run_files import own_folder, use_folder
 from ultralytics.engine.training.saving import Saving
@@ -110,10 +109,12 @@ class BaseTrainer(Saving, Callbacks):
     def train(self) -> None:
         """Train from start to end; with several devices named, launch one process for each and wait for them."""
         if self.ranks:
+            from ultralytics.engine.training.launch import launch  # the elastic agent takes its time to import
+
             with own_folder(self):
                 launch(self)
             return
-        with distributed.together(self.device), THREADS.kept(), own_folder(self), self.seeded():
+        with distributed.together(self.device, self.args.ddp_timeout), THREADS.kept(), own_folder(self), self.seeded():
             if self.device.type == "cuda" and THREADS.ours:
                 THREADS.use(1)  # feeds the GPU; more would wait spinning on cores that loader processes need
             self._train()
@@ -161,6 +162,7 @@ class BaseTrainer(Saving, Callbacks):
             self._after_epoch(last=self.stop or self.epoch + 1 >= self.epochs)
             self.epoch_time = time.time() - start
             self.run_callbacks("on_fit_epoch_end")
+            distributed.meet()  # rank 0 may have sent files away
             self.epoch += 1
         self.epoch -= 1
         if signal := distributed.highest(self.interrupts.received):  # it came after the last batch
@@ -267,7 +269,7 @@ class BaseTrainer(Saving, Callbacks):
     def _time_is_over(self) -> bool:
         """Return whether the hours of `time` have passed, the same on all ranks."""
         limit = self.args.time
-        return bool(limit) and distributed.broadcast(self.seconds > limit * 3600)
+        return bool(limit) and bool(distributed.highest(self.seconds > limit * 3600))
 
     @property
     def seconds(self) -> float:
@@ -285,7 +287,6 @@ class BaseTrainer(Saving, Callbacks):
 
     def _finish(self) -> None:
         """Validate the best weights, draw the curves and say where everything lies."""
-        watchdog.beat(watchdog.END)
         if RANK in {-1, 0}:
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
@@ -322,6 +323,7 @@ class BaseTrainer(Saving, Callbacks):
             self.metrics = dict.fromkeys(names, 0.0)
             self.ema = ModelEMA(self.model)
         if WORLD_SIZE > 1:
+            distributed.meet()  # rank 0 has looked at the images of validation, too
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
@@ -531,7 +533,6 @@ class BaseTrainer(Saving, Callbacks):
         """Train the last epochs on whole images."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
             LOGGER.info("Mosaic is closed for the last epochs.")
-            watchdog.beat("mosaic is closed")  # which takes its time
             self.mosaic_closed = True
             self.train_loader.dataset.close_mosaic(hyp=copy(self.args))
             self.train_loader.reset()

@@ -16,7 +16,6 @@ from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import as_single_class, check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
-from ultralytics.engine.training import watchdog
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
@@ -125,7 +124,6 @@ class BaseValidator(Callbacks):
         if not self.training and hasattr(self.dataloader, "close"):
             self.dataloader.close()  # its processes; it can be used again
         self._say_left_out(images)
-        watchdog.beat(f"metrics{' and plots' if self.args.plots else ''}")
         stats = self.get_stats()
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
