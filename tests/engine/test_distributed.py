@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch import distributed as dist
 from ultralytics.cli import main
 from ultralytics.engine.training import distributed
 from ultralytics.engine.training.distributed import Peers
+from ultralytics.engine.training.launch import _first
 from ultralytics.utils.errors import ConfigError, RunError
 
 SAME = {"imgsz": 128, "mosaic": 0.0, "optimizer": "SGD", "epochs": 1, "val": False, "project": "runs", "workers": 0}
@@ -178,6 +180,24 @@ def test_a_rank_without_a_sign_of_life_is_lost(two: list[Peers]):
         pass  # it was here
     with two[0], pytest.raises(RunError, match=r"Rank 1 has given no sign of life for 0.3 s \(ddp_timeout\)"):
         two[0].meet()
+
+
+WORDS = {"message": "RuntimeError: out of luck"}
+
+
+@pytest.mark.parametrize(
+    ("rank_0", "rank_1", "first"),
+    [
+        ((1, 100, WORDS), (-signal.SIGKILL, 101, ""), 1),  # rank 0 has noticed that its connection broke
+        ((1, 100, WORDS), (-signal.SIGKILL, 130, ""), 0),  # rank 1 hung, and the agent ended it in the end
+        ((-signal.SIGTERM, 100, ""), (1, 100, WORDS), 1),  # the agent ended rank 0
+        ((1, 100, ""), (1, 100, WORDS), 1),  # rank 0 has followed by itself
+    ],
+)
+def test_of_failures_the_cause_is_told(rank_0: tuple, rank_1: tuple, first: int):
+    keys = ("exitcode", "timestamp", "message")
+    failures = {rank: SimpleNamespace(**dict(zip(keys, values))) for rank, values in enumerate((rank_0, rank_1))}
+    assert _first(failures) == (first, failures[first])
 
 
 def test_of_ranks_that_fail_the_first_is_known(two: list[Peers]):

@@ -75,7 +75,7 @@ def run_with(settings: dict, rank: int, event: str, fault: Callable[[Any], None]
             fault(engine)
 
     def name_processes(trainer) -> None:
-        if trainer.iteration == 3:
+        if trainer.iteration == 1:
             print("\nProcesses:", os.getpid(), *children(os.getpid()), flush=True)
 
     def work() -> None:  # the ranks are forked, and have the callbacks, too

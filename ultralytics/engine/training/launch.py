@@ -36,7 +36,7 @@ from ultralytics.utils.system.processes import end_with_parent
 
 MISTAKE = 2  # exit code of a rank whose error is a sentence for the user
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes of a rank that a signal ended in good order
-TOGETHER = 5  # seconds within which the ranks fail that follow the first; the agent ends the rest later
+TOGETHER = 5  # seconds within which ranks fail for the same cause; one that hangs is ended by the agent later
 
 
 def launch(trainer: Any) -> None:
