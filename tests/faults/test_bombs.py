@@ -257,7 +257,7 @@ def test_files_that_are_no_images(tmp_path, monkeypatch):
             with pytest.raises(DataError, match="it is no file"):
                 read(tmp_path / "pipe.jpg")
     (tmp_path / "a.jpg").write_bytes(jpeg(16, 16))
-    monkeypatch.setattr(limits, "PICTURE_BYTES", 100)
+    monkeypatch.setattr(limits, "IMAGE_BYTES", 100)
     for read in (verify_image, read_image):
         with pytest.raises(DataError, match="large image: the file has"):
             read(tmp_path / "a.jpg")
