@@ -16,6 +16,7 @@ from tiny import FAST, tiny_model
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n# (?:(at the end of|after `(.*?)` in) )?(\S+)\n(.*?)```", TEXT, re.DOTALL)
+PATHS = sorted({*re.findall(r"`((?:ultralytics|tests|docs|tools|benchmarks)/[\w./]+)`", TEXT)})
 USE = """
 import csv, json, sys
 import ultralytics
