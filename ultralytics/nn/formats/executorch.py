@@ -17,7 +17,7 @@ from ultralytics.utils.errors import ModelError
 
 FORMAT = Format(
     "executorch", "ExecuTorch", ".pte", __name__, ("executorch",), ("executorch",),
-    frozenset(), "phones and boards with the runtime of PyTorch's makers",
+    frozenset(), "phones and boards, with PyTorch's own runtime",
     threaded=False,
 )  # fmt: skip
 
