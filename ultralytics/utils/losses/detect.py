@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
 
+from ultralytics.utils.geometry.boxes import xywh2xyxy
 from ultralytics.utils.metrics import bbox_iou
-from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.tal import Assignment, TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ultralytics.utils.geometry.boxes import xywh2xyxy
 from ultralytics.utils.losses.detect import BboxLoss, v8DetectionLoss
 from ultralytics.utils.metrics import probiou
-from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.tal import RotatedTaskAlignedAssigner, dist2rbox
 
 
