@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ultralytics.cfg import TASK2DATA, get_cfg, read_settings
+from ultralytics.cfg import KEPT_FROM_CHECKPOINT, TASK2DATA, get_cfg, read_settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.training.resume import RunFinished, last_state
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.formats.facts import checked_runner
-from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.own_modules import load_trusted
-from ultralytics.nn.tasks import (
-    attempt_load_one_weight,
-    describe,
-    guess_model_task,
-    read_weights,
-    trust_modules,
-    yaml_model_load,
-)
+from ultralytics.nn.parse import without_weight_files, yaml_model_load
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, read_weights
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import check_regular
-
-# Settings of the training that later calls start from
-KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
 
 # Settings that no code acts on yet, and why; said when one of them is given.
 IDLE = {
@@ -98,7 +88,7 @@ class Model(Callbacks, nn.Module):
         self.model_name = cfg
 
     def _load(self, weights: str, task: str | None = None) -> None:
-        """Load a trained model from a weight file."""
+        """Load a weight file, which says its own task: `task`, an argument that 8.3.0 has, changes nothing."""
         file = Path(weights)
         if file.suffix != ".pt":
             endings = ", ".join(f.suffix for f in FORMATS.values())
@@ -217,8 +207,9 @@ class Model(Callbacks, nn.Module):
         trainer = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
         if not trainer.args.resume and not isinstance(trainer.args.pretrained, str):
             weights = self.model if self.ckpt and trainer.args.pretrained else None
-            with trainer.seeded(), without_weight_files() if weights else nullcontext():
-                trainer.model = trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
+            cfg = without_weight_files(self.model.yaml) if weights else self.model.yaml
+            with trainer.seeded():
+                trainer.model = trainer.get_model(weights=weights, cfg=cfg, verbose=True)
         return trainer
 
     def val(self, validator: Any = None, **kwargs) -> Any:

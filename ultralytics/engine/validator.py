@@ -18,7 +18,7 @@ from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
 from ultralytics.engine.training import watchdog
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.tasks import trust_modules
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
