@@ -30,7 +30,7 @@ from ultralytics.engine.training.run_files import own_folder, use_folder
 from ultralytics.engine.training.saving import Saving
 from ultralytics.engine.training.state import rank_states, restore, resume
 from ultralytics.nn.parse import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, read_weights
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
 from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
@@ -141,6 +141,9 @@ class BaseTrainer(Saving, Callbacks):
         finally:
             remove_integration_callbacks(self)
             self.model = de_parallel(self.model)
+            for model in (self.model, self.ema.ema if self.ema else None):
+                if isinstance(model, BaseModel):
+                    model.forget_criterion()
             for loader in filter(None, (self.train_loader, self.test_loader)):
                 loader.close()
 

@@ -226,6 +226,8 @@ def _build_line(
     except Exception as e:  # constructors raise whatever their arguments make them stumble over
         given = f"{context.channels} input channels and the arguments {str(args)[:200]}"
         raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
+    if place is not None and len(modules) > 1:
+        raise ModelError(f"{name} starts from a weight file, so it cannot be repeated. Write 1 repeat.")
     module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
     own = [k for k in _OF_LAYERS if any(k in held for held in (vars(module), module._modules, module._parameters))]
     if own:

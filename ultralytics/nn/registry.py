@@ -99,6 +99,8 @@ def register(
                 f"A module named '{key}' is registered already ({known.cls.__module__}). Choose another class name, "
                 "or pass another one with @register(name=...)."
             )
+        if weights is not None and not hasattr(cls, "load_weights"):
+            raise ValueError(f"'{key}' takes a weight file, but has no method `load_weights(file)`. Write one.")
         registry[key] = Entry(cls, bind or rule_from_signature(cls), weights)
         return cls
 

@@ -82,6 +82,7 @@ class BaseModel(nn.Module):
 
     def __init__(self, cfg: str | Path | dict = "", ch: int = 3, nc: int | None = None, verbose: bool = True):
         super().__init__()
+        self._made_criterion: tuple[Any, Any] = None, None  # by `loss`, and the settings for which it was made
         cfg = cfg or self.yaml_file
         self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
         self.yaml["ch"] = ch = self.yaml.get("ch", ch)
@@ -127,13 +128,19 @@ class BaseModel(nn.Module):
         return self._criterion()(self.predict(batch["img"]) if preds is None else preds, batch)
 
     def _criterion(self) -> Any:
-        """Return `criterion`: what was set from outside, else the task's own, made anew where `args` are others."""
+        """Return `criterion`: what was set from outside, else the task's own, made once for the settings `args`."""
         given, args = getattr(self, "criterion", None), getattr(self, "args", None)
-        made, made_for = self.__dict__.get("_made_criterion", (None, None))
+        made, made_for = self._made_criterion
         if given is None or (given is made and args is not made_for):
             self.criterion = self.init_criterion()
             self._made_criterion = self.criterion, args
         return self.criterion
+
+    def forget_criterion(self) -> None:
+        """Drop the criterion that was made for a training which has ended; one that was set from outside stays."""
+        made, self._made_criterion = self._made_criterion[0], (None, None)
+        if made is not None and getattr(self, "criterion", None) is made:
+            del self.criterion
 
     def fuse(self, verbose: bool = True) -> BaseModel:
         """Fold each batch norm into the convolution before it, for inference."""
@@ -398,9 +405,17 @@ def describe(model: BaseModel) -> dict:
 
 
 def attempt_load_one_weight(
-    weight: str | Path, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+    weight: str | Path,
+    device: torch.device | str | None = None,
+    inplace: bool = True,
+    fuse: bool = False,
+    trusted: bool | str = False,
 ) -> tuple[BaseModel, dict]:
-    """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content."""
+    """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content.
+
+    Module files that it names are run if `trusted` (see `trust_modules`).
+    """
+    trust_modules(weight, trusted)
     ckpt = load_checkpoint(weight)
     own_entries(ckpt["yaml"], str(weight), globals())  # says what is missing in the name of the file
     ckpt["yaml"] = without_weight_files(ckpt["yaml"])
@@ -411,23 +426,26 @@ def attempt_load_one_weight(
 
 
 def read_weights(file: str | Path, trusted: bool | str = False) -> tuple[BaseModel | dict[str, torch.Tensor], dict]:
-    """Return the model in a weight file, and the file's content; module files are run if `trusted` (`trust_modules`).
+    """Return what `attempt_load_one_weight` does.
 
     Of a file that holds weights alone, as those of published GhostNets do, it is their names and tensors.
     """
     try:
-        trust_modules(file, trusted)
-        return attempt_load_one_weight(file)
+        return attempt_load_one_weight(file, trusted=trusted)
     except CheckpointError:
         weights = load_state_dict_file(file)  # says what is wrong where there are none
         return weights, {"model": weights}
 
 
 def attempt_load_weights(
-    weights: str | Path | list, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+    weights: str | Path | list,
+    device: torch.device | str | None = None,
+    inplace: bool = True,
+    fuse: bool = False,
+    trusted: bool | str = False,
 ) -> BaseModel:
     """Return the model of a weight file in eval mode (see `attempt_load_one_weight`)."""
     weights = weights[0] if isinstance(weights, list) and len(weights) == 1 else weights
     if isinstance(weights, list):
         raise ModelError(f"{len(weights)} weight files were given. Ensembles are not supported: name one file.")
-    return attempt_load_one_weight(weights, device, inplace, fuse)[0]
+    return attempt_load_one_weight(weights, device, inplace, fuse, trusted)[0]
