@@ -278,6 +278,8 @@ def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "s
         return decode(data, path, errors)
     except UnicodeDecodeError as e:
         raise DataError(f"'{path}' is no text in UTF-8 (byte {e.start}). Save it as UTF-8.") from None
+    except MissingFileError:
+        raise
     except OSError as e:
         raise DataError(f"'{path}' cannot be read: {e.strerror or e}. Check its permissions.") from None
 
