@@ -185,13 +185,14 @@ class BaseModel(nn.Module):
 
 def _model_or_weights(source: nn.Module | dict) -> nn.Module | dict[str, torch.Tensor]:
     """Return the model that a source of weights is or describes, else the weights that it holds."""
-    content = source["model"] if isinstance(source, dict) and "model" in source else source
-    if not isinstance(content, nn.Module) and {"yaml", "task", "nc", "names", "args", "model"} <= source.keys():
+    if not isinstance(source, dict) or "model" not in source:
+        return source
+    if isinstance(source["model"], dict) and {"yaml", "task", "nc", "names", "args"} <= source.keys():
         try:
             return build_from_checkpoint(source)
         except UserError as e:
             LOGGER.warning(f"WARNING: the layers are matched by name only, for their model cannot be built: {e}")
-    return content
+    return source["model"]
 
 
 def _fuse_pairs(layers: nn.Sequential) -> None:
