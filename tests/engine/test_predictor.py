@@ -15,14 +15,16 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.data.loaders import SourceTypes
+from ultralytics.engine import outputs
 from ultralytics.engine import predictor as predictor_module
+from ultralytics.engine.outputs import ResultSaver
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import files
 from ultralytics.utils.errors import ConfigError, DataError, ModelError
+from ultralytics.utils.files import RunFolder
 
 
 class RedFinder(nn.Module):
@@ -231,7 +233,7 @@ def test_each_call_of_many_threads_has_its_own_settings(tmp_path):
     def work(k: int):
         for _ in range(10):
             conf = (0.1, 0.5, 0.95)[k % 3]
-            with predictor.new_call(copy_of(predictor.args, conf=conf)):
+            with predictor.new_run(copy_of(predictor.args, conf=conf)):
                 found = predictor(scene())[0]
             if len(found) != (2, 1, 0)[k % 3] or seen.conf != conf:
                 wrong.append((k, len(found), seen.conf))
@@ -385,7 +387,7 @@ def test_augment_is_handed_to_the_model(tmp_path):
 @pytest.fixture
 def windows(monkeypatch):
     """A screen on which OpenCV opens windows, as far as the package can tell."""
-    monkeypatch.setattr(predictor_module, "check_imshow", lambda warn=False: True)
+    monkeypatch.setattr(outputs, "check_imshow", lambda warn=False: True)
 
 
 def test_show_without_a_window_warns_once_and_goes_on(tmp_path, images, log, monkeypatch, windows):
@@ -563,12 +565,10 @@ def test_frames_are_counted_in_each_stream(tmp_path, video):
 
 
 def test_cameras_whose_addresses_differ_in_the_end_have_files_of_their_own(tmp_path):
-    predictor = make(tmp_path)
-    predictor.source_type = SourceTypes(stream=True)
-    predictor._run_folder()
+    saver = ResultSaver(RunFolder(tmp_path / "run"), ())
     addresses = ("rtsp://10.0.0.1", "rtsp://10.0.0.2", "rtsp://10.0.0/1")
-    names = [predictor._out_name(Path(a)) for a in addresses]
-    assert len({n.with_suffix(".mp4") for n in names}) == 3 and names[0] == predictor._out_name(Path(addresses[0]))
+    names = [saver.name(Path(a), stream=True) for a in addresses]
+    assert len({n.with_suffix(".mp4") for n in names}) == 3 and names[0] == saver.name(Path(addresses[0]), stream=True)
 
 
 def test_predict_cli_keeps_nothing_but_saves(tmp_path, images):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ultralytics.data.loaders import Images
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.utils.geometry.nms import non_max_suppression, suppressor
@@ -31,7 +32,7 @@ class DetectionPredictor(BasePredictor):
         if not self.rotated:
             suppressor(self.device.type)
 
-    def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
+    def make_results(self, preds: Any, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
         """Suppress overlapping boxes and map the rest onto the original images."""
         rows = non_max_suppression(
             preds,
@@ -46,7 +47,7 @@ class DetectionPredictor(BasePredictor):
         )
         images = to_images(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
         more = self.by_image(preds, len(rows))
-        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, images, self.batch[0], *more)]
+        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, images, paths, *more)]
 
     def by_image(self, preds: Any, n: int) -> Sequence[Sequence]:
         """Return what of the model's output, besides boxes, each of the n images needs."""
