@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.data.loaders import SourceTypes
 from ultralytics.engine import outputs
 from ultralytics.engine import predictor as predictor_module
 from ultralytics.engine.outputs import ResultSaver
@@ -298,6 +299,81 @@ def test_subclasses_and_callbacks_find_what_8_3_has(tmp_path, images):
     assert predictor.plotted_img is None and predictor.vid_writer == {} and predictor.done_warmup
 
 
+def test_attributes_are_born_with_the_predictor(tmp_path, images):
+    """Besides what a run has, there are few, and no call adds one."""
+    predictor = make(tmp_path, save=True, verbose=True)
+    born = set(vars(BasePredictor()))
+    predictor(images)
+    assert set(vars(predictor)) == born and len(born) <= 25
+
+
+def test_results_are_made_of_what_is_given(tmp_path):
+    """Whatever the predictor's runs have seen: output, input, images and paths come by the signature."""
+    predictor = make(tmp_path)
+    predictor.model.model(torch.zeros(1, 3, 160, 160))
+    x = torch.from_numpy(scene(160, 160)[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    (result,) = predictor.make_results(predictor.model.model(x), x, [scene(160, 160)], ["here.png"])
+    assert_box(result)
+    assert result.path == "here.png" and predictor.batch is None
+
+
+def test_a_subclass_may_set_its_model_up_in_its_own_way(tmp_path):
+    class Own(DetectionPredictor):
+        def setup_model(self, model, verbose=True):
+            made.append(model)
+            self.device = torch.device("cpu")
+            self.model = AutoBackend(RedFinder(), self.device, verbose=False)
+
+    made: list = []
+    predictor = Own(overrides={"imgsz": 160, "device": "cpu", "save": False, "verbose": False})
+    predictor.setup_model("mine")
+    assert_box(predictor(scene())[0])
+    assert_box(predictor(scene())[0])
+    assert made == ["mine"]
+
+
+class Mirrored:
+    """A loader of the user's own, as one for 8.3.0: mere tuples, whose texts say nothing."""
+
+    mode, bs, fps = "video", 2, 5
+
+    def __init__(self, count: int):
+        self.count, self.source_type = count, SourceTypes()
+
+    def __len__(self):
+        return self.count // 2
+
+    def __iter__(self):
+        for _ in range(len(self)):
+            yield ["a.mp4", "b.png"], [scene()[:, ::-1].copy(), scene()], ["", ""]
+
+
+def test_a_loader_of_mere_tuples_has_its_frames_counted(tmp_path, log):
+    class Own(DetectionPredictor):
+        def setup_source(self, source):
+            super().setup_source(scene())
+            self.dataset, self.source_type = source, source.source_type
+
+    predictor = Own(overrides={"imgsz": 160, "device": "cpu", "project": str(tmp_path), "save_txt": True})
+    results = predictor(Mirrored(6), model=RedFinder())
+    assert [r.path for r in results] == ["a.mp4", "b.png"] * 3
+    assert {f.name for f in (tmp_path / "predict" / "labels").iterdir()} == {"a_1.txt", "a_2.txt", "a_3.txt", "b.txt"}
+    assert any(line.startswith("0: 128x160 ") for line in log)
+
+
+def test_a_callback_may_put_another_batch_in_its_place(tmp_path):
+    predictor, kinds = make(tmp_path, save_txt=True), []
+
+    def more(p):
+        p.batch = (["x.png", "y.png"], [scene(), scene(box=(0, 0, 30, 30))], ["", ""])
+
+    predictor.add_callback("on_predict_batch_start", more)
+    predictor.add_callback("on_predict_batch_end", lambda p: kinds.extend(f.kind for f in p.run.frames))
+    results = predictor(scene())
+    assert [r.path for r in results] == ["x.png", "y.png"] and predictor.seen == 2 and kinds == ["image"] * 2
+    assert_box(results[1], (0, 0, 30, 30))
+
+
 def test_a_predictor_can_be_copied_and_sent(tmp_path, images):
     predictor = make(tmp_path, conf=0.5)
     stream = predictor(images, stream=True)
@@ -544,6 +620,18 @@ def test_vid_stride_takes_fewer_frames_at_true_speed(tmp_path, video):
     assert len(list(predictor(str(video), stream=True))) == 3
     saved = next(f for f in (tmp_path / "runs" / "predict").iterdir() if f.stem == "clip")
     assert cv2.VideoCapture(str(saved)).get(cv2.CAP_PROP_FPS) == pytest.approx(5)
+
+
+def test_videos_in_one_batch_keep_their_own_speed(tmp_path):
+    (tmp_path / "in").mkdir()
+    for fps in (5, 20):
+        writer = cv2.VideoWriter(str(tmp_path / "in" / f"{fps}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), fps, (160, 120))
+        for _ in range(3):
+            writer.write(scene())
+        writer.release()
+    list(make(tmp_path, save=True, batch=6)(tmp_path / "in", stream=True))
+    saved = {f.stem: cv2.VideoCapture(str(f)).get(cv2.CAP_PROP_FPS) for f in (tmp_path / "runs" / "predict").iterdir()}
+    assert saved == {"5": pytest.approx(5), "20": pytest.approx(20)}
 
 
 def test_a_stream_that_is_left_early_closes_its_video(tmp_path, video):

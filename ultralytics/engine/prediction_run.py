@@ -66,7 +66,7 @@ class PredictionRun:
     folder: RunFolder | None = None
     saver: ResultSaver | None = None
     windows: Windows = field(default_factory=Windows)
-    _counts: Counter[str] = field(default_factory=Counter)
+    _counts: Counter[str] = field(default_factory=Counter, init=False)
 
     def take(self, batch: tuple[list[str], Images, list[str]]) -> None:
         """Make a batch the present one; where a user's own loader gives no frames, they are made from its paths."""
