@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, cast
 
 import cv2
 import numpy as np
@@ -27,6 +27,9 @@ from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import read_text, walk
 from ultralytics.utils.hostile import limits
 from ultralytics.utils.hostile.names import for_opencv
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Images = list[np.ndarray] | torch.Tensor
 Kind = Literal["image", "video", "stream", "array"]
@@ -170,7 +173,7 @@ def _checked_address(address: str) -> str:
     )
 
 
-def _is_pillow(source: object) -> bool:
+def _is_pillow(source: object) -> TypeGuard[Image]:
     return type(source).__module__.startswith("PIL.") and hasattr(source, "convert")
 
 
@@ -179,11 +182,11 @@ def autocast_list(source: list | tuple) -> list:
     return [_open_image(s) if isinstance(s, (str, Path)) else s for s in source]
 
 
-def _open_image(path: str | Path) -> Any:
-    from PIL import Image
+def _open_image(path: str | Path) -> Image:
+    from PIL.Image import fromarray
 
-    image = Image.fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
-    image.filename = str(path)
+    image = fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
+    image.filename = str(path)  # type: ignore[attr-defined]  # as an image has that Pillow read from a file
     return image
 
 
@@ -196,7 +199,7 @@ class LoadImagesAndVideos:
         vid_stride: every how many frames one is taken.
     """
 
-    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1):
+    def __init__(self, path: str | Path | Sequence[str | Path], batch: int = 1, vid_stride: int = 1):
         _check_stride(vid_stride)
         self.files = [f for p in (path if isinstance(path, (list, tuple)) else [path]) for f in _expand(str(p))]
         self.bs, self.vid_stride, self.mode = max(1, int(batch)), int(vid_stride), "image"
@@ -350,7 +353,7 @@ def _as_bgr(image: np.ndarray) -> np.ndarray:
 class LoadPilAndNumpy:
     """Images in memory: arrays (h, w, 3) BGR, or PIL images of any mode."""
 
-    def __init__(self, im0: Any):
+    def __init__(self, im0: np.ndarray | Image | list[np.ndarray | Image] | tuple[np.ndarray | Image, ...]):
         images = list(im0) if isinstance(im0, (list, tuple)) else [im0]
         if not images:
             raise DataError("The source is an empty list. Give at least one image.")
@@ -359,7 +362,7 @@ class LoadPilAndNumpy:
         self.mode, self.bs, self.source_type = "image", len(images), SourceTypes(from_img=True)
 
     @staticmethod
-    def _single_check(image: Any) -> np.ndarray:
+    def _single_check(image: np.ndarray | Image) -> np.ndarray:
         if _is_pillow(image):
             if image.mode.startswith("I;16") or image.mode == "I":
                 return _as_bgr(np.asarray(image).astype(np.uint16))

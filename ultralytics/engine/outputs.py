@@ -71,7 +71,8 @@ class VideoSaver:
         size = (shape[1], shape[0])
         for ending, codec in ((".mp4", "mp4v"), (".avi", "MJPG")):
             self.path = path.with_suffix(ending)
-            self.writer = cv2.VideoWriter(for_opencv(self.path), cv2.VideoWriter_fourcc(*codec), fps, size)
+            code = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
+            self.writer = cv2.VideoWriter(for_opencv(self.path), code, fps, size)
             if self.writer.isOpened():
                 return
         raise ConfigError(f"'{path}' cannot be written as .mp4 or .avi: check the folder, or use save_frames=True.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import ResultSaver
 from ultralytics.engine.prediction_run import PredictionRun, Runs
 from ultralytics.engine.results import Results
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.autobackend import AutoBackend, Output
 from ultralytics.nn.features import watch_layers
 from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, IterableSimpleNamespace, colorstr
@@ -143,7 +143,7 @@ class BasePredictor(Runs, Callbacks):
         stacked = images[0][None] if len(images) == 1 else np.stack(images)
         return torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(dtype).div_(255)
 
-    def inference(self, im: torch.Tensor, *args, **kwargs) -> Any:
+    def inference(self, im: torch.Tensor, *args, **kwargs) -> Output:
         """Run the model on a batch; with `visualize`, draw what its layers give on the way."""
         if self.args.augment:
             kwargs = {**kwargs, "augment": True}
@@ -167,7 +167,7 @@ class BasePredictor(Runs, Callbacks):
         self.seen += len(paths)
         return [row.clone() for row in rows]  # outside inference mode, as a user's tensors are
 
-    def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: Images) -> list[Results]:
+    def postprocess(self, preds: Output, img: torch.Tensor, orig_imgs: Images) -> list[Results]:
         """Turn what the model gave for the present batch into one Results an image.
 
         Args:
@@ -177,7 +177,7 @@ class BasePredictor(Runs, Callbacks):
         """
         return self.make_results(preds, img, orig_imgs, self.batch[0])
 
-    def make_results(self, preds: Any, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
+    def make_results(self, preds: Output, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
         """Turn what the model gave into one Results an image, of whatever run; arguments as in `postprocess`.
 
         Args:

@@ -34,12 +34,12 @@ def watch_layers(run: Callable[[], Any], model: nn.Module, see: Callable[[int, n
         see(getattr(layer, "i", numbers[layer]), layer, out)
 
     numbers = {layer: i for i, layer in enumerate(layers_of(model))}
-    hooks = [layer.register_forward_hook(hook) for layer in numbers]
+    handles = [layer.register_forward_hook(hook) for layer in numbers]
     try:
         return run()
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def network_of(model: nn.Module) -> nn.Module:

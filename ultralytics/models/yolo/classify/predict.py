@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import torch
@@ -13,6 +12,7 @@ from ultralytics.data.loaders import Images
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.predict import to_images
+from ultralytics.nn.autobackend import Output
 
 
 class ClassificationPredictor(BasePredictor):
@@ -32,7 +32,7 @@ class ClassificationPredictor(BasePredictor):
         batch = torch.stack([transforms(cv2.cvtColor(x, cv2.COLOR_BGR2RGB)) for x in im])
         return batch.to(self.device, torch.float16 if self.model.fp16 else torch.float32)
 
-    def make_results(self, preds: Any, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
+    def make_results(self, preds: Output, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
         """Return the class probabilities of each image."""
         images = to_images(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
         with torch.inference_mode(False):  # copies that the user may change
