@@ -12,6 +12,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this clone, installed or not
+
+from ultralytics.utils.system.console import say
 
 WORK = """
 import statistics, sys, time
@@ -53,7 +58,7 @@ def main() -> None:
     args = parser.parse_args()
     rounds = [[measure(args.data, args.imgsz, n) for n in args.processes] for _ in range(args.rounds)]
     for n, figures in zip(args.processes, zip(*rounds)):
-        print(f"{n} processes: {statistics.median(figures):.2f} images/s")
+        say(f"{n} processes: {statistics.median(figures):.2f} images/s")
 
 
 if __name__ == "__main__":

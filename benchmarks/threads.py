@@ -13,8 +13,13 @@ import os
 import statistics
 import subprocess
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this clone, installed or not
 
 from load import load
+
+from ultralytics.utils.system.console import say
 
 WORK = """
 import json, sys, time, torch, ultralytics
@@ -66,14 +71,14 @@ def main() -> None:
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     choices = [None, *range(1, cores + 1)]
-    print(f"{'busy processes':>15}{'work':>10}{'chosen':>10}" + "".join(f"{f'{n} threads':>12}" for n in choices[1:]))
+    say(f"{'busy processes':>15}{'work':>10}{'chosen':>10}" + "".join(f"{f'{n} threads':>12}" for n in choices[1:]))
     for busy in args.loads:
         with load(busy):
             rounds = [[measure(n, args.seconds) for n in choices] for _ in range(args.rounds)]
         for work in ("predict", "step"):
             chosen, *fixed = (statistics.median(r[i][work] for r in rounds) for i in range(len(choices)))
             row = f"{busy:>15}{work:>10}{chosen:>10.0f}" + "".join(f"{x:>12.0f}" for x in fixed)
-            print(f"{row}   best fixed number / chosen: {min(fixed) / chosen:.2f}", flush=True)
+            say(f"{row}   best fixed number / chosen: {min(fixed) / chosen:.2f}")
 
 
 if __name__ == "__main__":

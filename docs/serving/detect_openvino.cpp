@@ -47,7 +47,7 @@ float between(const Image& p, float x, float y, int channel) {
 }
 
 int main(int argc, char** argv) try {
-    if (argc < 3) throw std::runtime_error("usage: detect_openvino MODEL.xml PICTURE.ppm ...");
+    if (argc < 3) throw std::runtime_error("usage: detect_openvino MODEL.xml IMAGE.ppm ...");
     ov::Core core;
     auto model = core.compile_model(argv[1], "CPU", ov::hint::inference_precision(ov::element::f32));
     auto request = model.create_infer_request();

@@ -44,7 +44,7 @@ def test_keys_and_defaults_are_those_of_8_3_0():
 
 
 def test_default_yaml_is_written_from_the_schema():
-    """Mend with: python -c "from ultralytics.cfg import schema as s; open(PATH, 'w').write(s.default_yaml())"."""
+    """Mend with: python ultralytics/cfg/schema.py."""
     assert Path(DEFAULT_CFG_PATH).read_text(encoding="utf-8") == default_yaml()
     assert yaml.safe_load(default_yaml()) == DEFAULTS
 

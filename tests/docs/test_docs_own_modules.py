@@ -13,7 +13,7 @@ import torch
 from ultralytics import YOLO
 from ultralytics.cfg import find_model_yaml
 from ultralytics.cli import main, parse
-from ultralytics.engine.integrations import INTEGRATIONS
+from ultralytics.engine.integrations import Integration
 from ultralytics.nn.registry import REGISTRY
 from ultralytics.utils.settings import DEFAULTS
 
@@ -66,7 +66,7 @@ def test_python_example_uses_settings_that_exist(example: Path, monkeypatch: pyt
 
 def test_table_of_integrations():
     text = (DOCS / "logging.md").read_text(encoding="utf-8")
-    for cls in INTEGRATIONS:
+    for cls in Integration.known:
         (row,) = [line for line in text.splitlines() if line.startswith("|") and f"install {cls.install}`" in line] or [
             line for line in text.splitlines() if '".[logging]"' in line and line.startswith("|")
         ]

@@ -24,7 +24,7 @@ SETTINGS = (
     {"conf": 0.0, "max_det": 20, "imgsz": 32},
     {"conf": 0.0, "max_det": 20, "classes": [1]},
 )  # fmt: skip
-PICTURES = [np.random.default_rng(k).integers(0, 255, (48, 64, 3), dtype=np.uint8) for k in range(3)]
+IMAGES = [np.random.default_rng(k).integers(0, 255, (48, 64, 3), dtype=np.uint8) for k in range(3)]
 SENT = []
 
 
@@ -44,7 +44,7 @@ def model(work_dir: Path) -> YOLO:
 def answer(model: YOLO, k: int) -> list:
     """Return what a model answers to request k."""
     settings = {"imgsz": 64, "verbose": False, "device": "cpu", **SETTINGS[k % len(SETTINGS)]}
-    return model.predict(PICTURES[k % len(PICTURES)], **settings)[0].boxes.data.tolist()
+    return model.predict(IMAGES[k % len(IMAGES)], **settings)[0].boxes.data.tolist()
 
 
 def answers_of(model: YOLO, requests: range) -> list[list]:
@@ -89,7 +89,7 @@ def test_a_copys_callbacks_are_its_own(model: YOLO):
 def test_a_trained_model_can_be_sent(model: YOLO, tiny_data: Path):
     model.train(data=str(tiny_data), epochs=1, project="runs", **FAST)
     model.val(data=str(tiny_data), **FAST)
-    model.track(PICTURES[0], persist=True, imgsz=64, verbose=False)
+    model.track(IMAGES[0], persist=True, imgsz=64, verbose=False)
     sent = pickle.loads(pickle.dumps(model))
     assert sent.trainer is None and sent.metrics.results_dict == model.metrics.results_dict
     assert answer(sent, 0) == answer(model, 0) and sent.overrides == model.overrides
@@ -105,7 +105,7 @@ def test_an_exported_model_can_be_sent(model: YOLO):
 
 
 def test_results_can_be_sent(model: YOLO):
-    result = model.predict(PICTURES[0], imgsz=64, conf=0.0, verbose=False)[0]
+    result = model.predict(IMAGES[0], imgsz=64, conf=0.0, verbose=False)[0]
     for copied in (pickle.loads(pickle.dumps(result)), deepcopy(result)):
         assert torch.equal(copied.boxes.data, result.boxes.data) and copied.verbose() == result.verbose()
         assert np.array_equal(copied.plot(), result.plot())
@@ -136,20 +136,18 @@ def test_threads_that_begin_together_make_one_predictor(work_dir: Path, monkeypa
 
 
 def test_streams_read_in_turn_have_settings_of_their_own(model: YOLO):
-    streams = [
-        model.predict(PICTURES * 2, stream=True, imgsz=64, verbose=False, **settings) for settings in SETTINGS[:2]
-    ]
+    streams = [model.predict(IMAGES * 2, stream=True, imgsz=64, verbose=False, **settings) for settings in SETTINGS[:2]]
     for pair in zip(*streams):
         assert [len(r) for r in pair] == [20, 3]
 
 
 def test_tracks_go_on_while_another_thread_predicts(model: YOLO):
     """A prediction that began before a track call and ended after it takes no numbers away."""
-    stream = model.predict(PICTURES, stream=True, imgsz=64, conf=0.0, verbose=False)
+    stream = model.predict(IMAGES, stream=True, imgsz=64, conf=0.0, verbose=False)
     next(stream)
-    first = model.track(PICTURES[0], persist=True, imgsz=64, verbose=False)
+    first = model.track(IMAGES[0], persist=True, imgsz=64, verbose=False)
     list(stream)
-    model.track(PICTURES[0], persist=True, imgsz=64, verbose=False)
+    model.track(IMAGES[0], persist=True, imgsz=64, verbose=False)
     assert len(first) == 1 and model.predictor.trackers[0].frame_id == 2
 
 

@@ -16,7 +16,7 @@ from tiny import FAST, tiny_model
 from ultralytics import utils
 from ultralytics.engine import integrations
 from ultralytics.engine.callbacks import EVENTS, get_default_callbacks
-from ultralytics.engine.integrations import INTEGRATIONS, Call, Integration, WandB, project_of
+from ultralytics.engine.integrations import Call, Integration, WandB, project_of
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import LOGGER, callbacks
 from ultralytics.utils.settings import SettingsManager
@@ -41,7 +41,7 @@ def broken(*args, **kwargs) -> None:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SettingsManager:
     """The user's settings, with every integration switched off."""
     manager = SettingsManager(tmp_path / "settings.json")
-    manager.update({cls.setting: False for cls in INTEGRATIONS})
+    manager.update({cls.setting: False for cls in Integration.known})
     monkeypatch.setattr(utils, "SETTINGS", manager, raising=False)
     return manager
 
@@ -56,7 +56,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def put(monkeypatch: pytest.MonkeyPatch, settings: SettingsManager, setting: str) -> MagicMock:
     """Put a recorder of calls in the place of a package, and switch its integration on."""
-    cls = next(cls for cls in INTEGRATIONS if cls.setting == setting)
+    cls = next(cls for cls in Integration.known if cls.setting == setting)
     package = MagicMock(name=cls.package)
     package.run = package.active_run.return_value = package.Task.current_task.return_value = None
     monkeypatch.setitem(sys.modules, cls.package, package)
@@ -80,7 +80,8 @@ def record(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> SimpleN
         settings = SettingsManager(folder / "settings.json")
         settings["tensorboard"] = False
         patch.setattr(utils, "SETTINGS", settings, raising=False)
-        fakes = {cls.setting: put(patch, settings, cls.setting) for cls in INTEGRATIONS if cls.setting != "tensorboard"}
+        others = [cls.setting for cls in Integration.known if cls.setting != "tensorboard"]
+        fakes = {name: put(patch, settings, name) for name in others}
         args = {**FAST, "model": tiny_model(folder), "data": str(tiny_data), "epochs": 2, "plots": True}
         trainer = DetectionTrainer(overrides={**args, "project": "runs/fire", "name": "a"})
         trainer.train()
@@ -244,7 +245,7 @@ def test_a_run_of_the_users_own_stays_open(fake, train):
 def test_nothing_is_imported_unless_switched_on(work_dir: Path):
     code = (
         "import sys\nfrom ultralytics.engine import trainer\n"
-        f"print([p for p in {[cls.package for cls in INTEGRATIONS]} if p in sys.modules])"
+        f"print([p for p in {[cls.package for cls in Integration.known]} if p in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert done.stdout.strip() == "[]", done.stderr
@@ -252,10 +253,10 @@ def test_nothing_is_imported_unless_switched_on(work_dir: Path):
 
 def test_defaults_are_off_save_for_tensorboard(tmp_path: Path):
     defaults = SettingsManager(tmp_path / "none.json")
-    assert [cls.setting for cls in INTEGRATIONS if defaults[cls.setting]] == ["tensorboard"]
+    assert [cls.setting for cls in Integration.known if defaults[cls.setting]] == ["tensorboard"]
 
 
-@pytest.mark.parametrize("cls", INTEGRATIONS, ids=lambda cls: cls.setting)
+@pytest.mark.parametrize("cls", Integration.known, ids=lambda cls: cls.setting)
 def test_a_package_that_is_not_installed(cls, settings, warnings, monkeypatch):
     """It is named with the line that installs it, unless nobody has asked for it."""
     monkeypatch.setitem(sys.modules, cls.package, None)  # an import of it fails

@@ -21,8 +21,7 @@ from ultralytics.data.image_files import read_image, resize_long_side, verify_im
 from ultralytics.data.labels import fingerprint, read_label
 from ultralytics.data.outlines import rle_to_mask
 from ultralytics.nn.formats.job import from_text
-from ultralytics.nn.parse import parse_model
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, parse_model
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, DataError, ModelError
 from ultralytics.utils.hostile import archives, limits, safe_yaml
@@ -257,7 +256,7 @@ def test_files_that_are_no_images(tmp_path, monkeypatch):
             with pytest.raises(DataError, match="it is no file"):
                 read(tmp_path / "pipe.jpg")
     (tmp_path / "a.jpg").write_bytes(jpeg(16, 16))
-    monkeypatch.setattr(limits, "PICTURE_BYTES", 100)
+    monkeypatch.setattr(limits, "IMAGE_BYTES", 100)
     for read in (verify_image, read_image):
         with pytest.raises(DataError, match="large image: the file has"):
             read(tmp_path / "a.jpg")

@@ -16,6 +16,7 @@ import pytest
 from killing import KILLED, fork, wait
 from processes import await_end, children, is_alive
 from test_kills import assert_same_end
+from test_two_nodes import free_port
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, and found in /proc")
 
@@ -82,7 +83,8 @@ def test_killed_at_five_random_moments(two_processes, whole, log):
 def test_a_restart_by_torchrun_is_exact(two_processes, whole, log):
     """A rank is killed in mid-training; the agent starts all anew, and `resume=auto` goes on from the last state."""
     words = [f"{k}={v}" for k, v in {**two_processes, "device": "cpu", "resume": "auto"}.items()]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1"]
+    where = f"--master_port={free_port()}"  # PyTorch 2.3 starts nothing again with --standalone
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=1", where]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     with log.open("a") as file:
         command = [*torchrun, "-m", "ultralytics", "detect", "train", *words]

@@ -14,7 +14,7 @@ from tiny import FAST, tiny_model
 
 from ultralytics import YOLO
 
-EPOCHS, PICTURES, SLOPE = 200, 64, 0.1  # MB an epoch
+EPOCHS, IMAGES, SLOPE = 200, 64, 0.1  # MB an epoch
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for kind in ("images", "labels"):
         (tmp_path / kind / "train").mkdir(parents=True)
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         cv2.imwrite(str(tmp_path / f"images/train/{i}.png"), rng.integers(0, 256, (48, 64, 3), np.uint8))
         (tmp_path / f"labels/train/{i}.txt").write_text(f"{i % 2} 0.5 0.5 0.4 0.4\n")
     file = tmp_path / "data.yaml"

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.tasks import MODES, TASKS
@@ -416,3 +417,7 @@ def help_text(mode: str | None = None, key: str | None = None) -> str:
     rows = [(f"{s.name}={'none' if s.default is None else s.default}", s.help) for s in specs]
     width = max(len(left) for left, _ in rows)
     return "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("default.yaml").write_text(default_yaml(), encoding="utf-8")

@@ -13,7 +13,7 @@ from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError
 
-PICTURES = 300  # that calibrate; more change little
+IMAGES = 300  # that calibrate; more change little
 
 
 def calibration_batches(
@@ -26,13 +26,13 @@ def calibration_batches(
         task: of the model.
         imgsz: [h, w].
         split: 'val' and so on.
-        fraction: share of the images to take, of which there are `PICTURES` at most.
+        fraction: share of the images to take, of which there are `IMAGES` at most.
     """
     described = check_cls_dataset(data) if task == "classify" else check_det_dataset(data)
     files = find_images(described.get(split) or described["val"])
     if not files:
         raise DataError(f"The split '{split}' of '{data}' holds no images to calibrate on.")
-    wanted = max(min(round(len(files) * fraction), PICTURES), 1)
+    wanted = max(min(round(len(files) * fraction), IMAGES), 1)
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, wanted).round().astype(int)]
     letterbox = LetterBox(tuple(imgsz), auto=False)
 

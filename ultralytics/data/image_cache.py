@@ -207,7 +207,7 @@ class ImageCache:
         """Return the stored array, or None where there is none, it is of another image, or it is damaged."""
         target = stored_path(file)
         try:
-            if os.path.getsize(target) > 3 * limits.PICTURE_BYTES:
+            if os.path.getsize(target) > 3 * limits.IMAGE_BYTES:
                 return None
             with open_regular(target) as f:
                 image = np.load(f, allow_pickle=False)

@@ -123,8 +123,8 @@ def _check_bytes(file: str | Path) -> None:
         raise DataError("unreadable image: it is no file")
     if not size:
         raise DataError("empty image: the file has 0 bytes")
-    if size > limits.PICTURE_BYTES:
-        raise DataError(f"large image: the file has {size} bytes; allowed are {limits.PICTURE_BYTES}")
+    if size > limits.IMAGE_BYTES:
+        raise DataError(f"large image: the file has {size} bytes; allowed are {limits.IMAGE_BYTES}")
 
 
 def _is_whole(data: np.ndarray) -> bool:

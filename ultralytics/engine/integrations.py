@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,19 +26,25 @@ from ultralytics.engine.callbacks import Callbacks
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.system.telemetry import quiet_import
 
-PICTURE_SIDE = 1024  # pixels at most in an event file, which holds images without loss
+MAX_SIDE = 1024  # pixels at most in an event file, which holds images without loss
 
 
 class Integration:
     """Sends one training to a package: what differs from package to package is in the methods below `close`.
 
-    A method that has the name of an event runs at that event (see `engine/callbacks.py`).
+    A subclass is known by being defined. A method that has the name of an event runs at that event (see
+    `engine/callbacks.py`).
     """
 
-    setting: str  # key in `yolo settings`
+    known: ClassVar[list[type[Integration]]] = []  # all subclasses, in the order of their definition
+    setting: str  # key in `yolo settings`; one that is not there has the value of `by_default`
     package: str  # to import
     install: str  # what `pip install` calls it
     by_default = False  # switched on without having been asked for: no warning if the package is not installed
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Integration.known.append(cls)
 
     def __init__(self, package: ModuleType):
         self.api = package
@@ -134,7 +140,7 @@ class TensorBoard(Integration):
     def log_image(self, name: str, file: Path, step: int) -> None:
         with Image.open(file) as image:
             image = image.convert("RGB")
-            image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+            image.thumbnail((MAX_SIDE, MAX_SIDE))
             self.writer.add_image(name, np.asarray(image), step, dataformats="HWC")
 
     def close(self) -> None:
@@ -283,9 +289,6 @@ class DVCLive(Integration):
         self.live.end()
 
 
-INTEGRATIONS: tuple[type[Integration], ...] = (TensorBoard, MLflow, WandB, Comet, ClearML, DVCLive)
-
-
 @dataclass(frozen=True)
 class Call:
     """Runs one method of an integration at its event; an error switches the integration off."""
@@ -312,8 +315,8 @@ def switched_on() -> Iterator[Integration]:
     """Return the integrations that are installed and switched on in the user's settings."""
     from ultralytics.utils import SETTINGS
 
-    for cls in INTEGRATIONS:
-        if not SETTINGS[cls.setting]:
+    for cls in Integration.known:
+        if not SETTINGS.get(cls.setting, cls.by_default):
             continue
         try:
             package = quiet_import(cls.package)

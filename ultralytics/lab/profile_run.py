@@ -47,7 +47,7 @@ DEFAULTS: dict[str, Any] = {
     "trust_modules": False,
 }
 _LEAST = {"nc": 1, "rounds": 0, "threads": 1, "batch": 1}  # whole numbers
-_PICTURES = (".png", ".jpg", ".pdf", ".svg")
+_IMAGES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def main(words: Sequence[str]) -> int:
@@ -114,7 +114,7 @@ def _check(given: dict[str, Any]) -> None:
             raise ConfigError(f"'{key}={value}' is not possible: a whole number of at least {least} is wanted.")
     if given["layers"] is not None and not isinstance(given["layers"], bool):
         raise ConfigError(f"'layers={given['layers']}' is not possible: true or false is wanted.")
-    for key, suffixes in (("csv", (".csv",)), ("plot", _PICTURES)):
+    for key, suffixes in (("csv", (".csv",)), ("plot", _IMAGES)):
         if given[key] and Path(given[key]).suffix.lower() not in suffixes:
             raise ConfigError(
                 f"'{key}={given[key]}' is not possible: a file is wanted that ends in {' or '.join(suffixes)}."

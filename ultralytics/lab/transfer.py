@@ -35,7 +35,7 @@ USAGE = """yolo transfer model=best.pt to=NAME.yaml
   trust_modules=true    run the module files that the models name
 """
 KEYS = ("model", "to", "save", "nc", "images", "data", "count", "imgsz", "trust_modules")
-PICTURES = 32  # for the conversion: more change the filters little
+IMAGES = 32  # for the conversion: more change the filters little
 KEPT_ARGS = ("imgsz", "data", "single_cls")  # of the old model's training, for what is done with the new one
 
 
@@ -122,7 +122,7 @@ def _convert(source: BaseModel, target: BaseModel, given: dict[str, str]) -> Rep
     imgsz = _number(given, "imgsz", trained_with if isinstance(trained_with, int) else SPECS["imgsz"].default)
     imgsz = check_imgsz(imgsz, max(int(target.stride.max()), 32))  # below 32 a classifier's maps would end
     where = given.get("images") or _training_images(given["data"], target.task)
-    return to_ghost(source, target, load_images(where, _number(given, "count", PICTURES), imgsz))
+    return to_ghost(source, target, load_images(where, _number(given, "count", IMAGES), imgsz))
 
 
 def _training_images(data: str, task: str) -> str | list:

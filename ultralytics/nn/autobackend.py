@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from torch import nn
 from ultralytics.nn import features
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import check_outputs, checked_runner, run_once
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
 from ultralytics.utils.files import check_regular
 from ultralytics.utils.hostile import limits
 
 TORCH = (".pt", ".pth")  # weight files
+Output = torch.Tensor | Sequence  # what a model gives: a tensor, or several, some of them in lists
 
 
 class TorchBackend:
@@ -47,7 +49,7 @@ class TorchBackend:
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.to(memory_format=self.layout)
 
-    def __call__(self, im: torch.Tensor, **kwargs) -> Any:
+    def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         return self.model(im.contiguous(memory_format=self.layout), **kwargs)
 
 
@@ -76,7 +78,7 @@ class FileBackend:
             run_once(self.run, x, file)
             self.run = fastest(lambda n: make(file, device, n, providers), x)
 
-    def __call__(self, im: torch.Tensor, **kwargs) -> Any:
+    def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         """Run a batch; a tuple of outputs where the model has several."""
         if kwargs:
             raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is none.")
@@ -153,6 +155,7 @@ class AutoBackend(nn.Module):
         threads: CPU threads of an exported model; None takes the number that is fastest in a trial of a second, 0
             the runtime's own.
         providers: what computes an exported model: ONNX Runtime's providers or OpenVINO's device.
+        trusted: run what the file asks to run (see `nn.trust`).
 
     Attributes:
         model: the module that runs, or None where the backend has none.
@@ -179,8 +182,10 @@ class AutoBackend(nn.Module):
         verbose: bool = True,
         threads: int | None = None,
         providers: str | None = None,
+        trusted: bool | str = False,
     ):
         super().__init__()
+        trust_modules(weights, trusted)
         self.device = torch.device(device)
         self.nn_module = isinstance(weights, nn.Module)
         self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")
@@ -213,7 +218,7 @@ class AutoBackend(nn.Module):
             raise ModelError(f"'{weights}' cannot be run: names that can end in {', '.join(known)}.{hint}")
         return FileBackend(weights, form, self.device, threads, providers)
 
-    def forward(self, im: torch.Tensor, **kwargs) -> Any:
+    def forward(self, im: torch.Tensor, **kwargs) -> Output:
         """Run a batch (b, 3, h, w) in 0..1 and return what the model's head gives."""
         return self.backend(im.half() if self.fp16 and im.dtype != torch.float16 else im, **kwargs)
 

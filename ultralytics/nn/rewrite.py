@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules import C2PSA, C3, DFL, PSA, SPPF, C2f, Concat, Conv, GhostConv, JoinConv, SplitConv
-from ultralytics.nn.transfer.graph import PICTURE, Graph, Node, graph_of, has_graph
+from ultralytics.nn.transfer.graph import IMAGE, Graph, Node, graph_of, has_graph
 from ultralytics.utils.errors import ConfigError, ModelError, did_you_mean
 
 Place = tuple[nn.Module, str]  # a module and the name of one of its children
@@ -132,7 +132,7 @@ def join_layers(model: nn.Module) -> int:
         if type(node.module) is not Concat or node.module.d != 1 or consumer is None or not node.channels:
             continue
         places = _readers(_place(model, consumer), _is_pointwise)
-        channels = [graph.ch if n == PICTURE else graph.nodes[n].channels[k] for n, k in node.inputs]
+        channels = [graph.ch if n == IMAGE else graph.nodes[n].channels[k] for n, k in node.inputs]
         for place in places:
             _put(place, _by_columns(_at(place), channels))
         count += bool(places) and _put(_place(model, node), Maps())

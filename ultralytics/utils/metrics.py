@@ -232,12 +232,12 @@ class Metric:
         return maps
 
     def mean_results(self) -> list[float]:
-        """Return mean precision, mean recall, mAP50, mAP50-95."""
-        return [self.mp, self.mr, self.map50, self.map]
+        """Return the mean of each of FIGURES: precision, recall, mAP50, mAP50-95."""
+        return [figure.mean(self) for figure in FIGURES]
 
-    def class_result(self, i: int) -> tuple[float, float, float, float]:
-        """Return precision, recall, AP50, AP50-95 of the i-th class that has objects."""
-        return self.p[i], self.r[i], self.ap50[i], self.ap[i]
+    def class_result(self, i: int) -> tuple[float, ...]:
+        """Return each of FIGURES for the i-th class that has objects: precision, recall, AP50, AP50-95."""
+        return tuple(figure.by_class(self)[i] for figure in FIGURES)
 
     def fitness(self) -> float:
         """Return what the best weights are chosen by: 0.1 mAP50 + 0.9 mAP50-95."""
@@ -258,6 +258,23 @@ class Metric:
         ]
 
 
+class Figure(NamedTuple):
+    """One figure of a `Metric`: a column in results.csv and in the table of a validation."""
+
+    key: str  # in results.csv, where the letter of the part follows: metrics/mAP50(B)
+    title: str  # in the table
+    mean: Callable[[Metric], float]
+    by_class: Callable[[Metric], np.ndarray]  # (c,) of the classes that have objects
+
+
+FIGURES = (
+    Figure("metrics/precision", "P", lambda m: m.mp, lambda m: m.p),
+    Figure("metrics/recall", "R", lambda m: m.mr, lambda m: m.r),
+    Figure("metrics/mAP50", "mAP50", lambda m: m.map50, lambda m: m.ap50),
+    Figure("metrics/mAP50-95", "mAP50-95", lambda m: m.map, lambda m: m.ap),
+)
+
+
 def _speed() -> dict[str, float]:
     """Return milliseconds an image, by stage; zero yet."""
     return {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
@@ -268,7 +285,7 @@ def _of_part(names: Sequence[str], letter: str) -> list[str]:
     return [f"{name}({letter})" for name in names]
 
 
-AP_KEYS = ("metrics/precision", "metrics/recall", "metrics/mAP50", "metrics/mAP50-95")
+AP_KEYS = tuple(figure.key for figure in FIGURES)
 AP_CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
 
 
@@ -326,11 +343,11 @@ class DetMetrics:
         metric.update(results[2:])
 
     def mean_results(self) -> list[float]:
-        """Return mean precision, mean recall, mAP50, mAP50-95 of each part."""
+        """Return the mean of each of FIGURES, part by part."""
         return [value for part in self.parts for value in part.mean_results()]
 
     def class_result(self, i: int) -> tuple[float, ...]:
-        """Return precision, recall, AP50, AP50-95 of the i-th class that has objects, of each part."""
+        """Return each of FIGURES for the i-th class that has objects, part by part."""
         return tuple(value for part in self.parts for value in part.class_result(i))
 
     @property

@@ -27,7 +27,6 @@ from ultralytics.cfg.tasks import load
 from ultralytics.engine.training.interrupt import SIGNALS, Interrupts
 from ultralytics.engine.training.resume import resume_command
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, RunError, UserError
@@ -198,8 +197,7 @@ def _train(job: Path) -> None:
     trainer = load(spec["trainer"])(cfg={"save_dir": args["save_dir"]}, overrides=args)
     if weights.exists():
         model, ckpt = attempt_load_one_weight(weights)
-        with without_weight_files():
-            trainer.model = trainer.get_model(cfg=ckpt["yaml"], weights=model, verbose=False)
+        trainer.model = trainer.get_model(cfg=ckpt["yaml"], weights=model, verbose=False)
     trainer.train()
 
 

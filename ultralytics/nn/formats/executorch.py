@@ -11,8 +11,15 @@ from typing import Any
 import torch
 
 from ultralytics.nn.formats.attached import attach, read_attached
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import ModelError
+
+FORMAT = Format(
+    "executorch", "ExecuTorch", ".pte", __name__, ("executorch",), ("executorch",),
+    frozenset(), "phones and boards, with PyTorch's own runtime",
+    threaded=False,
+)  # fmt: skip
 
 
 def write(job: Job) -> None:

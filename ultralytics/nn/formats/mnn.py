@@ -13,8 +13,14 @@ import torch
 
 from ultralytics.nn.formats import onnx
 from ultralytics.nn.formats.attached import attach, read_attached
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import ConfigError, ModelError
+
+FORMAT = Format(
+    "mnn", "MNN", ".mnn", __name__, ("MNN", "onnx", "onnxscript"), ("MNN",),
+    frozenset({"half", "int8", "opset", "simplify"}), "phones and small boards",
+)  # fmt: skip
 
 # The converter without the command around it (MNN.tools), which would install a package and report to a server
 CONVERT = "import sys, MNN, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"

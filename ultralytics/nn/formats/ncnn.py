@@ -8,9 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.folder import find_one, read_metadata, write_metadata
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import ConfigError, ModelError
+
+FORMAT = Format(
+    "ncnn", "NCNN", "_ncnn_model", __name__, ("pnnx", "ncnn"), ("ncnn",),
+    frozenset({"half"}), "phones and small ARM boards",
+)  # fmt: skip
 
 MAGIC = b"7767517\n"  # first line of a .param file
 

@@ -9,12 +9,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.facts import Shape
 from ultralytics.nn.formats.job import HalfInside, Job, from_texts
 from ultralytics.nn.formats.nms import WithNMS, append_to_onnx
 from ultralytics.utils.checks import check_version
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.system.telemetry import quiet_import
+
+FORMAT = Format(
+    "onnx", "ONNX", ".onnx", __name__, ("onnx", "onnxscript"), ("onnxruntime",),
+    frozenset({"half", "dynamic", "simplify", "opset", "nms"}), "ONNX Runtime, and converters to other formats",
+)  # fmt: skip
 
 # Since 2.9 torch exports by torch.export and ONNX Script, from opset 18 on; below, and before, by tracing.
 MODERN = check_version(torch.__version__, ">=2.9")

@@ -9,12 +9,17 @@ from typing import Any
 
 import torch
 
-from ultralytics.nn.formats import FORMATS
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.facts import Shape
 from ultralytics.nn.formats.folder import find_one, read_metadata, write_metadata
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import MissingPackageError, ModelError
 from ultralytics.utils.system.telemetry import quiet_import
+
+FORMAT = Format(
+    "openvino", "OpenVINO", "_openvino_model", __name__, ("openvino",), ("openvino",),
+    frozenset({"half", "int8", "dynamic", "nms"}), "Intel processors, graphics and NPUs",
+)  # fmt: skip
 
 
 def write(job: Job) -> None:
@@ -39,7 +44,7 @@ def _from_onnx(job: Job) -> Any:
     """Return the graph by way of ONNX, whose operator for the suppression of boxes OpenVINO knows."""
     from ultralytics.nn.formats import onnx
 
-    FORMATS["onnx"].require(writing=True)
+    onnx.FORMAT.require(writing=True)
     file = job.file.with_name("model.onnx")
     onnx.write(Job(job.net, job.x, file, job.metadata, dynamic=job.dynamic, nms=job.nms))
     return quiet_import("openvino").convert_model(file)

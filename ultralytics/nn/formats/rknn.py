@@ -15,12 +15,18 @@ import torch
 from torch import nn
 
 from ultralytics.nn.formats import onnx
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.folder import find_one, read_metadata, write_metadata
 from ultralytics.nn.formats.job import Job
 from ultralytics.nn.modules import DFL, Detect
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import installed_version
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
+
+FORMAT = Format(
+    "rknn", "RKNN-ready ONNX", "_rknn_model", __name__, ("onnx", "onnxscript"), ("onnxruntime",),
+    frozenset({"opset", "simplify"}), "Rockchip NPUs, via rknn-toolkit2",
+)  # fmt: skip
 
 OPSETS = range(12, 20)  # that rknn-toolkit2 reads
 BINS = 16

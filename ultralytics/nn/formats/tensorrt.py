@@ -13,8 +13,15 @@ from typing import Any
 import torch
 
 from ultralytics.nn.formats import onnx
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.job import Job, from_text, to_text
 from ultralytics.utils.errors import ConfigError, ModelError
+
+FORMAT = Format(
+    "engine", "TensorRT", ".engine", __name__, ("tensorrt", "onnx", "onnxscript"), ("tensorrt",),
+    frozenset({"half", "opset", "simplify", "workspace"}), "NVIDIA GPUs",
+    threaded=False,
+)  # fmt: skip
 
 GREATEST = 2**24  # bytes of metadata; what claims more is none
 

@@ -11,8 +11,14 @@ import numpy as np
 import torch
 
 from ultralytics.nn.formats.attached import attach, read_attached
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.job import Job
 from ultralytics.utils.errors import ModelError
+
+FORMAT = Format(
+    "tflite", "TensorFlow Lite", ".tflite", __name__, ("litert-torch",), ("ai-edge-litert",),
+    frozenset({"half", "int8"}), "Android, iOS and small boards",
+)  # fmt: skip
 
 SIGNATURE = "serving_default"
 

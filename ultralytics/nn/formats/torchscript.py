@@ -6,11 +6,18 @@ from pathlib import Path
 
 import torch
 
+from ultralytics.nn.formats.base import Format
 from ultralytics.nn.formats.job import HalfInside, Job, from_text, to_text
 from ultralytics.nn.formats.nms import WithNMS
 from ultralytics.nn.formats.scripts import METADATA, checked_script, trust
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError
+
+FORMAT = Format(
+    "torchscript", "TorchScript", ".torchscript", __name__,
+    options=frozenset({"half", "nms"}), note="PyTorch and LibTorch without this package",
+    threaded=False,
+)  # fmt: skip
 
 
 def write(job: Job) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 TRACE_SIZES = (128, 640)  # pixels, multiples of every stride
-PICTURE = -1  # the number of the node that the first layer reads
+IMAGE = -1  # the number of the node that the first layer reads
 Port = tuple[int, int]  # number of a node, and which of its outputs
 
 
@@ -62,7 +62,7 @@ class Graph:
         """Return where the input channels of a layer come from, in order, as (port, channels), concats resolved."""
         found: list[tuple[Port, int]] = []
         for port in node.inputs:
-            feeder = self.nodes[port[0]] if port[0] != PICTURE else None
+            feeder = self.nodes[port[0]] if port[0] != IMAGE else None
             if feeder and isinstance(feeder.module, Concat) and feeder.module.d == 1:
                 found += self.segments(feeder)
             elif feeder:
@@ -80,7 +80,7 @@ def has_graph(model: Any) -> bool:
 
 def graph_of(model: BaseModel) -> Graph:
     """Return the graph of a model, which stays as it is."""
-    producers: dict[int, Port] = {-1: (PICTURE, 0)}
+    producers: dict[int, Port] = {-1: (IMAGE, 0)}
     nodes: list[Node] = []
     for number, m in enumerate(model.model):
         sources = m.f if isinstance(m.f, list) else [m.f]
@@ -89,7 +89,7 @@ def graph_of(model: BaseModel) -> Graph:
         nodes.append(Node(number, m.i, kind, m, inputs))
         producers |= {m.i + k: (number, k) for k in range(nodes[-1].span)}
     for node in nodes:
-        for number in {n for n, _ in node.inputs if n != PICTURE}:
+        for number in {n for n, _ in node.inputs if n != IMAGE}:
             nodes[number].consumers.append(node.number)
     _trace(model, nodes)
     names = dict(getattr(model, "names", None) or {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ultralytics.nn.transfer.graph import PICTURE, Graph, Node
+from ultralytics.nn.transfer.graph import IMAGE, Graph, Node
 from ultralytics.nn.transfer.units import fitting, named_alike, units
 
 Match = dict[int, int]  # number of a target's node: number of the source's node
@@ -75,7 +75,7 @@ def _consumers(node: Node) -> list[int]:
 
 def _reached(graph: Graph, match: Match, neighbours: Callable[[Node], list[int]]) -> list[set[int]]:
     """Return for each node the nearest matched ones along `neighbours`, by their numbers in the source."""
-    found: dict[int, set[int]] = {PICTURE: {PICTURE}}
+    found: dict[int, set[int]] = {IMAGE: {IMAGE}}
 
     def nearest(number: int) -> set[int]:
         return {match[number]} if number in match else around(number)

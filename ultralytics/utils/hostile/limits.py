@@ -24,7 +24,7 @@ FOLDERS = 1_000  # in an archive, and two more for each of its members
 DEPTH = 32  # folders in each other
 
 # Images; their pixels are limited by `PIL.Image.MAX_IMAGE_PIXELS` (see data/image_files.py).
-PICTURE_BYTES = 1024 * MIB
+IMAGE_BYTES = 1024 * MIB
 PIXELS = 178_956_970  # of frames and masks: what Pillow takes by default
 
 # Weight files.

@@ -16,7 +16,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.evaluation.coco_ap import CocoAP
 from ultralytics.utils.files import writing
 from ultralytics.utils.geometry.nms import non_max_suppression
-from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, box_iou, match_predictions
+from ultralytics.utils.metrics import FIGURES, ConfusionMatrix, DetMetrics, box_iou, match_predictions
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy
 
 
@@ -95,7 +95,9 @@ class DetectionValidator(BaseValidator):
 
     def get_desc(self) -> str:
         parts = ["Box", self.metrics.second[1]] if self.metrics.second else ["Box"]
-        columns = [name for part in parts for name in (f"{part}(P", "R", "mAP50", "mAP50-95)")]
+        titles = [figure.title for figure in FIGURES]
+        titles[-1] += ")"
+        columns = [name for part in parts for name in (f"{part}({titles[0]}", *titles[1:])]
         return ("%22s" + "%11s" * (2 + len(columns))) % ("Class", "Images", "Instances", *columns)
 
     def postprocess(self, preds: Any) -> list[torch.Tensor]:
