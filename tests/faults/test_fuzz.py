@@ -65,7 +65,7 @@ def restored(monkeypatch, work_dir):
 
     spots = [(labels, "progress"), (Image, "MAX_IMAGE_PIXELS"), (tools, "safe_download"), (tools, "check_dataset"),
              (explain, "YOLO"), (explain, "explain"), (explain, "table"), (receptive_field, "report"),
-             (profile_run, "load_model"), (transfer, "attempt_load_one_weight"), (command, "_work"),
+             (profile_run, "load_model"), (transfer, "attempt_load_one_weight"), (command, "carry_out"),
              (ultralytics, "YOLO")]  # fmt: skip
     for place, name in spots:
         monkeypatch.setattr(place, name, getattr(place, name))
