@@ -10,7 +10,7 @@ from ultralytics.cfg import smart_value
 from ultralytics.cfg.words import key_values
 from ultralytics.lab.latency import RUNTIMES, latency_table, measure
 from ultralytics.lab.profile import Profile, load_model, profile
-from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
+from ultralytics.lab.profile_report import layer_table, model_table, unknown_text, write_csv
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.system.console import say
@@ -29,7 +29,6 @@ yolo profile model=yolo11n.yaml,yolo11n-GhostConv.yaml nc=1 rounds=50
   batch     1        images in one run of the latency
   device    cpu      of the latency: cpu, or the number of a GPU
   csv                file for the layers; the whole models go to NAME_models.csv beside it
-  plot               file for an image of the cost by layer, such as cost.png
   trust_modules      true runs the module files that a YAML names
 """
 DEFAULTS: dict[str, Any] = {
@@ -43,11 +42,9 @@ DEFAULTS: dict[str, Any] = {
     "batch": 1,
     "device": "cpu",
     "csv": None,
-    "plot": None,
     "trust_modules": False,
 }
 _LEAST = {"nc": 1, "rounds": 0, "threads": 1, "batch": 1}  # whole numbers
-_IMAGES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def main(words: Sequence[str]) -> int:
@@ -70,8 +67,6 @@ def main(words: Sequence[str]) -> int:
         say(f"\n{latency_table(latencies)}")
     if given["csv"]:
         say("\nWrote " + " and ".join(f"'{file}'" for file in write_csv(profiles, latencies, given["csv"])) + ".")
-    if given["plot"]:
-        say(f"\nWrote '{plot_layers(profiles, given['plot'])}'.")
     return 0
 
 
@@ -95,7 +90,7 @@ def show(profiles: Sequence[Profile], layers: bool) -> None:
 def parse(words: Sequence[str]) -> dict[str, Any]:
     """Return the settings that the words give, with the defaults of the others; a word alone is the model."""
     texts = key_values(words, "profile", DEFAULTS, first="model")
-    found = {k: v if k in {"model", "runtimes", "device", "csv", "plot"} else smart_value(v) for k, v in texts.items()}
+    found = {k: v if k in {"model", "runtimes", "device", "csv"} else smart_value(v) for k, v in texts.items()}
     if "model" not in found:
         raise ConfigError("Which model? Write `yolo profile model=yolo11n.yaml`, or several with commas between them.")
     given = {**DEFAULTS, **found}
@@ -114,11 +109,8 @@ def _check(given: dict[str, Any]) -> None:
             raise ConfigError(f"'{key}={value}' is not possible: a whole number of at least {least} is wanted.")
     if given["layers"] is not None and not isinstance(given["layers"], bool):
         raise ConfigError(f"'layers={given['layers']}' is not possible: true or false is wanted.")
-    for key, suffixes in (("csv", (".csv",)), ("plot", _IMAGES)):
-        if given[key] and Path(given[key]).suffix.lower() not in suffixes:
-            raise ConfigError(
-                f"'{key}={given[key]}' is not possible: a file is wanted that ends in {' or '.join(suffixes)}."
-            )
+    if given["csv"] and Path(given["csv"]).suffix.lower() != ".csv":
+        raise ConfigError(f"'csv={given['csv']}' is not possible: a file is wanted that ends in .csv.")
     if unknown := [name for name in given["runtimes"] if name not in RUNTIMES]:
         hint = did_you_mean(unknown[0], RUNTIMES, n=1)
         raise ConfigError(f"There is no runtime '{unknown[0]}', but {', '.join(RUNTIMES)}.{hint}")
