@@ -135,6 +135,9 @@ def test_commands_are_understood(line):
         assert importlib.util.find_spec(words[1])
         assert all((ROOT / w).exists() for w in words[2:] if w == "tests")
         assert all(find_model_yaml(w) for w in words[2:] if w.endswith(".yaml"))
+    elif program == "python" and words[0].startswith("benchmarks/"):
+        assert (ROOT / words[0]).is_file()
+        assert all(find_model_yaml(w) for w in words[1:])
     elif program == "python":
         check_training(ROOT / words[0], words[1:])
     else:
