@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from ultralytics.engine import exporter
 from ultralytics.lab.latency import eager, run_in_turn, torch_threads
 from ultralytics.lab.tables import csv_text, markdown
 from ultralytics.nn.formats import FORMATS, Format, format_named, missing_packages
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, IterableSimpleNamespace
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, MissingPackageError, UserError
 from ultralytics.utils.files import atomic_write, file_size
@@ -114,7 +114,7 @@ def _formats(wanted: str | Sequence[str] | None) -> list[Format]:
     return [format_named(name.strip()) for name in names]
 
 
-def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: Any) -> Row:
+def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: IterableSimpleNamespace) -> Row:
     """Export to one format; what stands in the way becomes the note."""
     row = Row(form.title)
     half, int8 = (getattr(args, key) and key in form.options for key in ("half", "int8"))
@@ -150,7 +150,7 @@ def _time(rows: Sequence[Row], rounds: int, device: torch.device) -> None:
         row.run = None
 
 
-def _validate(row: Row, model: Model, imgsz: list[int], args: Any) -> None:
+def _validate(row: Row, model: Model, imgsz: list[int], args: IterableSimpleNamespace) -> None:
     """Fill in the metric; all formats see the same squares."""
     more = {} if args.batch == 1 else {"batch": args.batch}
     found = model.val(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ultralytics.lab.latency import Latency
 from ultralytics.lab.profile import MB, LayerCost, Profile
@@ -103,7 +102,7 @@ def write_csv(profiles: Sequence[Profile], latencies: Sequence[Latency], file: s
     return [file, models]
 
 
-def _layer_row(found: Profile, row: LayerCost) -> dict[str, Any]:
+def _layer_row(found: Profile, row: LayerCost) -> dict[str, object]:
     return {
         "model": found.name,
         "layer": row.index,
@@ -122,7 +121,7 @@ def _layer_row(found: Profile, row: LayerCost) -> dict[str, Any]:
     }
 
 
-def _model_row(p: Profile, latencies: Sequence[Latency]) -> dict[str, Any]:
+def _model_row(p: Profile, latencies: Sequence[Latency]) -> dict[str, object]:
     known = {"model": p.name, "task": p.task, "nc": p.nc, "imgsz": size_text(p.imgsz)}
     row = {**known, **{key: getattr(p.cost, key) for _, key, _ in FIGURES}, "not_counted": _counted(p.unknown)}
     for r in latencies:

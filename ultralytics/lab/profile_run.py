@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.words import key_values
 from ultralytics.lab.latency import RUNTIMES, latency_table, measure
@@ -31,7 +33,8 @@ yolo profile model=yolo11n.yaml,yolo11n-GhostConv.yaml nc=1 rounds=50
   csv                file for the layers; the whole models go to NAME_models.csv beside it
   trust_modules      true runs the module files that a YAML names
 """
-DEFAULTS: dict[str, Any] = {
+Settings = dict[str, Any]
+DEFAULTS: Settings = {
     "model": None,
     "imgsz": 640,
     "nc": None,
@@ -87,7 +90,7 @@ def show(profiles: Sequence[Profile], layers: bool) -> None:
         say("The numbers of classes differ, and so do heads: set nc=... to compare models of equal classes.")
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
+def parse(words: Sequence[str]) -> Settings:
     """Return the settings that the words give, with the defaults of the others; a word alone is the model."""
     texts = key_values(words, "profile", DEFAULTS, first="model")
     found = {k: v if k in {"model", "runtimes", "device", "csv"} else smart_value(v) for k, v in texts.items()}
@@ -101,7 +104,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     return given
 
 
-def _check(given: dict[str, Any]) -> None:
+def _check(given: Settings) -> None:
     """Raise ConfigError for a value that is not possible."""
     for key, least in _LEAST.items():
         value = given[key]
@@ -128,11 +131,11 @@ def _label(file: str, files: Sequence[str]) -> str:
     return stem if [Path(f).stem for f in files].count(stem) == 1 else file
 
 
-def _stride(model: Any) -> int:
+def _stride(model: nn.Module) -> int:
     return max(int(max(model.stride)), 1)
 
 
-def _profiled(name: str, file: str, model: Any, imgsz: int | list[int]) -> Profile:
+def _profiled(name: str, file: str, model: nn.Module, imgsz: int | list[int]) -> Profile:
     """Return the profile of a model; a weight file is weighed as it is."""
     is_yaml = Path(file).suffix.lower() in {".yaml", ".yml"}
     return profile(model, imgsz, weights=None if is_yaml else file, name=name)

@@ -11,6 +11,8 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import atomic_write
 from ultralytics.utils.files import read_json as load_json
 
+Record = dict[str, Any]  # of settings, or read from JSON
+
 
 @dataclass
 class Cell:
@@ -22,7 +24,7 @@ class Cell:
     task: str
     folder: Path  # of result.json, error.json and log.txt
     run: Path  # of args.yaml, results.csv and weights
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Record = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)  # of the model's and the data's content, as planned
     device: str | None = None  # on which its process works
 
@@ -32,7 +34,7 @@ class Cell:
         return f"{self.label}, seed {self.seed}"
 
     @property
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Record | None:
         """What the cell measured, if it has finished."""
         return read_json(self.folder / "result.json")
 
@@ -64,7 +66,7 @@ class Cell:
         return cls(**{**job, "folder": Path(job["folder"]), "run": Path(job["run"])})
 
 
-def read_json(file: Path, **wanted: type) -> dict[str, Any] | None:
+def read_json(file: Path, **wanted: type) -> Record | None:
     """Return what a JSON file holds, or None if there is none; `wanted` are keys that it must have, and their types."""
     if not file.exists():
         return None
@@ -77,7 +79,7 @@ def read_json(file: Path, **wanted: type) -> dict[str, Any] | None:
     return found
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
+def write_json(file: Path, content: Record) -> None:
     """Write a JSON file whole or not at all.
 
     Raises:

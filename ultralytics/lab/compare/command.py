@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ultralytics.cfg.schema import SPECS
 from ultralytics.cfg.words import key_values, parse_value
-from ultralytics.lab.compare.cell import Cell
+from ultralytics.lab.compare.cell import Cell, Record
 from ultralytics.lab.compare.figures import images_of
 from ultralytics.lab.compare.latencies import latencies
 from ultralytics.lab.compare.outcome import Outcome, command_of
@@ -49,7 +48,7 @@ class Conditions:
     command: str  # for the page
 
     @classmethod
-    def of(cls, device: Any, runtimes: Sequence[str], threads: int, command: str) -> Conditions:
+    def of(cls, device: object, runtimes: Sequence[str], threads: int, command: str) -> Conditions:
         """Return conditions that are possible, or raise ConfigError."""
         if wrong := next((r for r in runtimes if r not in RUNTIMES), None):
             raise ConfigError(
@@ -72,13 +71,13 @@ def main(words: Sequence[str]) -> int:
     return int(compare(models, command=command_of(words), **given).failed > 0)
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
+def parse(words: Sequence[str]) -> Record:
     """Return `key=value` words as a dict of values."""
     allowed = [*OWN, *(k for k, s in SPECS.items() if {"train", "val"} & {*s.modes})]
     return {key: _value(key, text) for key, text in key_values(words, "compare", allowed).items()}
 
 
-def _value(key: str, text: str) -> Any:
+def _value(key: str, text: str) -> object:
     """Return what a text means for a key."""
     if key in {"models", "runtimes"}:
         parts = [part.strip().strip("'\"") for part in text.strip("[]()").split(",")]
@@ -91,9 +90,9 @@ def compare(
     seeds: int | Sequence[int] = 3,
     runtimes: Sequence[str] = tuple(RUNTIMES),
     threads: int = 1,
-    device: Any = None,
+    device: object = None,
     command: str = "",
-    **settings: Any,
+    **settings: object,
 ) -> Outcome:
     """Train every model with every seed, and write tables, images and page into the comparison's folder.
 

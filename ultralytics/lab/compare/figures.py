@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,17 +13,21 @@ from ultralytics.lab.compare.outcome import Outcome, title_of
 from ultralytics.lab.latency import RUNTIMES
 from ultralytics.utils.drawing.curves import GRID, INK, drawable, new_figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 # Told apart by those who see colours otherwise as well: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#A05A2C")
 LINES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def line_style(i: int) -> dict[str, Any]:
+def line_style(i: int) -> dict[str, object]:
     """Return colour and line of the i-th model; lines change where the colours begin anew."""
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)], "linewidth": 2}
 
 
-def point_style(i: int) -> dict[str, Any]:
+def point_style(i: int) -> dict[str, object]:
     """Return colour and marker of the i-th model."""
     color = COLOURS[i % len(COLOURS)]
     return {"color": color, "marker": MARKERS[i % len(MARKERS)], "markersize": 9, "linestyle": "none"}
@@ -44,14 +48,14 @@ def images_of(outcome: Outcome) -> dict[str, tuple[str, bytes, bytes]]:
     }
 
 
-def _render(figure: Any, form: str) -> bytes:
+def _render(figure: Figure, form: str) -> bytes:
     """Return a figure as the bytes of a file."""
     file = io.BytesIO()
     figure.savefig(file, format=form, dpi=160, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()
 
 
-def _name_models(figure: Any, outcome: Outcome, style: Callable[[int], dict[str, Any]]) -> Any:
+def _name_models(figure: Figure, outcome: Outcome, style: Callable[[int], dict[str, object]]) -> Figure:
     """Put the models' names below a figure, and return it."""
     from matplotlib.lines import Line2D
 
@@ -67,14 +71,14 @@ def _name_models(figure: Any, outcome: Outcome, style: Callable[[int], dict[str,
     return figure
 
 
-def _finish(ax: Any, title: str, xlabel: str, ylabel: str = "") -> None:
+def _finish(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
     ax.set_title(title, fontsize=11, color=INK, loc="left")
     ax.set_xlabel(xlabel, fontsize=9, color=INK)
     ax.set_ylabel(ylabel, fontsize=9, color=INK)
     ax.grid(**GRID)
 
 
-def _line_with_band(ax: Any, x: np.ndarray, lines: np.ndarray, i: int) -> None:
+def _line_with_band(ax: Axes, x: np.ndarray, lines: np.ndarray, i: int) -> None:
     """Draw the mean of lines (seeds, points), and from the least to the greatest of them a band."""
     ax.plot(x, lines.mean(0), **line_style(i), marker="o" if len(x) == 1 else None)
     if len(lines) > 1:
@@ -84,7 +88,7 @@ def _line_with_band(ax: Any, x: np.ndarray, lines: np.ndarray, i: int) -> None:
 # Curves ---------------------------------------------------------------------------------------------------------------
 
 
-def training(outcome: Outcome) -> Any:
+def training(outcome: Outcome) -> Figure | None:
     """Return a panel for each metric and each loss of results.csv, its curves as far as all seeds of a model go."""
     columns = list(dict.fromkeys(c for row in outcome.rows for h in row.histories for c in h))
     metrics = [c.key for c in outcome.columns if c.key in columns]
@@ -107,7 +111,7 @@ def training(outcome: Outcome) -> Any:
     return _name_models(figure, outcome, line_style)
 
 
-def precision_recall(outcome: Outcome) -> Any:
+def precision_recall(outcome: Outcome) -> Figure | None:
     """Return a panel for each kind of precision-recall curve; None for tasks without."""
     names = list(dict.fromkeys(n for r in outcome.results for n in r["curves"] if n.startswith("Precision-Recall")))
     if not names:
@@ -125,7 +129,7 @@ def precision_recall(outcome: Outcome) -> Any:
 # Accuracy against cost ------------------------------------------------------------------------------------------------
 
 
-def latency(outcome: Outcome) -> Any:
+def latency(outcome: Outcome) -> Figure | None:
     """Return a panel for each runtime: the main metric against the median latency; None if none was measured."""
     panels: dict[str, dict[str, float]] = {f"{RUNTIMES[runtime]}, ms": {} for runtime in outcome.runtimes}
     for found in outcome.latency:
@@ -133,14 +137,14 @@ def latency(outcome: Outcome) -> Any:
     return _against(outcome, panels)
 
 
-def gflops(outcome: Outcome) -> Any:
+def gflops(outcome: Outcome) -> Figure | None:
     """Return the main metric against GFLOPs, unfused and fused; None without results."""
     costs = {row.label: row.cost for row in outcome.rows if row.cost}
     titles = {"GFLOPs": "gflops", "GFLOPs, fused": "gflops_fused"} if costs else {}
     return _against(outcome, {title: {m: cost[key] for m, cost in costs.items()} for title, key in titles.items()})
 
 
-def _against(outcome: Outcome, panels: Mapping[str, Mapping[str, float]]) -> Any:
+def _against(outcome: Outcome, panels: Mapping[str, Mapping[str, float]]) -> Figure | None:
     """Return a figure with a point for each model in each panel (its figures by model), a bar for its deviation."""
     if not panels:
         return None

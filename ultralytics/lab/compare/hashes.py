@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ultralytics.data.classify_dataset import find_samples
 from ultralytics.data.labels import img2label_paths
@@ -37,7 +36,7 @@ def model_hash(model: str) -> str:
     return layers_hash(yaml_model_load(model)) if is_yaml(model) else file_hash(model)
 
 
-def layers_hash(d: Mapping[str, Any]) -> str:
+def layers_hash(d: Mapping[str, object]) -> str:
     """Return a hash of the layers that a model's description has, and of its module files."""
     d = {k: v for k, v in d.items() if k != "yaml_file"}
     if isinstance(d.get("modules"), list):

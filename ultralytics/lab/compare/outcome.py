@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ultralytics.cfg.tasks import TASKS
+from ultralytics.lab.compare.cell import Record
 from ultralytics.lab.compare.plan import Plan
 from ultralytics.lab.compare.record import COMPARED
 from ultralytics.lab.compare.statistics import Difference, Stat
@@ -33,7 +33,7 @@ class Column:
     key: str
     title: str
 
-    def value(self, result: dict[str, Any]) -> float | None:
+    def value(self, result: Record) -> float | None:
         """Return the figure of one cell; None where it has none."""
         return result[self.group].get(self.key)
 
@@ -43,7 +43,7 @@ class Row:
     """A model: the results of its finished cells and the errors of those that failed, by seed."""
 
     label: str
-    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    results: dict[int, Record] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     runs: dict[int, Path] = field(default_factory=dict)
 
@@ -75,7 +75,7 @@ class Outcome:
     task: str
     seeds: list[int]
     rows: list[Row]
-    settings: dict[str, Any]
+    settings: Record
     command: str
     latency: list[Latency] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Outcome:
         return cls(plan.task, sorted(plan.seeds), [*rows.values()], plan.settings, command)
 
     @property
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> list[Record]:
         """The results of all finished cells."""
         return [result for row in self.rows for result in row.results.values()]
 
@@ -210,7 +210,7 @@ def failures_of(row: Row) -> list[str]:
     return [f"seed{'s' * (len(s) > 1)} {', '.join(s)} failed: {error}" for error, s in seeds.items()]
 
 
-def _each(values: Iterable[Any]) -> str:
+def _each(values: Iterable[object]) -> str:
     """Return the different values as a text, in the order in which they come."""
     return ", ".join(dict.fromkeys(str(v) for v in values if v is not None))
 

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ultralytics.cfg import get_cfg, read_settings
 from ultralytics.cfg.schema import DEFAULTS
-from ultralytics.lab.compare.cell import Cell, read_json
+from ultralytics.lab.compare.cell import Cell, Record, read_json
 from ultralytics.lab.compare.hashes import data_hash, is_yaml, model_hash
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.parse import yaml_model_load
@@ -51,10 +50,10 @@ class Plan:
     models: list[Candidate]
     seeds: list[int]
     task: str
-    settings: dict[str, Any]  # given ones
+    settings: Record  # given ones
     folder: Path
     data_hash: str
-    device: Any = None  # that a settings file names
+    device: object = None  # that a settings file names
 
     @property
     def cells(self) -> list[Cell]:
@@ -71,7 +70,7 @@ class Plan:
         return replace(self, folder=folder, models=candidates([model.file for model in self.models], folder))
 
 
-def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[str, Any]) -> Plan:
+def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: Record) -> Plan:
     """Check what is to be compared before hours are spent on it.
 
     Args:
@@ -103,7 +102,7 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: dict[
     return Plan(found, seed_list(seeds), task, given, folder, data, settings.get("device"))
 
 
-def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def check_settings(settings: Record) -> Record:
     """Return settings with those of the file that `cfg` names, or raise ConfigError for what is not theirs to say."""
     if file := settings.pop("cfg", None):
         read = {k: v for k, v in read_settings(check_yaml(file)).items() if k not in {"cfg", "save_dir"}}

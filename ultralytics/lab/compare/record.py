@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ultralytics import __build__
 from ultralytics.cfg import get_cfg
 from ultralytics.cfg.schema import DEFAULTS, SPECS
-from ultralytics.lab.compare.cell import read_json, write_json
+from ultralytics.lab.compare.cell import Record, read_json, write_json
 from ultralytics.lab.compare.hashes import file_hash
 from ultralytics.lab.compare.plan import RECORD, Plan, folder_name
 from ultralytics.utils import LOGGER
@@ -61,7 +61,7 @@ def keep_record(plan: Plan, command: str) -> None:
     write_json(file, {"task": plan.task, "models": models, "recipe": recipe, "command": command})
 
 
-def recipe_of(plan: Plan) -> dict[str, Any]:
+def recipe_of(plan: Plan) -> Record:
     """Return all on which results depend: settings in full, hashes of the files that they name, the package."""
     args = vars(get_cfg(overrides=plan.settings))
     data = check_yaml(args["data"], hard=False) if str(args["data"]).lower().endswith((".yaml", ".yml")) else ""
@@ -75,7 +75,7 @@ def recipe_of(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = str(value)
     return text if len(text) < 40 else f"{text[:12]}..."
 

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import IO
 
 from ultralytics.cfg.tasks import TASKS
 from ultralytics.lab.compare.cell import Cell
@@ -31,7 +31,7 @@ class Running:
     cell: Cell
     device: str | None
     process: subprocess.Popen
-    log: Any
+    log: IO[bytes]
     start: float = field(default_factory=time.monotonic)
     reported: float = field(default_factory=time.monotonic)
     epochs: int = 0
@@ -59,7 +59,7 @@ class Running:
         self.log.close()
 
 
-def device_list(device: Any) -> list[str | None]:
+def device_list(device: object) -> list[str | None]:
     """Return the devices that cells are spread over: `0,1` two GPUs, `cpu,cpu` two cells at once on the CPU."""
     if device is None or device == "":
         return [None]

@@ -40,7 +40,7 @@ class Difference:
         The interval covers the true mean difference with a probability of `LEVEL`, if differences are normal.
         """
         stat = Stat.of([other[seed] - first[seed] for seed in sorted(first.keys() & other.keys())])
-        if stat.std is None:
+        if stat.mean is None or stat.std is None:
             return cls(stat.n, stat.mean, None, None)
         half = t_quantile((1 + LEVEL) / 2, stat.n - 1) * stat.std / math.sqrt(stat.n)
         return cls(stat.n, stat.mean, stat.mean - half, stat.mean + half)
@@ -48,7 +48,7 @@ class Difference:
     @property
     def clear(self) -> bool:
         """Whether there is an interval, and 0 lies outside of it."""
-        return self.low is not None and (self.low > 0 or self.high < 0)
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def t_quantile(p: float, df: int) -> float:

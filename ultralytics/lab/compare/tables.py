@@ -6,7 +6,6 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ultralytics.lab.compare.outcome import COSTS, Outcome, Row
 from ultralytics.lab.compare.statistics import Difference, Stat
@@ -197,7 +196,7 @@ def csv_files(outcome: Outcome) -> dict[str, str]:
     }
 
 
-def _model_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def _model_rows(outcome: Outcome) -> list[dict[str, object]]:
     rows = []
     for row in outcome.rows:
         figures = {}
@@ -213,7 +212,7 @@ def _model_rows(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _cell_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def _cell_rows(outcome: Outcome) -> list[dict[str, object]]:
     rows = []
     for row in outcome.rows:
         for seed, result in sorted(row.results.items()):
@@ -223,7 +222,7 @@ def _cell_rows(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def _difference_rows(outcome: Outcome) -> list[dict[str, Any]]:
+def _difference_rows(outcome: Outcome) -> list[dict[str, object]]:
     rows = []
     for row in outcome.rows[1:]:
         for c in outcome.columns:

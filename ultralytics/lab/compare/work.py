@@ -13,7 +13,6 @@ import threading
 import traceback
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,14 @@ from ultralytics import YOLO, __build__
 from ultralytics.cfg.schema import SPECS
 from ultralytics.engine.training.resume import last_state
 from ultralytics.engine.training.run_files import PREVIOUS
-from ultralytics.lab.compare.cell import Cell, write_json
+from ultralytics.lab.compare.cell import Cell, Record, write_json
 from ultralytics.lab.compare.hashes import data_hash, model_hash
 from ultralytics.lab.compare.outcome import COSTS
 from ultralytics.lab.profile import cost_of
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 from ultralytics.utils.plotting import read_results
 from ultralytics.utils.system.console import ERR, guarded, say
 from ultralytics.utils.system.threads import get_cpu_info
@@ -79,7 +79,7 @@ def check_unchanged(cell: Cell) -> None:
         )
 
 
-def judge(cell: Cell) -> dict[str, Any]:
+def judge(cell: Cell) -> Record:
     """Validate the best weights of a run and return all that the comparison needs of it."""
     if not cell.best.is_file():
         raise MissingFileError(f"'{cell.run}' has no weights/best.pt, so there is nothing to judge.")
@@ -109,13 +109,13 @@ def judge(cell: Cell) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def sizes_of(metrics: Any) -> dict[str, float | None]:
+def sizes_of(metrics: DetMetrics | ClassifyMetrics) -> dict[str, float | None]:
     """Return the average precision by size of objects, None where there are none of a size."""
     found = getattr(metrics, "sizes", None) or {}
     return {k: v if v is not None and v >= 0 else None for k, v in found.items()}
 
 
-def curves_of(metrics: Any) -> dict[str, dict[str, list[float]]]:
+def curves_of(metrics: DetMetrics | ClassifyMetrics) -> dict[str, dict[str, list[float]]]:
     """Return the curves of a validation by name, the mean over the classes at evenly spaced points."""
     found, at = {}, np.linspace(0, 1, POINTS)
     for name, (x, y, *_) in zip(metrics.curves, metrics.curves_results):
@@ -125,7 +125,7 @@ def curves_of(metrics: Any) -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def circumstances(device: torch.device) -> dict[str, Any]:
+def circumstances(device: torch.device) -> Record:
     """Return on what the cell was computed."""
     gpu = device.type == "cuda"
     return {
@@ -138,7 +138,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return a value as JSON can hold it; what is no number is None."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}

@@ -22,7 +22,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -41,7 +41,7 @@ from ultralytics.lab.conversion.fitting import (
     windows,
 )
 from ultralytics.lab.conversion.pairing import match, residuals
-from ultralytics.lab.conversion.stream import Inputs, Stream, input_of, output_of
+from ultralytics.lab.conversion.stream import Inputs, Maps, Stream, input_of, output_of
 from ultralytics.lab.conversion.wiring import Wiring, trace
 from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv, GhostConv
@@ -67,7 +67,7 @@ class Options:
 
 
 ALIKE = "in_channels", "kernel_size", "stride", "padding", "dilation", "groups"  # in a Conv and its GhostConv
-Goal = Callable[[Any, Any], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
+Goal = Callable[[Maps, Maps], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
 
 
 def _pairs(source: nn.Module, target: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module, nn.Module]]:
@@ -185,7 +185,7 @@ class Conversion:
         share = math.ceil(self.options.samples / sum(len(x) for x in self.images))
 
         def hook(k: int, act: nn.Module) -> Callable:
-            def see(_: nn.Module, __: Any, z: torch.Tensor) -> None:
+            def see(_: nn.Module, __: object, z: torch.Tensor) -> None:
                 rows, cols = positions(*z.shape[-2:], share, self.rng)
                 found[k].append((windows(act(z.clone()), cheap, rows, cols), at(z, rows, cols)))
 
@@ -212,7 +212,7 @@ class Conversion:
                 elif _fits(a, b):
                     b.load_state_dict(a.state_dict())
 
-    def convert(self, n: int, wanted: list[Any], given: list[Any]) -> None:
+    def convert(self, n: int, wanted: list[Maps], given: list[Maps]) -> None:
         """Fit layer number `n` of the target, which reads `given`, to that of the dense model, which reads `wanted`."""
         s, t = self.dense.model[n], self.target.model[n]
         for path, a, b in _pairs(s, t):
@@ -263,7 +263,7 @@ class Conversion:
             mean, var = moments(sums(out) for out in outs)
         unfold_bn(conv, bn, weight, bias, mean, var)
 
-    def refresh(self, layer: nn.Module, given: list[Any]) -> None:
+    def refresh(self, layer: nn.Module, given: list[Maps]) -> None:
         """Give the batch norms of a layer the statistics of what they read; outputs stay as they were."""
         convs = [m for m in layer.modules() if isinstance(m, Conv)]
         outs: dict[Conv, list[torch.Tensor]] = {m: [] for m in convs}
@@ -290,11 +290,11 @@ class Conversion:
         pairs = [*zip(inputs.wanted, inputs.given)][:4]
         return explained([act(goal(y, x)) for y, x in pairs], [output_of(inputs.layer, ghost, x) for _, x in pairs])
 
-    def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Any]) -> None:
+    def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Maps]) -> None:
         """Bring the output of a unit nearer to the dense one's by Adam on its weights."""
         layers = [self.target.model[n] for n in unit]
 
-        def run(k: int) -> Any:
+        def run(k: int) -> Maps:
             x = None
             for layer, spec in zip(layers, specs[k]):
                 read = [x if v is None else v for v in spec]
@@ -303,7 +303,7 @@ class Conversion:
 
         self.descend(layers, run, wanted, self.options.steps)
 
-    def descend(self, layers: list[nn.Module], run: Callable[[int], Any], wanted: list[Any], steps: int) -> None:
+    def descend(self, layers: list[nn.Module], run: Callable[[int], Maps], wanted: list[Maps], steps: int) -> None:
         """Take steps of Adam on the weights of layers so that `run(k)` comes near `wanted[k]`; norms as in inference.
 
         Each tensor counts by its share of variance left; positions of a detector's maps by the dense model's score.
@@ -372,7 +372,7 @@ def _emphasis(layer: nn.Module, goal: torch.Tensor) -> torch.Tensor | float:
     return score / score.mean()
 
 
-def _maps(out: Any) -> list[torch.Tensor]:
+def _maps(out: Maps | tuple) -> list[torch.Tensor]:
     """Return all tensors of a layer's output; of a head in inference those that it decodes."""
     if isinstance(out, torch.Tensor):
         return [out]
@@ -430,7 +430,7 @@ def _check(source: BaseModel, target: BaseModel) -> None:
 
 
 def to_ghost(
-    source: BaseModel, target: BaseModel, images: torch.Tensor | Iterable[torch.Tensor], **options: Any
+    source: BaseModel, target: BaseModel, images: torch.Tensor | Iterable[torch.Tensor], **options: float
 ) -> Report:
     """Convert a trained dense model into its Ghost version, in place of `target`; return what was done.
 

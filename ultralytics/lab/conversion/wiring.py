@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -160,20 +159,20 @@ class _Watch(TorchFunctionMode):
             self.known[id(x)] = x, wires
         return self.known[id(x)][1]
 
-    def pin(self, found: Any) -> None:
+    def pin(self, found: object) -> None:
         """Pin the wires of all tensors in nested sequences."""
         for x in _tensors(found):
             if id(x) in self.known:
                 self.wiring.pinned.update(self.known[id(x)][1])
 
-    def give(self, out: Any, wires: list[int]) -> None:
+    def give(self, out: object, wires: list[int]) -> None:
         """Let a tensor have wires, if they are as many as its channels."""
         if isinstance(out, torch.Tensor) and out.ndim > 1 and out.shape[1] == len(wires):
             self.known[id(out)] = out, wires
         else:
             self.wiring.pinned.update(wires)
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not any(True for _ in _tensors(out)):  # a shape, a flag
@@ -188,7 +187,7 @@ class _Watch(TorchFunctionMode):
         return out
 
 
-def _tensors(found: Any) -> Iterable[torch.Tensor]:
+def _tensors(found: object) -> Iterable[torch.Tensor]:
     if isinstance(found, torch.Tensor):
         yield found
     elif isinstance(found, (list, tuple)):
@@ -201,12 +200,12 @@ def _tensors(found: Any) -> Iterable[torch.Tensor]:
 # A rule notes what a call does to the wires and returns True; False means that the call is not understood.
 
 
-def _same(w: _Watch, out: torch.Tensor, x: torch.Tensor, *_: Any, **__: Any) -> bool:
+def _same(w: _Watch, out: torch.Tensor, x: torch.Tensor, *_: object, **__: object) -> bool:
     w.give(out, w.wires(x))
     return True
 
 
-def _binary(w: _Watch, out: torch.Tensor, x: Any, other: Any, **_: Any) -> bool:
+def _binary(w: _Watch, out: torch.Tensor, x: object, other: object, **_: object) -> bool:
     maps = [m for m in (x, other) if isinstance(m, torch.Tensor) and m.numel() > 1]  # a number treats all alike
     if not maps or out.ndim < 2 or any(m.ndim != out.ndim or m.shape[1] != out.shape[1] for m in maps):
         return False
@@ -215,14 +214,14 @@ def _binary(w: _Watch, out: torch.Tensor, x: Any, other: Any, **_: Any) -> bool:
     return True
 
 
-def _cat(w: _Watch, out: torch.Tensor, xs: Sequence[torch.Tensor], dim: int = 0, **_: Any) -> bool:
+def _cat(w: _Watch, out: torch.Tensor, xs: Sequence[torch.Tensor], dim: int = 0, **_: object) -> bool:
     if dim % out.ndim != 1:
         return False
     w.give(out, [wire for x in xs for wire in w.wires(x)])
     return True
 
 
-def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: Any = None, dim: int = 0, **__: Any) -> bool:
+def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: object = None, dim: int = 0, **__: object) -> bool:
     if dim % x.ndim != 1:
         return False
     wires, start = w.wires(x), 0
@@ -232,7 +231,7 @@ def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: Any = None,
     return True
 
 
-def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: Any, **_: Any) -> bool:
+def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: object, **_: object) -> bool:
     plain = isinstance(key, tuple) and all(isinstance(k, slice) for k in key[:2]) and len(key) > 1
     if not plain or not all(isinstance(k, slice) for k in key):
         return False
@@ -241,7 +240,13 @@ def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: Any, **_: Any) ->
 
 
 def _conv2d(
-    w: _Watch, out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *more: Any, **kw: Any
+    w: _Watch,
+    out: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: object = None,
+    *more: object,
+    **kw: object,
 ) -> bool:
     name, wiring, wires = w.names.get(id(weight)), w.wiring, w.wires(x)
     groups = kw.get("groups", more[3] if len(more) > 3 else 1)
@@ -259,7 +264,7 @@ def _conv2d(
     return True
 
 
-def _norm(w: _Watch, out: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> bool:
+def _norm(w: _Watch, out: torch.Tensor, x: torch.Tensor, *args: object, **kwargs: object) -> bool:
     wires = w.wires(x)
     for entry in _tensors((args, kwargs)):
         if id(entry) not in w.names:
