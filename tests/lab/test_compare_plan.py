@@ -190,6 +190,10 @@ def test_a_damaged_record_is_told(plan):
     (found.folder / "comparison.json").write_text("{", encoding="utf-8")
     with pytest.raises(ConfigError, match="cannot be read"):
         keep_record(found, "yolo compare ...")
+    record = {"task": "detect", "models": {"tiny": 3}, "recipe": {}}
+    (found.folder / "comparison.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ConfigError, match="Delete it"):
+        plan()
 
 
 @pytest.mark.parametrize(("settings", "said"), [

@@ -145,11 +145,19 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
 def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
     """Return the models under the names that the record in the folder has for them, new ones under short ones."""
     hashes, labels = [model_hash(model) for model in models], labels_of(models)
-    record = read_json(folder / RECORD, models=dict) or {"models": {}}
-    known = {m.get("sha256"): label for label, m in record["models"].items()}
+    record = read_record(folder) or {"models": {}}
+    known = {m["sha256"]: label for label, m in record["models"].items()}
     kept = [known.get(sha256, label) for sha256, label in zip(hashes, labels)]
     labels = kept if len({*kept}) == len(kept) else labels
     return [Candidate(*each) for each in zip(labels, models, hashes)]
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return what the cells in a folder have in common, or None if it holds none; see `record.py`."""
+    found = read_json(folder / RECORD, task=str, models=dict, recipe=dict)
+    if found and not all(isinstance(m, dict) and isinstance(m.get("sha256"), str) for m in found["models"].values()):
+        raise ConfigError(f"'{folder / RECORD}' names models without a hash. Delete it to have it made anew.")
+    return found
 
 
 def labels_of(files: Sequence[str]) -> list[str]:

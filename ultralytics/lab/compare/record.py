@@ -12,9 +12,9 @@ from typing import IO
 from ultralytics import __build__
 from ultralytics.cfg import get_cfg
 from ultralytics.cfg.schema import DEFAULTS, SPECS
-from ultralytics.lab.compare.cell import Record, read_json, write_json
+from ultralytics.lab.compare.cell import Record, write_json
 from ultralytics.lab.compare.hashes import file_hash
-from ultralytics.lab.compare.plan import RECORD, Plan, folder_name
+from ultralytics.lab.compare.plan import RECORD, Plan, folder_name, read_record
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.errors import ConfigError
@@ -36,7 +36,7 @@ def keep_record(plan: Plan, command: str) -> None:
         ConfigError: a setting, a model, the data or the package has changed; the message names all that has.
     """
     file, recipe = plan.folder / RECORD, json.loads(json.dumps(recipe_of(plan)))
-    old = read_json(file, task=str, models=dict, recipe=dict) or {"task": plan.task, "models": {}, "recipe": recipe}
+    old = read_record(plan.folder) or {"task": plan.task, "models": {}, "recipe": recipe}
     changes = [f"task={plan.task} (was {old['task']})"] if old["task"] != plan.task else []
     for key in {**old["recipe"], **recipe}:  # a setting that one of them lacks came later, and had its default
         now = recipe.get(key, DEFAULTS.get(key))
