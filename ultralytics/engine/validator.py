@@ -52,15 +52,14 @@ class BaseValidator(Callbacks):
         args: Any = None,
         _callbacks: dict | None = None,
     ):
-        self.args = get_cfg(overrides=args)
-        self.args.task = self.task or self.args.task
+        given = get_cfg(overrides=args)
+        self.args = given.replaced(task=self.task or given.task, conf=0.001 if given.conf is None else given.conf)
         self.dataloader = dataloader
         self.callbacks = _callbacks or get_default_callbacks()
         self.folder = (
             RunFolder(save_dir, numbered=False) if save_dir else run_folder(self.args, self.args.name or "val")
         )
         self.save_dir = self.folder.path
-        self.args.conf = 0.001 if self.args.conf is None else self.args.conf
         self.training = False
         self.end2end = False  # whether NMS is in the model
         self.data: dict = {}
@@ -141,7 +140,8 @@ class BaseValidator(Callbacks):
         self.device, self.data = trainer.device, trainer.data
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
         model = trainer.ema.ema
-        self.args.plots = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
+        draws = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
+        self.args = self.args.replaced(plots=draws)
         return model.eval()
 
     def _load(self, model: Any) -> AutoBackend:
@@ -192,14 +192,14 @@ class BaseValidator(Callbacks):
     def _choose_size(self, model: AutoBackend) -> None:
         """Settle the size of the images: a file of one size has its own, and takes no rectangles."""
         if model.imgsz is None:
-            self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
+            self.args = self.args.replaced(imgsz=check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1))
             return
         if model.imgsz[0] != model.imgsz[1]:
             raise ConfigError(
                 f"'{self.args.model}' takes images of {model.imgsz[0]} x {model.imgsz[1]} pixels; validation needs "
                 "squares or any size: export it with imgsz=SIDE or dynamic=True."
             )
-        self.args.imgsz, self.args.rect = model.imgsz[0], False
+        self.args = self.args.replaced(imgsz=model.imgsz[0], rect=False)
         LOGGER.info("Images are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
