@@ -105,7 +105,7 @@ def project_of(trainer: Any) -> str:
 
 def settings_of(trainer: Any) -> dict[str, bool | int | float | str]:
     """Return the settings of a run as plain values."""
-    return {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in vars(trainer.args).items()}
+    return {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in trainer.recorded_args().items()}
 
 
 class TensorBoard(Integration):

@@ -16,6 +16,15 @@ class StandIn(nn.Module):
     """A module that trains in the place of its `student`, and adds to it what is no part of the model."""
 
     student: nn.Module
+    loss_names: tuple[str, ...]  # of the parts that it adds to the student's loss
+
+    def state(self, with_grads: bool) -> dict:
+        """Return what a checkpoint holds of it besides the student."""
+        raise NotImplementedError
+
+    def restore(self, ckpt: dict) -> None:
+        """Go on from the checkpoint that holds its `state`."""
+        raise NotImplementedError
 
 
 def _is_compiled(model: object) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.cfg.schema import Settings
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.torch_utils import one_cycle
@@ -60,7 +60,7 @@ class OptimizerChoice:
     warmup_bias_lr: float
 
 
-def choose_optimizer(args: SimpleNamespace, nc: int, iterations: float) -> OptimizerChoice:
+def choose_optimizer(args: Settings, nc: int, iterations: float) -> OptimizerChoice:
     """Return the optimizer that the settings name; `auto` takes SGD for long runs (over 10,000 steps), else AdamW.
 
     Raises:
@@ -170,8 +170,8 @@ def advice_on_steps(images: int, batch: int, nbs: int, epochs: int) -> str:
     )
 
 
-def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.Module]:
-    """Stop the gradients of some layers, and of the DFL; return these layers.
+def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> dict[str, nn.Module]:
+    """Stop the gradients of some layers, and of the DFL; return these layers by the prefix of their parameters' names.
 
     Args:
         model: whose layers are in `model.model`.
@@ -194,7 +194,7 @@ def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.M
         fixed = name.startswith(tuple(prefixes)) or ".dfl" in name
         p.requires_grad = not fixed and p.dtype.is_floating_point
         frozen += fixed and ".dfl" not in name
-    found = [m for k, m in model.model.named_children() if f"model.{k}." in prefixes]
+    found = {f"model.{k}.": m for k, m in model.model.named_children() if f"model.{k}." in prefixes}
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(f"freeze={freeze} freezes all {len(found)} layers: nothing is left to train. Freeze fewer.")
     if prefixes:
