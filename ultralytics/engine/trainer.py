@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,14 +17,14 @@ from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.cfg.tasks import DISTIL, load
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.data.workers import LostProcess
-from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.callbacks import get_default_callbacks
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
 from ultralytics.engine.training import distributed, guard
 from ultralytics.engine.training import optimizer as optim
 from ultralytics.engine.training.autobatch import auto_batch, half_of
 from ultralytics.engine.training.interrupt import Interrupted, Interrupts
 from ultralytics.engine.training.learner import Learner
-from ultralytics.engine.training.progress import Progress
+from ultralytics.engine.training.progress import NOT_YET, Progress
 from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed_settings
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
 from ultralytics.engine.training.saving import Saving
@@ -50,7 +50,7 @@ from ultralytics.utils.torch_utils import (
 )
 
 
-class BaseTrainer(Saving, Callbacks):
+class BaseTrainer(Saving):
     """Trains a model: `train()` is the whole run; subclasses say what is particular to a task.
 
     Args:
@@ -78,18 +78,19 @@ class BaseTrainer(Saving, Callbacks):
             self.device = distributed.check_ranks(self.ranks)
         else:
             self.device = distributed.local_device(self.args.device) or select_device(self.args.device, self.args.batch)
-        self.progress = Progress(self.args.epochs, self.args.batch, steps=(self.resume_ckpt or {}).get("steps", 0))
-        self.learner = Learner(self.args.model)
+        steps = (self.resume_ckpt or {}).get("steps", 0)
+        self.progress = Progress(self.args.epochs, int(self.args.batch), steps=steps)  # a batch below 1 is chosen later
+        self.learner = Learner(cast(nn.Module, self.args.model))  # its name, until the set-up
         with self.seeded():
             self.data = self.get_dataset()
         self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
-        self.train_loader: Any = None
-        self.test_loader: Any = None
-        self.validator: Any = None
+        self.train_loader = self.test_loader = self.validator = None
         self.batch: dict = {}  # the current one, on the device
-        self.stride = 32  # of the model, or of its set-up 32 at least
+        self.stride = 32  # of the model once it is built, at least 32
         self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
-        self._use_folder(self.folder.path)
+        damaged = self.resume and Path(str(self.args.resume)).name == PREVIOUS
+        self.files = RunFiles(self.folder.path, damaged)
+        self.args = self.args.replaced(save_dir=str(self.save_dir))
         self.save_period = self.args.save_period
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
@@ -121,13 +122,10 @@ class BaseTrainer(Saving, Callbacks):
     def _own_folder(self) -> Iterator[None]:
         """Make the run folder, the same for all ranks; it goes again if the run ends before it wrote anything."""
         with self.folder if RANK in {-1, 0} else nullcontext():
-            self._use_folder(distributed.broadcast(self.folder.path))
+            path = distributed.broadcast(self.folder.path)
+            self.files = RunFiles(path, self.files.damaged)
+            self.args = self.args.replaced(save_dir=str(path))
             yield
-
-    def _use_folder(self, folder: Path) -> None:
-        """Let a folder be that of the run."""
-        self.files = RunFiles(folder, damaged=self.resume and Path(self.args.resume).name == PREVIOUS)
-        self.args = self.args.replaced(save_dir=str(folder))
 
     def _train(self) -> None:
         """Train in this process."""
@@ -154,7 +152,7 @@ class BaseTrainer(Saving, Callbacks):
         """Train epoch by epoch, and validate and save after each, until the last one or an early stop."""
         self.run_callbacks("on_train_start")
         self.train_time_start = time.time()
-        if not self.resume or Path(self.args.resume).resolve() != self.last.resolve():
+        if not self.resume or Path(str(self.args.resume)).resolve() != self.last.resolve():
             self.save_state()  # to go on from after a kill or a NaN before the next state
         if not self.resume and RANK in {-1, 0}:
             self.files.forget_earlier(begun=self.args.save and self.last not in self.files.failing)
@@ -180,7 +178,7 @@ class BaseTrainer(Saving, Callbacks):
             try:
                 return self.train_epoch()
             except torch.cuda.OutOfMemoryError:  # its only name in torch 2.3
-                self.batch, self.loss, self.loss_items = {}, None, None  # they hold memory
+                self.batch, self.loss, self.loss_items = {}, NOT_YET, NOT_YET  # they hold memory
                 self.use_batch(half_of(self.progress, self.last, self.device, self.args.imgsz))
                 self.progress.halved = True
             except LostProcess as e:  # between two batches
@@ -193,7 +191,7 @@ class BaseTrainer(Saving, Callbacks):
         first = progress.batches
         self.train_loader.set_epoch(self.epoch, first)
         if first == 0:  # else the optimizer's state brings its learning rates
-            self.tloss = None
+            self.tloss = NOT_YET
             schedule.start_epoch(self.epoch)
         if self._mosaic_is_over() and not self.mosaic_closed:
             self._close_dataloader_mosaic()
@@ -282,9 +280,10 @@ class BaseTrainer(Saving, Callbacks):
 
     def _keep_to_time_limit(self) -> None:
         """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
-        if not self.args.time:
+        limit = self.args.time
+        if not limit:
             return
-        fitting = distributed.broadcast(math.ceil(self.args.time * 3600 / self.progress.seconds * (self.epoch + 1)))
+        fitting = distributed.broadcast(math.ceil(limit * 3600 / self.progress.seconds * (self.epoch + 1)))
         self.epochs = max(self.epoch + 1, fitting)
         self.lf = optim.lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
         self.stop = self._time_is_over() or self.stop
@@ -308,7 +307,7 @@ class BaseTrainer(Saving, Callbacks):
         """Build model, loaders, optimizer and schedule, then make the run folder."""
         self.run_callbacks("on_pretrain_routine_start")
         ckpt = self.setup_model()
-        self.model = self.model.to(self.device, memory_format=torch.channels_last)
+        self.model = self.model.to(self.device).to(memory_format=torch.channels_last)
         self.stride = max(int(de_parallel(self.model).stride.max()), 32)
         imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
         self.args = self.args.replaced(imgsz=imgsz)
@@ -317,7 +316,7 @@ class BaseTrainer(Saving, Callbacks):
         self.amp = bool(self.args.amp) and self.device.type == "cuda" and check_amp(self.model)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
         if self.batch_size < 1:
-            self.batch_size = auto_batch(self.model, imgsz, self.batch_size, self.amp)
+            self.batch_size = auto_batch(self.model, imgsz, self.args.batch, self.amp)
         if self.args.teacher:
             self.model = self.distiller = load(DISTIL)(self.model, self.args, self.amp)
         self._setup_batches()
@@ -419,7 +418,7 @@ class BaseTrainer(Saving, Callbacks):
     def setup_model(self) -> dict | None:
         """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
         verbose = RANK in {-1, 0}
-        if self.resume:
+        if self.resume_ckpt is not None:
             self.model = self.get_model(cfg=without_weight_files(self.resume_ckpt["yaml"]), verbose=verbose)
             return self.resume_ckpt
         if isinstance(self.model, nn.Module):
@@ -457,7 +456,7 @@ class BaseTrainer(Saving, Callbacks):
         LOGGER.info(
             f"Images of {self.args.imgsz} pixels for training and validation, "
             f"{self.train_loader.num_workers * WORLD_SIZE} loader processes, "
-            f"results in {colorstr('bold', self.save_dir)}\nTraining for "
+            f"results in {colorstr('bold', str(self.save_dir))}\nTraining for "
             + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
         )
         images = len(self.train_loader.dataset)

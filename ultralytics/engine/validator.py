@@ -252,7 +252,7 @@ class BaseValidator(Callbacks):
                 json.dump(self.jdict, f)
             LOGGER.info(f"Saved {len(self.jdict)} predictions to {file}")
         if self.args.plots or self.args.save_json or self.args.save_txt:
-            LOGGER.info(f"Results saved to {colorstr('bold', self.save_dir)}")
+            LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}")
 
     def on_plot(self, name: str | Path, data: Any = None) -> None:
         """Remember an image that was drawn, for callbacks."""

@@ -50,7 +50,11 @@ class TrainerAttributes:
     interrupts: Interrupts
     device: torch.device
     ranks: list[str]  # devices of the processes that are to be launched
-    resume_ckpt: dict | None
+    resume_ckpt: dict[str, Any] | None  # the state to go on from
+    train_loader: Any
+    test_loader: Any
+    validator: Any
+    save_period: int
 
     epochs: int = held_by("progress")
     epoch: int = held_by("progress")

@@ -86,7 +86,7 @@ def trial_batch(model: nn.Module, n: int, imgsz: int, device: torch.device) -> d
     return batch
 
 
-def half_of(progress: Progress, last: Path, device: torch.device, imgsz: int) -> int:
+def half_of(progress: Progress, last: Path, device: torch.device, imgsz: int | list[int]) -> int:
     """Return half the batch size, with which a training whose memory ran out is to start its epoch anew, once.
 
     Args:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ultralytics import __build__
+from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.training import distributed
 from ultralytics.engine.training.attributes import TrainerAttributes
 from ultralytics.engine.training.interrupt import Interrupted
@@ -23,7 +24,7 @@ from ultralytics.utils.errors import UserError
 from ultralytics.utils.torch_utils import de_parallel
 
 
-class Saving(TrainerAttributes):
+class Saving(TrainerAttributes, Callbacks):
     """Mixin of the trainer: its files, written while it trains and reduced to what inference needs at the end."""
 
     def recorded_args(self) -> dict[str, Any]:

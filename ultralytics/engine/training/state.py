@@ -12,7 +12,7 @@ import torch
 from ultralytics.cfg.schema import Settings
 from ultralytics.engine.training import distributed
 from ultralytics.engine.training.learner import Learner
-from ultralytics.engine.training.progress import Progress
+from ultralytics.engine.training.progress import NOT_YET, Progress
 from ultralytics.engine.training.run_files import RunFiles
 from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
@@ -81,7 +81,7 @@ def _restore_process(states: list[dict[str, Any]], exact: bool, progress: Progre
     """Bring back what differs between processes: mean losses, threads and random states."""
     rank = max(RANK, 0)
     own = states[rank if rank < len(states) else 0]
-    progress.tloss = None if own["tloss"] is None else own["tloss"].to(device)
+    progress.tloss = NOT_YET if own["tloss"] is None else own["tloss"].to(device)
     if exact and device.type == "cpu":
         _use_as_many_threads(own.get("threads"))
     if rank < len(states):  # a process more than before goes on with what it was seeded with
