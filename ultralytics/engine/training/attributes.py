@@ -28,10 +28,10 @@ class HeldBy:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = self.name or name
 
-    def __get__(self, trainer: Any, owner: type | None = None) -> Any:
+    def __get__(self, trainer: object | None, owner: type | None = None) -> Any:
         return self if trainer is None else getattr(getattr(trainer, self.part), self.name)
 
-    def __set__(self, trainer: Any, value: Any) -> None:
+    def __set__(self, trainer: object, value: object) -> None:
         setattr(getattr(trainer, self.part), self.name, value)
 
 
