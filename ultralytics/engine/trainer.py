@@ -275,13 +275,13 @@ class BaseTrainer(Saving):
 
     def _time_is_over(self) -> bool:
         """Return whether the hours of `time` have passed, the same on all ranks."""
-        limit = self.args.time
-        return bool(limit) and bool(distributed.highest(self.progress.seconds > limit * 3600))
+        if not (limit := self.args.time):
+            return False
+        return bool(distributed.highest(self.progress.seconds > limit * 3600))
 
     def _keep_to_time_limit(self) -> None:
         """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
-        limit = self.args.time
-        if not limit:
+        if not (limit := self.args.time):
             return
         fitting = distributed.broadcast(math.ceil(limit * 3600 / self.progress.seconds * (self.epoch + 1)))
         self.epochs = max(self.epoch + 1, fitting)

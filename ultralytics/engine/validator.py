@@ -97,7 +97,7 @@ class BaseValidator(Callbacks):
         timers = [Profile(device=self.device) for _ in range(3)]
         self.init_metrics(de_parallel(model))
         augment = {"augment": True} if self.args.augment and not self.training else {}
-        self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
+        self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if self.training else 0, device=self.device)
         bar, images = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
         for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose images are all gone nothing is left
             THREADS.follow(count=False)

@@ -83,7 +83,7 @@ def parse_device(device: object = "") -> str | list[int]:
     return numbers
 
 
-def select_device(device: object = "", batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
+def select_device(device: object = "", batch: float = 0, newline: bool = False, verbose: bool = True) -> torch.device:
     """Return the torch device for a `device` setting and say in one line what it is; of several GPUs, the first.
 
     Args:
@@ -107,8 +107,8 @@ def select_device(device: object = "", batch: int = 0, newline: bool = False, ve
             line += "MPS (Apple)"
         arg = chosen
     else:
-        if batch > 0 and batch % len(chosen):
-            fits = max(batch // len(chosen), 1) * len(chosen)
+        if batch >= 1 and batch % len(chosen):
+            fits = max(int(batch) // len(chosen), 1) * len(chosen)
             raise ConfigError(f"batch={batch} cannot be shared evenly by GPUs {chosen}. Try batch={fits}.")
         props = [(i, torch.cuda.get_device_properties(i)) for i in chosen]
         line += ", ".join(f"CUDA:{i} ({p.name}, {p.total_memory / 2**20:.0f}MiB)" for i, p in props)

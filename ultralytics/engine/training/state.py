@@ -90,8 +90,8 @@ def _restore_process(states: list[dict[str, Any]], exact: bool, progress: Progre
 
 def _use_as_many_threads(before: object) -> None:
     """Compute on as many threads as before, since the last bits of sums hang on it; a user's choice stands."""
-    if THREADS.ours and before in range(1, (os.cpu_count() or 1) + 1):
-        THREADS.use(int(before))
+    if THREADS.ours and isinstance(before, int) and 1 <= before <= (os.cpu_count() or 1):
+        THREADS.use(before)
     elif before and before != (now := torch.get_num_threads()):
         LOGGER.warning(
             f"The run began with {before} threads and goes on with {now}{THREADS.why}: it will end much like, but not "
