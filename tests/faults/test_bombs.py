@@ -223,7 +223,7 @@ def test_what_pillow_does_not_know_is_not_given_to_opencv(tmp_path, monkeypatch)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     for data in (b"rubbish", b"\xff\xd8\xff\xe0", b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nENDHDR\n"):
         (tmp_path / "a.jpg").write_bytes(data)
-        with pytest.raises(DataError, match=r"cannot be decoded \(no image\)"):
+        with pytest.raises(DataError, match=r"cannot be decoded \(not an image\)"):
             read_image(tmp_path / "a.jpg")
 
 
@@ -253,7 +253,7 @@ def test_files_that_are_no_images(tmp_path, monkeypatch):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.jpg")
         for read in (verify_image, read_image):  # to open it would wait for ever
-            with pytest.raises(DataError, match="it is no file"):
+            with pytest.raises(DataError, match="it is not a regular file"):
                 read(tmp_path / "pipe.jpg")
     (tmp_path / "a.jpg").write_bytes(jpeg(16, 16))
     monkeypatch.setattr(limits, "IMAGE_BYTES", 100)
