@@ -175,7 +175,7 @@ def data_yaml(text: str) -> str:
         ("train: a\nval: b\nnames: !!int x", "a value cannot be read"),
         ("train: a\nval: b\nnames: !!timestamp x", "a value cannot be read"),
         ("train: a\nval: b\nnames: !!bool x", "a value cannot be read"),
-        ("train: a\nval: b\nnames: [a]\nnames: [b]", "'names' stands twice, in line 3 and in line 4"),
+        ("train: a\nval: b\nnames: [a]\nnames: [b]", "'names' appears twice, in line 3 and in line 4"),
     ],
 )  # fmt: skip
 def test_data_yamls(work_dir, text, words):

@@ -1,4 +1,4 @@
-"""Images of a run: mosaics of batches, statistics of labels, and the losses and metrics over the epochs."""
+"""Plots of a run: mosaics of batches, statistics of labels, and losses and metrics over the epochs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _numpy(values) -> np.ndarray:
 
 # Batches -----------------------------------------------------------------------------------------------------------
 def output_to_target(output: Sequence, max_det: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Turn the detections of a batch into what `plot_images` takes.
+    """Turn the detections of a batch into arguments of `plot_images`.
 
     Args:
         output: one (n, 6+) tensor an image: x1, y1, x2, y2 in pixels, confidence, class.
@@ -83,7 +83,7 @@ def output_to_target(output: Sequence, max_det: int = 300) -> tuple[np.ndarray, 
 def output_to_rotated_target(
     output: Sequence, max_det: int = 300
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Turn the rotated detections of a batch into what `plot_images` takes.
+    """Turn the rotated detections of a batch into arguments of `plot_images`.
 
     Args:
         output: one (n, 7+) tensor an image: x, y, w, h in pixels, confidence, class, ..., angle in radians.
@@ -99,7 +99,7 @@ def output_to_rotated_target(
 
 
 def _to_images(images) -> np.ndarray:
-    """Return (b, 3, h, w) RGB, floats in 0..1 or bytes, as (b, h, w, 3) uint8 BGR."""
+    """Convert (b, 3, h, w) RGB, floats in 0..1 or bytes, to (b, h, w, 3) uint8 BGR."""
     images = _numpy(images)
     if images.dtype != np.uint8 and images.size and images.max() <= 1:
         images = images * 255
@@ -107,7 +107,7 @@ def _to_images(images) -> np.ndarray:
 
 
 def _mosaic(images: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray, float, int, int]:
-    """Lay images (b, h, w, 3) on a grid; return it, the scale of each image, its height and its width."""
+    """Arrange images (b, h, w, 3) in a grid; return it, the scale of each image, its height and its width."""
     height, width = images.shape[1:3]
     rows = math.ceil(len(images) / columns)
     scale = min(max_size / columns / max(height, width), 1.0)
@@ -120,9 +120,9 @@ def _mosaic(images: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray
 
 
 def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
-    """Return xywh (n, 4) as corners (n, 4), or xywhr (n, 5) as corners (n, 4, 2), on an image drawn h x w large.
+    """Convert xywh (n, 4) to corners (n, 4), or xywhr (n, 5) to corners (n, 4, 2), on an image drawn h x w large.
 
-    The boxes are in pixels of the image, drawn at `scale`, or shares of it.
+    The boxes are in pixels of the image, drawn at `scale`, or fractions of it.
     """
     boxes = boxes.copy()
     shares = len(boxes) and boxes[:, :4].max() <= 1.1
@@ -133,7 +133,7 @@ def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
 def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
     """Return the masks (n, h, w) of the n objects of image i, in their order.
 
-    `masks` are one an object, or one an image whose pixels are 1 + the place of the object in its image.
+    `masks` are one an object, or one an image whose pixels are 1 + the index of the object in its image.
     """
     mine = batch_idx == i
     if len(masks) == len(batch_idx) and masks.max(initial=0) <= 1:
@@ -142,7 +142,7 @@ def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
 
 
 def _points_on(points: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
-    """Return key points (n, k, 2 or 3), pixels or shares of an image, as pixels of its drawing, h x w large."""
+    """Convert keypoints (n, k, 2 or 3), in pixels or fractions of an image, to pixels of its drawing, h x w large."""
     points = points.copy()
     shares = points[..., :2].max(initial=0) <= 1.01
     points[..., :2] *= (w, h) if shares else scale
@@ -181,17 +181,17 @@ def plot_images(
     save: bool = True,
     conf_thres: float = 0.25,
 ) -> np.ndarray | None:
-    """Draw up to 16 images of a batch with what is on them as one mosaic.
+    """Draw up to 16 images of a batch with their objects as one mosaic.
 
     Args:
         images: (b, 3, h, w) RGB, floats in 0..1 or bytes.
         batch_idx: (n,) image of each object.
-        cls: (n,) or (n, 1) class of each object; without boxes, masks and key points it is written on the image.
-        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as shares of the image, angles in radians.
-        confs: (n,) confidences of predictions, those below `conf_thres` are left out; None: these are labels.
-        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the place of the object in its image.
-        kpts: (n, k, 2) or (n, k, 3), in pixels or as shares of the image, with visibility or confidence.
-        paths: of the images, their file names are written on them.
+        cls: (n,) or (n, 1) class of each object; without boxes, masks and keypoints it is written on the image.
+        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as fractions of the image, angles in radians.
+        confs: (n,) confidences of predictions, those below `conf_thres` are left out; None for labels.
+        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the index of the object in its image.
+        kpts: (n, k, 2) or (n, k, 3), in pixels or as fractions of the image, with visibility or confidence.
+        paths: of the images, whose file names are written on them.
         save: write to `fname` and return None; else return the mosaic, (h, w, 3) BGR.
     """
     images = _to_images(images)[:max_subplots]
@@ -207,7 +207,7 @@ def plot_images(
     line_width, font_size = max(round((h + w) * 0.002), 1), max(round((h + w) * 0.02), 12)
     for i in range(len(images)):
         y, x = i // columns * h, i % columns * w
-        # each image is drawn on by itself, so that no label runs into its neighbour
+        # each image has an annotator of its own, so that no label runs into its neighbour
         annotator = Annotator(canvas[y : y + h, x : x + w], line_width, font_size, example=texts)
         mine = np.flatnonzero(batch_idx == i)
         sure = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
@@ -228,7 +228,7 @@ def plot_images(
         return canvas
     try:
         file = imwrite(fname, canvas)
-    except DataError as e:  # no image is worth a run
+    except DataError as e:  # a plot must not end a run
         LOGGER.warning(f"{e} It is left out.")
         return None
     if on_plot:
@@ -238,7 +238,7 @@ def plot_images(
 
 # Labels ------------------------------------------------------------------------------------------------------------
 def _class_histogram(ax, cls: np.ndarray, names) -> None:
-    """Draw how many boxes each class has."""
+    """Draw the number of boxes of each class."""
     nc = max(int(cls.max(initial=0)) + 1, len(names), 1)
     counts = np.bincount(cls, minlength=nc)
     ax.bar(range(nc), counts, color=[unit_color(i) for i in range(nc)], width=min(0.8, 0.2 + 0.1 * nc))
@@ -256,7 +256,7 @@ def _class_histogram(ax, cls: np.ndarray, names) -> None:
 
 
 def _box_overlay(ax, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size: int = 800) -> None:
-    """Draw up to `limit` boxes (n, 4) xywh over each other, centred, as they compare in size."""
+    """Draw up to `limit` boxes (n, 4) xywh over each other, centred, to compare their sizes."""
     canvas = np.full((size, size, 3), 255, np.uint8)
     keep = np.linspace(0, len(boxes) - 1, min(len(boxes), limit)).round().astype(int)  # spread over the whole set
     for box, c in zip(boxes[keep], cls[keep]):
@@ -283,10 +283,10 @@ def _density(ax, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None
 def plot_labels(
     boxes, cls, names: dict | Sequence[str] = (), save_dir: str | Path = Path(""), on_plot: Callable | None = None
 ) -> None:
-    """Draw the statistics of a training set into `save_dir/labels.jpg`.
+    """Plot the statistics of a training set into `save_dir/labels.jpg`.
 
     Args:
-        boxes: (n, 4) xywh as shares of the image.
+        boxes: (n, 4) xywh as fractions of the image.
         cls: (n,) or (n, 1) classes.
     """
     boxes, cls = _numpy(boxes).astype(float).reshape(-1, 4), _numpy(cls).reshape(-1).astype(int)
@@ -303,7 +303,7 @@ def plot_labels(
 
 # Results -----------------------------------------------------------------------------------------------------------
 def read_results(file: str | Path) -> dict[str, np.ndarray]:
-    """Read a results.csv as columns of floats; names may be padded with blanks, a cell without a number is NaN."""
+    """Read a results.csv as columns of floats; names may be padded with blanks, and a cell without a number is NaN."""
 
     def number(text: str) -> float:
         try:
@@ -323,7 +323,7 @@ def read_results(file: str | Path) -> dict[str, np.ndarray]:
 
 
 def _smooth(y: np.ndarray, sigma: float = 3.0) -> np.ndarray:
-    """Smooth a curve by a Gaussian of `sigma` points; missing points count nothing."""
+    """Smooth a curve by a Gaussian of `sigma` points; missing points are ignored."""
     at = np.arange(len(y))
     weights = np.exp(-((at[:, None] - at[None]) ** 2) / (2 * sigma**2)) * np.isfinite(y)
     total = weights.sum(1)
@@ -333,7 +333,7 @@ def _smooth(y: np.ndarray, sigma: float = 3.0) -> np.ndarray:
 
 
 def _panels(columns: Sequence[str]) -> list[list[str]]:
-    """Return two rows of column names: training losses and half of the metrics, validation losses and the rest."""
+    """Split column names into two rows: training losses and half of the metrics, validation losses and the rest."""
     train, val, metrics = ([c for c in columns if c.startswith(p)] for p in ("train/", "val/", "metrics/"))
     half = math.ceil(len(metrics) / 2)
     return [train + metrics[:half], val + metrics[half:]]
@@ -342,7 +342,7 @@ def _panels(columns: Sequence[str]) -> list[list[str]]:
 def plot_results(
     file: str | Path = "path/to/results.csv", dir: str | Path = "", on_plot: Callable | None = None
 ) -> None:
-    """Draw the losses and metrics of a results.csv (or of each results*.csv in `dir`) into results.png beside it.
+    """Plot the losses and metrics of a results.csv (or of each results*.csv in `dir`) into results.png beside it.
 
     Raises:
         MissingFileError: there is no such file.
@@ -371,7 +371,7 @@ def plot_results(
 
 
 def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
-    """Draw one column of each run over the epochs, and a smoothed line where there are points enough."""
+    """Draw one column of each run over the epochs, and a smoothed line if there are enough points."""
     for i, (stem, table) in enumerate(runs):
         if name not in table:
             LOGGER.warning(f"WARNING: '{stem}.csv' has no column '{name}'; that panel leaves it out.")

@@ -1,4 +1,4 @@
-"""Draws boxes, masks, key points and labels on one image, and cuts boxes out of it."""
+"""Drawing of boxes, masks, keypoints and labels on an image, and cropping of boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PALETTE = (
 )  # fmt: skip
 
 
-# The 17 key points of COCO that are joined: legs, trunk, arms, head. Odd points are on the left of the person.
+# The limbs of COCO's 17 keypoints: legs, trunk, arms, head. Odd points are on the left of the person.
 SKELETON = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
     (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
@@ -67,7 +67,7 @@ def contrast(color: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def three_channels(im: np.ndarray) -> np.ndarray:
-    """Return an image as a writable, contiguous (h, w, 3) uint8 array; the same array where it is one already."""
+    """Return an image as a writable, contiguous (h, w, 3) uint8 array, without a copy if it is one already."""
     if im.dtype != np.uint8 or im.ndim not in (2, 3) or (im.ndim == 3 and im.shape[2] not in (1, 3, 4)):
         raise DataError(
             f"An image of shape {im.shape} and type {im.dtype} cannot be drawn on. "
@@ -90,13 +90,13 @@ def _pil_font(file: str | None, size: int):
 
 
 class Annotator:
-    """Draws on an image: OpenCV by default, Pillow where a label needs a font that OpenCV lacks or one is named.
+    """Draws on an image: with OpenCV by default, with Pillow if a label needs a font that OpenCV lacks or one is named.
 
     Args:
         im: (h, w, 3) uint8 in BGR order, drawn on in place where that is possible, or a PIL image.
         line_width: of boxes in pixels; by default it grows with the image.
         font_size: of labels in pixels; by default it grows with the image.
-        font: path of a font file; a name that is no file ("Arial.ttf") leaves the choice to the annotator.
+        font: path of a font file; a name that is not a file ("Arial.ttf") leaves the choice to the annotator.
         pil: draw with Pillow.
         example: a text such as the class names, to choose a font that has all its characters.
     """
@@ -122,7 +122,7 @@ class Annotator:
         self._choose_font()
 
     def _choose_font(self) -> None:
-        """Turn to Pillow, with a font of the system, where OpenCV cannot write the example."""
+        """Switch to Pillow, with a font of the system, if OpenCV cannot draw the example."""
         self.plain_only = False
         if self.font_file or self.example.isascii() or (not self.pil and opencv_draws(self.example)):
             return
@@ -136,7 +136,7 @@ class Annotator:
 
     # Text ------------------------------------------------------------------------------------------------------------
     def _text_size(self, text: str, size: float) -> tuple[int, int, int]:
-        """Return the width, the height above and the depth below the base line of a text, in pixels."""
+        """Return the width of a text, its height above and its depth below the baseline, in pixels."""
         if self.pil:
             font = _pil_font(self.font_file, max(int(size), 1))
             ascent, descent = font.getmetrics()
@@ -150,7 +150,7 @@ class Annotator:
         return size / 30, 2 if size >= 22 else 1  # OpenCV's scale 1 is about 30 pixels from ascender to descender
 
     def _write(self, x: int, base: int, text: str, size: float, color: tuple[int, int, int]) -> None:
-        """Write a text whose base line starts at (x, base)."""
+        """Write a text whose baseline starts at (x, base)."""
         if not self.pil:
             scale, thickness = self._cv2_font(size)
             cv2.putText(self.im, text, (x, base), cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
@@ -167,8 +167,8 @@ class Annotator:
             patch[:] = np.asarray(image)
 
     def _fit(self, text: str) -> tuple[str, float]:
-        """Return a text and a size at which it fits the width of the image."""
-        text = clean_name(text)  # half a character (a surrogate) ends in a crash of the font library
+        """Return a text and a font size at which it fits the width of the image."""
+        text = clean_name(text)  # a lone surrogate crashes the font library
         if self.plain_only:
             text = text.encode("ascii", "replace").decode()
         size, room = self.font_size, self.im.shape[1] - 2 * self._pad
@@ -199,13 +199,13 @@ class Annotator:
 
     @staticmethod
     def _label_corner(points) -> tuple[int, int]:
-        """Return the corner of a box that its label stands on: the left upper, of a rotated box the topmost."""
+        """Return the corner of a box that its label is placed at: the top left, of a rotated box the topmost."""
         corners = np.reshape(points.tolist() if hasattr(points, "tolist") else points, (-1, 2))
         x, y = corners[corners[:, 1].argmin()] if len(corners) == 4 else corners[0]
         return round(float(x)), round(float(y))
 
     def _label(self, x1: int, y1: int, label: str, color, txt_color) -> None:
-        """Draw a filled label above the corner (x1, y1); below it where there is no room."""
+        """Draw a filled label above the corner (x1, y1), or below it if there is no room."""
         text, size = self._fit(label)
         width, above, below = self._text_size(text, size)
         pad, half = self._pad, (self.lw + 1) // 2
@@ -232,8 +232,8 @@ class Annotator:
             masks: (n, h, w) of 0 and 1, on the image or on its letterboxed form.
             colors: (b, g, r) of each.
             im_gpu: without effect, for scripts written for 8.3.
-            alpha: how much the colour covers, 0..1.
-            retina_masks: the masks lie on the image itself, stretched if their shape is another.
+            alpha: opacity of the colour, 0..1.
+            retina_masks: the masks lie on the image itself, and are stretched if their shape differs.
         """
         array = masks.detach().cpu().numpy() if hasattr(masks, "detach") else np.asarray(masks)
         size = self.im.shape[:2]
@@ -242,7 +242,7 @@ class Annotator:
             if levels.shape != size:
                 levels = cv2.resize(levels, size[::-1]) if retina_masks else scale_image(levels, size)
             solid = cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)[1]
-            x, y, w, h = cv2.boundingRect(solid)  # the rest of the image is left alone
+            x, y, w, h = cv2.boundingRect(solid)  # the rest of the image is left untouched
             solid, patch = solid[y : y + h, x : x + w], self.im[y : y + h, x : x + w]
             cv2.copyTo(cv2.addWeighted(patch, 1 - alpha, np.full_like(patch, color), alpha, 0), solid, patch)
             outlines = cv2.findContours(solid, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))[0] if w else ()
@@ -257,10 +257,10 @@ class Annotator:
         conf_thres: float = 0.25,
         kpt_color=None,
     ) -> None:
-        """Draw the key points of one object: 17 are taken for a person's and joined, others are dots.
+        """Draw the keypoints of one object: 17 are taken for a person's and joined, others are dots.
 
         Args:
-            kpts: (k, 2) x, y in pixels or (k, 3) with a confidence. Points at the border, as (0, 0), are not seen.
+            kpts: (k, 2) x, y in pixels or (k, 3) with a confidence. Points at the border, as (0, 0), are not drawn.
             shape: (h, w) of the image.
             radius: of the dots in pixels.
             kpt_line: join a person's points.
@@ -281,11 +281,11 @@ class Annotator:
         for i in np.flatnonzero(seen).tolist():
             color = kpt_color or (limb_color(i) if person else colors(i, True))
             cv2.circle(self.im, pixels[i], radius, color, -1, cv2.LINE_AA)
-            if radius > 3:  # a rim, to stand out from a mask or a ground of the same colour
+            if radius > 3:  # a rim, to stand out from a mask or background of the same colour
                 cv2.circle(self.im, pixels[i], radius, contrast(color), 1, cv2.LINE_AA)
 
     def panel(self, lines: list[str], top: int = 0, alpha: float = 0.6) -> None:
-        """Write lines at the left edge, from `top` downwards, on a dark ground that the image shines through."""
+        """Write lines at the left edge, from `top` downwards, on a dark, translucent background."""
         if not lines:
             return
         fits = [self._fit(line) for line in lines]
@@ -307,7 +307,7 @@ class Annotator:
             cv2.rectangle(self.im, (x1, y1), (x2, y2), outline or (128, 128, 128), width)
 
     def text(self, xy, text: str, txt_color=(255, 255, 255), anchor: str = "top", box_style: bool = False) -> None:
-        """Write a text whose upper (anchor 'top') or lower ('bottom') left corner is xy, on a filled box if asked."""
+        """Write a text with its top (anchor 'top') or bottom ('bottom') left corner at xy; `box_style` fills a box."""
         text, size = self._fit(text)
         width, above, below = self._text_size(text, size)
         x, y = int(xy[0]), int(xy[1]) - (above + below if anchor == "bottom" else 0)
@@ -340,7 +340,7 @@ class Annotator:
 
 
 def imwrite(file: str | Path, im: np.ndarray) -> Path:
-    """Write a BGR image and return where; any path OpenCV cannot open (Chinese names on Windows) works too.
+    """Write a BGR image and return its path; paths that OpenCV cannot open (Chinese names on Windows) work too.
 
     A suffix that OpenCV cannot write (.heic, .gif, none) becomes .jpg.
 
@@ -371,15 +371,15 @@ def save_one_box(
     BGR: bool = False,
     save: bool = True,
 ) -> np.ndarray:
-    """Cut a box out of an image, a little enlarged, and save it under a name that is free.
+    """Crop a slightly enlarged box from an image, and save it under an unused name.
 
     Args:
         xyxy: box of 4 numbers in pixels.
         im: (h, w, 3) BGR.
         gain: factor on width and height.
         pad: pixels added to width and height.
-        square: take the longer side for both.
-        BGR: give the cut in BGR order, else in RGB. The file always has true colours.
+        square: use the longer side for both.
+        BGR: return the crop in BGR order, else in RGB. The file always has true colours.
     """
     x1, y1, x2, y2 = np.asarray(xyxy.tolist() if hasattr(xyxy, "tolist") else xyxy, dtype=np.float64).reshape(-1)[:4]
     width, height = x2 - x1, y2 - y1

@@ -1,4 +1,4 @@
-"""Images of a hyperparameter search."""
+"""Plots of a hyperparameter search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultralytics.utils.hostile import limits
 
 
 def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callable | None = None) -> None:
-    """Draw the fitness training by training, and over each hyperparameter, next to the table of a search.
+    """Plot the fitness by training, and over each hyperparameter, next to the table of a search.
 
     Args:
         csv_file: table with the column `fitness` and one for each hyperparameter.
@@ -24,7 +24,7 @@ def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callab
 
     Raises:
         MissingFileError: there is no such file.
-        DataError: it is no such table.
+        DataError: it is not such a table.
     """
     file = Path(csv_file)
     if not file.is_file():
