@@ -276,7 +276,7 @@ def test_a_list_of_sources_that_holds_itself(work_dir):
     with pytest.raises(DataError, match="may not hold another list"):
         load_inference_source("list.txt")
     Path("list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is no text in UTF-8"):
+    with pytest.raises(DataError, match="is not text in UTF-8"):
         load_inference_source("list.txt")
 
 

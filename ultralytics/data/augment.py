@@ -414,7 +414,7 @@ class Format:
             sample["keypoints"] = torch.from_numpy(points)
         boxes = objects["bboxes"]
         if self.return_obb:
-            polygons = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]
+            polygons: list[np.ndarray] = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]
             xywh = xyxyxyxy2xywhr(polygons) / (w, h, w, h, 1)
         else:
             xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / (w, h, w, h)

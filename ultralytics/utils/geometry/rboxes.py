@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import cv2
 import numpy as np
@@ -34,7 +34,11 @@ def regularize_rboxes(rboxes: Array) -> Array:
     return lib.stack((x, y, lib.where(wide, w, h), lib.where(wide, h, w), angle), -1)
 
 
-def xyxyxyxy2xywhr(x: Array | Sequence[np.ndarray]) -> Array:
+@overload
+def xyxyxyxy2xywhr(x: torch.Tensor) -> torch.Tensor: ...
+@overload
+def xyxyxyxy2xywhr(x: np.ndarray | Sequence[np.ndarray]) -> np.ndarray: ...
+def xyxyxyxy2xywhr(x: torch.Tensor | np.ndarray | Sequence[np.ndarray]) -> torch.Tensor | np.ndarray:
     """Turn corners into the smallest rotated rectangles around them.
 
     Args:
