@@ -114,7 +114,7 @@ class ImageCache:
     def name_once(self, i: int, error: Exception, consequence: str) -> None:
         """Warn of an image that cannot be used, the first time that any process meets it."""
         lock = self.lock
-        held = lock is not None and lock.acquire(timeout=5)  # a worker that was killed may hold it for ever
+        held = lock is not None and lock.acquire(timeout=5)  # a worker that was killed may hold it forever
         known, self.skipped[i] = bool(self.skipped[i]), 1
         count = int(self.skipped.sum())
         if held and lock is not None:
@@ -132,7 +132,7 @@ class ImageCache:
         if size != self.sizes[i] and min(size, self.sizes[i]) >= 0:
             raise DataError(
                 f"The image '{file}' was changed: it had {self.sizes[i]} bytes when its labels were read, and has "
-                f"{size} now. Start anew to use it."
+                f"{size} now. Restart to use it."
             )
         image = self._read_stored(file) if self.mode == "disk" else None
         image = read_image(file) if image is None else image

@@ -403,7 +403,7 @@ def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
             return dict(z) if str(z["key"]) == key else None
     except Exception:  # missing, truncated, foreign
         if wanted := pickle_in(cache):
-            LOGGER.warning(f"WARNING ⚠️ '{cache}' is no cache but a pickle that asks for {wanted}; it was not run.")
+            LOGGER.warning(f"WARNING ⚠️ '{cache}' is not a cache but a pickle that asks for {wanted}; it was not run.")
         return None
 
 

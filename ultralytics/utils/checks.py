@@ -113,7 +113,7 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
     if odd is not None:
         raise DataError(
             f"The name of class {odd}, {ascii(pairs[odd])[:100]}, has more than {LONGEST} characters or some that "
-            "cannot be seen, such as line ends. Write it anew."
+            "cannot be seen, such as line ends. Write it again."
         )
     return dict(sorted(pairs.items()))
 

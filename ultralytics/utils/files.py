@@ -206,7 +206,7 @@ def move_into_place(made: str | Path, path: str | Path) -> None:
 
 
 def open_regular(path: str | Path) -> IO[bytes]:
-    """Open a regular file to read its bytes; a pipe could block for ever, and a device yield bytes without end.
+    """Open a regular file to read its bytes; a pipe could block forever, and a device yield bytes without end.
 
     Raises:
         MissingFileError: there is no such file.

@@ -210,14 +210,14 @@ def plot_images(
         # each image has an annotator of its own, so that no label runs into its neighbour
         annotator = Annotator(canvas[y : y + h, x : x + w], line_width, font_size, example=texts)
         mine = np.flatnonzero(batch_idx == i)
-        sure = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
-        rows = mine[sure]
+        shown = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
+        rows = mine[shown]
         found = [table[cls[j]] if table else str(cls[j]) for j in rows]
         if confs is not None:
             found = [f"{name} {confs[j]:.1f}" for name, j in zip(found, rows)]
         objects = {
             "boxes": boxes[rows] if len(boxes) else None,
-            "masks": _masks_of(masks, batch_idx, i)[sure] if len(masks) else None,
+            "masks": _masks_of(masks, batch_idx, i)[shown] if len(masks) else None,
             "kpts": kpts[rows] if len(kpts) else None,
         }
         title = Path(paths[i]).name[:40] if paths and i < len(paths) else ""
@@ -315,7 +315,7 @@ def read_results(file: str | Path) -> dict[str, np.ndarray]:
         lines = read_text(file, limits.RECORD_BYTES).splitlines()
         rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
     except csv.Error as e:
-        raise DataError(f"'{file}' is no table of results ({e}).") from None
+        raise DataError(f"'{file}' is not a table of results ({e}).") from None
     header = [name.strip() for name in rows[0]] if rows else []
     body = [[number(cell) for cell in (row + [""] * len(header))[: len(header)]] for row in rows[1:]]
     table = np.asarray(body, dtype=float).reshape(-1, len(header))

@@ -183,14 +183,8 @@ def plot_mc_curve(
         px, curves, as_names(names, len(curves)), label, f"{ylabel}-Confidence Curve", (xlabel, ylabel)
     )
     if best is not None:
-        point: dict = {
-            "marker": "o",
-            "color": "white",
-            "markeredgecolor": ACCENT,
-            "markeredgewidth": 2.2,
-            "markersize": 8,
-        }
-        figure.axes[0].plot(px[best], mean[best], clip_on=False, zorder=5, **point)
+        ax = figure.axes[0]
+        ax.plot(px[best], mean[best], "o", color="white", mec=ACCENT, mew=2.2, ms=8, clip_on=False, zorder=5)
     save_figure(figure, save_dir, on_plot)
 
 

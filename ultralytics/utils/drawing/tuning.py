@@ -33,9 +33,9 @@ def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callab
         rows = list(csv.DictReader(read_text(file, limits.RECORD_BYTES).splitlines()))
         columns = {key: np.array([float(row[key]) for row in rows]) for key in (rows[0] if rows else ())}
     except (csv.Error, TypeError, ValueError) as e:
-        raise DataError(f"'{file}' is no table of a search ({e}).") from None
+        raise DataError(f"'{file}' is not the table of a search ({e}).") from None
     if "fitness" not in columns:
-        raise DataError(f"'{file}' has no row or no column 'fitness', so it is no table of a search.")
+        raise DataError(f"'{file}' has no row or no column 'fitness', so it is not the table of a search.")
     fitness = columns.pop("fitness")
     _plot_fitness(fitness, file.with_name("tune_fitness.png"), on_plot)
     _plot_scatter(columns, fitness, file.with_name("tune_scatter_plots.png"), on_plot)

@@ -130,7 +130,7 @@ def _check(root: yaml.Node) -> None:
         children = (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else node.value
         total = 1 + sum(map(size, children))
         if total > limits.YAML_NODES:
-            raise ConfigError(f"it stands for more than {limits.YAML_NODES} values, with its aliases written out")
+            raise ConfigError(f"it has more than {limits.YAML_NODES} values once its aliases are expanded")
         sizes[id(node)] = total
         return total
 

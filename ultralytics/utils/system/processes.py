@@ -29,7 +29,7 @@ def end_with_parent(parent: int) -> None:
 def check_main_guard(what: str, instead: str) -> None:
     """Raise ConfigError if processes about to start would run the script again that is starting them.
 
-    Unless they are forked from this process, they import the main script. So what it does must stand below
+    Unless they are forked from this process, they import the main script. So what it does must be below
     `if __name__ == "__main__":`, or each of them does it as well, and fails with a long traceback.
 
     Args:
