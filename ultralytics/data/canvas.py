@@ -6,6 +6,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 GREY = 114  # value of every padded pixel
 BORDER = (GREY, GREY, GREY)
@@ -29,7 +30,7 @@ class Canvas:
             img[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
         return img
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self.paint().astype(dtype or np.uint8, copy=False)
 
     def warp(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:

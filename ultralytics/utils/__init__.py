@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ def colorstr(*parts: str) -> str:
 class IterableSimpleNamespace(SimpleNamespace):
     """A namespace that iterates over its (key, value) pairs and has `get`."""
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[str, object]]:
         return iter(vars(self).items())
 
     def __str__(self) -> str:

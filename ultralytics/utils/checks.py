@@ -121,7 +121,9 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def check_suffix(file: str | Path | Iterable = "yolo11n.pt", suffix: str | Sequence[str] = ".pt", msg: str = ""):
+def check_suffix(
+    file: str | Path | Iterable = "yolo11n.pt", suffix: str | Sequence[str] = ".pt", msg: str = ""
+) -> None:
     """Raise ConfigError if a file, or one of several, does not have an allowed suffix."""
     allowed = (suffix,) if isinstance(suffix, str) else tuple(suffix)
     for one in [file] if isinstance(file, (str, Path)) else file:

@@ -23,7 +23,7 @@ from ultralytics.utils.geometry.overlap import (  # noqa: F401
 )
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Callable:
     """Provide the curves of 8.3.0 here too; drawing is imported when they are first used."""
     if name in {"plot_pr_curve", "plot_mc_curve"}:
         from ultralytics.utils.drawing import curves
@@ -130,7 +130,7 @@ def ap_per_class(
     x = np.linspace(0, 1, 1000)
     ap = np.zeros((len(classes), tp.shape[1]))
     p_curve, r_curve = np.zeros((2, len(classes), len(x)))
-    prec_values: np.ndarray = np.zeros((len(classes), len(x)))
+    prec_values = np.zeros((len(classes), len(x)))
 
     for i, (c, n_objects) in enumerate(zip(classes, objects)):
         mine = pred_cls == c
@@ -148,16 +148,14 @@ def ap_per_class(
                 prec_values[i] = np.interp(x, mrec, mpre)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
-    if plot:
-        names = _names_of(classes, names)
-        _plot_curves(x, prec_values, ap, p_curve, r_curve, f1_curve, Path(save_dir), names, on_plot, prefix)
-    elif not keep:
-        prec_values = np.zeros(0)
     best = smooth(f1_curve.mean(0), 0.1).argmax() if len(classes) else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     hits = (r * objects).round()
     false = (hits / (p + eps) - hits).round()
-    return APResult(hits, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, x, prec_values)
+    result = APResult(hits, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, x, prec_values)
+    if plot:
+        _plot_curves(result, Path(save_dir), _names_of(classes, names), on_plot, prefix)
+    return result if plot or keep else result._replace(prec_values=np.zeros(0))
 
 
 def _names_of(classes: np.ndarray, names: dict[int, str] | Sequence[str]) -> dict[int, str]:
@@ -166,13 +164,14 @@ def _names_of(classes: np.ndarray, names: dict[int, str] | Sequence[str]) -> dic
     return {i: str(table.get(int(c), c)) for i, c in enumerate(classes)}
 
 
-def _plot_curves(x, prec_values, ap, p_curve, r_curve, f1_curve, save_dir, names, on_plot, prefix) -> None:
+def _plot_curves(found: APResult, save_dir: Path, names: dict[int, str], on_plot: Callable | None, prefix: str) -> None:
     """Draw precision over recall, and F1, precision and recall over confidence."""
     from ultralytics.utils.plotting import plot_mc_curve, plot_pr_curve
 
-    plot_pr_curve(x, prec_values, ap, save_dir / f"{prefix}PR_curve.png", names, on_plot=on_plot)
-    for short, name, curve in (("F1", "F1", f1_curve), ("P", "Precision", p_curve), ("R", "Recall", r_curve)):
-        plot_mc_curve(x, curve, save_dir / f"{prefix}{short}_curve.png", names, ylabel=name, on_plot=on_plot)
+    plot_pr_curve(found.x, found.prec_values, found.ap, save_dir / f"{prefix}PR_curve.png", names, on_plot=on_plot)
+    curves = (("F1", "F1", found.f1_curve), ("P", "Precision", found.p_curve), ("R", "Recall", found.r_curve))
+    for short, name, curve in curves:
+        plot_mc_curve(found.x, curve, save_dir / f"{prefix}{short}_curve.png", names, ylabel=name, on_plot=on_plot)
 
 
 class Metric:
@@ -325,7 +324,15 @@ class DetMetrics:
         """Compute the metrics; the arguments are those of `ap_per_class`."""
         self._update(self.box, tp, conf, pred_cls, target_cls, "Box" if self.second else "")
 
-    def _update(self, metric: Metric, tp, conf, pred_cls, target_cls, prefix: str) -> None:
+    def _update(
+        self,
+        metric: Metric,
+        tp: np.ndarray,
+        conf: np.ndarray,
+        pred_cls: np.ndarray,
+        target_cls: np.ndarray,
+        prefix: str,
+    ) -> None:
         """Compute one part, whose plots have names that start with `prefix`."""
         results = ap_per_class(
             tp,
@@ -392,7 +399,9 @@ class SegmentMetrics(DetMetrics):
     curves = _of_part(AP_CURVES, "B") + _of_part(AP_CURVES, "M")
     seg: Metric
 
-    def process(self, tp, tp_m, conf, pred_cls, target_cls) -> None:  # type: ignore[override]  # as in 8.3.0
+    def process(  # type: ignore[override]  # as in 8.3.0
+        self, tp: np.ndarray, tp_m: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray
+    ) -> None:
         """Compute the metrics from boxes (`tp`) and masks (`tp_m`, (n, t)) that are right, see `ap_per_class`."""
         super().process(tp, conf, pred_cls, target_cls)
         self._update(self.seg, tp_m, conf, pred_cls, target_cls, self.second[1])
@@ -407,7 +416,9 @@ class PoseMetrics(DetMetrics):
     curves = _of_part(AP_CURVES, "B") + _of_part(AP_CURVES, "P")
     pose: Metric
 
-    def process(self, tp, tp_p, conf, pred_cls, target_cls) -> None:  # type: ignore[override]  # as in 8.3.0
+    def process(  # type: ignore[override]  # as in 8.3.0
+        self, tp: np.ndarray, tp_p: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray
+    ) -> None:
         """Compute the metrics from boxes (`tp`) and poses (`tp_p`, (n, t)) that are right, see `ap_per_class`."""
         super().process(tp, conf, pred_cls, target_cls)
         self._update(self.pose, tp_p, conf, pred_cls, target_cls, self.second[1])

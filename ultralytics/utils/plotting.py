@@ -6,12 +6,14 @@ import csv
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.drawing.annotator import Annotator, Colors, colors, contrast, imwrite, save_one_box
+from ultralytics.utils.drawing.annotator import Annotator, Color, Colors, colors, contrast, imwrite, save_one_box
 from ultralytics.utils.drawing.curves import (
     ACCENT,
     GRID,
@@ -34,6 +36,10 @@ from ultralytics.utils.files import read_text
 from ultralytics.utils.hostile import limits
 from ultralytics.utils.ops import xywh2xyxy, xywhr2xyxyxyxy
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
 __all__ = (
     "Annotator",
     "Colors",
@@ -55,7 +61,7 @@ __all__ = (
 )
 
 
-def _numpy(values) -> np.ndarray:
+def _numpy(values: ArrayLike) -> np.ndarray:
     """Return a tensor, a list or an array as an array."""
     if hasattr(values, "detach"):
         values = values.detach().float().cpu().numpy()
@@ -98,12 +104,12 @@ def output_to_rotated_target(
     return index, stacked[:, 6], stacked[:, :5], stacked[:, 5]
 
 
-def _to_images(images) -> np.ndarray:
+def _to_images(images: ArrayLike) -> np.ndarray:
     """Convert (b, 3, h, w) RGB, floats in 0..1 or bytes, to (b, h, w, 3) uint8 BGR."""
-    images = _numpy(images)
-    if images.dtype != np.uint8 and images.size and images.max() <= 1:
-        images = images * 255
-    return np.ascontiguousarray(images.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
+    pixels = _numpy(images)
+    if pixels.dtype != np.uint8 and pixels.size and pixels.max() <= 1:
+        pixels = pixels * 255
+    return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
 
 
 def _mosaic(images: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray, float, int, int]:
@@ -149,7 +155,16 @@ def _points_on(points: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
     return points
 
 
-def _draw_objects(annotator: Annotator, title: str, found: list[str], shades, conf_thres: float, boxes, masks, kpts):
+def _draw_objects(
+    annotator: Annotator,
+    title: str,
+    found: list[str],
+    shades: list[Color],
+    conf_thres: float,
+    boxes: np.ndarray | None,
+    masks: np.ndarray | None,
+    kpts: np.ndarray | None,
+) -> None:
     """Draw the objects of one image, and its title in a corner."""
     size = annotator.im.shape[:2]
     if masks is not None:
@@ -165,13 +180,13 @@ def _draw_objects(annotator: Annotator, title: str, found: list[str], shades, co
 
 
 def plot_images(
-    images,
-    batch_idx,
-    cls,
-    bboxes=(),
-    confs=None,
-    masks=(),
-    kpts=(),
+    images: ArrayLike,
+    batch_idx: ArrayLike,
+    cls: ArrayLike,
+    bboxes: ArrayLike = (),
+    confs: ArrayLike | None = None,
+    masks: ArrayLike = (),
+    kpts: ArrayLike = (),
     paths: Sequence[str] | None = None,
     fname: str | Path = "images.jpg",
     names: dict | Sequence[str] | None = None,
@@ -237,7 +252,7 @@ def plot_images(
 
 
 # Labels ------------------------------------------------------------------------------------------------------------
-def _class_histogram(ax, cls: np.ndarray, names) -> None:
+def _class_histogram(ax: Axes, cls: np.ndarray, names: dict | Sequence[str]) -> None:
     """Draw the number of boxes of each class."""
     nc = max(int(cls.max(initial=0)) + 1, len(names), 1)
     counts = np.bincount(cls, minlength=nc)
@@ -246,7 +261,7 @@ def _class_histogram(ax, cls: np.ndarray, names) -> None:
     ax.grid(axis="y", **GRID)
     if nc <= 30 and names:
         labels, font = drawable(as_names(names, nc), longest=24)
-        extra = {"fontproperties": font} if font else {}
+        extra: dict = {"fontproperties": font} if font else {}
         rotation = rotation_of(labels, 9, 4.2 / nc)  # the panel is about 4.2 inches wide
         ax.set_xticks(range(nc), labels, rotation=rotation, fontsize=9, **extra)
         for i, count in enumerate(counts if nc <= 12 else ()):
@@ -255,7 +270,7 @@ def _class_histogram(ax, cls: np.ndarray, names) -> None:
         ax.set_xlabel("class")
 
 
-def _box_overlay(ax, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size: int = 800) -> None:
+def _box_overlay(ax: Axes, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size: int = 800) -> None:
     """Draw up to `limit` boxes (n, 4) xywh over each other, centred, to compare their sizes."""
     canvas = np.full((size, size, 3), 255, np.uint8)
     keep = np.linspace(0, len(boxes) - 1, min(len(boxes), limit)).round().astype(int)  # spread over the whole set
@@ -267,7 +282,7 @@ def _box_overlay(ax, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size
     ax.set(xlabel="width", ylabel="height", xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
 
 
-def _density(ax, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None:
+def _density(ax: Axes, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None:
     """Draw a 2-D histogram over the unit square."""
     bins = int(np.clip(2 * math.sqrt(max(len(x), 1)), 12, 50))
     counts, _, _ = np.histogram2d(x, y, bins=bins, range=[[0, 1], [0, 1]])
@@ -281,7 +296,11 @@ def _density(ax, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None
 
 
 def plot_labels(
-    boxes, cls, names: dict | Sequence[str] = (), save_dir: str | Path = Path(""), on_plot: Callable | None = None
+    boxes: ArrayLike,
+    cls: ArrayLike,
+    names: dict | Sequence[str] = (),
+    save_dir: str | Path = Path(""),
+    on_plot: Callable | None = None,
 ) -> None:
     """Plot the statistics of a training set into `save_dir/labels.jpg`.
 
@@ -370,7 +389,7 @@ def plot_results(
     save_figure(figure, folder / "results.png", on_plot, dpi=160)
 
 
-def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
+def _draw_panel(ax: Axes, name: str, runs: list[tuple[str, dict]]) -> None:
     """Draw one column of each run over the epochs, and a smoothed line if there are enough points."""
     for i, (stem, table) in enumerate(runs):
         if name not in table:
@@ -387,7 +406,7 @@ def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
     ax.set_title(name, fontsize=10, color=INK, loc="left")
     ax.grid(**GRID)
     if any(np.isfinite(table[name]).any() for _, table in runs if name in table):
-        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # no half of an epoch
+        ax.locator_params("x", integer=True, min_n_ticks=1)  # no half epochs
     else:
         ax.text(0.5, 0.5, "no number", transform=ax.transAxes, ha="center", va="center", color=INK)
         ax.set(xticks=[], yticks=[])

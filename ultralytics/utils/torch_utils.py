@@ -135,7 +135,7 @@ def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def torch_distributed_zero_first(local_rank: int):
+def torch_distributed_zero_first(local_rank: int) -> Iterator[None]:
     """Run the block on local rank 0 first (to make a cache, say) while the other ranks wait for it."""
     together = dist.is_available() and dist.is_initialized()
     if together and local_rank not in {-1, 0}:

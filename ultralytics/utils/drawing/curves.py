@@ -135,7 +135,7 @@ def _curve_figure(
 
 def plot_pr_curve(
     px: np.ndarray,
-    py: Sequence[np.ndarray],
+    py: np.ndarray | Sequence[np.ndarray],
     ap: np.ndarray,
     save_dir: str | Path = Path("pr_curve.png"),
     names: dict | Sequence[str] = (),
@@ -159,7 +159,7 @@ def plot_pr_curve(
 
 def plot_mc_curve(
     px: np.ndarray,
-    py: Sequence[np.ndarray],
+    py: np.ndarray | Sequence[np.ndarray],
     save_dir: str | Path = Path("mc_curve.png"),
     names: dict | Sequence[str] = (),
     xlabel: str = "Confidence",

@@ -6,9 +6,14 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import category
 
 from ultralytics.utils import LOGGER
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
 
 SUFFIXES = (".ttf", ".ttc", ".otf")
 # Fonts with many scripts, most readable first; every other font on the system is tried after them.
@@ -63,7 +68,7 @@ def _characters(text: str) -> list[str]:
     return [c for c in dict.fromkeys(text) if not c.isascii() and not c.isspace() and category(c) != "Cf"]
 
 
-def covers(font, text: str) -> bool:
+def covers(font: FreeTypeFont, text: str) -> bool:
     """Check whether a Pillow font has a glyph of its own for each character of a text."""
 
     def drawn(char: str) -> tuple:

@@ -110,7 +110,9 @@ def clip_coords(coords: Array, shape: tuple[float, ...]) -> Array:
     return coords
 
 
-def _letterbox_of(img1_shape, img0_shape, ratio_pad) -> tuple[float, float, float]:
+def _letterbox_of(
+    img1_shape: Sequence[float], img0_shape: Sequence[float], ratio_pad: tuple | None
+) -> tuple[float, float, float]:
     """Return (gain, left, top) of the letterbox that made an image of `img1_shape` from one of `img0_shape`."""
     if ratio_pad is not None:
         return ratio_pad[0][0], *ratio_pad[1]
