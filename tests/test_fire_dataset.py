@@ -14,7 +14,7 @@ import yaml
 HOME = Path(__file__).resolve().parents[1]
 FIRE = HOME / "datasets" / "fire"
 SPLITS = {"train": range(1, 81), "val": range(81, 101)}
-sys.path.insert(0, str(HOME / "datasets"))
+sys.path.insert(0, str(HOME / "tools"))
 
 from firegen import draw  # noqa: E402
 from firegen.image import box_of, plan  # noqa: E402
@@ -109,7 +109,7 @@ def test_boxes_are_tight_around_the_flame(number: int) -> None:
 
 
 def test_command_line(tmp_path: Path) -> None:
-    script = HOME / "datasets" / "generate_fire.py"
+    script = HOME / "tools" / "generate_fire.py"
     out = tmp_path / "火 set"
     command = [sys.executable, str(script), "--out", str(out), "--train", "2", "--val", "1", "--seed", "0"]
     subprocess.run(command, check=True, capture_output=True, timeout=600)
@@ -129,7 +129,7 @@ def test_another_drawing_does_not_mix_with_an_earlier_one(tmp_path: Path) -> Non
         (labels / "mine.txt").write_text("")
     assert [p.name for p in strangers(tmp_path, 2, 0)] == ["firc_pic_2.txt"]  # it would be in train and in val
     assert strangers(tmp_path, 1, 1) == []
-    command = [sys.executable, str(HOME / "datasets" / "generate_fire.py"), "--out", str(tmp_path)]
+    command = [sys.executable, str(HOME / "tools" / "generate_fire.py"), "--out", str(tmp_path)]
     refused = subprocess.run([*command, "--train", "0", "--val", "0"], capture_output=True, text=True, timeout=600)
     assert refused.returncode == 2 and "--clean" in refused.stderr
     assert (tmp_path / "val" / "labels" / "firc_pic_2.txt").exists()

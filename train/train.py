@@ -68,7 +68,8 @@ def choose(args: argparse.Namespace, extra: dict) -> dict:
 def main(words: list[str] | None = None) -> None:
     """Train, then compare the model with the plain one of the same family, scale and number of classes."""
     from ultralytics import YOLO
-    from ultralytics.lab.profile import cost_of, lightening_table, load_model, plain_twin
+    from ultralytics.lab.profile import load_model, plain_twin, profile
+    from ultralytics.lab.profile_report import model_table
     from ultralytics.utils import RANK
 
     args, extra = parse(words)
@@ -81,10 +82,10 @@ def main(words: list[str] | None = None) -> None:
         metrics = model.val(data=args.data, device=str(settings.get("device", "")).strip("[]()").split(",")[0])
     trained = model.trainer.best if model.trainer.best.exists() else model.trainer.last
     plain, name = plain_twin(model.model), Path(args.model).stem
-    nc = len(model.names)
-    reference, light = cost_of(load_model(plain, nc)), cost_of(model.model, weights=trained)
+    reference = profile(load_model(plain, len(model.names)), name=Path(plain).stem)
+    light = profile(model.model, weights=trained, name=name)
     say("\nWhat lightening changed / 轻量化前后对比\n")
-    say(lightening_table((Path(plain).stem, reference), (name, light), nc))
+    say(model_table([reference, light]))
     found = metrics.results_dict
     reached = " and ".join(f"{short} {found[key]:.3f}" for key, short in SCORES.items() if key in found)
     say(f"\n{name} reached {reached}.")

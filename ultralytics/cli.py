@@ -23,6 +23,7 @@ from ultralytics.cfg import (
 )
 from ultralytics.cfg.schema import DEFAULTS, SPECS, help_text
 from ultralytics.cfg.tasks import MODES, TASKS, load
+from ultralytics.cfg.words import parse_value
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, did_you_mean
 from ultralytics.utils.system.console import ERR, guarded, say
@@ -71,14 +72,6 @@ def join_words(words: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def parse_value(key: str, text: str) -> Any:
-    """Return the value that a text means for a setting: settings that take texts only are not read as numbers."""
-    kinds = SPECS[key].kinds if key in SPECS else ("Any",)
-    if not {"Any", "bool", "int", "float", "list", "list[int]"} & {*kinds} and text.lower() not in {"none", "null"}:
-        return text
-    return smart_value(text)
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:

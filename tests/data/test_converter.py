@@ -15,16 +15,16 @@ from ultralytics.data.converter import (
     coco91_to_coco80_class,
     convert_coco,
     convert_dota_to_yolo_obb,
-    convert_labelimg,
     convert_segment_masks_to_yolo_seg,
     convert_visdrone,
     convert_voc,
     merge_multi_segment,
     min_index,
+    read_classes,
     rle_to_mask,
 )
 from ultralytics.data.labels import read_label
-from ultralytics.data.utils import autosplit, check_det_dataset
+from ultralytics.data.utils import autosplit
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 
@@ -321,7 +321,7 @@ def test_the_folders_of_the_voc_kit(tmp_path):
     np.testing.assert_allclose(rows(tmp_path / "labels/test2007/2.txt"), [[14, 0.5, 0.5, 1, 1]])
 
 
-# VisDrone, LabelImg, DOTA, masks --------------------------------------------------------------------------------------
+# VisDrone, DOTA, masks --------------------------------------------------------------------------------------
 
 
 def test_visdrone(tmp_path):
@@ -335,24 +335,13 @@ def test_visdrone(tmp_path):
     assert result.left_out == {"ignored regions and others": 2, "degenerate boxes": 1}
 
 
-def test_labelimg(tmp_path):
-    source = tmp_path / "mine"
-    for name in ("a", "深/b"):
-        write_image(source / f"{name}.jpg", np.zeros((32, 32, 3), np.uint8))
-    (source / "a.txt").write_text("1 0.5 0.5 0.25  0.25\n\n")
-    (source / "classes.txt").write_text("fire\nsmoke\n\n", encoding="utf-8")
-    convert_labelimg(source, tmp_path / "set")
-    assert names_in(tmp_path / "set") == ["data.yaml", "images/a.jpg", "images/深/b.jpg", "labels/a.txt"]
-    assert (tmp_path / "set" / "labels" / "a.txt").read_text() == "1 0.5 0.5 0.25 0.25\n"
-    data = check_det_dataset(tmp_path / "set" / "data.yaml")
-    assert data["names"] == {0: "fire", 1: "smoke"} and data["train"] == str(tmp_path / "set" / "images")
-    (source / "a.txt").write_text("2 0.5 0.5 0.25 0.25\n")
-    with pytest.raises(DataError, match=r"class 2 in line 1, but classes\.txt lists 2 names"):
-        convert_labelimg(source, tmp_path / "other")
-    assert not (tmp_path / "other").exists()
-    (source / "classes.txt").write_text("fire\n\nsmoke")
+def test_names_of_a_classes_file(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_text("fire\nsmoke\n\n", encoding="utf-8")
+    assert read_classes(file) == {0: "fire", 1: "smoke"}
+    file.write_text("fire\n\nsmoke")
     with pytest.raises(DataError, match="line 2 is empty"):
-        convert_labelimg(source, tmp_path / "other")
+        read_classes(file)
 
 
 def dota(root, text, split="train"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -76,6 +77,30 @@ def test_batches_and_infos(folder):
     assert batches[1][1][0].shape == (22, 30, 3) and batches[1][1][0][0, 0, 0] == 20
     assert loader.mode == "image" and loader.bs == 2 and not loader.source_type.stream
     assert names(loader) == ["p0.png", "p1.png", "p2.png"]  # it can be run through again
+
+
+def test_frames_say_where_images_come_from(folder, tmp_path):
+    """What is in the log texts of files, and what is not, as values; a batch is still a tuple of three."""
+    write_video(folder / "v.avi")
+    batches = list(load_inference_source(folder, batch=3, vid_stride=2))
+    assert all(isinstance(batch, tuple) and len(batch) == 3 for batch in batches)
+    frames = [frame for batch in batches for frame in batch.frames]
+    assert [f.kind for f in frames] == ["image"] * 3 + ["video"] * 3
+    assert [(f.index, f.total, f.number, f.length, f.fps) for f in frames[2:4]] == [
+        (2, 4, None, 0, 0),
+        (3, 4, 1, 3, 25),
+    ]
+    assert [f.number for f in frames[3:]] == [1, 2, 3]
+    for batch in batches:
+        assert batch[2] == [f.text for f in batch.frames] and batch[0] == [f.path for f in batch.frames]
+        assert all(image is f.image for image, f in zip(batch[1], batch.frames))
+    (batch,) = load_inference_source([np.zeros((4, 5, 3), np.uint8)] * 2)
+    assert [(f.kind, f.index, f.total, f.number, f.text) for f in batch.frames] == [
+        ("array", 0, 2, None, ""), ("array", 1, 2, None, "")
+    ]  # fmt: skip
+    (batch,) = load_inference_source(torch.rand(2, 3, 32, 64))
+    sent = pickle.loads(pickle.dumps(batch))
+    assert torch.equal(sent[1], batch[1]) and sent[0] == [f.path for f in sent.frames] == ["image0.jpg", "image1.jpg"]
 
 
 def test_unreadable_image_among_others_is_left_out(folder):
@@ -196,8 +221,10 @@ def test_buffered_streams_give_every_frame(tmp_path):
     loader = LoadStreams(str(tmp_path / "a.streams"), buffer=True)
     for thread in loader.threads:
         thread.join()  # all that comes has come
-    seen = [len(images) for _, images, _ in loader]
-    assert sum(seen) == 11 and max(seen) == 2
+    batches = list(loader)
+    assert [len(images) for _, images, _ in batches] == [2] * 5 + [1]
+    assert [f.number for batch in batches for f in batch.frames if f.index == 1] == [1, 2, 3, 4, 5, 6]
+    assert {(f.kind, f.total, f.fps, f.text) for batch in batches for f in batch.frames} == {("stream", 2, 25, "")}
     assert not any(t.is_alive() for t in loader.threads)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,6 @@ from ultralytics.cli import VERBS, check_mode, parse
 from ultralytics.engine.results import Results
 from ultralytics.lab import explain, profile_run, transfer
 from ultralytics.lab.compare import command as compare
-from ultralytics.lab.profile import markdown_table
 from ultralytics.utils.metrics import DetMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +75,10 @@ def below(text: str, marker: str) -> list[str]:
 @pytest.fixture(scope="module")
 def costs() -> list[str]:
     """The table of costs as it is now, of the models that the README's own command names."""
-    line = next(line for line in commands(TEXT) if "ultralytics.lab.profile" in line)
-    models = shlex.split(line)[3:]
+    line = next(line for line in commands(TEXT) if "model_costs.py" in line)
+    models = shlex.split(line)[2:]
     assert len(models) == 5
-    return markdown_table(models).splitlines()
+    return runpy.run_path(str(ROOT / "benchmarks" / "model_costs.py"))["table"](models).splitlines()
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -135,6 +135,9 @@ def test_commands_are_understood(line):
         assert importlib.util.find_spec(words[1])
         assert all((ROOT / w).exists() for w in words[2:] if w == "tests")
         assert all(find_model_yaml(w) for w in words[2:] if w.endswith(".yaml"))
+    elif program == "python" and words[0].startswith("benchmarks/"):
+        assert (ROOT / words[0]).is_file()
+        assert all(find_model_yaml(w) for w in words[1:])
     elif program == "python":
         check_training(ROOT / words[0], words[1:])
     else:

@@ -16,13 +16,16 @@ import torch
 from torch import nn
 
 from ultralytics.data.loaders import SourceTypes
+from ultralytics.engine import outputs
 from ultralytics.engine import predictor as predictor_module
+from ultralytics.engine.outputs import ResultSaver
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import files
 from ultralytics.utils.errors import ConfigError, DataError, ModelError
+from ultralytics.utils.files import RunFolder
 
 
 class RedFinder(nn.Module):
@@ -231,7 +234,7 @@ def test_each_call_of_many_threads_has_its_own_settings(tmp_path):
     def work(k: int):
         for _ in range(10):
             conf = (0.1, 0.5, 0.95)[k % 3]
-            with predictor.new_call(copy_of(predictor.args, conf=conf)):
+            with predictor.new_run(copy_of(predictor.args, conf=conf)):
                 found = predictor(scene())[0]
             if len(found) != (2, 1, 0)[k % 3] or seen.conf != conf:
                 wrong.append((k, len(found), seen.conf))
@@ -294,6 +297,81 @@ def test_subclasses_and_callbacks_find_what_8_3_has(tmp_path, images):
     assert predictor.count == 3
     assert kept == [(predictor, k, 1, False, (160, 160), "image") for k in (1, 2, 3)]
     assert predictor.plotted_img is None and predictor.vid_writer == {} and predictor.done_warmup
+
+
+def test_attributes_are_born_with_the_predictor(tmp_path, images):
+    """Besides what a run has, there are few, and no call adds one."""
+    predictor = make(tmp_path, save=True, verbose=True)
+    born = set(vars(BasePredictor()))
+    predictor(images)
+    assert set(vars(predictor)) == born and len(born) <= 25
+
+
+def test_results_are_made_of_what_is_given(tmp_path):
+    """Whatever the predictor's runs have seen: output, input, images and paths come by the signature."""
+    predictor = make(tmp_path)
+    predictor.model.model(torch.zeros(1, 3, 160, 160))
+    x = torch.from_numpy(scene(160, 160)[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    (result,) = predictor.make_results(predictor.model.model(x), x, [scene(160, 160)], ["here.png"])
+    assert_box(result)
+    assert result.path == "here.png" and predictor.batch is None
+
+
+def test_a_subclass_may_set_its_model_up_in_its_own_way(tmp_path):
+    class Own(DetectionPredictor):
+        def setup_model(self, model, verbose=True):
+            made.append(model)
+            self.device = torch.device("cpu")
+            self.model = AutoBackend(RedFinder(), self.device, verbose=False)
+
+    made: list = []
+    predictor = Own(overrides={"imgsz": 160, "device": "cpu", "save": False, "verbose": False})
+    predictor.setup_model("mine")
+    assert_box(predictor(scene())[0])
+    assert_box(predictor(scene())[0])
+    assert made == ["mine"]
+
+
+class Mirrored:
+    """A loader of the user's own, as one for 8.3.0: mere tuples, whose texts say nothing."""
+
+    mode, bs, fps = "video", 2, 5
+
+    def __init__(self, count: int):
+        self.count, self.source_type = count, SourceTypes()
+
+    def __len__(self):
+        return self.count // 2
+
+    def __iter__(self):
+        for _ in range(len(self)):
+            yield ["a.mp4", "b.png"], [scene()[:, ::-1].copy(), scene()], ["", ""]
+
+
+def test_a_loader_of_mere_tuples_has_its_frames_counted(tmp_path, log):
+    class Own(DetectionPredictor):
+        def setup_source(self, source):
+            super().setup_source(scene())
+            self.dataset, self.source_type = source, source.source_type
+
+    predictor = Own(overrides={"imgsz": 160, "device": "cpu", "project": str(tmp_path), "save_txt": True})
+    results = predictor(Mirrored(6), model=RedFinder())
+    assert [r.path for r in results] == ["a.mp4", "b.png"] * 3
+    assert {f.name for f in (tmp_path / "predict" / "labels").iterdir()} == {"a_1.txt", "a_2.txt", "a_3.txt", "b.txt"}
+    assert any(line.startswith("0: 128x160 ") for line in log)
+
+
+def test_a_callback_may_put_another_batch_in_its_place(tmp_path):
+    predictor, kinds = make(tmp_path, save_txt=True), []
+
+    def more(p):
+        p.batch = (["x.png", "y.png"], [scene(), scene(box=(0, 0, 30, 30))], ["", ""])
+
+    predictor.add_callback("on_predict_batch_start", more)
+    predictor.add_callback("on_predict_batch_end", lambda p: kinds.extend(f.kind for f in p.run.frames))
+    results = predictor(scene())
+    assert [r.path for r in results] == ["x.png", "y.png"] and predictor.seen == 2 and kinds == ["image"] * 2
+    assert_box(results[1], (0, 0, 30, 30))
 
 
 def test_a_predictor_can_be_copied_and_sent(tmp_path, images):
@@ -385,7 +463,7 @@ def test_augment_is_handed_to_the_model(tmp_path):
 @pytest.fixture
 def windows(monkeypatch):
     """A screen on which OpenCV opens windows, as far as the package can tell."""
-    monkeypatch.setattr(predictor_module, "check_imshow", lambda warn=False: True)
+    monkeypatch.setattr(outputs, "check_imshow", lambda warn=False: True)
 
 
 def test_show_without_a_window_warns_once_and_goes_on(tmp_path, images, log, monkeypatch, windows):
@@ -544,6 +622,18 @@ def test_vid_stride_takes_fewer_frames_at_true_speed(tmp_path, video):
     assert cv2.VideoCapture(str(saved)).get(cv2.CAP_PROP_FPS) == pytest.approx(5)
 
 
+def test_videos_in_one_batch_keep_their_own_speed(tmp_path):
+    (tmp_path / "in").mkdir()
+    for fps in (5, 20):
+        writer = cv2.VideoWriter(str(tmp_path / "in" / f"{fps}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), fps, (160, 120))
+        for _ in range(3):
+            writer.write(scene())
+        writer.release()
+    list(make(tmp_path, save=True, batch=6)(tmp_path / "in", stream=True))
+    saved = {f.stem: cv2.VideoCapture(str(f)).get(cv2.CAP_PROP_FPS) for f in (tmp_path / "runs" / "predict").iterdir()}
+    assert saved == {"5": pytest.approx(5), "20": pytest.approx(20)}
+
+
 def test_a_stream_that_is_left_early_closes_its_video(tmp_path, video):
     stream = make(tmp_path, save=True)(str(video), stream=True)
     next(stream)
@@ -563,12 +653,10 @@ def test_frames_are_counted_in_each_stream(tmp_path, video):
 
 
 def test_cameras_whose_addresses_differ_in_the_end_have_files_of_their_own(tmp_path):
-    predictor = make(tmp_path)
-    predictor.source_type = SourceTypes(stream=True)
-    predictor._run_folder()
+    saver = ResultSaver(RunFolder(tmp_path / "run"), ())
     addresses = ("rtsp://10.0.0.1", "rtsp://10.0.0.2", "rtsp://10.0.0/1")
-    names = [predictor._out_name(Path(a)) for a in addresses]
-    assert len({n.with_suffix(".mp4") for n in names}) == 3 and names[0] == predictor._out_name(Path(addresses[0]))
+    names = [saver.name(Path(a), stream=True) for a in addresses]
+    assert len({n.with_suffix(".mp4") for n in names}) == 3 and names[0] == saver.name(Path(addresses[0]), stream=True)
 
 
 def test_predict_cli_keeps_nothing_but_saves(tmp_path, images):

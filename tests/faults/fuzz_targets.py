@@ -370,7 +370,7 @@ COMMANDS = (
     "data convert coco source=coco.json save_dir=out cls91to80=False", "data convert voc source=set save_dir=out",
     "data download fire", "checks", "profile model=tiny.yaml imgsz=64 rounds=0 layers=true",
     "profile tiny.yaml,yolo11n.yaml nc=2",
-    "compare models=tiny.yaml,yolo11n.yaml data=set.yaml epochs=1 seeds=2 device=cpu", "compare results=runs,runs2",
+    "compare models=tiny.yaml,yolo11n.yaml data=set.yaml epochs=1 seeds=2 device=cpu",
     "explain model=best.pt source=set/images layers=[1,2] method=eigencam", "explain receptive_field model=tiny.yaml",
     "transfer model=best.pt to=tiny.yaml save=out.pt nc=2 count=3",
 )  # fmt: skip
@@ -407,7 +407,7 @@ class Cli:
         from ultralytics import cli
         from ultralytics.data import tools
         from ultralytics.lab import explain, profile_run, receptive_field, transfer
-        from ultralytics.lab.compare import command, finished, latencies  # noqa: F401  so that no case imports them
+        from ultralytics.lab.compare import command
 
         make_images("set")
         tiny_model(Path("."))
@@ -427,7 +427,7 @@ class Cli:
         ultralytics.YOLO = explain.YOLO = nothing
         tools.safe_download = profile_run.load_model = transfer.attempt_load_one_weight = refuse
         tools.check_dataset = lambda *_: ("", 0)
-        explain.explain = receptive_field.report = command._work = nothing
+        explain.explain = receptive_field.report = command.carry_out = nothing
         explain.table = str
         cli.VERBS["checks"] = lambda words: cli._no_more("checks", words) or 0
 

@@ -37,13 +37,14 @@ def predict(model):
     return Path(model.predict(source, save=True, **fast, **quiet)[0].save_dir) / "val_0.jpg"
 
 def compare(model):
-    def work(cells, devices, folder, *rest):  # of hours; here until all have begun
+    def work(plan, conditions):  # of hours; here until all have begun
+        folder = plan.folder
         (folder / "proof").write_text("")
         end = time.time() + 60
         while len(list(Path("runs").glob("x*/proof"))) < count and time.time() < end:
             time.sleep(0.01)
         found.append(folder / "proof")
-    found, command._work = [], work
+    found, command.carry_out = [], work
     command.compare(["tiny.yaml"], seeds=1, runtimes=(), data=data, epochs=1, device="cpu", **fast)
     return found[0]
 

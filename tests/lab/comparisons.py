@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics.lab.compare.cell import write_json
 from ultralytics.lab.compare.outcome import Outcome
-from ultralytics.lab.compare.plan import Cell, write_json
+from ultralytics.lab.compare.plan import Candidate, Plan
+from ultralytics.lab.latency import Latency
 
 KEYS = {
     "detect": ("precision(B)", "recall(B)", "mAP50(B)", "mAP50-95(B)"),
@@ -45,25 +47,23 @@ def write_run(run: Path, task: str, i: int = 0) -> None:
     (run / "results.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def make_cells(folder: Path, labels: Sequence[str], seeds: int = 3, task: str = "detect") -> list[Cell]:
-    """Return finished cells."""
-    cells = []
-    for seed in range(seeds):
-        for i, label in enumerate(labels):
-            at = folder / "cells" / str(i) / f"seed{seed}"
-            cells.append(Cell(label, f"{label}.yaml", seed, task, at, at / "run"))
-            write_run(at / "run", task, i)
-            write_json(at / "result.json", result_of(task, i, seed))
-    return cells
+def make_plan(folder: Path, labels: Sequence[str], seeds: int = 3, task: str = "detect") -> Plan:
+    """Return a plan whose cells have finished."""
+    models = [Candidate(label, f"{label}.yaml", label) for label in labels]
+    plan = Plan(models, [*range(seeds)], task, {"data": "my.yaml", "epochs": 3, "imgsz": 64}, folder, "")
+    for cell in plan.cells:
+        i = labels.index(cell.label)
+        write_run(cell.run, task, i)
+        write_json(cell.folder / "result.json", result_of(task, i, cell.seed))
+    return plan
 
 
 def make_outcome(folder: Path, labels: Sequence[str], seeds: int = 3, task: str = "detect") -> Outcome:
     """Return the outcome of finished cells, with the latency of two runtimes."""
-    cells = make_cells(folder, labels, seeds, task)
-    outcome = Outcome.of(cells, task, {"data": "my.yaml", "epochs": 3, "imgsz": 64}, "yolo compare models=a,b")
+    outcome = Outcome.of(make_plan(folder, labels, seeds, task), "yolo compare models=a,b")
     outcome.latency = [
-        {"model": label, "runtime": runtime, "median_ms": 10.0 - i, "p90_ms": 12.0, "threads": 1, "device": "cpu",
-         "rounds": 5}
-        for runtime in ("eager", "onnxruntime") for i, label in enumerate(labels)
-    ]  # fmt: skip
+        Latency(label, runtime, 10.0 - i, 12.0, threads=1, device="cpu", rounds=5)
+        for runtime in ("eager", "onnxruntime")
+        for i, label in enumerate(labels)
+    ]
     return outcome

@@ -36,7 +36,7 @@ def test_formats_are_measured_and_written_down(model, tmp_path):
     assert frame["ratio"][0] == 1 and frame["pixels"][1] < 1e-3 and frame["size_mb"][1] > 0
     assert frame["metric"].isna().all()
     folder = tmp_path / "b"
-    assert {p.name for p in folder.iterdir()} >= {"benchmark.csv", "benchmark.md", "benchmark.png", "tiny.torchscript"}
+    assert {p.name for p in folder.iterdir()} >= {"benchmark.csv", "benchmark.md", "tiny.torchscript"}
     rows = list(csv.DictReader((folder / "benchmark.csv").open(encoding="utf-8")))
     assert [row["format"] for row in rows] == ["PyTorch", "TorchScript"]
     text = (folder / "benchmark.md").read_text(encoding="utf-8")

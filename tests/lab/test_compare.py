@@ -1,4 +1,4 @@
-"""`yolo compare` as a whole: killed in the middle of a cell, started again, and its runs compared once more."""
+"""`yolo compare` as a whole: killed in the middle of a cell, started again."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from processes import PATIENCE, await_end
 from tiny import LAYERS, tiny_model
 
 from ultralytics.cli import main as yolo
-from ultralytics.lab.compare.cell import POINTS, plain
-from ultralytics.lab.compare.plan import read_json
+from ultralytics.lab.compare.cell import read_json
+from ultralytics.lab.compare.work import POINTS, plain
 
 pytestmark = pytest.mark.slow  # six processes start; the parts of a comparison have quick tests of their own
 EPOCHS = 5
-# `yolo` with other cells than `python -m ultralytics.lab.compare.cell`: the second model waits before its third epoch
+# `yolo` with other cells than `python -m ultralytics.lab.compare.work`: the second model waits before its third epoch
 HOLDING = """
 import sys
 from ultralytics.cli import main
@@ -35,7 +35,7 @@ sys.exit(main(sys.argv[1:]))
 CELL = """
 import os, pathlib, sys, time
 from ultralytics.engine import callbacks
-from ultralytics.lab.compare.cell import main
+from ultralytics.lab.compare.work import main
 def hold(trainer):
     if "dense" in trainer.save_dir.parts and trainer.epoch == 2:
         pathlib.Path("held.part").write_text(str(os.getpid()))
@@ -110,7 +110,7 @@ def test_the_finished_cell_is_not_repeated(killed):
 
 def test_the_terminal_shows_plain_tables(killed):
     said = killed["said"]
-    assert re.search(r"^model +P +R +mAP50 +mAP50-95 ", said, re.MULTILINE) and "Cost (change from the first" in said
+    assert re.search(r"^model +tiny +dense\n-+\nP +\d", said, re.MULTILINE) and "Cost (change from the first" in said
     assert "\\" not in said and "|" not in said.partition("Accuracy (one seed)")[2]
 
 
@@ -139,7 +139,6 @@ def test_results_say_what_was_run(killed):
     curve = result["curves"]["Precision-Recall(B)"]
     assert len(curve["x"]) == len(curve["y"]) == POINTS and np.all(np.diff(curve["y"]) <= 0)
     assert np.trapezoid(curve["y"], curve["x"]) == pytest.approx(result["metrics"]["metrics/mAP50(B)"], abs=0.02)
-    assert {name.rpartition(".")[2] for name in result["code"]} >= {"Conv", "GhostConv", "Detect"}
     assert result["device"] == "cpu" and result["versions"]["torch"]
     text = (killed["folder"] / "compared" / "both" / "table.md").read_text(encoding="utf-8")
     assert "compare models=tiny.yaml,dense.yaml" in text and "With one seed" in text
@@ -161,15 +160,6 @@ def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     rows = rows_of(Path("compared/both/cells.csv"))
     assert [(row["model"], bool(row["error"])) for row in rows] == [("tiny", False), ("dense", False), ("broken", True)]
     assert "NoSuchLayer" in rows[2]["error"]
-
-
-def test_finished_runs_are_judged_alike(killed, monkeypatch):
-    monkeypatch.chdir(killed["folder"])
-    run = killed["first"] / "run"
-    assert yolo(["compare", f"results={run}", "project=compared", "name=runs", "device=cpu", "runtimes=none"]) == 0
-    (row,), (trained, *_) = rows_of(Path("compared/runs/cells.csv")), rows_of(Path("compared/both/cells.csv"))
-    figures = ("model", "seed", "epochs", "P", "R", "mAP50", "mAP50-95")
-    assert [row[k] for k in figures] == [trained[k] for k in figures]
 
 
 def test_what_is_no_number_is_none():

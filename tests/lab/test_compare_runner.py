@@ -11,8 +11,9 @@ import pytest
 from processes import PATIENCE
 
 from ultralytics.lab.compare import runner
+from ultralytics.lab.compare.cell import Cell
 from ultralytics.lab.compare.latencies import latencies
-from ultralytics.lab.compare.plan import Cell, read_json
+from ultralytics.lab.latency import Latency
 
 # Does what the model's name says; leaves its times and device behind.
 WORKER = """
@@ -102,29 +103,17 @@ def test_an_interruption_ends_what_was_started(cells, monkeypatch):
 # Latency --------------------------------------------------------------------------------------------------------------
 
 
-class Figures:
-    """Stands in for `lab.latency`, and counts how often it is asked."""
-
-    asked, installed = 0, ("eager",)
-
-    def available_runtimes(self):
-        return self.installed
-
-    def measure(self, models, imgsz, runtimes, threads):
-        self.asked += 1
-        return [
-            SimpleNamespace(
-                model=m, runtime="eager", median_ms=5.0, p90_ms=6.0, threads=threads, device="cpu", rounds=4
-            )
-            for m in models
-        ]
-
-
 @pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
-    found = Figures()
-    monkeypatch.setitem(sys.modules, "ultralytics.lab.latency", found)
-    monkeypatch.setattr("ultralytics.nn.tasks.attempt_load_weights", lambda path: object())
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What stands in for the measurement was asked for."""
+    found: list[tuple] = []
+
+    def measure(models, imgsz, runtimes, threads):
+        found.append((list(models), imgsz, runtimes, threads))
+        return [Latency(m, "eager", 5.0, 6.0, threads=threads, device="cpu", rounds=4) for m in models]
+
+    monkeypatch.setattr("ultralytics.lab.compare.latencies.measure", measure)
+    monkeypatch.setattr("ultralytics.lab.compare.latencies.attempt_load_weights", lambda path: object())
     return found
 
 
@@ -135,32 +124,19 @@ def finished_cell(folder: Path) -> Cell:
     return Cell("a", "a.yaml", 0, "detect", folder, folder)
 
 
-def test_latency_is_measured_once(tmp_path, figures, monkeypatch):
+def test_latency_is_measured_of_all_models_in_one_go(tmp_path, asked):
     cells = {label: finished_cell(tmp_path / label) for label in "ab"}
-    for _ in range(2):
-        rows, notes = latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
-    assert [row["model"] for row in rows] == ["a", "b"]
-    assert figures.asked == 1
-    assert "1 thread," in notes[0] and "Only eager" in notes[-1]
-    cells["b"].best.write_bytes(b"trained again")
-    latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
-    assert figures.asked == 2
-    figures.installed = ("eager", "onnxruntime")  # as the note advised
-    latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
-    assert figures.asked == 3
-    monkeypatch.setattr("ultralytics.lab.compare.latencies.installed_version", lambda name: "99")  # one was updated
-    latencies(cells, 64, ("eager", "onnxruntime"), 1, tmp_path / "latency.json")
-    assert figures.asked == 4
+    rows, notes = latencies(cells, 64, ("eager", "onnxruntime"), 1)
+    assert [row.model for row in rows] == ["a", "b"]
+    assert asked == [(["a", "b"], 64, ("eager", "onnxruntime"), 1)]
+    assert "1 thread," in notes[0] and "Only eager" in notes[0] and "ONNX Runtime was not measured" in notes[1]
 
 
-def test_a_failing_measurement_loses_nothing(tmp_path, monkeypatch):
-    rows, notes = latencies({"a": finished_cell(tmp_path / "a")}, 64, ("eager",), 1, tmp_path / "latency.json")
+def test_a_failing_measurement_loses_nothing(tmp_path):
+    rows, notes = latencies({"a": finished_cell(tmp_path / "a")}, 64, ("eager",), 1)
     assert rows == [] and "could not be measured" in notes[0]
-    assert read_json(tmp_path / "latency.json") is None
 
 
 def test_latency_may_be_left_out(tmp_path):
-    assert latencies({"a": finished_cell(tmp_path)}, 64, (), 1, tmp_path / "l.json") == (
-        [],
-        ["Latency was not measured."],
-    )
+    assert latencies({"a": finished_cell(tmp_path)}, 64, (), 1) == ([], ["Latency was not measured."])
+    assert latencies({}, 64, ("eager",), 1) == ([], ["No model was trained, so there is no latency."])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ import zoo
 from torch import nn
 
 from ultralytics.lab import latency
-from ultralytics.lab.latency import TIMED, WARM_UP, Latency, Runtime, available_runtimes, latency_table, measure
+from ultralytics.lab.latency import (
+    TIMED,
+    WARM_UP,
+    Latency,
+    available_runtimes,
+    latency_table,
+    measure,
+    packages_missing,
+)
+from ultralytics.nn.formats import FORMATS
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError
 
 
@@ -64,8 +74,8 @@ def test_figures_are_those_of_the_clock(monkeypatch):
 
 @pytest.mark.parametrize("runtime", ["eager", "onnxruntime", "openvino"])
 def test_every_runtime_times_a_model(runtime):
-    for package in latency.RUNTIMES[runtime].packages:
-        pytest.importorskip(package, reason=f"{runtime} needs it")
+    if missing := packages_missing(runtime):
+        pytest.skip(f"{runtime} needs {missing}")
     model = zoo.build("yolo11n-GhostConv-cls", nc=2)
     (row,) = measure({"cls": model}, 64, [runtime], rounds=2)
     assert 0 < row.median_ms <= row.p90_ms <= max(row.times_ms)
@@ -74,8 +84,9 @@ def test_every_runtime_times_a_model(runtime):
 
 
 def test_missing_runtime_is_left_out_with_the_install_line(monkeypatch, warnings):
-    absent = Runtime(latency._eager, ("not_there_at_all",))
-    monkeypatch.setitem(latency.RUNTIMES, "absent", absent)
+    monkeypatch.setitem(latency.RUNTIMES, "absent", "Absent")
+    absent = replace(FORMATS["onnx"], writing=(), running=("not_there_at_all",))
+    monkeypatch.setitem(latency.FORMAT_OF, "absent", absent)
     rows = measure({"a": Noting("a", [])}, 32, ["absent", "eager"], rounds=1)
     assert [r.runtime for r in rows] == ["eager"]
     assert warnings == ["'absent' is left out, for not_there_at_all is not installed: pip install not_there_at_all."]
@@ -120,24 +131,25 @@ def test_a_gpu_is_waited_for():
 def test_nothing_is_left_in_the_temporary_folder(tmp_path, monkeypatch):
     made = []
 
-    def prepare(model, x, folder: Path, threads):
+    def prepare(runtime, model, x, folder: Path, threads):
         folder.mkdir(parents=True)
         (folder / "file").write_text("x")
         made.append(folder)
         return lambda: None
 
-    monkeypatch.setitem(latency.RUNTIMES, "files", Runtime(prepare))
-    measure({"a": nn.Identity(), "b": nn.Identity()}, 32, ["files"], rounds=1)
+    monkeypatch.setattr(latency, "prepare", prepare)
+    measure({"a": nn.Identity(), "b": nn.Identity()}, 32, ["eager"], rounds=1)
     assert len({*made}) == 2 and not any(folder.exists() for folder in made)
 
 
 def test_a_model_that_a_runtime_cannot_take_is_left_out_there(monkeypatch, warnings):
-    def refuse(model, x, folder, threads):
-        if model.name == "b":
+    def refuse(runtime, model, x, folder, threads):
+        if runtime == "picky" and model.name == "b":
             raise ModelError("It cannot be written.")
         return lambda: model(x)
 
-    monkeypatch.setitem(latency.RUNTIMES, "picky", Runtime(refuse))
+    monkeypatch.setitem(latency.RUNTIMES, "picky", "Picky")
+    monkeypatch.setattr(latency, "prepare", refuse)
     rows = measure({name: Noting(name, []) for name in "ba"}, 32, ["eager", "picky"], rounds=1)
     assert [(r.model, r.runtime) for r in rows] == [("b", "eager"), ("a", "eager"), ("a", "picky")]
     assert warnings == ["'picky' is left out for 'b': It cannot be written."]

@@ -18,7 +18,7 @@ from ultralytics.utils.system import telemetry
 from ultralytics.utils.system.telemetry import KEPT_OUT, SWITCHES, quiet_import
 
 ROOT = Path(__file__).resolve().parents[2]
-PLACES = ("ultralytics", "docs", "train", "datasets", "benchmarks")
+PLACES = ("ultralytics", "docs", "train", "tools", "benchmarks")
 OWN_SWITCH = {"docs/serving/detect_onnx.py"}  # runs without this package, and flips the switch itself
 
 

@@ -1,10 +1,21 @@
-"""The `key=value` words of the tools that `yolo` has beside its modes."""
+"""The `key=value` words of the `yolo` command and of the tools that it has beside its modes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from ultralytics.cfg import smart_value
+from ultralytics.cfg.schema import SPECS
 from ultralytics.utils.errors import ConfigError, did_you_mean
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Return the value that a text means for a setting: settings that take texts only are not read as numbers."""
+    kinds = SPECS[key].kinds if key in SPECS else ("Any",)
+    if not {"Any", "bool", "int", "float", "list", "list[int]"} & {*kinds} and text.lower() not in {"none", "null"}:
+        return text
+    return smart_value(text)
 
 
 def key_values(words: Sequence[str], verb: str, allowed: Collection[str], first: str = "") -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Labels of other formats turned into YOLO's text files: COCO, Pascal VOC, VisDrone, LabelImg, DOTA, mask images.
+"""Labels of other formats turned into YOLO's text files: COCO, Pascal VOC, VisDrone, DOTA, mask images.
 
 Every converter first writes into a folder of its own, which takes its place when all is done: a failure leaves nothing
 behind, and labels that are there already are replaced only with `exist_ok`. The result says what was left out and why.
@@ -21,7 +21,7 @@ import numpy as np
 from ultralytics.data.image_files import exif_size, is_image, list_images
 from ultralytics.data.outlines import mask_to_polygons, merge_multi_segment, min_index, rle_to_mask
 from ultralytics.data.writing import Converted, Writer, box_row, polygon_row, staged
-from ultralytics.utils import LOGGER, ROOT, yaml_load, yaml_save
+from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import decode, increment_path, open_regular, read_json, read_text
 from ultralytics.utils.hostile import limits
@@ -33,7 +33,6 @@ __all__ = (
     "coco91_to_coco80_class",
     "convert_coco",
     "convert_dota_to_yolo_obb",
-    "convert_labelimg",
     "convert_segment_masks_to_yolo_seg",
     "convert_visdrone",
     "convert_voc",
@@ -405,7 +404,7 @@ def arrange_visdrone(root: str | Path) -> list[Converted]:
     return [convert_visdrone(p.parent, exist_ok=True) for p in sorted(Path(root).glob("VisDrone*/annotations"))]
 
 
-# LabelImg -------------------------------------------------------------------------------------------------------------
+# Names ----------------------------------------------------------------------------------------------------------------
 
 
 def read_classes(file: str | Path) -> dict[int, str]:
@@ -420,44 +419,6 @@ def read_classes(file: str | Path) -> dict[int, str]:
         line = names.index("") + 1 if names else 1
         raise DataError(f"'{file}' wants one class name in each line, but line {line} is empty.")
     return dict(enumerate(names))
-
-
-def convert_labelimg(source: str | Path, save_dir: str | Path, exist_ok: bool = False) -> Converted:
-    """Copy a folder of LabelImg, where images, labels and classes.txt stand together, into images/ and labels/.
-
-    A data.yaml with the names is written beside them; its val is the same as its train until you split the images.
-
-    Args:
-        source: the folder of images and `.txt` files.
-        save_dir: folder to be made.
-        exist_ok: replace files that are there.
-    """
-    source, images = Path(source), []
-    names = read_classes(source / "classes.txt")
-    images = [Path(p) for p in list_images(source)]
-    if not images:
-        raise MissingFileError(f"There are no images in '{source}'.")
-    with staged(save_dir, exist_ok) as writer:
-        for image in images:
-            name, label = image.relative_to(source), image.with_suffix(".txt")
-            target = writer.stage / "images" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(image, target)
-            if label.is_file() and label.name != "classes.txt":
-                rows = [" ".join(line.split()) for line in read_text(label, limits.LABEL_BYTES).splitlines()]
-                rows = [row for row in rows if row]
-                _check_classes(rows, len(names), label)
-                writer.write(Path("labels") / name, rows)
-        writer.result.names = names
-        yaml_save(writer.stage / "data.yaml", {"path": ".", "train": "images", "val": "images", "names": names})
-    return writer.result
-
-
-def _check_classes(rows: Sequence[str], nc: int, file: Path) -> None:
-    for i, row in enumerate(rows, 1):
-        cls = row.split()[0]
-        if not cls.isdigit() or int(cls) >= nc:
-            raise DataError(f"'{file}' has class {cls} in line {i}, but classes.txt lists {nc} names: 0 to {nc - 1}.")
 
 
 # DOTA -----------------------------------------------------------------------------------------------------------------

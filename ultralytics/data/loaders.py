@@ -1,6 +1,7 @@
 """What predictions are made of: files, folders, videos, cameras, streams and arrays, all read in one way.
 
-Each loader yields (paths, images, infos) of a batch: images are uint8 (h, w, 3) BGR arrays, infos open a log line.
+Each loader yields batches (paths, images, texts), as those of ultralytics 8.3.0 do, and what is known of each image is
+in `batch.frames`: images are uint8 (h, w, 3) BGR arrays, texts begin log lines.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, cast
 
 import cv2
 import numpy as np
@@ -27,7 +28,11 @@ from ultralytics.utils.files import read_text, walk
 from ultralytics.utils.hostile import limits
 from ultralytics.utils.hostile.names import for_opencv
 
-Batch = tuple[list[str], Any, list[str]]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Images = list[np.ndarray] | torch.Tensor
+Kind = Literal["image", "video", "stream", "array"]
 _STREAMS = ("rtsp://", "rtmp://", "http://", "https://", "tcp://")
 _BUFFERED = 30  # frames of a stream kept where none may be lost
 
@@ -42,7 +47,72 @@ class SourceTypes:
     tensor: bool = False
 
 
-def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> Any:
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """One image of a source, and where it comes from.
+
+    Attributes:
+        image: (h, w, 3) uint8 BGR; of a batch that was given as a tensor, (3, h, w) RGB in 0..1.
+        path: of the file, or the address of the stream, or a name for what was given in memory.
+        kind: where it comes from; an 'array' was given in memory.
+        index: of the file, stream or array in the source, from 0.
+        total: files, streams or arrays in the source.
+        number: of the frame in its video or stream, from 1, those left out not counted; None for an image.
+        length: frames that the video says to have; 0 for all else.
+        fps: frames a second that the video or stream says to have; 0 where it does not.
+    """
+
+    image: np.ndarray | torch.Tensor
+    path: str
+    kind: Kind
+    index: int
+    total: int
+    number: int | None = None
+    length: int = 0
+    fps: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """How the log line of a file begins; empty for streams and arrays, as in 8.3.0."""
+        if self.kind not in {"image", "video"}:
+            return ""
+        position = "" if self.number is None else f" (frame {self.number}/{self.length})"
+        return f"{self.kind} {self.index + 1}/{self.total}{position} {self.path}: "
+
+
+class Batch(tuple[list[str], Images, list[str]]):
+    """Paths, images and texts of a batch, to be taken apart as in 8.3.0, and its `frames`.
+
+    Args:
+        frames: of the batch.
+        images: of the frames, where they are one tensor (b, 3, h, w) instead of a list.
+    """
+
+    frames: Sequence[Frame]
+
+    def __new__(cls, frames: Sequence[Frame], images: torch.Tensor | None = None) -> Batch:
+        own = cast(Images, [frame.image for frame in frames]) if images is None else images
+        batch = super().__new__(cls, ([f.path for f in frames], own, [f.text for f in frames]))
+        batch.frames = frames
+        return batch
+
+    def __getnewargs__(self) -> tuple[Sequence[Frame], torch.Tensor | None]:
+        return self.frames, self[1] if isinstance(self[1], torch.Tensor) else None
+
+
+class Loader(Protocol):
+    """What yields the batches of a source, with `frames` or, of a user's own, as mere tuples."""
+
+    source_type: SourceTypes
+    bs: int  # images at a time
+    mode: str  # 'image', 'video' or 'stream', as of what was read last
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[tuple[list[str], Images, list[str]]]: ...
+
+
+def load_inference_source(source: object = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> Loader:
     """Return the loader that fits a source; its `source_type` says which kind it is.
 
     Args:
@@ -54,6 +124,7 @@ def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 
     """
     if isinstance(source, LOADERS):
         return source
+    loader: Loader
     if isinstance(source, torch.Tensor):
         loader, kind = LoadTensor(source), SourceTypes(tensor=True)
     elif isinstance(source, (str, Path, int)) and not isinstance(source, bool):
@@ -73,7 +144,7 @@ def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 
     return loader
 
 
-def _open_named(source: str, batch: int, vid_stride: int, buffer: bool) -> tuple[Any, SourceTypes]:
+def _open_named(source: str, batch: int, vid_stride: int, buffer: bool) -> tuple[Loader, SourceTypes]:
     """Open what a text names."""
     lower = source.lower()
     if lower.split()[:1] == ["screen"]:
@@ -102,7 +173,7 @@ def _checked_address(address: str) -> str:
     )
 
 
-def _is_pillow(source: Any) -> bool:
+def _is_pillow(source: object) -> TypeGuard[Image]:
     return type(source).__module__.startswith("PIL.") and hasattr(source, "convert")
 
 
@@ -111,11 +182,11 @@ def autocast_list(source: list | tuple) -> list:
     return [_open_image(s) if isinstance(s, (str, Path)) else s for s in source]
 
 
-def _open_image(path: str | Path) -> Any:
-    from PIL import Image
+def _open_image(path: str | Path) -> Image:
+    from PIL.Image import fromarray
 
-    image = Image.fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
-    image.filename = str(path)
+    image = fromarray(np.ascontiguousarray(read_image(path)[..., ::-1]))
+    image.filename = str(path)  # type: ignore[attr-defined]  # as an image has that Pillow read from a file
     return image
 
 
@@ -128,14 +199,15 @@ class LoadImagesAndVideos:
         vid_stride: every how many frames one is taken.
     """
 
-    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1):
+    def __init__(self, path: str | Path | Sequence[str | Path], batch: int = 1, vid_stride: int = 1):
         _check_stride(vid_stride)
         self.files = [f for p in (path if isinstance(path, (list, tuple)) else [path]) for f in _expand(str(p))]
         self.bs, self.vid_stride, self.mode = max(1, int(batch)), int(vid_stride), "image"
         self.video_flag = [suffix(f) in VID_FORMATS for f in self.files]
         self.nf, self.ni = len(self.files), len(self.files) - sum(self.video_flag)
         self.cap: cv2.VideoCapture | None = None
-        self.frame = self.frames = self.fps = 0
+        self.frame = self.frames = 0
+        self.fps = 0.0
         self.source_type = SourceTypes()
         if not self.files:
             raise MissingFileError(f"There are no images or videos in '{path}'. {FORMATS_HELP}")
@@ -145,26 +217,26 @@ class LoadImagesAndVideos:
         return math.ceil(self.nf / self.bs)
 
     def __iter__(self) -> Iterator[Batch]:
-        batch: list[tuple[str, np.ndarray, str]] = []
+        frames: list[Frame] = []
         for i, file in enumerate(self.files):
-            for item in self._frames(i, file) if self.video_flag[i] else self._image(i, file):
-                batch.append(item)
-                if len(batch) == self.bs:
-                    yield tuple(map(list, zip(*batch)))
-                    batch = []
-        if batch:
-            yield tuple(map(list, zip(*batch)))
+            for frame in self._frames(i, file) if self.video_flag[i] else self._image(i, file):
+                frames.append(frame)
+                if len(frames) == self.bs:
+                    yield Batch(frames)
+                    frames = []
+        if frames:
+            yield Batch(frames)
 
-    def _image(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
+    def _image(self, i: int, file: str) -> Iterator[Frame]:
         self.mode = "image"
         try:
-            yield file, read_image(file), f"image {i + 1}/{self.nf} {file}: "
+            yield Frame(read_image(file), file, "image", i, self.nf)
         except DataError as e:
             if self.nf == 1:
                 raise
             LOGGER.warning(f"WARNING ⚠️ left out: {e}")
 
-    def _frames(self, i: int, file: str) -> Iterator[tuple[str, np.ndarray, str]]:
+    def _frames(self, i: int, file: str) -> Iterator[Frame]:
         self.mode, self.frame = "video", 0
         # FFmpeg would take a file called `http:x.mp4` or `concat:x.mp4` for an address or a list; `/x/...` is a file
         self.cap = cap = cv2.VideoCapture(for_opencv(os.path.abspath(file)))
@@ -182,7 +254,7 @@ class LoadImagesAndVideos:
                 if not ok:
                     return
                 self.frame += 1
-                yield file, _as_bgr(image), f"video {i + 1}/{self.nf} (frame {self.frame}/{self.frames}) {file}: "
+                yield Frame(_as_bgr(image), file, "video", i, self.nf, self.frame, self.frames, self.fps)
         except cv2.error as e:
             raise DataError(f"The video '{file}' is damaged after {self.frame} frames ({_reason(e)}).") from None
         finally:
@@ -281,7 +353,7 @@ def _as_bgr(image: np.ndarray) -> np.ndarray:
 class LoadPilAndNumpy:
     """Images in memory: arrays (h, w, 3) BGR, or PIL images of any mode."""
 
-    def __init__(self, im0: Any):
+    def __init__(self, im0: np.ndarray | Image | list[np.ndarray | Image] | tuple[np.ndarray | Image, ...]):
         images = list(im0) if isinstance(im0, (list, tuple)) else [im0]
         if not images:
             raise DataError("The source is an empty list. Give at least one image.")
@@ -290,7 +362,7 @@ class LoadPilAndNumpy:
         self.mode, self.bs, self.source_type = "image", len(images), SourceTypes(from_img=True)
 
     @staticmethod
-    def _single_check(image: Any) -> np.ndarray:
+    def _single_check(image: np.ndarray | Image) -> np.ndarray:
         if _is_pillow(image):
             if image.mode.startswith("I;16") or image.mode == "I":
                 return _as_bgr(np.asarray(image).astype(np.uint16))
@@ -303,7 +375,7 @@ class LoadPilAndNumpy:
         return 1
 
     def __iter__(self) -> Iterator[Batch]:
-        yield self.paths, self.im0, [""] * self.bs
+        yield Batch([Frame(im, p, "array", i, self.bs) for i, (im, p) in enumerate(zip(self.im0, self.paths))])
 
 
 class LoadTensor:
@@ -333,7 +405,8 @@ class LoadTensor:
         return 1
 
     def __iter__(self) -> Iterator[Batch]:
-        yield self.paths, self.im0, [""] * self.bs
+        frames = [Frame(im, p, "array", i, self.bs) for i, (im, p) in enumerate(zip(self.im0, self.paths))]
+        yield Batch(frames, self.im0)
 
 
 class LoadStreams:
@@ -350,8 +423,10 @@ class LoadStreams:
         self.sources = self._read_sources(sources)
         self.mode, self.bs, self.vid_stride, self.buffer = "stream", len(self.sources), int(vid_stride), buffer
         self.source_type, self.running = SourceTypes(stream=True), True
-        self.frames = [deque(maxlen=_BUFFERED if buffer else 1) for _ in self.sources]
-        self.caps, self.fps, self.threads = [], [], []
+        self.frames: list[deque[np.ndarray]] = [deque(maxlen=_BUFFERED if buffer else 1) for _ in self.sources]
+        self.caps: list[cv2.VideoCapture] = []
+        self.fps: list[float] = []
+        self.threads: list[Thread] = []
         self._arrived = Event()
         try:
             for i, source in enumerate(self.sources):
@@ -415,6 +490,7 @@ class LoadStreams:
         return len(self.sources)
 
     def __iter__(self) -> Iterator[Batch]:
+        given = [0] * self.bs  # frames, by stream
         try:
             while self.running:
                 ready = [i for i, frames in enumerate(self.frames) if frames]
@@ -429,10 +505,15 @@ class LoadStreams:
                     if any(self.frames):
                         continue
                     return
-                images = [self.frames[i].popleft() for i in ready]
-                yield [self.sources[i] for i in ready], images, [f"{i}: " for i in ready]
+                for i in ready:
+                    given[i] += 1
+                yield Batch([self._frame(i, given[i]) for i in ready])
         finally:
             self.close()
+
+    def _frame(self, i: int, number: int) -> Frame:
+        """Take the oldest frame that is kept of a stream."""
+        return Frame(self.frames[i].popleft(), self.sources[i], "stream", i, self.bs, number, fps=self.fps[i])
 
     def close(self) -> None:
         """Stop the threads and release the cameras."""

@@ -23,14 +23,14 @@ from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.checks import check_yaml
 from ultralytics.utils.downloads import check_url, safe_download
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, UserError, did_you_mean
-from ultralytics.utils.hostile.archives import is_archive, safe_join, unpack
+from ultralytics.utils.hostile.archives import safe_join, unpack
 from ultralytics.utils.system.console import say
 
 USAGE = """yolo data list                          the sets that are known by name
 yolo data download NAME                 fetch one into datasets_dir (`yolo settings`); training never does this
 yolo data check data=NAME.yaml          what a training would find: counts, sizes, classes, faults; exit code 1 if any
 yolo data convert FORMAT source=... save_dir=...
-                                        labels of another format, which is coco, voc, visdrone, labelimg, dota or masks
+                                        labels of another format, which is coco, voc, visdrone, dota or masks
 """
 SPLITS = ("train", "val", "test")
 ARCHIVES = "archives"  # in datasets_dir: where fetched archives lie, in a folder for each set, until unpacked
@@ -41,7 +41,6 @@ _CONVERT: dict[str, Callable] = {
     "coco": converter.convert_coco,
     "voc": converter.convert_voc,
     "visdrone": converter.convert_visdrone,
-    "labelimg": converter.convert_labelimg,
     "dota": converter.convert_dota_to_yolo_obb,
     "masks": converter.convert_segment_masks_to_yolo_seg,
 }
@@ -110,7 +109,7 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     fetched = [target for target in targets if not target.exists()]
     archives = [safe_download(url, target, resume=True) for (url, _), target in zip(sources, targets)]
     for archive, (_, folder) in zip(archives, sources):
-        count = len(_place(archive, safe_join(root, folder), root.name))
+        count = len(unpack(archive, safe_join(root, folder), strip=root.name))
         LOGGER.info(f"{count} files of '{archive.name}' are in '{root}'.")
     if arrange := data.get("convert"):
         _ARRANGE[arrange](root)
@@ -171,20 +170,6 @@ def _sources(data: Mapping[str, Any], file: Path) -> list[tuple[str, str]]:
     if data.get("convert") and data["convert"] not in _ARRANGE:
         raise DataError(f"'{file}' says `convert: {data['convert']}`; allowed are {', '.join(_ARRANGE)}.")
     return [(str(url), str(folder)) for url, folder in pairs]
-
-
-def _place(file: Path, folder: Path, strip: str) -> list[Path]:
-    """Unpack an archive into a folder; anything else is copied there."""
-    if is_archive(file):
-        return unpack(file, folder, strip=strip)
-    from ultralytics.utils.files import atomic_write
-
-    target = folder / file.name
-    if target.exists():
-        return []
-    with atomic_write(target) as out:
-        out.write(file.read_bytes())
-    return [target]
 
 
 # Check ----------------------------------------------------------------------------------------------------------------

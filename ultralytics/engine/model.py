@@ -236,7 +236,7 @@ class Model(Callbacks, nn.Module):
         _say_what_idles(kwargs)
         args = {"conf": 0.25, "batch": 1, "save": False, **self.overrides, **kwargs, "mode": "predict", "rect": True}
         ready = self._ready_predictor(args, predictor)
-        with ready.new_call(get_cfg(overrides=args)):
+        with ready.new_run(get_cfg(overrides=args)):
             return ready(source=source, stream=stream)
 
     def track(
@@ -261,7 +261,7 @@ class Model(Callbacks, nn.Module):
         }  # unsure ones count too
         args = {"save": False, **self.overrides, **kwargs, **own, "mode": "track", "rect": True}
         ready = self._ready_predictor(args, predictor)
-        with ready.new_call(get_cfg(overrides=args)):
+        with ready.new_run(get_cfg(overrides=args)):
             register_tracker(ready, persist)
             return ready(source=source, stream=stream)
 

@@ -2,82 +2,80 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from ultralytics.cfg import DEFAULT_CFG, get_cfg, run_folder
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
-from ultralytics.data.image_files import VID_FORMATS, suffix
 from ultralytics.data.labels import img2label_paths
-from ultralytics.engine.call import Call, Calls, of_call
+from ultralytics.data.loaders import Images
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
-from ultralytics.engine.outputs import OutputNames, VideoSaver
+from ultralytics.engine.outputs import ResultSaver
+from ultralytics.engine.prediction_run import PredictionRun, Runs
 from ultralytics.engine.results import Results
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.autobackend import AutoBackend, Output
 from ultralytics.nn.features import watch_layers
-from ultralytics.utils import LOGGER, colorstr
-from ultralytics.utils.checks import check_imgsz, check_imshow
-from ultralytics.utils.drawing.annotator import imwrite
+from ultralytics.utils import LOGGER, IterableSimpleNamespace, colorstr
+from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.drawing.feature_maps import feature_visualization
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import RunFolder, writing
+from ultralytics.utils.files import RunFolder
 from ultralytics.utils.hostile.names import clean_name
-from ultralytics.utils.ops import Profile, clean_str
+from ultralytics.utils.ops import Profile
 from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
 
 LONG_SOURCE = 1000  # images whose results, kept together, may fill the memory
 
-FRAME = re.compile(r"video \d+/\d+ \(frame (\d+)/")  # how the log text of a video's frame begins
 
+class BasePredictor(Runs, Callbacks):
+    """Runs a model over a source; a task says in `make_results` what becomes of the model's output.
 
-class BasePredictor(Calls, Callbacks):
-    """Runs a model over a source; a task fills in `postprocess`.
-
-    One predictor may be used from several threads, and several streams of it may be read in turn: each call keeps its
-    own state (see `Call`), and one lock lets one batch through at a time.
+    One predictor may be used from several threads, and several streams of it may be read in turn: each call is a
+    `PredictionRun` of its own, and one lock lets one batch through at a time. What belongs to the present run is found
+    under the names of 8.3.0 (see `Runs`): args, dataset, batch, results, seen, ...
 
     Attributes:
-        args: the settings.
-        model: the AutoBackend, once `setup_model` has run.
-        dataset, batch: the source, and its present batch: paths, images, log texts.
-        results, seen: what was found in that batch, and the number of images so far.
-        trackers: those of the latest call of mode 'track', one a stream; None before.
+        task: that all models of this predictor have; None: as the settings say.
+        done_warmup: whether the model has run once.
     """
 
-    task: str | None = None  # of which predictors of one task say the name
+    task: str | None = None
 
-    model, device, trackers = (of_call(name, kept=True) for name in ("model", "device", "trackers"))
-    stream, dataset, source_type, imgsz, batch = map(of_call, ("stream", "dataset", "source_type", "imgsz", "batch"))
-    results, seen, plotted_img, vid_writer = map(of_call, ("results", "seen", "plotted_img", "vid_writer"))
-    windows = of_call("windows")
-
-    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
-        super().__init__(None)
+    def __init__(
+        self,
+        cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG,
+        overrides: dict | None = None,
+        _callbacks: dict | None = None,
+    ):
         self._cfg = cfg
-        self.update_args(overrides)
+        super().__init__(self._settings(overrides))
         self.callbacks = _callbacks or get_default_callbacks()
         self.done_warmup = False
-        self._made_for: tuple | None = None
+        self._made_for: tuple | None = None  # model, device and precision
 
-    def update_args(self, overrides: dict | None = None) -> None:
-        """Take other settings, for the calls that begin from now on; what is not named has its default again."""
+    def _settings(self, overrides: dict | None) -> IterableSimpleNamespace:
+        """Return the settings of the next run."""
         args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
         args.task = self.task or args.task
         if args.conf is None:
             args.conf = 0.25
-        self.args = args
+        return args
+
+    def update_args(self, overrides: dict | None = None) -> None:
+        """Take other settings, for the calls that begin from now on; what is not named has its default again."""
+        self.args = self._settings(overrides)
 
     # Set-up --------------------------------------------------------------------------------------------------------
-    def setup_model(self, model: Any = None, verbose: bool = True) -> None:
+    def setup_model(self, model: str | Path | nn.Module | None = None, verbose: bool = True) -> None:
         """Make the model ready to run.
 
         Args:
@@ -96,23 +94,28 @@ class BasePredictor(Calls, Callbacks):
         self._made_for = (source, str(self.args.device), self.args.half)
         self.done_warmup = False
 
-    def _ready_model(self, model: Any) -> None:
+    def _ready_model(self, model: str | Path | nn.Module | None) -> None:
         """Set the model up at the first call, and again when another model, device or precision is asked for."""
-        source, device, half = self._made_for or (None, None, None)
-        wanted = source if model is None or model is self.model else model
-        if self.model is None or wanted != source or (str(self.args.device), self.args.half) != (device, half):
-            self.setup_model(wanted, verbose=self.args.verbose)
-        self._call.model, self._call.device = self.model, self.device  # which this call keeps, whatever others ask for
+        made_for = self._made_for  # None also where a subclass sets models up in its own way, once
+        source = made_for[0] if made_for and (model is None or model is self.model) else model
+        if self.model is None or (made_for and made_for != (source, str(self.args.device), self.args.half)):
+            self.setup_model(source, verbose=self.args.verbose)
+        self.run.model, self.run.device = self.model, self.device  # which this run keeps, whatever others ask for
 
-    def setup_source(self, source: Any) -> None:
+    def input_size(self) -> Sequence[int]:
+        """Return the (height, width) of the model's input."""
+        size = self.model.imgsz or check_imgsz(self.args.imgsz, stride=self.model.stride, min_dim=2)
+        return cast(Sequence[int], size)
+
+    def setup_source(self, source: object) -> None:
         """Open a source and settle the size of the model's input."""
-        self.imgsz = self.model.imgsz or check_imgsz(self.args.imgsz, stride=self.model.stride, min_dim=2)
+        self.imgsz = self.input_size()
         self.dataset = load_inference_source(
             source, batch=self.args.batch, vid_stride=self.args.vid_stride, buffer=self.args.stream_buffer
         )
         self.source_type = self.dataset.source_type
         moving = self.source_type.stream or any(getattr(self.dataset, "video_flag", ()))
-        if not self.stream and (moving or len(self.dataset) > LONG_SOURCE):
+        if not self.run.stream and (moving or len(self.dataset) > LONG_SOURCE):
             LOGGER.warning(
                 "WARNING: results of a long source pile up in memory when they are returned as a list. "
                 f"Read them one by one instead: for result in model.{self.args.mode}(source, stream=True): ..."
@@ -122,10 +125,11 @@ class BasePredictor(Calls, Callbacks):
     def pre_transform(self, im: list[np.ndarray]) -> list[np.ndarray]:
         """Letterbox images: into the least rectangle if all have one shape and the model takes any, else a square."""
         same = len({x.shape for x in im}) == 1
-        letterbox = LetterBox(tuple(self.imgsz), auto=same and self.model.pt, stride=self.model.stride)
+        height, width = self.imgsz
+        letterbox = LetterBox((height, width), auto=same and self.model.pt, stride=self.model.stride)
         return [letterbox(image=x) for x in im]
 
-    def preprocess(self, im: torch.Tensor | list[np.ndarray]) -> torch.Tensor:
+    def preprocess(self, im: Images) -> torch.Tensor:
         """Turn BGR images (h, w, 3) uint8 into a batch (b, 3, h, w) RGB in 0..1; a tensor is such a batch already.
 
         The batch lies in memory as the images do, channels last, so no value is moved but by the conversion to float.
@@ -137,22 +141,23 @@ class BasePredictor(Calls, Callbacks):
         stacked = images[0][None] if len(images) == 1 else np.stack(images)
         return torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(dtype).div_(255)
 
-    def inference(self, im: torch.Tensor, *args, **kwargs) -> Any:
+    def inference(self, im: torch.Tensor, *args, **kwargs) -> Output:
         """Run the model on a batch; with `visualize`, draw what its layers give on the way."""
         if self.args.augment:
             kwargs = {**kwargs, "augment": True}
         if not self.args.visualize:
             return self.model(im, *args, **kwargs)
         network = self.model.network("Maps of the layers (visualize=True) come")
-        folder = self._run_folder() / self._out_name(Path(self.batch[0][0])).stem
-        self._call.fresh.add(folder)
+        saver = self._ready_saver()
+        folder = self.save_dir / saver.name(Path(self.batch[0][0]), self.source_type.stream).stem
+        saver.written.add(folder)
         return watch_layers(
             lambda: self.model(im, *args, **kwargs),
             network,
             lambda i, layer, out: feature_visualization(out, type(layer).__name__, i, save_dir=folder),
         )
 
-    def _embed(self, paths: list[str], images: Any) -> list[torch.Tensor]:
+    def _embed(self, paths: list[str], images: Images) -> list[torch.Tensor]:
         """Return the features (channels,) of each image of a batch, from the layers that `embed` names."""
         layers = [self.args.embed] if isinstance(self.args.embed, int) else self.args.embed
         with torch.inference_mode():
@@ -160,61 +165,68 @@ class BasePredictor(Calls, Callbacks):
         self.seen += len(paths)
         return [row.clone() for row in rows]  # outside inference mode, as a user's tensors are
 
-    def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
-        """Turn what the model gave into one Results an image.
+    def postprocess(self, preds: Output, img: torch.Tensor, orig_imgs: Images) -> list[Results]:
+        """Turn what the model gave for the present batch into one Results an image.
 
         Args:
             preds: the model's output.
             img: (b, 3, h, w) the batch it was given.
             orig_imgs: the images as they came.
         """
+        return self.make_results(preds, img, orig_imgs, self.batch[0])
+
+    def make_results(self, preds: Output, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
+        """Turn what the model gave into one Results an image, of whatever run; arguments as in `postprocess`.
+
+        Args:
+            paths: of the images.
+        """
         raise NotImplementedError(f"{type(self).__name__} has to say how predictions become Results.")
 
     # The run -------------------------------------------------------------------------------------------------------
-    def __call__(self, source: Any = None, model: Any = None, stream: bool = False, *args, **kwargs):
+    def __call__(
+        self, source: object = None, model: str | Path | nn.Module | None = None, stream: bool = False, *args, **kwargs
+    ):
         """Predict on a source; return a list of Results, or with `stream` an iterator that makes them one by one."""
-        with self.new_call() as call:
-            call.stream = stream
+        with self.new_run() as run:
+            run.stream = stream
             results = self.stream_inference(source, model, *args, **kwargs)
             return results if stream else list(results)
 
-    def predict_cli(self, source: Any = None, model: Any = None) -> None:
+    def predict_cli(self, source: object = None, model: str | Path | nn.Module | None = None) -> None:
         """Predict on a source for the sake of what is logged and saved; nothing is kept."""
         for _ in self.stream_inference(source, model):
             pass
 
-    def stream_inference(self, source: Any = None, model: Any = None, *args, **kwargs) -> Iterator[Results]:
+    def stream_inference(
+        self, source: object = None, model: str | Path | nn.Module | None = None, *args, **kwargs
+    ) -> Iterator[Results]:
         """Return an iterator over Results; the settings are those of the moment of this call."""
-        with self.new_call() as call:
-            call.begun = True
-            return self._stream(call, source, model, args, kwargs)
+        with self.new_run() as run:
+            run.begun = True
+            return self._stream(run, source, model, args, kwargs)
 
-    def _stream(self, call: Call, source: Any, model: Any, args: tuple, kwargs: dict) -> Iterator[Results]:
-        batches: Any = iter(())
+    def _stream(
+        self, run: PredictionRun, source: object, model: str | Path | nn.Module | None, args: tuple, kwargs: dict
+    ) -> Iterator[Results]:
+        batches: Iterator[tuple[list[str], Images, list[str]]] = iter(())
         try:
-            with self._lock, self._at_work(call):
+            with self._lock, self._at_work(run):
                 profilers = self._begin(source, model)
                 batches = iter(self.dataset)
-            for batch in batches:  # reading goes on beside the batches of other calls
-                with self._lock, self._at_work(call):
-                    self.batch = batch
+            for batch in batches:  # reading goes on beside the batches of other runs
+                with self._lock, self._at_work(run):
+                    run.take(batch)
                     results = self._step(profilers, args, kwargs)
                 yield from results
-            with self._lock, self._at_work(call):
+            with self._lock, self._at_work(run):
                 self._end(profilers)
         finally:
-            for opened in (batches, call.dataset, *call.vid_writer.values()):
-                if hasattr(opened, "close"):
-                    opened.close()
-            for window in call.windows:
-                with suppress(cv2.error):
-                    cv2.destroyWindow(window)
-            if call.folder and not call.fresh:
-                with suppress(OSError):
-                    (call.folder.path / "labels").rmdir()
-                call.folder.remove_if_empty()
+            if hasattr(batches, "close"):
+                batches.close()
+            run.close()
 
-    def _begin(self, source: Any, model: Any) -> list[Profile]:
+    def _begin(self, source: object, model: str | Path | nn.Module | None) -> list[Profile]:
         """Open model and source; return the stopwatches of the three steps."""
         self._ready_model(model)
         self.setup_source(source if source is not None else self.args.source)
@@ -226,13 +238,16 @@ class BasePredictor(Calls, Callbacks):
 
     def warm_up(self) -> None:
         """Do once what would otherwise be counted as time of the first image."""
-        self.model.warmup(imgsz=(1 if self.model.pt else self.args.batch, 3, *self.imgsz))
+        height, width = self.imgsz
+        self.model.warmup(imgsz=(1 if self.model.pt else self.args.batch, 3, height, width))
 
-    def _step(self, profilers: list[Profile], args: tuple, kwargs: dict) -> list[Results]:
-        """Take one batch through all steps."""
+    def _step(self, profilers: list[Profile], args: tuple, kwargs: dict) -> list:
+        """Take one batch through all steps; return its Results, or its features where `embed` asks for them."""
         THREADS.follow()
         self.run_callbacks("on_predict_batch_start")
         paths, images, texts = self.batch
+        if len(paths) != len(self.run.frames):  # a callback has put another in its place
+            self.run.take(self.batch)
         if self.args.embed is not None:
             return self._embed(paths, images)
         with torch.inference_mode():
@@ -251,7 +266,7 @@ class BasePredictor(Calls, Callbacks):
             line = self.write_results(i, Path(paths[i]), im, texts) if self._writes else ""
             if self.args.verbose and line:
                 LOGGER.info(line)
-        self._call.shape = tuple(im.shape)
+        self.run.shape = tuple(im.shape)
         self.run_callbacks("on_predict_batch_end")
         return self.results
 
@@ -259,10 +274,10 @@ class BasePredictor(Calls, Callbacks):
         """Say how long the steps took and where things were saved."""
         if self.args.verbose and self.seen and self.args.embed is None:
             times = tuple(p.t * 1e3 / self.seen for p in profilers)
-            shape = (min(self.args.batch, self.seen), *self._call.shape[1:])
+            shape = (min(self.args.batch, self.seen), *self.run.shape[1:])
             line = "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at shape "
             LOGGER.info(line % times + str(shape))
-        if self._call.fresh:
+        if self.run.saver and self.run.saver.written:
             labels = len(list((self.save_dir / "labels").glob("*.txt"))) if self.args.save_txt else 0
             found = f"\n{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}" if labels else ""
             LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}{found}")
@@ -283,29 +298,19 @@ class BasePredictor(Calls, Callbacks):
         return self._chosen_folder().path
 
     def _chosen_folder(self) -> RunFolder:
-        """Return the run folder of this call, which is that of the calls before if they named the same."""
+        """Return the folder of this run, which is that of the runs before if they named the same."""
         key = (self.args.project, self.args.name, self.args.exist_ok, self.args.get("save_dir"))
         with self._lock:
-            self._call.folder = self._call.folder or self._folders.setdefault(key, run_folder(self.args))
-            return self._call.folder
+            self.run.folder = self.run.folder or self._folders.setdefault(key, run_folder(self.args))
+            return self.run.folder
 
-    def _run_folder(self) -> Path:
-        """Return the run folder, made now if it is not there; files of the source that lie in it are spared."""
-        folder = self._chosen_folder()
-        if self._call.names is None:
-            path, held = folder.make(), (getattr(self.dataset, name, None) for name in ("files", "sources", "paths"))
+    def _ready_saver(self) -> ResultSaver:
+        """Return what saves results, which spares the files of the source."""
+        if self.run.saver is None:
+            held = (getattr(self.dataset, name, None) for name in ("files", "sources", "paths"))
             files = next(filter(None, held), ())
-            self._call.names = OutputNames([*files, *img2label_paths(files)], (path, path / "labels"))
-        return folder.path
-
-    def _frame(self, i: int) -> int | None:
-        """Return the number of the frame that image i of the batch is, in its stream or video; None if it is none."""
-        text = self.batch[2][i]
-        if self.source_type.stream:
-            self._call.frames[text] += 1
-            return self._call.frames[text]
-        found = FRAME.match(text)
-        return int(found[1]) if found else None
+            self.run.saver = ResultSaver(self._chosen_folder(), [*files, *img2label_paths(files)])
+        return self.run.saver
 
     def write_results(self, i: int, p: Path, im: torch.Tensor, s: list[str]) -> str:
         """Save and show what was found in image i of the batch, and return its log line.
@@ -315,14 +320,17 @@ class BasePredictor(Calls, Callbacks):
             im: (b, 3, h, w) the model's input.
             s: log texts of the batch.
         """
-        result, frame = self.results[i], self._frame(i)
+        a, result, frame = self.args, self.results[i], self.run.frames[i]
         height, width = im.shape[2:]
-        line = f"{s[i] or f'{i}: '}{height}x{width} {result.verbose()}{result.speed['inference']:.1f}ms"
+        line = f"{s[i] or f'{frame.index}: '}{height}x{width} {result.verbose()}{result.speed['inference']:.1f}ms"
+        saved, shown = a.save or (a.save_frames and frame.number is not None), a.show and self.run.windows.can_open
+        drawn = self._draw(result) if saved or shown else None
         if self._saves:
-            result.save_dir = str(self._run_folder())
-            self._save(result, self._out_name(p), frame, i)
-        if self.args.show:
-            self._show(self._draw(result), clean_name(p), frame is not None)
+            saver = self._ready_saver()
+            result.save_dir = str(self.save_dir)
+            saver.save(result, drawn if saved else None, frame, p, a)
+        if drawn is not None and shown:
+            self.run.windows.show(clean_name(p), drawn, moving=frame.number is not None)
         return line
 
     def _draw(self, result: Results) -> np.ndarray:
@@ -331,62 +339,3 @@ class BasePredictor(Calls, Callbacks):
             line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels
         )
         return self.plotted_img
-
-    def _out_name(self, p: Path) -> Path:
-        """Return the file name under which an image, video or stream is saved; an address is made one.
-
-        Of images with one name, from several folders, all but the first get a number.
-        """
-        if not self.source_type.stream:
-            return Path(self._call.names(p) + p.suffix)
-        name = p.with_suffix("") if suffix(str(p)) in VID_FORMATS else p
-        return Path(self._call.names(p, re.sub(r"[\\/:.\s]+", "_", clean_str(str(name)))))
-
-    def _save(self, result: Results, p: Path, frame: int | None, i: int) -> None:
-        """Save the image, the label file and the cut-outs that the settings ask for."""
-        stem, fresh = p.stem if frame is None else f"{p.stem}_{frame}", self._call.fresh
-        if self.args.save_txt:
-            file = self.save_dir / "labels" / f"{stem}.txt"
-            if file not in fresh:
-                with writing(file):
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.unlink(missing_ok=True)  # of an older run into the same folder
-            result.save_txt(file, save_conf=self.args.save_conf)
-            fresh.add(file)
-        if self.args.save_crop:
-            result.save_crop(self.save_dir / "crops", file_name=stem)
-            fresh.add(self.save_dir)
-        if not (self.args.save or (self.args.save_frames and frame is not None)):
-            return
-        drawn, out = self._draw(result), self.save_dir / p
-        if frame is None:
-            imwrite(out if out.suffix else out.with_suffix(".jpg"), drawn)
-        if self.args.save and frame is not None:
-            if out not in self.vid_writer:
-                self.vid_writer[out] = VideoSaver(out, self._fps(i), drawn.shape)
-            self.vid_writer[out].write(drawn)
-        if self.args.save_frames and frame is not None:
-            imwrite(self.save_dir / f"{p.stem}_frames" / f"{frame}.jpg", drawn)
-        fresh.add(out)
-
-    def _fps(self, i: int) -> float:
-        """Return the frame rate of the video that is written for image i of the batch."""
-        fps = getattr(self.dataset, "fps", 30)
-        fps = fps[i] if isinstance(fps, (list, tuple)) else fps
-        return max(float(fps or 30) / self.args.vid_stride, 1.0)
-
-    def _show(self, drawn: np.ndarray, title: str, moving: bool) -> None:
-        """Show an image in a window: half a second, or one frame's time."""
-        if not check_imshow(warn=True):
-            self.args.show = False
-            return
-        try:
-            if title not in self.windows:
-                cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-                cv2.resizeWindow(title, drawn.shape[1], drawn.shape[0])
-                self.windows.add(title)
-            cv2.imshow(title, drawn)
-            cv2.waitKey(1 if moving else 500)
-        except cv2.error:
-            self.args.show = False
-            LOGGER.warning("WARNING: show=True needs a screen and an OpenCV that opens windows; use save=True instead.")

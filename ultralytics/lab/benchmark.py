@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,9 +13,10 @@ import torch
 from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.cfg.tasks import TASKS
 from ultralytics.engine import exporter
-from ultralytics.lab.latency import run_in_turn
+from ultralytics.lab.latency import eager, run_in_turn, torch_threads
+from ultralytics.lab.tables import csv_text, markdown
 from ultralytics.nn.formats import FORMATS, Format, format_named, missing_packages
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, IterableSimpleNamespace
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, MissingPackageError, UserError
 from ultralytics.utils.files import atomic_write, file_size
@@ -49,12 +49,23 @@ class Row:
 
 
 COLUMNS = [f.name for f in fields(Row) if f.name != "run"]
+SHOWN = {  # in the table: the column's title, and the form of its values
+    "format": ("format", ""),
+    "size_mb": ("size MB", ".1f"),
+    "metric": ("metric", ".4f"),
+    "median_ms": ("median ms", ".1f"),
+    "p90_ms": ("p90 ms", ".1f"),
+    "ratio": ("ratio", ".2f"),
+    "pixels": ("boxes differ by px", ".2g"),
+    "scores": ("scores by", ".2g"),
+    "note": ("note", ""),
+}
 
 
 def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
     """Export to each format, compare, validate where `data` is given, and time all in turn; return the table.
 
-    It is also written as CSV, Markdown and an image into a new run folder, with the files.
+    It is also written as CSV and Markdown into a new run folder, with the files.
 
     Args:
         model: trained or not.
@@ -75,23 +86,24 @@ def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
     folder = run_folder(args).make()
     x = exporter.image_batch(model.model, imgsz, args.batch).to(device)
     before = torch.get_num_threads()
-    torch.set_num_threads(args.threads or before)
-    try:
-        rows = [_eager(model, x), *(_exported(model, form, x, folder, args) for form in formats)]
+    with torch_threads(args.threads or before, before):
+        file = str(model.ckpt_path or "")
+        first = Row("PyTorch", file, file_size(file) if file else None, run=eager(model.model, x))
+        rows = [first, *(_exported(model, form, x, folder, args) for form in formats)]
         _time([row for row in rows if row.run], rounds, device)
-    finally:
-        torch.set_num_threads(before)
     if args.data:
         _validate(rows[0], model, imgsz, args)
         for row in (row for row in rows[1:] if row.file):
             _validate(row, type(model)(row.file, task=model.task), imgsz, args)
-    metric = TASKS[model.task].metric
     place = f"CPU ({get_cpu_info()}), {args.threads} threads" if device.type == "cpu" else str(device)
     title = f"{Path(str(args.model)).name}, {imgsz[1]} x {imgsz[0]} pixels, batch {args.batch}, {place}"
-    text = f"{title}; {rounds} rounds, all in turn\n\n{table(rows, metric)}"
-    _write(rows, folder, title, metric, text)
-    LOGGER.info(f"\n{text}\nWrote benchmark.csv, benchmark.md and benchmark.png into '{folder}'.")
-    return pd.DataFrame([{k: getattr(row, k) for k in COLUMNS} for row in rows])
+    text = f"{title}; {rounds} rounds, all in turn\n\n{table(rows, TASKS[model.task].metric)}"
+    figures = [{key: getattr(row, key) for key in COLUMNS} for row in rows]
+    for name, content in (("benchmark.csv", csv_text(figures)), ("benchmark.md", f"{text}\n")):
+        with atomic_write(folder / name, "w", newline="", encoding="utf-8") as f:
+            f.write(content)
+    LOGGER.info(f"\n{text}\nWrote benchmark.csv and benchmark.md into '{folder}'.")
+    return pd.DataFrame(figures)
 
 
 def _formats(wanted: str | Sequence[str] | None) -> list[Format]:
@@ -102,15 +114,7 @@ def _formats(wanted: str | Sequence[str] | None) -> list[Format]:
     return [format_named(name.strip()) for name in names]
 
 
-def _eager(model: Model, x: torch.Tensor) -> Row:
-    layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
-    net, images = exporter.Predictions(model.model).to(x.device, memory_format=layout), x.to(memory_format=layout)
-    file = str(model.ckpt_path or "")
-    run = torch.inference_mode()(lambda: net(images))
-    return Row("PyTorch", file, file_size(file) if file else None, run=run)
-
-
-def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: Any) -> Row:
+def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: IterableSimpleNamespace) -> Row:
     """Export to one format; what stands in the way becomes the note."""
     row = Row(form.title)
     half, int8 = (getattr(args, key) and key in form.options for key in ("half", "int8"))
@@ -146,7 +150,7 @@ def _time(rows: Sequence[Row], rounds: int, device: torch.device) -> None:
         row.run = None
 
 
-def _validate(row: Row, model: Model, imgsz: list[int], args: Any) -> None:
+def _validate(row: Row, model: Model, imgsz: list[int], args: IterableSimpleNamespace) -> None:
     """Fill in the metric; all formats see the same squares."""
     more = {} if args.batch == 1 else {"batch": args.batch}
     found = model.val(
@@ -158,52 +162,8 @@ def _validate(row: Row, model: Model, imgsz: list[int], args: Any) -> None:
 
 def table(rows: Sequence[Row], metric: str) -> str:
     """Return the rows as a Markdown table."""
-
-    def shown(value: float | None, digits: int) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
-
-    head = ["format", "size MB", metric, "median ms", "p90 ms", "ratio", "boxes differ by px", "scores by", "note"]
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * 7 + " --- |"]
-    for r in rows:
-        parity = ["" if v is None else f"{v:.2g}" for v in (r.pixels, r.scores)]
-        cells = [
-            r.format, shown(r.size_mb, 1), shown(r.metric, 4), shown(r.median_ms, 1), shown(r.p90_ms, 1),
-            shown(r.ratio, 2), *parity, r.note.replace("|", "/"),
-        ]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _write(rows: Sequence[Row], folder: Path, title: str, metric: str, text: str) -> None:
-    """Write the table as CSV and Markdown, and the image."""
-    with atomic_write(folder / "benchmark.csv", "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
-    with atomic_write(folder / "benchmark.md", "w", encoding="utf-8") as f:
-        f.write(text + "\n")
-    plot([row for row in rows if row.median_ms is not None], folder / "benchmark.png", title, metric)
-
-
-def plot(rows: Sequence[Row], file: Path, title: str, metric: str) -> None:
-    """Draw latencies as bars, with size and metric beside them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.6 + 0.5 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    places = range(len(rows))
-    axes.barh(places, [row.median_ms for row in rows], color="#1E5FD8", height=0.6)
-    axes.barh(places, [row.p90_ms - row.median_ms for row in rows], left=[row.median_ms for row in rows],
-              color="#1E5FD8", alpha=0.3, height=0.6)  # fmt: skip
-    for i, row in enumerate(rows):
-        parts = [f"{row.median_ms:.1f} ms", "" if row.size_mb is None else f"{row.size_mb:.1f} MB"]
-        parts.append("" if row.metric is None else f"{row.metric:.3f}")
-        axes.text(row.p90_ms, i, "  " + ", ".join(p for p in parts if p), va="center", fontsize=9)
-    axes.set_yticks(places, [row.format for row in rows])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1.35 * max(row.p90_ms for row in rows))
-    axes.set_xlabel(f"milliseconds: median and, pale, 90 of 100 (beside it: size, {metric})")
-    axes.set_title(title, fontsize=10)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.savefig(file, dpi=150)
+    found = [[title if title != "metric" else metric for title, _ in SHOWN.values()]]
+    for row in rows:
+        values = [(getattr(row, key), form) for key, (_, form) in SHOWN.items()]
+        found.append(["" if value is None else format(value, form).replace("|", "/") for value, form in values])
+    return markdown(found)

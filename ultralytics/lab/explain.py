@@ -6,7 +6,6 @@ once, takes models that return one tensor, and leaves the sign of EigenCAM to ch
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +16,16 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from ultralytics.cfg import run_folder, smart_value
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
 from ultralytics.engine.results import Results
+from ultralytics.lab import receptive_field
+from ultralytics.lab.rows import table, write_csv
 from ultralytics.models.yolo.model import YOLO
-from ultralytics.nn.features import layers_of, watch_layers
+from ultralytics.nn.features import choose_layers, feature_maps
 from ultralytics.utils import LOGGER
-from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.drawing.annotator import Annotator, imwrite, three_channels
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.geometry.masks import scale_image
@@ -44,66 +43,6 @@ yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
 """
 
 # Heat maps ------------------------------------------------------------------------------------------------------------
-
-
-def network_of(model: nn.Module) -> nn.Module:
-    """Return the module whose children are the layers to look at: the model, or the blocks of a network on one line."""
-    layers = layers_of(model)
-    if len(layers) > 2 or getattr(layers[0], "span", 1) > 1:
-        return model
-    inner = [m for m in layers[0].children() if isinstance(m, nn.Sequential)]
-    return max(inner, key=len, default=model)
-
-
-def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[int, tuple[str, torch.Tensor]]]:
-    """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
-
-    A backbone on one line fills an index with each of its maps. Layers without a map, such as heads, are missing.
-    """
-    found: dict[int, tuple[str, torch.Tensor]] = {}
-
-    def see(i: int, layer: nn.Module, out: Any) -> None:
-        outputs = out if getattr(layer, "span", 1) > 1 else [out]
-        maps = {i + k: y for k, y in enumerate(outputs) if isinstance(y, torch.Tensor) and y.ndim == 4}
-        found.update({index: (type(layer).__name__, y) for index, y in maps.items()})
-
-    return watch_layers(run, network_of(model), see), found
-
-
-def choose_layers(
-    model: nn.Module, maps: dict[int, tuple[str, torch.Tensor]], wanted: Sequence[int] | None
-) -> list[int]:
-    """Return the layers to look at: those wanted, else those that the head reads, else the last that gives a map.
-
-    Raises:
-        ConfigError: a layer that is wanted gives no map.
-    """
-    if wanted:
-        if missing := [i for i in wanted if i not in maps]:
-            raise ConfigError(
-                f"layers={list(wanted)}: layer {missing[0]} gives no feature map. Choose from {_ranges(sorted(maps))}."
-            )
-        return list(dict.fromkeys(wanted))
-    head = layers_of(network_of(model))[-1]
-    at, reads = getattr(head, "i", None), getattr(head, "f", -1)
-    reads = reads if isinstance(reads, list) else [reads]
-    read = [j if j >= 0 else at + j for j in reads] if at is not None else []
-    useful = [i for i in read if i in maps and maps[i][1].shape[2:].numel() > 1]
-    last = [i for i in sorted(maps) if maps[i][1].shape[2:].numel() > 1][-1:]
-    if not (useful or last):
-        raise ConfigError("No layer of this model gives a feature map of more than one position, so it has no image.")
-    return useful or last
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return '0 to 9, 12, 15' for rising numbers."""
-    runs: list[list[int]] = []
-    for n in numbers:
-        if runs and n == runs[-1][-1] + 1:
-            runs[-1].append(n)
-        else:
-            runs.append([n])
-    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
@@ -307,26 +246,23 @@ class Explainer:
         self.predictor = load(TASKS[self.yolo.task].predictor)(overrides={**known, **settings, "save": False})
         self.predictor.setup_model(self.yolo.model, verbose=False)
         self.predictor.model.network("Heat maps come")
-        self.predictor.imgsz = check_imgsz(self.predictor.args.imgsz, stride=self.predictor.model.stride, min_dim=2)
+        self.predictor.imgsz = self.predictor.input_size()
 
     def stream(self, source: Any) -> Iterator[Explanation]:
         """Explain the images and frames of a source one by one."""
         self.predictor.setup_source(source)
-        for paths, images, texts in self.predictor.dataset:
-            tensor = isinstance(images, torch.Tensor)
+        for paths, images, _ in self.predictor.dataset:
             for i, path in enumerate(paths):
-                one = images[i : i + 1] if tensor else [images[i]]
-                yield self.explain(path, one, texts[i : i + 1])
+                yield self.explain(path, images[i : i + 1])
 
-    def explain(self, path: str, images: list[np.ndarray] | torch.Tensor, texts: Sequence[str] = ("",)) -> Explanation:
+    def explain(self, path: str, images: list[np.ndarray] | torch.Tensor) -> Explanation:
         """Explain one image, given as a list or batch of one."""
         p = self.predictor
-        p.batch = [path], images, list(texts)
         x = p.preprocess(images).requires_grad_(self.method.needs_gradient)
         with torch.set_grad_enabled(self.method.needs_gradient):
             preds, maps = feature_maps(lambda: p.model(x), p.model.model)
         with torch.no_grad():
-            result = p.postprocess(_detached(preds), x.detach(), images)[0]
+            result = p.make_results(_detached(preds), x.detach(), images, [path])[0]
         layers = choose_layers(p.model.model, maps, self.layers)
         chosen = {i: maps[i][1] for i in layers}
         size, shape = tuple(x.shape[2:]), result.orig_shape
@@ -386,30 +322,6 @@ def explain(
     return rows
 
 
-def write_csv(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows under the union of their keys."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with file.open("w", encoding="utf-8-sig", newline="") as f:  # the mark tells Excel that this is UTF-8
-        writer = csv.DictWriter(f, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def table(rows: Sequence[dict[str, Any]], most: int = 40) -> str:
-    """Return rows as an aligned text, and below the means of what is a number, where there are several rows.
-
-    Images in which nothing was found have no heat in boxes, so they have no part in the mean of what boxes cover.
-    """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[str(row.get(c, "")) for c in columns] for row in rows[:most]]
-    if len(rows) > 1 and any("heat in boxes" in row for row in rows):
-        found = [row for row in rows if "heat in boxes" in row]
-        numbers = {c: [row[c] for row in found if isinstance(row.get(c), float)] for c in columns}
-        cells.append(["mean", *(f"{np.mean(numbers[c]):.3f}" if numbers[c] else "" for c in columns[1:])])
-    widths = [max(map(len, [c, *(row[k] for row in cells)])) for k, c in enumerate(columns)]
-    return "\n".join("  ".join(f"{x:<{w}}" for x, w in zip(row, widths)).rstrip() for row in [columns, *cells])
-
-
 # Command --------------------------------------------------------------------------------------------------------------
 
 _TEXTS = ("model", "source", "method", "project", "name", "device")
@@ -452,9 +364,7 @@ def main(words: Sequence[str]) -> int:
         raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")
     with run_folder(SimpleNamespace(**places, task=yolo.task, mode="explain", save_dir=None)) as folder:
         if field_only:
-            from ultralytics.lab.receptive_field import report
-
-            text = report(yolo, save_dir=folder, **given)
+            text = receptive_field.report(yolo, save_dir=folder, **given)
         else:
             text = table(explain(yolo, save_dir=folder, **given))
     say(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,8 @@ import torch
 from torch import nn
 
 from ultralytics.engine import exporter
-from ultralytics.nn.formats import FORMATS
+from ultralytics.lab.tables import aligned
+from ultralytics.nn.formats import FORMATS, missing_packages
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError, did_you_mean
 from ultralytics.utils.system.threads import get_cpu_info
@@ -24,6 +24,8 @@ from ultralytics.utils.torch_utils import select_device
 
 WARM_UP = 3  # runs before the first round
 TIMED = 2  # runs of each candidate in a round, behind one that is not timed and brings its weights back into the caches
+RUNTIMES = {"eager": "PyTorch eager", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}  # and their titles
+FORMAT_OF = {"onnxruntime": FORMATS["onnx"], "openvino": FORMATS["openvino"]}  # of the file that is run, on the CPU
 
 
 @dataclass(frozen=True)
@@ -41,53 +43,33 @@ class Latency:
     times_ms: tuple[float, ...] = field(default=(), repr=False)  # in order: `TIMED` of each round
 
 
-@dataclass(frozen=True)
-class Runtime:
-    """One way to run a model; `prepare` makes it ready and returns what runs it once."""
-
-    prepare: Callable[[nn.Module, torch.Tensor, Path, int], Callable[[], object]]
-    packages: tuple[str, ...] = ()
-    cpu_only: bool = True
-
-    @property
-    def missing(self) -> list[str]:
-        """Packages that it needs and that are not installed."""
-        return [name for name in self.packages if not importlib.util.find_spec(name)]
+def packages_missing(runtime: str) -> list[str]:
+    """Return the packages that a runtime needs and that are not installed."""
+    form = FORMAT_OF.get(runtime)
+    return missing_packages((*form.writing, *form.running)) if form else []
 
 
-def _eager(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    """PyTorch as `predict` runs it: fused, on a CPU with channels last."""
+def available_runtimes() -> tuple[str, ...]:
+    """Return the names of the runtimes whose packages are installed."""
+    return tuple(name for name in RUNTIMES if not packages_missing(name))
+
+
+def eager(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
+    """Return what runs a model once as `predict` does: by PyTorch, fused, on a CPU with channels last."""
     layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
     net = exporter.Predictions(model).to(x.device, memory_format=layout)
     x = x.to(memory_format=layout)
     return torch.inference_mode()(lambda: net(x))
 
 
-def _onnxruntime(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    return _exported("onnx", model, x, folder, threads)
-
-
-def _openvino(model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    return _exported("openvino", model, x, folder, threads)
-
-
-def _exported(name: str, model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    form = FORMATS[name]
+def prepare(runtime: str, model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
+    """Make a model ready in a runtime, with its file in a folder, and return what runs it once on `x`."""
+    if runtime == "eager":
+        return eager(model, x)
+    form = FORMAT_OF[runtime]
     file, _ = exporter.export(model, form, form.file(folder / "model"), list(x.shape[-2:]), len(x))
     run = form.load().Runner(file, threads=threads)
     return lambda: run(x)
-
-
-RUNTIMES: dict[str, Runtime] = {
-    "eager": Runtime(_eager, cpu_only=False),
-    "onnxruntime": Runtime(_onnxruntime, (*FORMATS["onnx"].writing, *FORMATS["onnx"].running)),
-    "openvino": Runtime(_openvino, FORMATS["openvino"].writing),
-}
-
-
-def available_runtimes() -> tuple[str, ...]:
-    """Return the names of the runtimes whose packages are installed."""
-    return tuple(name for name, runtime in RUNTIMES.items() if not runtime.missing)
 
 
 def measure(
@@ -123,13 +105,13 @@ def measure(
     before = torch.get_num_threads()
     place = select_device(device, verbose=False)  # which may change torch's threads
     chosen = _usable(runtimes, place)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _threads(threads, before):
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch_threads(threads, before):
         candidates = {}
         for i, (name, model) in enumerate(models.items()):
             x = exporter.image_batch(model, imgsz, batch).to(place)
             for runtime in chosen:
                 try:
-                    candidates[name, runtime] = RUNTIMES[runtime].prepare(model, x, Path(folder) / str(i), threads)
+                    candidates[name, runtime] = prepare(runtime, model, x, Path(folder) / str(i), threads)
                 except ModelError as e:
                     LOGGER.warning(f"'{runtime}' is left out for '{name}': {e}")
         keys, times = [*candidates], run_in_turn(list(candidates.values()), rounds, place)
@@ -150,11 +132,9 @@ def _usable(names: Sequence[str], device: torch.device) -> list[str]:
     for name in dict.fromkeys(names):
         if name not in RUNTIMES:
             raise ConfigError(f"There is no runtime '{name}', but {', '.join(RUNTIMES)}.{did_you_mean(name, RUNTIMES)}")
-        runtime = RUNTIMES[name]
-        if runtime.missing:
-            missing = " ".join(runtime.missing)
+        if missing := " ".join(packages_missing(name)):
             LOGGER.warning(f"'{name}' is left out, for {missing} is not installed: pip install {missing}.")
-        elif runtime.cpu_only and device.type != "cpu":
+        elif name in FORMAT_OF and device.type != "cpu":
             LOGGER.warning(f"'{name}' is left out, for it is timed on the CPU only: set device=cpu.")
         else:
             usable.append(name)
@@ -199,8 +179,8 @@ def _wait(device: torch.device) -> None:
 
 
 @contextmanager
-def _threads(threads: int, before: int) -> Iterator[None]:
-    """Let torch compute on so many threads for a while."""
+def torch_threads(threads: int, before: int) -> Iterator[None]:
+    """Let torch compute on so many threads, and in the end on as many as before."""
     torch.set_num_threads(threads)
     try:
         yield
@@ -220,13 +200,10 @@ def latency_table(rows: Sequence[Latency]) -> str:
     place = f"CPU ({get_cpu_info()}), {first.threads} thread{'s' * (first.threads > 1)}"
     place = place if first.device == "cpu" else first.device
     runs = f"{first.rounds * TIMED} runs in {first.rounds} rounds, all candidates in turn"
-    wide = max(len("model"), *(len(r.model) for r in rows)) + 2
     reference = {r.runtime: r.median_ms for r in rows if r.model == first.model}
-    lines = [
-        f"Latency of {first.batch} image{'s' * (first.batch > 1)} on {place}; {runs}",
-        f"{'model':<{wide}}{'runtime':<14}{'median ms':>10}{'p90 ms':>10}{'ratio':>8}",
-    ]
+    table = [("model", "runtime", "median ms", "p90 ms", "ratio")]
     for r in rows:
         ratio = f"{r.median_ms / reference[r.runtime]:.2f}" if r.runtime in reference else "-"
-        lines.append(f"{r.model:<{wide}}{r.runtime:<14}{r.median_ms:>10.2f}{r.p90_ms:>10.2f}{ratio:>8}")
-    return "\n".join(lines)
+        table.append((r.model, r.runtime, f"{r.median_ms:.2f}", f"{r.p90_ms:.2f}", ratio))
+    title = f"Latency of {first.batch} image{'s' * (first.batch > 1)} on {place}; {runs}"
+    return f"{title}\n{aligned(table, left=2, rules=())}"

@@ -1,23 +1,26 @@
-"""The figures of `yolo profile` as text, CSV and an image."""
+"""The figures of `yolo profile` as text and CSV."""
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ultralytics.lab.latency import Latency
 from ultralytics.lab.profile import MB, LayerCost, Profile
+from ultralytics.lab.tables import aligned, csv_text
 from ultralytics.utils.files import atomic_write
 
-FLOPS_COLOR, PARAMS_COLOR = "#1E5FD8", "#1A8F6B"
-MODEL_FIELDS = (
-    "model task nc imgsz params params_fused gflops gflops_fused gmacs size_bytes memory_mb peak_mb not_counted"
-)
-LAYER_FIELDS = (
-    "model layer line from module yaml output params params_fused gflops gflops_fused memory_mb peak_mb not_counted"
+# What is compared of models: the name of a figure, the attribute of its cost, and the form of its text.
+FIGURES = (
+    ("parameters", "params", ",d"),
+    ("parameters, fused", "params_fused", ",d"),
+    ("GFLOPs", "gflops", ".2f"),
+    ("GFLOPs, fused", "gflops_fused", ".2f"),
+    ("GMACs", "gmacs", ".2f"),
+    ("weight file, bytes", "size_bytes", ",d"),
+    ("activations, MB", "memory_mb", ".1f"),
+    ("activations at once, MB", "peak_mb", ".1f"),
 )
 
 
@@ -49,7 +52,7 @@ def layer_table(found: Profile) -> str:
     sums = ("sum", "", "", "", "", f"{c.params:,}", f"{c.params_fused:,}", f"{c.gflops:.4f}", f"{c.gflops_fused:.4f}")
     table = [head, *rows, (*sums, f"{c.memory_mb:.2f}", f"{c.peak_mb:.2f}")]
     title = f"{found.name}, layer by layer, one image of {size_text(found.imgsz)} pixels (peak: the greatest, no sum)"
-    return "\n".join([title, *_aligned(table, left=5, rules=(1, len(table) - 1))])
+    return f"{title}\n{aligned(table, left=5, rules=(1, len(table) - 1))}"
 
 
 def _shapes(shapes: list[tuple[int, ...]]) -> str:
@@ -58,43 +61,18 @@ def _shapes(shapes: list[tuple[int, ...]]) -> str:
     return " ".join(texts[:3]) + (f" +{len(texts) - 3}" if len(texts) > 3 else "")
 
 
-def _aligned(table: Sequence[Sequence[str]], left: int, rules: Sequence[int]) -> list[str]:
-    """Return lines with columns of equal width, the first `left` to the left, and rules before some lines."""
-    widths = [max(len(row[k]) for row in table) for k in range(len(table[0]))]
-    lines = [
-        "  ".join(cell.ljust(w) if k < left else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths))).rstrip()
-        for row in table
-    ]
-    for at in sorted(rules, reverse=True):
-        lines.insert(at, "-" * max(map(len, lines)))
-    return lines
-
-
-# What is compared of models: a name, the figure, and its text.
-_FIGURES: dict[str, tuple[Callable[[Profile], float], str]] = {
-    "parameters": (lambda p: p.cost.params, ",d"),
-    "parameters, fused": (lambda p: p.cost.params_fused, ",d"),
-    "GFLOPs": (lambda p: p.cost.gflops, ".2f"),
-    "GFLOPs, fused": (lambda p: p.cost.gflops_fused, ".2f"),
-    "GMACs": (lambda p: p.cost.gmacs, ".2f"),
-    "weight file, bytes": (lambda p: p.cost.size_bytes, ",d"),
-    "activations, MB": (lambda p: p.cost.memory_mb, ".1f"),
-    "activations at once, MB": (lambda p: p.cost.peak_mb, ".1f"),
-}
-
-
 def model_table(profiles: Sequence[Profile]) -> str:
     """Return the figures of models side by side, those behind the first with what they save."""
     first = profiles[0]
-    rows = [[f"{size_text(first.imgsz)} pixels", *(p.name for p in profiles)], ["task, classes"]]
-    rows[1] += [f"{p.task or '-'}, {p.nc}" for p in profiles]
-    for what, (figure, form) in _FIGURES.items():
-        texts = [format(figure(p), form) for p in profiles]
-        shares = [
-            f" ({figure(p) / figure(first) - 1:+.0%})" if p is not first and figure(first) else "" for p in profiles
-        ]
-        rows.append([what, *(text + share for text, share in zip(texts, shares))])
-    return "\n".join(_aligned(rows, left=1, rules=(1,)))
+    rows = [
+        [f"{size_text(first.imgsz)} pixels", *(p.name for p in profiles)],
+        ["task, classes", *(f"{p.task or '-'}, {p.nc}" for p in profiles)],
+    ]
+    for title, key, form in FIGURES:
+        base, *others = (getattr(p.cost, key) for p in profiles)
+        changed = (format(v, form) + (f" ({v / base - 1:+.0%})" if base else "") for v in others)
+        rows.append([title, format(base, form), *changed])
+    return aligned(rows)
 
 
 def unknown_text(found: Profile) -> str:
@@ -112,24 +90,19 @@ def unknown_text(found: Profile) -> str:
     return f"{found.name}: not counted, for PyTorch's counter has no formula: {names}. The true FLOPs are higher."
 
 
-# CSV ------------------------------------------------------------------------------------------------------------------
-
-
 def write_csv(profiles: Sequence[Profile], latencies: Sequence[Latency], file: str | Path) -> list[Path]:
     """Write the layers of models to a CSV file, and the whole models with their latencies to NAME_models.csv."""
     file = Path(file)
     models = file.with_name(f"{file.stem}_models{file.suffix}")
     layers = [_layer_row(p, row) for p in profiles for row in p.layers]
-    runtimes = list(dict.fromkeys(r.runtime for r in latencies))
-    timed = [f"{runtime}_{which}_ms" for runtime in runtimes for which in ("median", "p90")]
-    conditions = ["threads", "device", "batch", "rounds"] * bool(latencies)
-    _write(file, LAYER_FIELDS.split(), layers)
-    rows = [{**_model_row(p), **_latency_row(r for r in latencies if r.model == p.name)} for p in profiles]
-    _write(models, [*MODEL_FIELDS.split(), *timed, *conditions], rows)
+    wholes = [_model_row(p, [r for r in latencies if r.model == p.name]) for p in profiles]
+    for path, rows in ((file, layers), (models, wholes)):
+        with atomic_write(path, "w", newline="", encoding="utf-8") as f:
+            f.write(csv_text(rows))
     return [file, models]
 
 
-def _layer_row(found: Profile, row: LayerCost) -> dict[str, Any]:
+def _layer_row(found: Profile, row: LayerCost) -> dict[str, object]:
     return {
         "model": found.name,
         "layer": row.index,
@@ -148,70 +121,14 @@ def _layer_row(found: Profile, row: LayerCost) -> dict[str, Any]:
     }
 
 
-def _model_row(p: Profile) -> dict[str, Any]:
+def _model_row(p: Profile, latencies: Sequence[Latency]) -> dict[str, object]:
     known = {"model": p.name, "task": p.task, "nc": p.nc, "imgsz": size_text(p.imgsz)}
-    figures = {key: getattr(p.cost, key) for key in MODEL_FIELDS.split() if hasattr(p.cost, key)}
-    return {**known, **figures, "not_counted": _counted(p.unknown)}
-
-
-def _latency_row(rows: Any) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for r in rows:
-        out |= {f"{r.runtime}_median_ms": f"{r.median_ms:.3f}", f"{r.runtime}_p90_ms": f"{r.p90_ms:.3f}"}
-        out |= {"threads": r.threads, "device": r.device, "batch": r.batch, "rounds": r.rounds}
-    return out
+    row = {**known, **{key: getattr(p.cost, key) for _, key, _ in FIGURES}, "not_counted": _counted(p.unknown)}
+    for r in latencies:
+        row |= {f"{r.runtime}_median_ms": r.median_ms, f"{r.runtime}_p90_ms": r.p90_ms}
+        row |= {"threads": r.threads, "device": r.device, "batch": r.batch, "rounds": r.rounds}
+    return row
 
 
 def _counted(unknown: Counter[str]) -> str:
     return " ".join(f"{name}:{calls}" for name, calls in unknown.items())
-
-
-def _write(file: Path, fields: Sequence[str], rows: Sequence[dict]) -> None:
-    with atomic_write(file, "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, fields)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-# Image --------------------------------------------------------------------------------------------------------------
-
-
-def plot_layers(profiles: Sequence[Profile], file: str | Path) -> Path:
-    """Draw fused GFLOPs and parameters by layer, a row of two panels for each model, on scales that all share."""
-    from ultralytics.utils.drawing.curves import new_figure, save_figure
-
-    longest = max(len(p.layers) for p in profiles)
-    figure, axes = new_figure(11, (0.22 * longest + 1.3) * len(profiles), rows=len(profiles), cols=2)
-    panels = (
-        ("GFLOPs", FLOPS_COLOR, lambda row: row.gflops_fused, ".2f"),
-        ("Parameters, thousands", PARAMS_COLOR, lambda row: row.params_fused / 1e3, ",.1f"),
-    )
-    for k, panel in enumerate(panels):
-        top = max(panel[2](row) for p in profiles for row in p.layers) or 1
-        for ax, p in zip(axes[k::2], profiles):
-            _bars(ax, p, panel, top, named=k == 0)
-    return save_figure(figure, file, dpi=150)
-
-
-def _bars(ax: Any, found: Profile, panel: tuple, top: float, named: bool) -> None:
-    """Draw one panel: a bar for each layer, its figure behind it, and the sum in the title."""
-    from ultralytics.utils.drawing.curves import GRID, INK, drawable
-
-    what, color, figure, form = panel
-    values = [figure(row) for row in found.layers]
-    ax.barh(range(len(values)), values, color=color, height=0.72)
-    for at, value in enumerate(values):
-        if value > 0:
-            ax.text(value + top * 0.01, at, format(value, form), va="center", fontsize=7.5, color=INK)
-    labels, font = drawable([f"{row.module}  {row.index}" for row in found.layers])
-    extra = {"fontproperties": font} if font else {}
-    ax.set_yticks(range(len(values)), labels if named else [""] * len(values), fontsize=8, **extra)
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, top * 1.12), ylim=(len(values) - 0.4, -0.6))
-    ax.grid(axis="x", **GRID)
-    title = f"{what}: {format(sum(values), form)}"
-    if named:
-        title = f"{found.name}, {size_text(found.imgsz)} pixels, fused\n{title}"
-    title, font = drawable([title])
-    extra = {"fontproperties": font} if font else {"fontweight": "bold"}
-    ax.set_title(title[0], color=INK, fontsize=11, loc="left", **extra)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.words import key_values
 from ultralytics.lab.latency import RUNTIMES, latency_table, measure
 from ultralytics.lab.profile import Profile, load_model, profile
-from ultralytics.lab.profile_report import layer_table, model_table, plot_layers, unknown_text, write_csv
+from ultralytics.lab.profile_report import layer_table, model_table, unknown_text, write_csv
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.system.console import say
@@ -29,10 +31,10 @@ yolo profile model=yolo11n.yaml,yolo11n-GhostConv.yaml nc=1 rounds=50
   batch     1        images in one run of the latency
   device    cpu      of the latency: cpu, or the number of a GPU
   csv                file for the layers; the whole models go to NAME_models.csv beside it
-  plot               file for an image of the cost by layer, such as cost.png
   trust_modules      true runs the module files that a YAML names
 """
-DEFAULTS: dict[str, Any] = {
+Settings = dict[str, Any]
+DEFAULTS: Settings = {
     "model": None,
     "imgsz": 640,
     "nc": None,
@@ -43,11 +45,9 @@ DEFAULTS: dict[str, Any] = {
     "batch": 1,
     "device": "cpu",
     "csv": None,
-    "plot": None,
     "trust_modules": False,
 }
 _LEAST = {"nc": 1, "rounds": 0, "threads": 1, "batch": 1}  # whole numbers
-_IMAGES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def main(words: Sequence[str]) -> int:
@@ -70,8 +70,6 @@ def main(words: Sequence[str]) -> int:
         say(f"\n{latency_table(latencies)}")
     if given["csv"]:
         say("\nWrote " + " and ".join(f"'{file}'" for file in write_csv(profiles, latencies, given["csv"])) + ".")
-    if given["plot"]:
-        say(f"\nWrote '{plot_layers(profiles, given['plot'])}'.")
     return 0
 
 
@@ -92,10 +90,10 @@ def show(profiles: Sequence[Profile], layers: bool) -> None:
         say("The numbers of classes differ, and so do heads: set nc=... to compare models of equal classes.")
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
+def parse(words: Sequence[str]) -> Settings:
     """Return the settings that the words give, with the defaults of the others; a word alone is the model."""
     texts = key_values(words, "profile", DEFAULTS, first="model")
-    found = {k: v if k in {"model", "runtimes", "device", "csv", "plot"} else smart_value(v) for k, v in texts.items()}
+    found = {k: v if k in {"model", "runtimes", "device", "csv"} else smart_value(v) for k, v in texts.items()}
     if "model" not in found:
         raise ConfigError("Which model? Write `yolo profile model=yolo11n.yaml`, or several with commas between them.")
     given = {**DEFAULTS, **found}
@@ -106,7 +104,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     return given
 
 
-def _check(given: dict[str, Any]) -> None:
+def _check(given: Settings) -> None:
     """Raise ConfigError for a value that is not possible."""
     for key, least in _LEAST.items():
         value = given[key]
@@ -114,11 +112,8 @@ def _check(given: dict[str, Any]) -> None:
             raise ConfigError(f"'{key}={value}' is not possible: a whole number of at least {least} is wanted.")
     if given["layers"] is not None and not isinstance(given["layers"], bool):
         raise ConfigError(f"'layers={given['layers']}' is not possible: true or false is wanted.")
-    for key, suffixes in (("csv", (".csv",)), ("plot", _IMAGES)):
-        if given[key] and Path(given[key]).suffix.lower() not in suffixes:
-            raise ConfigError(
-                f"'{key}={given[key]}' is not possible: a file is wanted that ends in {' or '.join(suffixes)}."
-            )
+    if given["csv"] and Path(given["csv"]).suffix.lower() != ".csv":
+        raise ConfigError(f"'csv={given['csv']}' is not possible: a file is wanted that ends in .csv.")
     if unknown := [name for name in given["runtimes"] if name not in RUNTIMES]:
         hint = did_you_mean(unknown[0], RUNTIMES, n=1)
         raise ConfigError(f"There is no runtime '{unknown[0]}', but {', '.join(RUNTIMES)}.{hint}")
@@ -136,11 +131,11 @@ def _label(file: str, files: Sequence[str]) -> str:
     return stem if [Path(f).stem for f in files].count(stem) == 1 else file
 
 
-def _stride(model: Any) -> int:
+def _stride(model: nn.Module) -> int:
     return max(int(max(model.stride)), 1)
 
 
-def _profiled(name: str, file: str, model: Any, imgsz: int | list[int]) -> Profile:
+def _profiled(name: str, file: str, model: nn.Module, imgsz: int | list[int]) -> Profile:
     """Return the profile of a model; a weight file is weighed as it is."""
     is_yaml = Path(file).suffix.lower() in {".yaml", ".yml"}
     return profile(model, imgsz, weights=None if is_yaml else file, name=name)

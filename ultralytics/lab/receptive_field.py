@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
-from ultralytics.lab.explain import choose_layers, feature_maps, table, write_csv
+from ultralytics.lab.rows import table, write_csv
 from ultralytics.models.yolo.model import YOLO
+from ultralytics.nn.features import choose_layers, feature_maps
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.drawing.curves import ACCENT, INK, new_figure, save_figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ultralytics.utils.files import check_regular
 from ultralytics.utils.hostile import limits
 
 TORCH = (".pt", ".pth")  # weight files
+Output = torch.Tensor | Sequence  # what a model gives: a tensor, or several, some of them in lists
 
 
 class TorchBackend:
@@ -48,7 +49,7 @@ class TorchBackend:
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model = model.to(memory_format=self.layout)
 
-    def __call__(self, im: torch.Tensor, **kwargs) -> Any:
+    def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         return self.model(im.contiguous(memory_format=self.layout), **kwargs)
 
 
@@ -77,7 +78,7 @@ class FileBackend:
             run_once(self.run, x, file)
             self.run = fastest(lambda n: make(file, device, n, providers), x)
 
-    def __call__(self, im: torch.Tensor, **kwargs) -> Any:
+    def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         """Run a batch; a tuple of outputs where the model has several."""
         if kwargs:
             raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is none.")
@@ -217,7 +218,7 @@ class AutoBackend(nn.Module):
             raise ModelError(f"'{weights}' cannot be run: names that can end in {', '.join(known)}.{hint}")
         return FileBackend(weights, form, self.device, threads, providers)
 
-    def forward(self, im: torch.Tensor, **kwargs) -> Any:
+    def forward(self, im: torch.Tensor, **kwargs) -> Output:
         """Run a batch (b, 3, h, w) in 0..1 and return what the model's head gives."""
         return self.backend(im.half() if self.fp16 and im.dtype != torch.float16 else im, **kwargs)
 

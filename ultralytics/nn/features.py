@@ -1,4 +1,4 @@
-"""What lies between the layers: pooled features of chosen layers, and test-time augmentation."""
+"""What lies between the layers: their maps, pooled features of chosen layers, and test-time augmentation."""
 
 from __future__ import annotations
 
@@ -34,12 +34,72 @@ def watch_layers(run: Callable[[], Any], model: nn.Module, see: Callable[[int, n
         see(getattr(layer, "i", numbers[layer]), layer, out)
 
     numbers = {layer: i for i, layer in enumerate(layers_of(model))}
-    hooks = [layer.register_forward_hook(hook) for layer in numbers]
+    handles = [layer.register_forward_hook(hook) for layer in numbers]
     try:
         return run()
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def network_of(model: nn.Module) -> nn.Module:
+    """Return the module whose children are the layers to look at: the model, or the blocks of a network on one line."""
+    layers = layers_of(model)
+    if len(layers) > 2 or getattr(layers[0], "span", 1) > 1:
+        return model
+    inner = [m for m in layers[0].children() if isinstance(m, nn.Sequential)]
+    return max(inner, key=len, default=model)
+
+
+def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[int, tuple[str, torch.Tensor]]]:
+    """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
+
+    A backbone on one line fills an index with each of its maps. Layers without a map, such as heads, are missing.
+    """
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+
+    def see(i: int, layer: nn.Module, out: Any) -> None:
+        outputs = out if getattr(layer, "span", 1) > 1 else [out]
+        maps = {i + k: y for k, y in enumerate(outputs) if isinstance(y, torch.Tensor) and y.ndim == 4}
+        found.update({index: (type(layer).__name__, y) for index, y in maps.items()})
+
+    return watch_layers(run, network_of(model), see), found
+
+
+def choose_layers(
+    model: nn.Module, maps: dict[int, tuple[str, torch.Tensor]], wanted: Sequence[int] | None
+) -> list[int]:
+    """Return the layers to look at: those wanted, else those that the head reads, else the last that gives a map.
+
+    Raises:
+        ConfigError: a layer that is wanted gives no map.
+    """
+    if wanted:
+        if missing := [i for i in wanted if i not in maps]:
+            raise ConfigError(
+                f"layers={list(wanted)}: layer {missing[0]} gives no feature map. Choose from {_ranges(sorted(maps))}."
+            )
+        return list(dict.fromkeys(wanted))
+    head = layers_of(network_of(model))[-1]
+    at, reads = getattr(head, "i", None), getattr(head, "f", -1)
+    reads = reads if isinstance(reads, list) else [reads]
+    read = [j if j >= 0 else at + j for j in reads] if at is not None else []
+    useful = [i for i in read if i in maps and maps[i][1].shape[2:].numel() > 1]
+    last = [i for i in sorted(maps) if maps[i][1].shape[2:].numel() > 1][-1:]
+    if not (useful or last):
+        raise ConfigError("No layer of this model gives a feature map of more than one position, so it has no image.")
+    return useful or last
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return '0 to 9, 12, 15' for rising numbers."""
+    runs: list[list[int]] = []
+    for n in numbers:
+        if runs and n == runs[-1][-1] + 1:
+            runs[-1].append(n)
+        else:
+            runs.append([n])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def embed(model: nn.Module, x: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from ultralytics.data.image_files import VID_FORMATS, suffix
+from ultralytics.data.loaders import Frame
 from ultralytics.trackers.bot_sort import BOTSORT
 from ultralytics.trackers.byte_tracker import BYTETracker
 from ultralytics.trackers.settings import read_tracker
 from ultralytics.utils.errors import ConfigError
 
+if TYPE_CHECKING:
+    from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.results import Results
+
 TRACKER_MAP: dict[str, type[BYTETracker]] = {"bytetrack": BYTETracker, "botsort": BOTSORT}
 
 
-class Trackers(list):
+class Trackers(list[BYTETracker]):
     """The trackers of one call, one a stream; with `persist` those of the call before, if they fit."""
 
     def __init__(self, trackers: Iterable[BYTETracker] = (), persist: bool = False):
@@ -25,7 +29,7 @@ class Trackers(list):
         self.persist = persist
 
 
-def register_tracker(predictor: Any, persist: bool = False) -> None:
+def register_tracker(predictor: BasePredictor, persist: bool = False) -> None:
     """Let a predictor track in its next call of mode 'track'.
 
     Args:
@@ -39,7 +43,7 @@ def register_tracker(predictor: Any, persist: bool = False) -> None:
             predictor.add_callback(event, hook)
 
 
-def on_predict_start(predictor: Any) -> None:
+def on_predict_start(predictor: BasePredictor) -> None:
     """Make the trackers of a call: one for each stream, or one for all files."""
     if predictor.args.mode != "track":
         return
@@ -53,7 +57,7 @@ def on_predict_start(predictor: Any) -> None:
         predictor.trackers = Trackers(new, kept.persist)
 
 
-def on_predict_postprocess_end(predictor: Any) -> None:
+def on_predict_postprocess_end(predictor: BasePredictor) -> None:
     """Give the objects of a batch their numbers.
 
     Results keep what was detected without numbers while no track is confirmed; else they hold the tracks, in their
@@ -61,9 +65,9 @@ def on_predict_postprocess_end(predictor: Any) -> None:
     """
     if predictor.args.mode != "track":
         return
-    for i, (path, text) in enumerate(zip(predictor.batch[0], predictor.batch[2])):
-        stream = int(text.partition(":")[0]) if predictor.source_type.stream else 0
-        tracker, sequence = predictor.trackers[stream], _sequence(predictor, path)
+    for i, frame in enumerate(predictor.run.frames):
+        tracker = predictor.trackers[frame.index if frame.kind == "stream" else 0]
+        sequence = _sequence(frame)
         if tracker.sequence != sequence:
             if tracker.frame_id and not predictor.trackers.persist:
                 tracker.reset()
@@ -71,7 +75,7 @@ def on_predict_postprocess_end(predictor: Any) -> None:
         predictor.results[i] = tracked(tracker, predictor.results[i])
 
 
-def tracked(tracker: BYTETracker, result: Any) -> Any:
+def tracked(tracker: BYTETracker, result: Results) -> Results:
     """Return the objects of a result that the tracker knows, with their numbers; the result itself if there is none."""
     part = "boxes" if result.obb is None else "obb"
     found = getattr(result, part)
@@ -83,10 +87,9 @@ def tracked(tracker: BYTETracker, result: Any) -> Any:
     return result
 
 
-def _sequence(predictor: Any, path: str) -> str:
+def _sequence(frame: Frame) -> str:
     """Return what a frame belongs to: its stream, its video, or for images their folder."""
-    alone = predictor.source_type.stream or suffix(str(path)) in VID_FORMATS
-    return str(path) if alone else str(Path(path).parent)
+    return str(frame.path) if frame.kind in {"stream", "video"} else str(Path(frame.path).parent)
 
 
 HOOKS = {"on_predict_start": on_predict_start, "on_predict_postprocess_end": on_predict_postprocess_end}

@@ -3,6 +3,6 @@
 `yolo compare`, or from Python `compare(["a.yaml", "b.yaml"], data="fire.yaml", epochs=60, seeds=3)`.
 """
 
-from ultralytics.lab.compare.command import compare, compare_results
+from ultralytics.lab.compare.command import compare
 
-__all__ = ("compare", "compare_results")
+__all__ = ("compare",)

@@ -1,213 +1,94 @@
-"""The work of one cell, in a process of its own: train or go on training, validate the best weights, write the result.
-
-`python -m ultralytics.lab.compare.cell job.json`; see `Cell.job`.
-"""
+"""A cell: one training of one model with one seed, and the JSON files by which processes know of it."""
 
 from __future__ import annotations
 
-import math
-import os
-import platform
-import sys
-import threading
-import traceback
-from datetime import datetime
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import atomic_write
+from ultralytics.utils.files import read_json as load_json
 
-from ultralytics import YOLO, __build__
-from ultralytics.cfg.schema import SPECS
-from ultralytics.engine.training.resume import last_state
-from ultralytics.engine.training.run_files import PREVIOUS
-from ultralytics.lab.compare.code import changed_code, code_of
-from ultralytics.lab.compare.plan import code_hashes, data_hash, fingerprint, read_json, write_json
-from ultralytics.lab.compare.tables import COSTS
-from ultralytics.lab.profile import cost_of
-from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
-from ultralytics.utils import yaml_load
-from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
-from ultralytics.utils.plotting import read_results
-from ultralytics.utils.system.console import ERR, guarded, say
-from ultralytics.utils.system.threads import get_cpu_info
-
-POINTS = 201  # of each curve that is kept
-# Settings of a validation that are not taken from the training: what it leaves, and its own defaults.
-NOT_OF_TRAINING = {
-    "task", "mode", "model", "save", "device", "project", "name", "exist_ok", "verbose", "rect", "save_json",
-    "save_hybrid", "plots", "save_txt", "save_conf", "trust_modules", "cfg", "cache",
-}  # fmt: skip
-VALIDATION = [k for k, s in SPECS.items() if "val" in s.modes and k not in NOT_OF_TRAINING]
+Record = dict[str, Any]  # of settings, or read from JSON
 
 
-def work(job: dict[str, Any]) -> None:
-    """Bring a cell to its result, from wherever it stands."""
-    if job["train"]:
-        train(job)
-    write_json(Path(job["folder"]) / "result.json", judge(job))
+@dataclass
+class Cell:
+    """One training of one model with one seed."""
+
+    label: str
+    model: str
+    seed: int
+    task: str
+    folder: Path  # of result.json, error.json and log.txt
+    run: Path  # of args.yaml, results.csv and weights
+    settings: Record = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)  # of the model's and the data's content, as planned
+    device: str | None = None  # on which its process works
+
+    @property
+    def name(self) -> str:
+        """What it is called in the log."""
+        return f"{self.label}, seed {self.seed}"
+
+    @property
+    def result(self) -> Record | None:
+        """What the cell measured, if it has finished."""
+        return read_json(self.folder / "result.json")
+
+    @property
+    def error(self) -> str | None:
+        """Why the cell failed, if it did."""
+        found = read_json(self.folder / "error.json", error=str)
+        return found["error"] if found else None
+
+    @property
+    def best(self) -> Path:
+        """The weights that are judged."""
+        return self.run / "weights" / "best.pt"
+
+    def fail(self, sentence: str) -> None:
+        """Leave behind why the cell failed."""
+        write_json(self.folder / "error.json", {"error": sentence})
+
+    def write_job(self) -> Path:
+        """Write the file that the cell's process begins with, and return it."""
+        file = self.folder / "job.json"
+        write_json(file, {**asdict(self), "folder": str(self.folder), "run": str(self.run)})
+        return file
+
+    @classmethod
+    def of_job(cls, file: Path) -> Cell:
+        """Return the cell that a job file describes."""
+        job = load_json(file)
+        return cls(**{**job, "folder": Path(job["folder"]), "run": Path(job["run"])})
 
 
-# Training -------------------------------------------------------------------------------------------------------------
-
-
-def train(job: dict[str, Any]) -> None:
-    """Train from the start, go on from the last state, or leave a training that has finished as it is."""
-    run, settings = Path(job["run"]), dict(job["settings"])
-    trusts = {"trust_modules": settings.pop("trust_modules", False)}
-    own = {"device": job["device"]}
-    check_code(job)
-    states = [f for f in (run / "weights" / "last.pt", run / "weights" / PREVIOUS) if f.is_file()]
-    if not states:
-        check_unchanged(job)
-        where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
-        YOLO(job["model"], **trusts).train(**settings, **trusts, **where, **own, seed=job["seed"])
-        return
-    file, ckpt = last_state(states[0])
-    if ckpt.get("optimizer") is not None:
-        trust_modules(job["model"], trusts["trust_modules"])  # the checkpoint names the same files
-        workers = {k: settings[k] for k in ("workers", "cache") if k in settings}
-        YOLO(str(file)).train(resume=str(file), **workers, **own)
-
-
-def check_unchanged(job: dict[str, Any]) -> None:
-    """Raise ConfigError if model or data are no longer what the comparison began with, hours ago perhaps."""
-    settings, planned = job["settings"], job["hashes"]
-    now = {
-        "model": fingerprint(job["model"]),
-        "data": data_hash(settings.get("data"), job["task"], settings.get("split", SPECS["split"].default)),
-    }
-    named = {"model": job["model"], "data": settings.get("data")}
-    if changed := [f"{key}={named[key]}" for key in now if planned[key] != now[key]]:
-        raise ConfigError(
-            f"What {' and '.join(changed)} names has changed since the comparison began, so this cell would not "
-            "compare with the others. Put back what it was and give the same command again, or choose another name= "
-            "to start a new comparison."
-        )
-
-
-def check_code(job: dict[str, Any]) -> None:
-    """Raise ConfigError if the layers' code is no longer what the comparison began with, and in part trained with."""
-    now = code_hashes(job["model"], job["settings"].get("trust_modules", False))
-    if changed := changed_code(job["hashes"].get("code"), now):
-        raise ConfigError(
-            f"The code of {', '.join(changed)} in '{job['model']}' has changed since the comparison began, so this "
-            "cell would not compare with the others. Put back what it was and give the same command again, or choose "
-            "another name= to start a new comparison."
-        )
-
-
-# Judging --------------------------------------------------------------------------------------------------------------
-
-
-def judge(job: dict[str, Any]) -> dict[str, Any]:
-    """Validate the best weights of a run and return all that the comparison needs of it."""
-    run = Path(job["run"])
-    best = run / "weights" / "best.pt"
-    if not best.is_file():
-        raise MissingFileError(f"'{run}' has no weights/best.pt, so there is nothing to judge.")
-    args = yaml_load(run / "args.yaml")
-    if trusts := job["settings"].get("trust_modules"):
-        trust_modules(job["model"] if job["train"] else best, trusts)
-    model, seen = YOLO(str(best)), []
-    model.add_callback("on_val_end", lambda validator: seen.append((validator.seen, validator.device)))
-    chosen = {k: args[k] for k in VALIDATION if args.get(k) is not None}
-    quiet = {"plots": False, "verbose": False, "project": job["folder"], "name": "val", "exist_ok": True}
-    metrics = model.val(**chosen, **quiet, device=job["device"])
-    network, ckpt = attempt_load_one_weight(best)
-    cost = cost_of(network, args["imgsz"], weights=best)
-    epochs = len(next(iter(read_results(run / "results.csv").values()), ()))
-    return plain({
-        **{k: job[k] for k in ("label", "model", "seed", "task")},
-        "epochs": epochs,
-        "metrics": {k: v for k, v in metrics.results_dict.items() if k != "fitness"},
-        "sizes": sizes_of(metrics),
-        "curves": curves_of(metrics),
-        "cost": {k: getattr(cost, k) for k in COSTS},
-        "code": code_of(network),
-        "precision": ckpt.get("precision"),
-        "nc": len(network.names),
-        "imgsz": args["imgsz"],
-        "images": seen[-1][0],
-        **circumstances(seen[-1][1]),
-    })  # fmt: skip
-
-
-def sizes_of(metrics: Any) -> dict[str, float | None]:
-    """Return the average precision by size of objects, None where there are none of a size."""
-    found = getattr(metrics, "sizes", None) or {}
-    return {k: v if v is not None and v >= 0 else None for k, v in found.items()}
-
-
-def curves_of(metrics: Any) -> dict[str, dict[str, list[float]]]:
-    """Return the curves of a validation by name, the mean over the classes at evenly spaced points."""
-    found, at = {}, np.linspace(0, 1, POINTS)
-    for name, (x, y, *_) in zip(metrics.curves, metrics.curves_results):
-        if len(x) and len(y):
-            mean = np.interp(at, x, np.atleast_2d(y).mean(0))
-            found[name] = {"x": at.round(4).tolist(), "y": mean.round(5).tolist()}
+def read_json(file: Path, **wanted: type) -> Record | None:
+    """Return what a JSON file holds, or None if there is none; `wanted` are keys that it must have, and their types."""
+    if not file.exists():
+        return None
+    try:
+        found = load_json(file)
+    except UserError as e:
+        raise ConfigError(f"{e} Since it cannot be read, delete it to have it made anew.") from None
+    if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in wanted.items()):
+        raise ConfigError(f"'{file}' holds something else than it should. Delete it to have it made anew.")
     return found
 
 
-def circumstances(device: torch.device) -> dict[str, Any]:
-    """Return on what the cell was computed."""
-    gpu = device.type == "cuda"
-    return {
-        "device": f"{device} ({torch.cuda.get_device_name(device)})" if gpu else str(device),
-        "cpu": get_cpu_info(),
-        "threads": torch.get_num_threads(),
-        "versions": {"ultralytics": __build__, "torch": torch.__version__, "Python": platform.python_version()},
-        "system": platform.platform(terse=True),
-        "date": datetime.now().isoformat(timespec="seconds"),
-    }
+def write_json(file: Path, content: Record) -> None:
+    """Write a JSON file whole or not at all.
 
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it; what is no number is None."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-# The process ----------------------------------------------------------------------------------------------------------
-
-
-def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, so that no training goes on unwatched."""
-
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 1024):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@guarded()
-def main(file: str) -> int:
-    """Work on the cell that a job file describes; return the exit code, 0 if there is a result."""
-    job = read_json(Path(file))
-    error = Path(job["folder"]) / "error.json"
-    end_with_parent()
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
     try:
-        work(job)
-    except KeyboardInterrupt:
-        return 130
-    except UserError as e:
-        say(e, file=ERR)
-        write_json(error, {"error": str(e)})
-        return 1
-    except Exception as e:  # what it was goes into the table, and the other cells go on
-        traceback.print_exc()
-        write_json(error, {"error": f"{type(e).__name__}: {e}"})
-        return 1
-    error.unlink(missing_ok=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+        with atomic_write(file, "w", encoding="utf-8") as f:
+            json.dump(content, f, ensure_ascii=False, indent=1, allow_nan=False)
+    except OSError as e:
+        raise ConfigError(
+            f"'{file}' cannot be written: {e.strerror or e}. Make room, or choose another folder with project=FOLDER."
+        ) from None

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ultralytics.cfg.tasks import TASKS
-from ultralytics.lab.compare.plan import COMPARED, Cell
+from ultralytics.lab.compare.cell import Record
+from ultralytics.lab.compare.plan import Plan
+from ultralytics.lab.compare.record import COMPARED
 from ultralytics.lab.compare.statistics import Difference, Stat
+from ultralytics.lab.latency import Latency
 from ultralytics.utils.plotting import read_results
 
 NAMES = {"precision": "P", "recall": "R", "accuracy_top1": "top-1", "accuracy_top5": "top-5"}
 PARTS = {"B": "box", "M": "mask", "P": "pose"}
 SIZES = ("small", "medium", "large")
+COSTS = ("params", "params_fused", "gflops", "gflops_fused", "size_mb")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Column:
     key: str
     title: str
 
-    def value(self, result: dict[str, Any]) -> float | None:
+    def value(self, result: Record) -> float | None:
         """Return the figure of one cell; None where it has none."""
         return result[self.group].get(self.key)
 
@@ -40,8 +43,7 @@ class Row:
     """A model: the results of its finished cells and the errors of those that failed, by seed."""
 
     label: str
-    file: str
-    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    results: dict[int, Record] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     runs: dict[int, Path] = field(default_factory=dict)
 
@@ -73,35 +75,33 @@ class Outcome:
     task: str
     seeds: list[int]
     rows: list[Row]
-    settings: dict[str, Any]
+    settings: Record
     command: str
-    trained_here: bool = True  # and not finished runs
-    latency: list[dict[str, Any]] = field(default_factory=list)
+    latency: list[Latency] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], task: str, settings: dict[str, Any], command: str) -> Outcome:
+    def of(cls, plan: Plan, command: str) -> Outcome:
         """Gather what the cells left behind."""
         rows: dict[str, Row] = {}
-        for cell in cells:
-            row = rows.setdefault(cell.label, Row(cell.label, cell.model))
+        for cell in plan.cells:
+            row = rows.setdefault(cell.label, Row(cell.label))
             row.runs[cell.seed] = cell.run
             if result := cell.result:
                 row.results[cell.seed] = result
             else:
                 row.failures[cell.seed] = cell.error or "It has not been worked on."
-        seeds, here = sorted({cell.seed for cell in cells}), all(cell.train for cell in cells)
-        return cls(task, seeds, list(rows.values()), settings, command, here)
+        return cls(plan.task, sorted(plan.seeds), [*rows.values()], plan.settings, command)
 
     @property
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> list[Record]:
         """The results of all finished cells."""
         return [result for row in self.rows for result in row.results.values()]
 
     @property
     def imgsz(self) -> int:
-        """The size in pixels at which cost is compared: the largest at which one was trained; 0 without results."""
-        return max((result["imgsz"] for result in self.results), default=0)
+        """The size in pixels at which the models were trained and cost is measured; 0 without results."""
+        return next((result["imgsz"] for result in self.results), 0)
 
     @property
     def failed(self) -> int:
@@ -130,11 +130,11 @@ class Outcome:
     @property
     def runtimes(self) -> list[str]:
         """The runtimes in which latency was measured."""
-        return list(dict.fromkeys(entry["runtime"] for entry in self.latency))
+        return list(dict.fromkeys(entry.runtime for entry in self.latency))
 
-    def latency_of(self, label: str, runtime: str) -> dict[str, Any] | None:
+    def latency_of(self, row: Row, runtime: str) -> Latency | None:
         """Return the latency of a model in a runtime."""
-        return next((e for e in self.latency if (e["model"], e["runtime"]) == (label, runtime)), None)
+        return next((e for e in self.latency if (e.model, e.runtime) == (row.label, runtime)), None)
 
     # What has to be said ----------------------------------------------------------------------------------------------
 
@@ -142,36 +142,34 @@ class Outcome:
     def facts(self) -> list[tuple[str, str]]:
         """What was run, as name and text."""
         results, settings = self.results, dict(self.settings)
-        fixed = [(key, settings.pop(key)) for key in ("data", "epochs", "imgsz", "batch") if key in settings]
-        said = [("task", self.task), *((key, str(value)) for key, value in fixed)]
-        if other := {k: v for k, v in settings.items() if k in COMPARED or k == "trust_modules"}:
-            said.append(("other settings", ", ".join(f"{k}={v}" for k, v in other.items())))
-        said.append(("seeds", ", ".join(map(str, self.seeds))))
-        said += [(name, text) for name, key in (("classes", "nc"), ("images validated on", "images"))
-                 if (text := _each(r.get(key) for r in results))]  # fmt: skip
-        if epochs := _each(r["epochs"] for r in results):
-            said.append(("epochs trained", epochs))
-        said += [(name, text) for name, key in (("trained on", "device"), ("CPU", "cpu"), ("threads", "threads"),
-                 ("system", "system")) if (text := _each(r.get(key) for r in results))]  # fmt: skip
-        versions = [", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in results]
-        dates = sorted(r["date"] for r in results)
-        said += [
-            ("versions", _each(versions)),
-            ("date", " to ".join(dict.fromkeys([d[:10] for d in (dates[:1] + dates[-1:])]))),
+        fixed = [(key, str(settings.pop(key))) for key in ("data", "epochs", "imgsz", "batch") if key in settings]
+        other = [f"{k}={v}" for k, v in settings.items() if k in COMPARED or k == "trust_modules"]
+        measured = {
+            "classes": "nc", "images validated on": "images", "epochs trained": "epochs", "trained on": "device",
+            "CPU": "cpu", "threads": "threads", "system": "system",
+        }  # fmt: skip
+        days = sorted(r["date"][:10] for r in results)
+        said = [
+            ("task", self.task),
+            *fixed,
+            ("other settings", ", ".join(other)),
+            ("seeds", _each(self.seeds)),
+            *((name, _each(r.get(key) for r in results)) for name, key in measured.items()),
+            ("versions", _each(", ".join(f"{k} {v}" for k, v in r["versions"].items()) for r in results)),
+            ("date", " to ".join(dict.fromkeys(days[:1] + days[-1:]))),
+            ("command", self.command),
         ]
-        return [*((k, v) for k, v in said if v), ("command", self.command)]
+        return [(name, text) for name, text in said if text]
 
     @property
     def remarks(self) -> list[str]:
         """Sentences that belong below the tables."""
-        how = (
-            "Every model was trained with the same settings, the same order of the data and the same seeds, and is"
-            if self.trained_here
-            else "These are finished runs of `yolo train`,"
-        )
         split = self.settings.get("split", "val")
         chosen = ", which were chosen on the same images" if split == "val" else ""
-        said = [f"{how} judged by the best weights (best.pt) on the split '{split}'{chosen}."]
+        said = [
+            "Every model was trained with the same settings, the same order of the data and the same seeds, and is "
+            f"judged by the best weights (best.pt) on the split '{split}'{chosen}."
+        ]
         counts = {len(row.results) for row in self.rows}
         if max(counts, default=0) > 1:
             said.append(
@@ -184,24 +182,35 @@ class Outcome:
             said.append(
                 "With one seed there is no standard deviation and no interval: chance may explain a difference."
             )
+        said += [f"{row.label}: {text}" for row in self.rows for text in failures_of(row)]
         first, *others = self.rows
         if apart := [row.label for row in others if row.results and not first.results.keys() & row.results.keys()]:
             said.append(
                 f"No difference of {', '.join(apart)}: {first.label} has no finished run with a seed of theirs."
             )
-        if len({r["nc"] for r in self.results}) > 1:
-            said.append("The models do not have the same number of classes, so their cost does not compare.")
-        if len({p for r in self.results if (p := r.get("precision"))}) > 1:
+        if self._differ("precision"):
             said.append(
                 "Some weight files are in float32, since half precision would have changed what they give, so their "
                 "size does not compare."
             )
-        if len({r["device"] for r in self.results}) > 1 or len({str(r["versions"]) for r in self.results}) > 1:
+        if self._differ("device") or self._differ("versions"):
             said.append("Not all cells were computed on the same device with the same versions; see above.")
         return [*said, *self.notes]
 
+    def _differ(self, key: str) -> bool:
+        """Whether the cells differ in something that is known of them."""
+        return len({str(r[key]) for r in self.results if r.get(key)}) > 1
 
-def _each(values: Any) -> str:
+
+def failures_of(row: Row) -> list[str]:
+    """Return a sentence for each different error of a model, with its seeds."""
+    seeds: dict[str, list[str]] = {}
+    for seed, error in sorted(row.failures.items()):
+        seeds.setdefault(error, []).append(str(seed))
+    return [f"seed{'s' * (len(s) > 1)} {', '.join(s)} failed: {error}" for error, s in seeds.items()]
+
+
+def _each(values: Iterable[object]) -> str:
     """Return the different values as a text, in the order in which they come."""
     return ", ".join(dict.fromkeys(str(v) for v in values if v is not None))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from ultralytics.lab.compare.outcome import Outcome
-from ultralytics.lab.compare.tables import Entry, Table
+from ultralytics.lab.compare.tables import Table
 
 STYLE = """
 :root { color-scheme: light; }
@@ -24,27 +24,13 @@ thead th { border-bottom: 2px solid #24292f; vertical-align: bottom; }
 tbody td { border-bottom: 1px solid #d9dee3; }
 tbody tr:last-child td { border-bottom: 2px solid #24292f; }
 tbody td:first-child { font-weight: 600; }
-td.wide { text-align: left; color: #a40e26; overflow-wrap: anywhere; }
 td.strong { font-weight: 700; }
-td small { font-size: 13px; }
-td:not(.strong) small { color: #57606a; }
 figure { margin: 24px 0 0; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 ul { padding-left: 20px; } li { margin: 4px 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 20px; margin: 0; }
 dt { color: #57606a; } dd { margin: 0; overflow-wrap: anywhere; }
 code { font: 13.5px/1.5 ui-monospace, Consolas, monospace; background: #f3f5f7; padding: 2px 5px; border-radius: 4px; }
-@media (max-width: 760px) { /* no room for columns: a block for each model, with a line for each figure */
-  body { padding: 20px 16px 48px; }
-  table, tbody, tr, td { display: block; }
-  thead { display: none; }
-  tbody td, tbody tr:last-child td { display: flex; justify-content: space-between; gap: 16px;
-    padding: 3px 0; border: 0; }
-  tbody td::before { content: attr(data-head); color: #57606a; font-weight: 400; }
-  tbody td:first-child { padding-top: 12px; border-top: 2px solid #24292f; }
-  tbody td:first-child::before, td.wide::before { content: none; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
-}
 @media print { body { max-width: none; padding: 0; } figure, table { break-inside: avoid; } }
 """
 
@@ -73,25 +59,14 @@ def _fact(name: str, text: str) -> str:
 def _table(table: Table) -> str:
     """Return a table under its title."""
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in table.head)
-    body = []
+    body = ""
     for row in table.rows:
-        cells = []
-        for title, entry in zip(table.head, row):
-            kind = f' data-head="{escape(title)}"' + ' class="strong"' * entry.strong
-            if entry.wide:
-                kind = f' class="wide" colspan="{len(table.head) - len(row) + 1}"'
-            cells.append(f"<td{kind}><span>{_entry(entry)}</span></td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
+        cells = (f"<td{' class=strong' * entry.strong}>{escape(entry.text)}</td>" for entry in row)
+        body += f"<tr>{''.join(cells)}</tr>"
     return (
         f'<h2>{escape(table.title)}</h2>\n<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{''.join(body)}</tbody>\n</table></div>"
+        f"<tbody>{body}</tbody>\n</table></div>"
     )
-
-
-def _entry(entry: Entry) -> str:
-    """Return the text of an entry; an interval or a change stands below its figure, so that the table stays narrow."""
-    figure, bracket, rest = ("", "", "") if entry.wide or not entry.compound else entry.text.partition(" [")
-    return f"{escape(figure)}<br><small>[{escape(rest)}</small>" if bracket else escape(entry.text)
 
 
 def _figure(title: str, svg: bytes) -> str:

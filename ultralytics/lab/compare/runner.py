@@ -9,16 +9,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import IO
 
 from ultralytics.cfg.tasks import TASKS
-from ultralytics.lab.compare.plan import Cell, write_json
+from ultralytics.lab.compare.cell import Cell
 from ultralytics.utils import LOGGER, ROOT
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.system.threads import physical_cores
 
-COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.cell")
+COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.work")
 POLL = 0.2  # seconds between two looks at the processes
 GRACE = 10.0  # seconds in which a cell may end by itself
 REPORT = 30.0  # seconds between two lines on the progress of a cell
@@ -31,7 +31,7 @@ class Running:
     cell: Cell
     device: str | None
     process: subprocess.Popen
-    log: Any
+    log: IO[bytes]
     start: float = field(default_factory=time.monotonic)
     reported: float = field(default_factory=time.monotonic)
     epochs: int = 0
@@ -45,7 +45,7 @@ class Running:
             done = (self.cell.run / "results.csv").read_text(encoding="utf-8").count("\n") - 1
             if done > self.epochs:
                 self.epochs = done
-                LOGGER.info(f"  {name_of(self.cell)}: epoch {done} done")
+                LOGGER.info(f"  {self.cell.name}: epoch {done} done")
 
     def end(self) -> None:
         """End the process: it watches its input, and goes when that is closed."""
@@ -59,12 +59,7 @@ class Running:
         self.log.close()
 
 
-def name_of(cell: Cell) -> str:
-    """Return how a cell is called in the log."""
-    return f"{cell.label}, seed {cell.seed}"
-
-
-def device_list(device: Any) -> list[str | None]:
+def device_list(device: object) -> list[str | None]:
     """Return the devices that cells are spread over: `0,1` two GPUs, `cpu,cpu` two cells at once on the CPU."""
     if device is None or device == "":
         return [None]
@@ -91,7 +86,7 @@ def run_cells(cells: Sequence[Cell], devices: Sequence[str | None]) -> None:
             while waiting and free:
                 (i, cell), device = waiting.popleft(), free.pop(0)
                 where = f" on {device}" if device else ""
-                LOGGER.info(f"[{i}/{len(cells)}] {name_of(cell)}{where}; its log is '{cell.folder / 'log.txt'}'")
+                LOGGER.info(f"[{i}/{len(cells)}] {cell.name}{where}; its log is '{cell.folder / 'log.txt'}'")
                 running.append(start(cell, device, devices))
             time.sleep(POLL)
             for item in [item for item in running if item.process.poll() is not None]:
@@ -108,14 +103,14 @@ def run_cells(cells: Sequence[Cell], devices: Sequence[str | None]) -> None:
 def start(cell: Cell, device: str | None, devices: Sequence[str | None]) -> Running:
     """Start the process of a cell."""
     (cell.folder / "error.json").unlink(missing_ok=True)
-    write_json(cell.folder / "job.json", cell.job(device))
+    job = replace(cell, device=device).write_job()
     environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}  # its log is a file
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT.parent), *filter(None, sys.path)])  # finds the same modules
     if (beside := Counter(devices)["cpu"]) > 1:  # they share the cores instead of fighting for them
         environment.setdefault("OMP_NUM_THREADS", str(max(1, physical_cores() // beside)))
     log = open(cell.folder / "log.txt", "ab")  # noqa: SIM115 - closed when the process has ended
     process = subprocess.Popen(
-        [*COMMAND, str(cell.folder / "job.json")],
+        [*COMMAND, str(job)],
         stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
     )  # fmt: skip
@@ -128,9 +123,9 @@ def finish(item: Running) -> None:
     cell, code, minutes = item.cell, item.process.returncode, (time.monotonic() - item.start) / 60
     if result := cell.result:
         metric = TASKS[cell.task].metric
-        LOGGER.info(f"  {name_of(cell)}: {metric} {result['metrics'].get(metric, 0.0):.4f} after {minutes:.1f} minutes")
+        LOGGER.info(f"  {cell.name}: {metric} {result['metrics'].get(metric, 0.0):.4f} after {minutes:.1f} minutes")
         return
     if not cell.error:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         cell.fail(f"Its process {how}; see '{cell.folder / 'log.txt'}'.")
-    LOGGER.warning(f"  {name_of(cell)} failed: {cell.error}")
+    LOGGER.warning(f"  {cell.name} failed: {cell.error}")

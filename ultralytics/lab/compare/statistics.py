@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 LEVEL = 0.95  # of the intervals
 
@@ -20,10 +21,7 @@ class Stat:
     @classmethod
     def of(cls, values: Sequence[float]) -> Stat:
         """Return the statistic of some values, which may be none."""
-        n = len(values)
-        mean = math.fsum(values) / n if n else None
-        std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1)) if n > 1 else None
-        return cls(n, mean, std)
+        return cls(len(values), fmean(values) if values else None, stdev(values) if len(values) > 1 else None)
 
 
 @dataclass(frozen=True)
@@ -36,75 +34,44 @@ class Difference:
     high: float | None
 
     @classmethod
-    def of(cls, first: Mapping[int, float], other: Mapping[int, float], level: float = LEVEL) -> Difference:
-        """Return other minus first over the seeds that both have.
+    def of(cls, first: Mapping[int, float], other: Mapping[int, float]) -> Difference:
+        """Return other minus first, values by seed, over the seeds that both have.
 
-        Args:
-            first: values by seed.
-            other: values by seed.
-            level: probability that the interval covers the true mean difference, if differences are normal.
+        The interval covers the true mean difference with a probability of `LEVEL`, if differences are normal.
         """
         stat = Stat.of([other[seed] - first[seed] for seed in sorted(first.keys() & other.keys())])
-        if stat.std is None:
+        if stat.mean is None or stat.std is None:
             return cls(stat.n, stat.mean, None, None)
-        half = t_quantile((1 + level) / 2, stat.n - 1) * stat.std / math.sqrt(stat.n)
+        half = t_quantile((1 + LEVEL) / 2, stat.n - 1) * stat.std / math.sqrt(stat.n)
         return cls(stat.n, stat.mean, stat.mean - half, stat.mean + half)
 
     @property
     def clear(self) -> bool:
         """Whether there is an interval, and 0 lies outside of it."""
-        return self.low is not None and (self.low > 0 or self.high < 0)
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
-def t_quantile(p: float, df: float) -> float:
-    """Return t with P(T <= t) = p for Student's distribution of `df` degrees of freedom, 0 < p < 1."""
-    if not 0 < p < 1 or df <= 0:
-        raise ValueError(f"A quantile needs 0 < p < 1 and df > 0, but p={p} and df={df} were given.")
-    if p < 0.5:
-        return -t_quantile(1 - p, df)
+def t_quantile(p: float, df: int) -> float:
+    """Return t with P(T <= t) = p for Student's distribution of `df` degrees of freedom, 0.5 <= p < 1."""
+    if not 0.5 <= p < 1 or df < 1:
+        raise ValueError(f"A quantile needs 0.5 <= p < 1 and df >= 1, but p={p} and df={df} were given.")
     low, high = 0.0, 1.0
     while t_probability(high, df) < p:
         low, high = high, high * 2
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
+    while (middle := (low + high) / 2) not in (low, high):
         low, high = (middle, high) if t_probability(middle, df) < p else (low, middle)
-    return (low + high) / 2
+    return middle
 
 
-def t_probability(t: float, df: float) -> float:
-    """Return P(T <= t) for Student's distribution of `df` degrees of freedom."""
-    tail = incomplete_beta(df / 2, 0.5, df / (df + t * t)) / 2
-    return 1 - tail if t > 0 else tail
+def t_probability(t: float, df: int) -> float:
+    """Return P(T <= t) for Student's distribution of `df` degrees of freedom.
 
-
-def incomplete_beta(a: float, b: float, x: float) -> float:
-    """Return the regularised incomplete beta function I_x(a, b), 0 <= x <= 1."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):  # where the fraction converges slowly, by symmetry
-        return 1 - incomplete_beta(b, a, 1 - x)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
-    return math.exp(log_front) * _fraction(a, b, x) / a
-
-
-def _fraction(a: float, b: float, x: float) -> float:
-    """Return the continued fraction of the incomplete beta function, by Lentz's method."""
-    tiny = 1e-300
-
-    def apart(value: float) -> float:
-        return value if abs(value) > tiny else tiny
-
-    c, d = 1.0, 1 / apart(1 - (a + b) * x / (a + 1))
-    total = d
-    for m in range(1, 1000):
-        for numerator in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d, c = 1 / apart(1 + numerator * d), apart(1 + numerator / c)
-            total *= d * c
-        if abs(d * c - 1) < 1e-16:
-            break
-    return total
+    Sums the finite series for whole `df` of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3-4.
+    """
+    angle, odd = math.atan(t / math.sqrt(df)), df % 2
+    term, total = math.cos(angle) ** odd, 0.0
+    for power in range(odd, df - 1, 2):
+        total += term
+        term *= (power + 1) / (power + 2) * math.cos(angle) ** 2
+    within = math.sin(angle) * total  # P(-|t| <= T <= |t|), with the sign of t
+    return 0.5 + (2 / math.pi * (angle + within) if odd else within) / 2

@@ -13,9 +13,7 @@ derived from those by 5x5 depthwise filters (Han et al., arXiv 1911.11907, secti
 4. Each layer is then polished by some steps of Adam on the squared distance to the dense layer's output, as in block
    reconstruction for quantisation (Li et al., BRECQ, arXiv 2102.05426).
 
-A `C2f` or `C3k2` that becomes a `C3Ghost` is built anew: its two 1x1 convolutions take the halves of the dense one,
-each Ghost bottleneck is fitted to the bottleneck in its place, and the last 1x1 convolution is fitted to make up for
-the outputs that a C3 does not keep.
+Layers that differ in another way, such as a `C2f` that becomes a `C3Ghost`, take what `transfer` finds for them.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -43,10 +41,10 @@ from ultralytics.lab.conversion.fitting import (
     windows,
 )
 from ultralytics.lab.conversion.pairing import match, residuals
-from ultralytics.lab.conversion.stream import Inputs, Stream, input_of, output_of
+from ultralytics.lab.conversion.stream import Inputs, Maps, Stream, input_of, output_of
 from ultralytics.lab.conversion.wiring import Wiring, trace
-from ultralytics.nn.modules.block import DFL, C2f, C3Ghost
-from ultralytics.nn.modules.conv import Conv, Ghost, GhostConv
+from ultralytics.nn.modules.block import DFL
+from ultralytics.nn.modules.conv import Conv, GhostConv
 from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.transfer import transfer
 from ultralytics.nn.transfer.report import Report, Row
@@ -69,7 +67,7 @@ class Options:
 
 
 ALIKE = "in_channels", "kernel_size", "stride", "padding", "dilation", "groups"  # in a Conv and its GhostConv
-Goal = Callable[[Any, Any], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
+Goal = Callable[[Maps, Maps], torch.Tensor]  # of a layer's inputs (dense, given): the map that a convolution must give
 
 
 def _pairs(source: nn.Module, target: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Module, nn.Module]]:
@@ -87,17 +85,6 @@ def _fits(source: nn.Module, target: nn.Module) -> bool:
     """Tell whether two modules have the same entries with the same shapes."""
     a, b = source.state_dict(), target.state_dict()
     return a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
-
-
-def _becomes_c3ghost(source: nn.Module, target: nn.Module) -> bool:
-    return (
-        isinstance(source, C2f)
-        and isinstance(target, C3Ghost)
-        and source.cv1.conv.in_channels == target.cv1.conv.in_channels
-        and source.c == target.cv1.conv.out_channels
-        and len(source.m) == len(target.m)
-        and source.cv2.conv.out_channels == target.cv3.conv.out_channels
-    )
 
 
 def _becomes_ghost(source: nn.Module, target: nn.Module) -> bool:
@@ -198,7 +185,7 @@ class Conversion:
         share = math.ceil(self.options.samples / sum(len(x) for x in self.images))
 
         def hook(k: int, act: nn.Module) -> Callable:
-            def see(_: nn.Module, __: Any, z: torch.Tensor) -> None:
+            def see(_: nn.Module, __: object, z: torch.Tensor) -> None:
                 rows, cols = positions(*z.shape[-2:], share, self.rng)
                 found[k].append((windows(act(z.clone()), cheap, rows, cols), at(z, rows, cols)))
 
@@ -222,38 +209,24 @@ class Conversion:
                 if _becomes_ghost(a, b):
                     _blank(b)
                     _take(a, b.cv1, b.cv1.conv.out_channels)
-                elif _becomes_c3ghost(a, b):
-                    _blank(b)
                 elif _fits(a, b):
                     b.load_state_dict(a.state_dict())
 
-    def convert(self, n: int, wanted: list[Any], given: list[Any]) -> None:
+    def convert(self, n: int, wanted: list[Maps], given: list[Maps]) -> None:
         """Fit layer number `n` of the target, which reads `given`, to that of the dense model, which reads `wanted`."""
         s, t = self.dense.model[n], self.target.model[n]
         for path, a, b in _pairs(s, t):
             inputs = Inputs(t, wanted, given)
             if _becomes_ghost(a, b):
                 ev = self.fit_ghost(inputs, b, _shown(s, a.bn))
-            elif _becomes_c3ghost(a, b):
-                ev = self.build_c3ghost(inputs, s, a, b)
-            else:
-                if _fits(a, b):
-                    for conv, bn, teacher in _convolutions(a, b):
-                        self.fit(inputs, conv, bn, _shown(s, teacher))
-                continue
-            self.notes.setdefault(n, []).append(f"{path} EV {ev:.3f}".strip())
-            self.done[n] = self.done.get(n, 0) + _numbers(b)
+                self.notes.setdefault(n, []).append(f"{path} EV {ev:.3f}".strip())
+                self.done[n] = self.done.get(n, 0) + _numbers(b)
+            elif _fits(a, b):
+                for conv, bn, teacher in _convolutions(a, b):
+                    self.fit(inputs, conv, bn, _shown(s, teacher))
 
-    def fit(
-        self,
-        inputs: Inputs,
-        conv: nn.Conv2d,
-        bn: nn.BatchNorm2d | None,
-        goal: Goal,
-        ridge: float = 0,
-        new: bool = False,
-    ) -> None:
-        """Fit a convolution to a goal by least squares, held near the weights that it has or, if `new`, near zero."""
+    def fit(self, inputs: Inputs, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, goal: Goal) -> None:
+        """Fit a convolution to a goal by least squares, held near the weights that it has."""
         depthwise = conv.groups > 1
         if depthwise and not conv.groups == conv.in_channels == conv.out_channels:
             return  # groups of several channels stay as they are
@@ -265,8 +238,8 @@ class Conversion:
                 equations.add(seen.transpose(0, 1), z.T[..., None])
             else:
                 equations.add(seen.flatten(1), z)
-        start = torch.cat((weight.flatten(1), bias[:, None]), 1) * (not new)  # out, taps + 1
-        solved = equations.solve(start[..., None] if depthwise else start.T, ridge or self.options.ridge).float()
+        start = torch.cat((weight.flatten(1), bias[:, None]), 1)  # out, taps + 1
+        solved = equations.solve(start[..., None] if depthwise else start.T, self.options.ridge).float()
         solved = solved[..., 0] if depthwise else solved.T
         self.write(inputs, conv, bn, solved[:, :-1].reshape(weight.shape), solved[:, -1].contiguous())
 
@@ -290,7 +263,7 @@ class Conversion:
             mean, var = moments(sums(out) for out in outs)
         unfold_bn(conv, bn, weight, bias, mean, var)
 
-    def refresh(self, layer: nn.Module, given: list[Any]) -> None:
+    def refresh(self, layer: nn.Module, given: list[Maps]) -> None:
         """Give the batch norms of a layer the statistics of what they read; outputs stay as they were."""
         convs = [m for m in layer.modules() if isinstance(m, Conv)]
         outs: dict[Conv, list[torch.Tensor]] = {m: [] for m in convs}
@@ -305,10 +278,10 @@ class Conversion:
             if outs[m]:
                 unfold_bn(m.conv, m.bn, *folded(m.conv, m.bn), *moments(outs[m]))
 
-    def fit_ghost(self, inputs: Inputs, ghost: GhostConv, goal: Goal, new: bool = False) -> float:
+    def fit_ghost(self, inputs: Inputs, ghost: GhostConv, goal: Goal) -> float:
         """Fit a GhostConv to a goal before the activation, channels in its order; return the variance it explains."""
         half, act, cheap = ghost.cv1.conv.out_channels, ghost.cv2.act, ghost.cv2.conv
-        self.fit(inputs, ghost.cv1.conv, ghost.cv1.bn, lambda y, x: goal(y, x)[:, :half], new=new)
+        self.fit(inputs, ghost.cv1.conv, ghost.cv1.bn, lambda y, x: goal(y, x)[:, :half])
         found = [*self.seen(inputs, cheap, lambda y, x: goal(y, x)[:, half:], self.options.samples)]
         seen, z = torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
         weights = fit_behind(seen.transpose(0, 1), z.T, act)
@@ -317,61 +290,11 @@ class Conversion:
         pairs = [*zip(inputs.wanted, inputs.given)][:4]
         return explained([act(goal(y, x)) for y, x in pairs], [output_of(inputs.layer, ghost, x) for _, x in pairs])
 
-    def build_c3ghost(self, inputs: Inputs, s: nn.Module, a: C2f, b: C3Ghost) -> float:
-        """Fit a C3Ghost to a C2f or C3k2 of the same widths; return the variance of its output that it explains.
-
-        The halves of the C2f's first convolution become the C3's two, each bottleneck a Ghost bottleneck, and the last
-        convolution makes up for the maps that a C3 does not keep.
-        """
-        c, first, last = a.c, folded(a.cv1.conv, a.cv1.bn), folded(a.cv2.conv, a.cv2.bn)
-        for conv, rows in ((b.cv2, slice(0, c)), (b.cv1, slice(c, 2 * c))):
-            self.write(inputs, conv.conv, conv.bn, first[0][rows], first[1][rows])
-            shown = _shown(s, a.cv1.bn)
-            self.fit(inputs, conv.conv, conv.bn, lambda y, x, rows=rows, shown=shown: shown(y, x)[:, rows])
-        for bottleneck, ghost in zip(a.m, b.m):
-            self.fit_bottleneck(inputs, s, bottleneck, ghost)
-        columns = torch.cat((last[0][:, -c:], last[0][:, :c]), 1)
-        self.write(inputs, b.cv3.conv, b.cv3.bn, columns, last[1])
-        self.fit(inputs, b.cv3.conv, b.cv3.bn, _shown(s, a.cv2.bn), ridge=1e-4)
-        pairs = [*zip(inputs.wanted, inputs.given)][:4]
-        return explained([output_of(s, a, y) for y, _ in pairs], [output_of(inputs.layer, b, x) for _, x in pairs])
-
-    def fit_bottleneck(self, inputs: Inputs, s: nn.Module, bottleneck: nn.Module, ghost: Ghost) -> None:
-        """Fit a Ghost bottleneck: its first part to the strongest hidden channels, its second to what is left to add.
-
-        The hidden channels are those behind the first convolution of a Bottleneck or C3k; which of them are computed
-        and which derived is a matching again. The second part has no activation, so it is fitted to the bottleneck's
-        output less what the shortcut brings, channels in the order that they have.
-        """
-        enter, leave = ghost.conv[0], ghost.conv[2]
-        width = 2 * enter.cv1.conv.out_channels
-        hidden = _shown(s, bottleneck.cv1.bn)
-        norms = bottleneck.cv2.conv.weight.transpose(0, 1).flatten(1).square().sum(1)
-        cheap = nn.Conv2d(1, 1, 5, padding=2, bias=False)
-        seen, z = [], []
-        for y in inputs.wanted:
-            pre = hidden(y, y)
-            rows, cols = positions(
-                *pre.shape[-2:], math.ceil(self.options.samples / len(inputs.wanted) / len(pre)), self.rng
-            )
-            seen.append(windows(bottleneck.cv1.act(pre.clone()), cheap, rows, cols))
-            z.append(at(pre, rows, cols))
-        seen, z = torch.cat(seen), torch.cat(z)
-        norms = norms if len(norms) == z.shape[1] else torch.ones(z.shape[1])
-        strong = (norms * bottleneck.cv1.act(z.clone()).var(0)).topk(min(width, z.shape[1])).indices
-        cost = residuals(seen[:, strong], z[:, strong], bottleneck.cv1.act) * norms[strong]
-        order = strong[torch.tensor(match(cost))]
-        if len(order) == width:
-            self.fit_ghost(inputs, enter, lambda y, x: hidden(y, x)[:, order], new=True)
-        self.fit_ghost(
-            inputs, leave, lambda y, x: output_of(s, bottleneck, y) - input_of(inputs.layer, ghost, x), new=True
-        )
-
-    def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Any]) -> None:
+    def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Maps]) -> None:
         """Bring the output of a unit nearer to the dense one's by Adam on its weights."""
         layers = [self.target.model[n] for n in unit]
 
-        def run(k: int) -> Any:
+        def run(k: int) -> Maps:
             x = None
             for layer, spec in zip(layers, specs[k]):
                 read = [x if v is None else v for v in spec]
@@ -380,7 +303,7 @@ class Conversion:
 
         self.descend(layers, run, wanted, self.options.steps)
 
-    def descend(self, layers: list[nn.Module], run: Callable[[int], Any], wanted: list[Any], steps: int) -> None:
+    def descend(self, layers: list[nn.Module], run: Callable[[int], Maps], wanted: list[Maps], steps: int) -> None:
         """Take steps of Adam on the weights of layers so that `run(k)` comes near `wanted[k]`; norms as in inference.
 
         Each tensor counts by its share of variance left; positions of a detector's maps by the dense model's score.
@@ -449,7 +372,7 @@ def _emphasis(layer: nn.Module, goal: torch.Tensor) -> torch.Tensor | float:
     return score / score.mean()
 
 
-def _maps(out: Any) -> list[torch.Tensor]:
+def _maps(out: Maps | tuple) -> list[torch.Tensor]:
     """Return all tensors of a layer's output; of a head in inference those that it decodes."""
     if isinstance(out, torch.Tensor):
         return [out]
@@ -507,7 +430,7 @@ def _check(source: BaseModel, target: BaseModel) -> None:
 
 
 def to_ghost(
-    source: BaseModel, target: BaseModel, images: torch.Tensor | Iterable[torch.Tensor], **options: Any
+    source: BaseModel, target: BaseModel, images: torch.Tensor | Iterable[torch.Tensor], **options: float
 ) -> Report:
     """Convert a trained dense model into its Ghost version, in place of `target`; return what was done.
 

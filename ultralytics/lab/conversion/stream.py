@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,16 +13,18 @@ from torch import nn
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
+Maps = torch.Tensor | list[torch.Tensor]  # what a layer reads or gives
+
 
 class _Reached(Exception):
     """What was wanted of a layer has been seen; the rest of it is left out."""
 
 
 @contextlib.contextmanager
-def _stop_at(module: nn.Module, see: Callable[[Any, Any], None], after: bool) -> Iterator[None]:
+def _stop_at(module: nn.Module, see: Callable[[Maps, Maps], None], after: bool) -> Iterator[None]:
     """Within this context, a pass ends at a module, whose inputs (and output) `see` gets."""
 
-    def hook(_: nn.Module, inputs: tuple, out: Any = None) -> None:
+    def hook(_: nn.Module, inputs: tuple, out: Maps | None = None) -> None:
         see(inputs[0], out)
         raise _Reached
 
@@ -34,7 +36,7 @@ def _stop_at(module: nn.Module, see: Callable[[Any, Any], None], after: bool) ->
         handle.remove()
 
 
-def output_of(layer: nn.Module, inside: nn.Module, x: Any) -> torch.Tensor:
+def output_of(layer: nn.Module, inside: nn.Module, x: Maps) -> torch.Tensor:
     """Return what a module inside a layer gives when the layer reads `x`."""
     found = []
     with _stop_at(inside, lambda _, out: found.append(out.clone()), after=True):
@@ -42,7 +44,7 @@ def output_of(layer: nn.Module, inside: nn.Module, x: Any) -> torch.Tensor:
     return found[0]
 
 
-def input_of(layer: nn.Module, inside: nn.Module, x: Any) -> torch.Tensor:
+def input_of(layer: nn.Module, inside: nn.Module, x: Maps) -> torch.Tensor:
     """Return what a module inside a layer reads when the layer reads `x`."""
     found = []
     with _stop_at(inside, lambda seen, _: found.append(seen), after=False):
@@ -62,7 +64,7 @@ class Stream:
                 if j != -1:
                     self.last[j % m.i if j < 0 else j] = n
 
-    def inputs(self, n: int) -> list[Any]:
+    def inputs(self, n: int) -> list[Maps]:
         """Return what layer number `n` reads, batch by batch; the layers before it must have run."""
         m = self.model.model[n]
         if m.f == -1:
@@ -72,7 +74,7 @@ class Stream:
         lists = [self.now if j == -1 else self.kept[j % m.i if j < 0 else j] for j in sources]
         return lists[0] if one else [list(xs) for xs in zip(*lists)]
 
-    def advance(self, n: int, inputs: list[Any]) -> list[Any]:
+    def advance(self, n: int, inputs: list[Maps]) -> list[Maps]:
         """Run layer number `n` on its inputs, forget what no later layer reads, and return what the layer gives."""
         m = self.model.model[n]
         outs = [m(list(x) if isinstance(x, list) else x) for x in inputs]
@@ -112,5 +114,5 @@ class Inputs:
     """A layer of the target, what its counterpart in the dense model reads, and what it reads itself; by batches."""
 
     layer: nn.Module
-    wanted: list[Any]
-    given: list[Any]
+    wanted: list[Maps]
+    given: list[Maps]

@@ -3,8 +3,8 @@
 The model runs once on a small image while every function of torch that it calls is watched. A convolution's outputs
 are new wires; batch norms, activations, pools and depthwise convolutions pass wires on; Concat and chunk join and cut
 lists of them; an addition ties the wires of both sides, channel by channel. What is not understood (the reshapes of
-attention, a user's own operation) keeps its wires where they are: they are pinned. So no layer class is named here,
-and own modules are followed as far as they are built of known functions.
+attention, a linear layer, a user's own operation) keeps its wires where they are: they are pinned. So no layer class is
+named here, and own modules are followed as far as they are built of known functions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
@@ -160,41 +159,35 @@ class _Watch(TorchFunctionMode):
             self.known[id(x)] = x, wires
         return self.known[id(x)][1]
 
-    def pin(self, found: Any) -> None:
+    def pin(self, found: object) -> None:
         """Pin the wires of all tensors in nested sequences."""
         for x in _tensors(found):
             if id(x) in self.known:
                 self.wiring.pinned.update(self.known[id(x)][1])
 
-    def give(self, out: Any, wires: list[int]) -> None:
+    def give(self, out: object, wires: list[int]) -> None:
         """Let a tensor have wires, if they are as many as its channels."""
         if isinstance(out, torch.Tensor) and out.ndim > 1 and out.shape[1] == len(wires):
             self.known[id(out)] = out, wires
         else:
             self.wiring.pinned.update(wires)
 
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_function__(self, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if not any(True for _ in _tensors(out)):  # a shape, a flag
             return out
         rule = _RULES.get(func.__name__)
-        if rule is None or not self.follow(rule, out, args, kwargs):
+        try:
+            followed = rule is not None and rule(self, out, *args, **kwargs)
+        except TypeError:  # arguments by names that the rule does not know
+            followed = False
+        if not followed:
             self.pin((args, [*kwargs.values()]))
         return out
 
-    def follow(self, rule: Callable[..., bool], out: Any, args: tuple, kwargs: dict) -> bool:
-        """Apply the rule of a function to one call of it; return whether the call is understood."""
-        if not args:  # the first argument was given by name
-            name = next((k for k in kwargs if k in {"input", "tensors", "tensor"}), "")
-            args, kwargs = (kwargs.get(name),), {k: v for k, v in kwargs.items() if k != name}
-        try:
-            return rule(self, out, *args, **kwargs)
-        except TypeError:  # arguments by names that the rule does not know
-            return False
 
-
-def _tensors(found: Any) -> Iterable[torch.Tensor]:
+def _tensors(found: object) -> Iterable[torch.Tensor]:
     if isinstance(found, torch.Tensor):
         yield found
     elif isinstance(found, (list, tuple)):
@@ -207,12 +200,12 @@ def _tensors(found: Any) -> Iterable[torch.Tensor]:
 # A rule notes what a call does to the wires and returns True; False means that the call is not understood.
 
 
-def _same(w: _Watch, out: torch.Tensor, x: torch.Tensor, *_: Any, **__: Any) -> bool:
+def _same(w: _Watch, out: torch.Tensor, x: torch.Tensor, *_: object, **__: object) -> bool:
     w.give(out, w.wires(x))
     return True
 
 
-def _binary(w: _Watch, out: torch.Tensor, x: Any, other: Any, **_: Any) -> bool:
+def _binary(w: _Watch, out: torch.Tensor, x: object, other: object, **_: object) -> bool:
     maps = [m for m in (x, other) if isinstance(m, torch.Tensor) and m.numel() > 1]  # a number treats all alike
     if not maps or out.ndim < 2 or any(m.ndim != out.ndim or m.shape[1] != out.shape[1] for m in maps):
         return False
@@ -221,14 +214,14 @@ def _binary(w: _Watch, out: torch.Tensor, x: Any, other: Any, **_: Any) -> bool:
     return True
 
 
-def _cat(w: _Watch, out: torch.Tensor, xs: Sequence[torch.Tensor], dim: int = 0, **_: Any) -> bool:
+def _cat(w: _Watch, out: torch.Tensor, xs: Sequence[torch.Tensor], dim: int = 0, **_: object) -> bool:
     if dim % out.ndim != 1:
         return False
     w.give(out, [wire for x in xs for wire in w.wires(x)])
     return True
 
 
-def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: Any = None, dim: int = 0, **__: Any) -> bool:
+def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: object = None, dim: int = 0, **__: object) -> bool:
     if dim % x.ndim != 1:
         return False
     wires, start = w.wires(x), 0
@@ -238,7 +231,7 @@ def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: Any = None,
     return True
 
 
-def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: Any, **_: Any) -> bool:
+def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: object, **_: object) -> bool:
     plain = isinstance(key, tuple) and all(isinstance(k, slice) for k in key[:2]) and len(key) > 1
     if not plain or not all(isinstance(k, slice) for k in key):
         return False
@@ -246,42 +239,32 @@ def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: Any, **_: Any) ->
     return True
 
 
-def _flatten(w: _Watch, out: torch.Tensor, x: torch.Tensor, start_dim: int = 0, *_: Any, **__: Any) -> bool:
-    if out.ndim < 2 or start_dim not in {1, 2} or out.shape[1] != x.shape[1]:
+def _conv2d(
+    w: _Watch,
+    out: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: object = None,
+    *more: object,
+    **kw: object,
+) -> bool:
+    name, wiring, wires = w.names.get(id(weight)), w.wiring, w.wires(x)
+    groups = kw.get("groups", more[3] if len(more) > 3 else 1)
+    if name is not None and groups == 1:
+        wiring.add(name, 1, wires)
+        new = wiring.new(out.shape[1])
+    elif name is not None and groups == x.shape[1] == out.shape[1]:  # depthwise: a channel stays the same channel
+        new = wires
+    else:
         return False
-    w.give(out, w.wires(x))
+    for entry in (weight, bias):
+        if id(entry) in w.names:
+            wiring.add(w.names[id(entry)], 0, new)
+    w.give(out, new)
     return True
 
 
-def _weighted(channels_in: int, channels_out: int) -> Callable[..., bool]:
-    """Return the rule of a function of input, weight and bias; the numbers say which axes of the weight are which."""
-
-    def rule(
-        w: _Watch, out: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *more, **kw
-    ) -> bool:
-        name, wiring = w.names.get(id(weight)), w.wiring
-        if name is None or x.ndim != weight.ndim:
-            return False
-        groups = kw.get("groups", more[3] if len(more) > 3 else 1)
-        wires = w.wires(x)
-        if groups == 1:
-            wiring.add(name, channels_in, wires)
-            new = wiring.new(out.shape[1])
-            wiring.add(name, channels_out, new)
-        elif groups == x.shape[1] == out.shape[1]:  # depthwise: a channel stays the same channel
-            new = wires
-            wiring.add(name, 0, new)
-        else:
-            return False
-        if bias is not None and id(bias) in w.names:
-            wiring.add(w.names[id(bias)], 0, new)
-        w.give(out, new)
-        return True
-
-    return rule
-
-
-def _norm(w: _Watch, out: torch.Tensor, x: torch.Tensor, *args: Any, **kwargs: Any) -> bool:
+def _norm(w: _Watch, out: torch.Tensor, x: torch.Tensor, *args: object, **kwargs: object) -> bool:
     wires = w.wires(x)
     for entry in _tensors((args, kwargs)):
         if id(entry) not in w.names:
@@ -297,10 +280,7 @@ _RULES: dict[str, Callable[..., bool]] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     **dict.fromkeys(("chunk", "split"), _cut),
     "__getitem__": _index,
-    "flatten": _flatten,
-    "conv2d": _weighted(1, 0),
-    "linear": _weighted(1, 0),
-    "conv_transpose2d": _weighted(0, 1),
+    "conv2d": _conv2d,
     "batch_norm": _norm,
 }
 

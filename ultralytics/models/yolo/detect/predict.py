@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from ultralytics.data.loaders import Images
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
+from ultralytics.nn.autobackend import Output
 from ultralytics.utils.geometry.nms import non_max_suppression, suppressor
 from ultralytics.utils.ops import scale_boxes
 
@@ -31,7 +33,7 @@ class DetectionPredictor(BasePredictor):
         if not self.rotated:
             suppressor(self.device.type)
 
-    def postprocess(self, preds: Any, img: torch.Tensor, orig_imgs: torch.Tensor | list[np.ndarray]) -> list[Results]:
+    def make_results(self, preds: Output, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
         """Suppress overlapping boxes and map the rest onto the original images."""
         rows = non_max_suppression(
             preds,
@@ -45,27 +47,37 @@ class DetectionPredictor(BasePredictor):
             end2end=self.model.end2end,
         )
         images = to_images(orig_imgs) if isinstance(orig_imgs, torch.Tensor) else orig_imgs
+        height, width = img.shape[2:]
         more = self.by_image(preds, len(rows))
-        return [self.construct_result(*each, img.shape[2:]) for each in zip(rows, images, self.batch[0], *more)]
+        return [
+            self.construct_result(pred, image, path, (height, width), *own)
+            for pred, image, path, *own in zip(rows, images, paths, *more)
+        ]
 
-    def by_image(self, preds: Any, n: int) -> Sequence[Sequence]:
+    def by_image(self, preds: Output, n: int) -> Sequence[Iterable[torch.Tensor]]:
         """Return what of the model's output, besides boxes, each of the n images needs."""
         return ()
 
-    def construct_result(self, pred: torch.Tensor, orig_img: np.ndarray, path: str, *more: Any) -> Results:
+    def construct_result(
+        self, pred: torch.Tensor, orig_img: np.ndarray, path: str, shape: tuple[int, int], *more: torch.Tensor
+    ) -> Results:
         """Return the Results of one image.
 
         Args:
             pred: (n, 6 or more) boxes on the model's input, confidence, class and what the task adds.
             orig_img: the image.
             path: of the image.
-            more: of the image, from `by_image`; last the (h, w) of the model's input.
+            shape: (h, w) of the model's input.
+            more: of the image, from `by_image`.
         """
-        parts = self.parts(pred, orig_img.shape[:2], *more)
+        height, width = orig_img.shape[:2]
+        parts = self.parts(pred, (height, width), shape, *more)
         with torch.inference_mode(False):  # copies that the user may change
-            parts = {name: None if part is None else part.clone() for name, part in parts.items()}
-            return Results(orig_img, path=path, names=self.model.names, **parts)
+            own: dict[str, Any] = {name: None if part is None else part.clone() for name, part in parts.items()}
+            return Results(orig_img, path=path, names=self.model.names, **own)
 
-    def parts(self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
+    def parts(
+        self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
+    ) -> dict[str, torch.Tensor | None]:
         """Return what was found, by the names that `Results` gives it, in pixels of the image of `size` (h, w)."""
         return {"boxes": scale_boxes(shape, pred[:, :6], size)}

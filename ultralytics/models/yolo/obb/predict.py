@@ -39,5 +39,7 @@ class OBBPredictor(DetectionPredictor):
     task = "obb"
     rotated = True
 
-    def parts(self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, torch.Tensor]:
+    def parts(
+        self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
+    ) -> dict[str, torch.Tensor | None]:
         return {"obb": to_rows(to_original(pred, shape, size))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -14,8 +14,8 @@ from ultralytics.utils.ops import scale_coords
 def keypoints_of(
     pred: torch.Tensor,
     kpt_shape: Sequence[int],
-    shape: Sequence[int],
-    size: Sequence[int],
+    shape: tuple[int, ...],
+    size: tuple[int, ...],
     ratio_pad: tuple | None = None,
 ) -> torch.Tensor:
     """Return the key points (n, k, 2 or 3) of the predictions of one image, in pixels of the image.
@@ -36,6 +36,8 @@ class PosePredictor(DetectionPredictor):
 
     task = "pose"
 
-    def parts(self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int]) -> dict[str, Any]:
-        keypoints = keypoints_of(pred, self.model.kpt_shape, shape, size)
+    def parts(
+        self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
+    ) -> dict[str, torch.Tensor | None]:
+        keypoints = keypoints_of(pred, cast(Sequence[int], self.model.kpt_shape), shape, size)
         return {**super().parts(pred, size, shape), "keypoints": keypoints}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from ultralytics.models.yolo.detect import DetectionPredictor
+from ultralytics.nn.autobackend import Output
 from ultralytics.utils.geometry.masks import process_mask, process_mask_native
+from ultralytics.utils.ops import scale_boxes
 
 
-def prototypes(preds: Any) -> torch.Tensor:
+def prototypes(preds: Output) -> torch.Tensor:
     """Return the prototypes (b, k, h, w) in a segmenter's output; those of exported models come by themselves."""
     return preds[1][-1] if isinstance(preds[1], (list, tuple)) else preds[1]
 
@@ -33,18 +34,18 @@ class SegmentationPredictor(DetectionPredictor):
 
     task = "segment"
 
-    def by_image(self, preds: Any, n: int) -> Sequence[Sequence]:
+    def by_image(self, preds: Output, n: int) -> Sequence[Iterable[torch.Tensor]]:
         return (prototypes(preds),)
 
     def parts(
-        self, pred: torch.Tensor, size: tuple[int, int], protos: torch.Tensor, shape: tuple[int, int]
-    ) -> dict[str, Any]:
+        self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
+    ) -> dict[str, torch.Tensor | None]:
         """Return boxes, and masks on the model's input, or with `retina_masks` on the image; None where is none."""
-        parts = super().parts(pred, size, shape)
+        boxes, (protos,) = scale_boxes(shape, pred[:, :6], size), more
         if not len(pred):
             masks = None
         elif self.args.retina_masks:
-            masks = process_mask_native(protos, pred[:, 6:], parts["boxes"][:, :4], size)
+            masks = process_mask_native(protos, pred[:, 6:], boxes[:, :4], size)
         else:
             masks = masks_of(pred, protos, shape, upsample=True)
-        return {**parts, "masks": masks}
+        return {"boxes": boxes, "masks": masks}

@@ -1,8 +1,8 @@
 """Draw the fire-detection dataset: photographs that never were, with YOLO labels.
 
-python datasets/generate_fire.py --out datasets/fire --train 80 --val 20 --seed 0
-python datasets/generate_fire.py --out datasets/fire_large --train 600 --val 200
-python datasets/generate_fire.py --assets ultralytics/assets
+python tools/generate_fire.py --out datasets/fire --train 80 --val 20 --seed 0
+python tools/generate_fire.py --out datasets/fire_large --train 600 --val 200
+python tools/generate_fire.py --assets ultralytics/assets
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from firegen import Image, draw  # the folder beside this script
 
 from ultralytics.utils.system.console import guarded, say
 
+FIRE = Path(__file__).resolve().parents[1] / "datasets" / "fire"
 # file name: image number
 ASSETS = {"fire_day.jpg": 124, "fire_night.jpg": 111, "no_fire.jpg": 17}
 
@@ -66,7 +67,7 @@ def draw_assets(out: Path) -> None:
 @guarded()
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the fire-detection dataset.")
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "fire", help="dataset folder")
+    parser.add_argument("--out", type=Path, default=FIRE, help="dataset folder")
     parser.add_argument("--train", type=int, default=80, help="training images")
     parser.add_argument("--val", type=int, default=20, help="validation images")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other images")

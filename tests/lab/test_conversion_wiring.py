@@ -47,13 +47,13 @@ class Alone(nn.Module):
 
 
 class Named(nn.Module):
-    """Arguments by their names."""
+    """Some arguments by their names."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a, b = x.chunk(chunks=2, dim=1)
-        b, rest = torch.split(tensor=nn.functional.relu(input=b), split_size_or_sections=[4, 4], dim=1)
-        b = torch.cat(tensors=[b, rest], dim=1)
-        return torch.cat((torch.add(a, other=b), torch.mul(input=a, other=2.0), torch.clone(input=b)), dim=1)
+        b, rest = torch.split(nn.functional.relu(b), split_size_or_sections=[4, 4], dim=1)
+        b = torch.cat([b, rest], dim=1)
+        return torch.cat((torch.add(a, other=b), torch.mul(a, other=2.0), torch.clone(b)), dim=1)
 
 
 BLOCKS = {

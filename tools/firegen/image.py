@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -240,11 +240,11 @@ def big_enough(mask: np.ndarray) -> bool:
     return min(x1 - x0, y1 - y0) >= max(SMALLEST, 0.022 * max(mask.shape)) and mask.sum() >= 40
 
 
-def draw(number: int, seed: int = 0, **wish: object) -> Image:
-    """Image `number` (from 1) of the set with this seed; `wish` overrides parts of its plan (time, scene, fires)."""
+def draw(number: int, seed: int = 0) -> Image:
+    """Image `number` (from 1) of the set with this seed."""
     for attempt in range(12):
         rng = np.random.default_rng([seed, number, attempt])
-        p = replace(plan(seed, number, rng), **wish)
+        p = plan(seed, number, rng)
         scene = draw_scene(p, rng)
         flames, fronts = set_fires(scene, rng, p.fires)
         radiance, seen = compose(scene, flames, fronts, rng)

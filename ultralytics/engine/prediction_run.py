@@ -1,0 +1,268 @@
+"""A prediction run: all that belongs to one call of a predictor, so that many calls may be under way at once."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from ultralytics.data.image_files import VID_FORMATS, suffix
+from ultralytics.data.loaders import Frame, Images, Kind, Loader, SourceTypes
+from ultralytics.engine.outputs import ResultSaver, VideoSaver, Windows
+from ultralytics.engine.results import Results
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils import IterableSimpleNamespace
+from ultralytics.utils.files import RunFolder
+
+if TYPE_CHECKING:
+    from ultralytics.trackers.track import Trackers
+
+
+@dataclass
+class PredictionRun:
+    """One call of a predictor: its settings, its source, and what it has found and written so far.
+
+    Attributes:
+        args: the settings.
+        stream: whether results are returned one by one.
+        begun: whether the source was handed over; before that, settings may still be added.
+        model, device, trackers: those of this run; None before it has its own.
+        dataset, source_type: the source, and its kind.
+        imgsz: (height, width) of the model's input.
+        batch: paths, images and texts of the present batch.
+        frames: where the images of the present batch come from.
+        results: what was found in them.
+        seen: number of images so far.
+        shape: of the batch that the model was given last.
+        plotted_img: the image that was drawn last, (h, w, 3) BGR.
+        folder: of the run, once it was asked for.
+        saver: once something is saved.
+        windows: those that were opened.
+    """
+
+    args: IterableSimpleNamespace
+    stream: bool = True
+    begun: bool = False
+    model: AutoBackend | None = None
+    device: torch.device | None = None
+    trackers: Trackers | None = None
+    dataset: Loader | None = None
+    source_type: SourceTypes | None = None
+    imgsz: Sequence[int] | None = None
+    batch: tuple[list[str], Images, list[str]] | None = None
+    frames: Sequence[Frame] = ()
+    results: list[Results] = field(default_factory=list)
+    seen: int = 0
+    shape: tuple[int, ...] = ()
+    plotted_img: np.ndarray | None = None
+    folder: RunFolder | None = None
+    saver: ResultSaver | None = None
+    windows: Windows = field(default_factory=Windows)
+    _counts: Counter[str] = field(default_factory=Counter, init=False)
+
+    def take(self, batch: tuple[list[str], Images, list[str]]) -> None:
+        """Make a batch the present one; where a user's own loader gives no frames, they are made from its paths."""
+        self.batch = batch
+        self.frames = getattr(batch, "frames", None) or self._frames(batch[0], batch[1])
+
+    def _frames(self, paths: list[str], images: Images) -> list[Frame]:
+        """Return the images of a batch as frames, which are counted in each stream and video."""
+        stream = self.source_type is not None and self.source_type.stream
+        frames = []
+        for i, (path, image) in enumerate(zip(paths, images)):
+            kind: Kind = "stream" if stream else "video" if suffix(str(path)) in VID_FORMATS else "image"
+            self._counts[path] += 1
+            number = None if kind == "image" else self._counts[path]
+            fps = getattr(self.dataset, "fps", 0)
+            fps = fps[i] if isinstance(fps, (list, tuple)) else fps
+            frames.append(Frame(image, path, kind, i, len(paths), number, fps=float(fps or 0)))
+        return frames
+
+    def close(self) -> None:
+        """Release the source, and finish what is being written and shown."""
+        close = getattr(self.dataset, "close", None)
+        if close:
+            close()
+        if self.saver:
+            self.saver.close()
+        self.windows.close()
+
+
+class Runs:
+    """The runs of a predictor, and what belongs to the present one under the names that 8.3.0 gives it.
+
+    A predictor may be called from several threads, and while the iterator of an earlier call is still being read. The
+    present run is the one that this thread works on, or else the latest; hooks and callbacks, which are given the
+    predictor, so find what is theirs.
+
+    Args:
+        args: the settings of the first run.
+    """
+
+    def __init__(self, args: IterableSimpleNamespace):
+        self._lock = threading.RLock()  # lets one batch through at a time, as hooks may use the predictor's attributes
+        self._working: dict[int, PredictionRun] = {}  # by thread
+        self._latest = PredictionRun(args)
+        self._folders: dict[tuple, RunFolder] = {}  # by the settings that name one
+        self._model: AutoBackend | None = None  # the latest, as are device and trackers
+        self._device: torch.device | None = None
+        self._trackers: Trackers | None = None
+
+    @property
+    def run(self) -> PredictionRun:
+        """The run that this thread works on, or else the latest."""
+        return self._working.get(threading.get_ident(), self._latest)
+
+    @contextlib.contextmanager
+    def new_run(self, args: IterableSimpleNamespace | None = None) -> Iterator[PredictionRun]:
+        """Let this thread work on a new run, with these settings or those of the latest; or on one not begun yet."""
+        run = self._working.get(threading.get_ident())
+        if run is None or run.begun:
+            run = self._latest = PredictionRun(copy(self.args) if args is None else args)
+        with self._at_work(run):
+            yield run
+
+    @contextlib.contextmanager
+    def _at_work(self, run: PredictionRun) -> Iterator[None]:
+        """Let this thread work on a run, and then again on what it did before."""
+        me = threading.get_ident()
+        before = self._working.get(me)
+        self._working[me] = run
+        try:
+            yield
+        finally:
+            if before is None:
+                del self._working[me]
+            else:
+                self._working[me] = before
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave behind what is of this process: locks, runs that are under way, and the model, to be opened anew."""
+        born_with = vars(Runs(self.args))
+        return {**{k: v for k, v in vars(self).items() if k not in born_with}, "args": copy(self.args)}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        Runs.__init__(self, cast(IterableSimpleNamespace, state["args"]))
+        self.__dict__.update({name: value for name, value in state.items() if name != "args"})
+
+    # What 8.3.0 has on the predictor; models, devices and trackers of one run go on into the next --------------------
+    @property
+    def args(self) -> IterableSimpleNamespace:
+        """The settings: within a run its own, else those with which the next begins."""
+        return self.run.args
+
+    @args.setter
+    def args(self, args: IterableSimpleNamespace) -> None:
+        working = self._working.get(threading.get_ident())
+        if working:
+            working.args = args
+        else:  # runs that are under way keep theirs
+            self._latest = PredictionRun(args)
+
+    @property
+    def model(self) -> AutoBackend:
+        """What runs the model; None before `setup_model`."""
+        return cast(AutoBackend, self._model if self.run.model is None else self.run.model)
+
+    @model.setter
+    def model(self, model: AutoBackend) -> None:
+        self.run.model = self._model = model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs; None before `setup_model`."""
+        return cast(torch.device, self._device if self.run.device is None else self.run.device)
+
+    @device.setter
+    def device(self, device: torch.device) -> None:
+        self.run.device = self._device = device
+
+    @property
+    def trackers(self) -> Trackers:
+        """The trackers of the latest run of mode 'track', one a stream; None before."""
+        return cast("Trackers", self._trackers if self.run.trackers is None else self.run.trackers)
+
+    @trackers.setter
+    def trackers(self, trackers: Trackers) -> None:
+        self.run.trackers = self._trackers = trackers
+
+    @property
+    def dataset(self) -> Loader:
+        """The source; None before `setup_source`."""
+        return cast(Loader, self.run.dataset)
+
+    @dataset.setter
+    def dataset(self, dataset: Loader) -> None:
+        self.run.dataset = dataset
+
+    @property
+    def source_type(self) -> SourceTypes:
+        """The kind of the source; None before `setup_source`."""
+        return cast(SourceTypes, self.run.source_type)
+
+    @source_type.setter
+    def source_type(self, source_type: SourceTypes) -> None:
+        self.run.source_type = source_type
+
+    @property
+    def imgsz(self) -> Sequence[int]:
+        """(height, width) of the model's input; None before `setup_source`."""
+        return cast(Sequence[int], self.run.imgsz)
+
+    @imgsz.setter
+    def imgsz(self, imgsz: Sequence[int]) -> None:
+        self.run.imgsz = imgsz
+
+    @property
+    def batch(self) -> tuple[list[str], Images, list[str]]:
+        """Paths, images and texts of the present batch; None before the first."""
+        return cast(tuple[list[str], Images, list[str]], self.run.batch)
+
+    @batch.setter
+    def batch(self, batch: tuple[list[str], Images, list[str]]) -> None:
+        self.run.batch = batch
+
+    @property
+    def results(self) -> list[Results]:
+        """What was found in the present batch."""
+        return self.run.results
+
+    @results.setter
+    def results(self, results: list[Results]) -> None:
+        self.run.results = results
+
+    @property
+    def seen(self) -> int:
+        """Number of images so far."""
+        return self.run.seen
+
+    @seen.setter
+    def seen(self, seen: int) -> None:
+        self.run.seen = seen
+
+    @property
+    def plotted_img(self) -> np.ndarray | None:
+        """The image that was drawn last, (h, w, 3) BGR."""
+        return self.run.plotted_img
+
+    @plotted_img.setter
+    def plotted_img(self, plotted_img: np.ndarray | None) -> None:
+        self.run.plotted_img = plotted_img
+
+    @property
+    def vid_writer(self) -> dict[Path, VideoSaver]:
+        """The videos that are being written."""
+        return self.run.saver.videos if self.run.saver else {}
+
+    @property
+    def windows(self) -> list[str]:
+        """Titles of the windows that were opened."""
+        return self.run.windows.titles
