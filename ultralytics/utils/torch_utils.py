@@ -85,7 +85,7 @@ def parse_device(device: object = "") -> str | list[int]:
 
 
 def select_device(device: object = "", batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
-    """Return the torch device for a `device` setting, of several GPUs the first, and log it in one line.
+    """Return the torch device for a `device` setting and say in one line what it is; of several GPUs, the first.
 
     Args:
         device: '', None, 'cpu', 'mps', 0, '0,1', [0, 1], 'cuda:0' or a torch.device.
