@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -133,14 +133,7 @@ class InfiniteDataLoader(DataLoader):
     the dataset was changed.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        batches: EpochBatches,
-        workers: int = 0,
-        pin_memory: bool = False,
-        collate_fn: Callable[[list], Batch] | None = None,
-    ):
+    def __init__(self, dataset: Dataset, batches: EpochBatches, workers: int = 0, **kwargs):
         # the loader's own generator: starting workers must not advance the global one, or resumed runs would differ
         super().__init__(
             dataset,
@@ -148,8 +141,7 @@ class InfiniteDataLoader(DataLoader):
             num_workers=workers,
             generator=torch.Generator().manual_seed(batches.seed % 2**63),
             worker_init_fn=partial(start_worker, parent=os.getpid()) if workers else None,
-            pin_memory=pin_memory,
-            collate_fn=collate_fn,
+            **kwargs,
         )
         self.batches = batches
         self.epoch = self.first = 0  # what the next loop shows: an epoch, from this batch on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ultralytics.utils.errors import ModelError
 
@@ -13,14 +13,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Benchmarked(Protocol):
-    """A model that can be benchmarked, such as YOLO."""
-
-    def benchmark(self, **settings) -> DataFrame: ...
-
-
 def benchmark(
-    model: Benchmarked | str | Path = "yolo11n.pt",
+    model="yolo11n.pt",
     data: str | None = None,
     imgsz: int = 160,
     half: bool = False,
@@ -39,10 +33,8 @@ def benchmark(
         settings: more of `yolo benchmark`.
     """
     if isinstance(model, (str, Path)):
-        loaded: Benchmarked = importlib.import_module("ultralytics.models.yolo.model").YOLO(model)
-    else:
-        loaded = model
-    table = loaded.benchmark(data=data, imgsz=imgsz, half=half, int8=int8, device=device, **settings)
+        model = importlib.import_module("ultralytics.models.yolo.model").YOLO(model)
+    table = model.benchmark(data=data, imgsz=imgsz, half=half, int8=int8, device=device, **settings)
     least = float(verbose) if not isinstance(verbose, bool) else None
     tried = table[~table["note"].str.startswith("pip install")]
     failed = tried[tried["median_ms"].isna()]

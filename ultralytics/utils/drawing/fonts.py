@@ -58,11 +58,6 @@ def font_files() -> tuple[Path, ...]:
     return tuple(sorted(files, key=_rank))
 
 
-def is_plain(text: str) -> bool:
-    """Check whether every font can draw a text."""
-    return text.isascii()
-
-
 def _characters(text: str) -> list[str]:
     """Return the distinct characters of a text that a font may lack."""
     return [c for c in dict.fromkeys(text) if not c.isascii() and not c.isspace() and category(c) != "Cf"]
@@ -103,7 +98,7 @@ def opencv_draws(text: str) -> bool:
     import cv2
     import numpy as np
 
-    if is_plain(text):
+    if text.isascii():
         return True
     if int(cv2.__version__.split(".")[0]) < 5:
         return False

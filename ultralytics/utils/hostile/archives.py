@@ -20,7 +20,6 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.hostile.limits import DEPTH, FOLDERS, MAX_RATIO, MEMBERS, MIB
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MIN_LIMIT = 1 << 30  # bytes that any archive may unpack to
 _CHUNK = 1 << 20
 _MOST_PADDING = 64  # chunks after the last member of a tar that are read
@@ -32,11 +31,6 @@ _JUNK = {"__MACOSX", ".DS_Store"}
 _DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError)
 
 Member = tuple[str, bool, Callable[[], IO[bytes]]]  # name, whether a folder, and what opens it
-
-
-def is_archive(file: str | Path) -> bool:
-    """Check whether a file has the name of an archive that `unpack` reads."""
-    return str(file).lower().endswith(SUFFIXES)
 
 
 def safe_join(root: str | Path, name: str) -> Path:
