@@ -42,13 +42,13 @@ def doubling(first: str, line: str, n: int = 40) -> str:
         (f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 1000)}]\n", "more than 100000 values"),
         ("a: &a [*a]\n", "line 1 contains itself"),
         ("a: &a\n  b: *a\n", "line 1 contains itself"),
-        ("a: " + "[" * 100_000, "more than 64 lists stand in each other"),
-        ("- " * 5000 + "a\n", "more than 64 lists stand in each other"),
-        ("a: " + "{b: " * 100 + "1", "more than 64 lists stand in each other"),
-        ("a: 1\nb: 2\n\na: 3\n", "'a' stands twice, in line 1 and in line 4"),
+        ("a: " + "[" * 100_000, "more than 64 lists are nested"),
+        ("- " * 5000 + "a\n", "more than 64 lists are nested"),
+        ("a: " + "{b: " * 100 + "1", "more than 64 lists are nested"),
+        ("a: 1\nb: 2\n\na: 3\n", "'a' appears twice, in line 1 and in line 4"),
         ("x: 1\na: 1" + ":1" * 500_000, "the number in line 2 has more than 100 characters"),  # to the base 60: hours
         ("a: 0x" + "f" * 10_000, "the number in line 1 has more than 100 characters"),
-        ("a: {x: 1, y: 2, x: 3}\n", "'x' stands twice, in line 1 and in line 1"),
+        ("a: {x: 1, y: 2, x: 3}\n", "'x' appears twice, in line 1 and in line 1"),
     ],
 )
 def test_yaml(tmp_path, text, words):
@@ -223,7 +223,7 @@ def test_what_pillow_does_not_know_is_not_given_to_opencv(tmp_path, monkeypatch)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     for data in (b"rubbish", b"\xff\xd8\xff\xe0", b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nENDHDR\n"):
         (tmp_path / "a.jpg").write_bytes(data)
-        with pytest.raises(DataError, match=r"cannot be decoded \(no image\)"):
+        with pytest.raises(DataError, match=r"cannot be decoded \(not an image\)"):
             read_image(tmp_path / "a.jpg")
 
 
@@ -253,7 +253,7 @@ def test_files_that_are_no_images(tmp_path, monkeypatch):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.jpg")
         for read in (verify_image, read_image):  # to open it would wait for ever
-            with pytest.raises(DataError, match="it is no file"):
+            with pytest.raises(DataError, match="it is not a regular file"):
                 read(tmp_path / "pipe.jpg")
     (tmp_path / "a.jpg").write_bytes(jpeg(16, 16))
     monkeypatch.setattr(limits, "IMAGE_BYTES", 100)

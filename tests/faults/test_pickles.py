@@ -163,7 +163,7 @@ def test_label_cache(work_dir, tiny_data_copy, caplog, make):
     make(str(cache))
     again = load_labels(images, 2)
     assert [e.rows.tolist() for e in again] == [e.rows.tolist() for e in good]
-    assert f"'{cache}' is no cache but a pickle that asks for {SYSTEM}; it was not run." in caplog.text
+    assert f"'{cache}' is not a cache but a pickle that asks for {SYSTEM}; it was not run." in caplog.text
     with np.load(cache, allow_pickle=False) as z:
         assert len(z["counts"]) == len(images)  # made anew
 
