@@ -136,7 +136,7 @@ def test_metadata_of_exported_files():
                    {"channels": [1]}, {"names": {"x": "a"}}, {"names": 3}):  # fmt: skip
         with pytest.raises(ModelError, match=r"a\.onnx' cannot be understood"):
             from_text(json.dumps({**good, **change}), "a.onnx")
-    with pytest.raises(ModelError, match="is no JSON"):
+    with pytest.raises(ModelError, match="is not JSON"):
         from_text("[" * 100_000, "a.onnx")
 
 

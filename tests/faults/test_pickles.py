@@ -200,7 +200,7 @@ def test_metadata_cannot_run_code_either(work_dir):
     from ultralytics.nn.formats.job import from_texts
 
     texts = {"task": "detect", "names": "__import__('os').system('echo x > mark')", "stride": "32", "imgsz": "[64, 64]"}
-    with pytest.raises(ModelError, match="its names are no list"):
+    with pytest.raises(ModelError, match="its names are not a list"):
         from_texts(texts, "a.onnx")
 
 

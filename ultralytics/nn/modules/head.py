@@ -78,6 +78,7 @@ class Detect(nn.Module):
         legacy: plain convolutions in the class branch (YOLOv8) instead of depthwise ones (YOLO11).
     """
 
+    stride: torch.Tensor  # (nl,) of the maps, in pixels
     branch = staticmethod(_branch)  # makes all branches but that of the classes: (hidden, out, ch)
     class_branch = staticmethod(light_branch)
 
