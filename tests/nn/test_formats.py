@@ -130,7 +130,7 @@ def test_metadata_from_elsewhere_is_refused(tmp_path):
     file.write_bytes(b"payload")
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(attached.NAME, " " * (attached.MAX_BYTES + 1))
-    with pytest.raises(ModelError, match="no Test file"):
+    with pytest.raises(ModelError, match="not a Test file"):
         attached.read_attached(file, "Test")
 
 

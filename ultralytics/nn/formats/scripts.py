@@ -154,9 +154,9 @@ class _ScriptUnpickler(InertUnpickler):
 
     def persistent_load(self, pid: tuple) -> Storage:
         """Return a storage, which has one size and one type wherever it is named."""
-        kind, dtype, key, _, numel = pid
+        _, dtype, key, _, numel = pid
         storage = super().persistent_load(pid)
-        if kind != "storage" or (storage.dtype, storage.numel) != (dtype, numel):
+        if not isinstance(storage, Storage) or (storage.dtype, storage.numel) != (dtype, numel):
             raise Refused(f"the storage {key!r:.20} in two ways")
         return storage
 
