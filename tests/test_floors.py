@@ -1,4 +1,7 @@
-"""The house: a file imports from its own floor or a lower one, and no two files import each other in a circle."""
+"""The house: a file imports from its own floor or a lower one, and no two files import each other in a circle.
+
+Imports inside functions count like those at module level.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ultralytics"
 FLOORS = ("", "utils", "cfg", "nn", "data", "trackers", "engine", "models", "lab", "cli", "__main__")
-# Inside a function only, where a public name of 8.3.0 lives below what does its work.
-EXCEPTIONS = {("ultralytics.utils.torch_utils", "ultralytics.nn.checkpoint")}  # strip_optimizer
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -72,27 +73,50 @@ def test_nothing_reaches_upward(module):
     if module == "ultralytics":  # imports nothing of the package at module level
         assert not imports(MODULES[module], inside_functions=False)
         return
-    upward = {(module, t) for t in imports(MODULES[module], inside_functions=True) if floor(t) > floor(module)}
-    assert not upward - EXCEPTIONS
-    at_once = {t for t in imports(MODULES[module], inside_functions=False) if floor(t) > floor(module)}
-    assert not at_once
+    assert not {t for t in imports(MODULES[module], inside_functions=True) if floor(t) > floor(module)}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules of which each reaches each other (Tarjan's strongly connected components)."""
+    found: list[list[str]] = []
+    stack: list[str] = []
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}  # the earliest module on the stack that each one reaches
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for target in graph[module]:
+            if target not in order:
+                visit(target)
+            if target in stack:
+                lowest[module] = min(lowest[module], lowest[target])
+        if lowest[module] == order[module]:
+            group = stack[stack.index(module) :]
+            del stack[-len(group) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set(), "f": {"g", "e"}, "g": {"f"}}
+    assert circles(graph) == [["a", "b", "c"], ["f", "g"]]
 
 
 def test_no_circles():
     graph = {
-        module: {t for t in imports(file, False) if t in MODULES and t != module} for module, file in MODULES.items()
+        module: {t for t in imports(file, True) if t in MODULES and t != module} for module, file in MODULES.items()
     }
-    done: set[str] = set()
-
-    def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, " -> ".join([*path[path.index(module) :], module])
-        if module not in done:
-            for target in graph[module]:
-                visit(target, (*path, module))
-            done.add(module)
-
-    for module in graph:
-        visit(module, ())
+    message = [
+        "\n".join(f"{module} imports {', '.join(sorted(graph[module] & {*group}))}" for module in group)
+        for group in circles(graph)
+    ]
+    assert not message, "Files import each other in a circle:\n" + "\n\n".join(message)
 
 
 def test_the_reader_of_imports_sees_them(tmp_path):

@@ -168,6 +168,14 @@ def test_tune_trains_and_leaves_the_model_alone(work_dir: Path, tiny_data: Path,
         model.tune(use_ray=True)
 
 
+def test_the_settings_can_name_the_model(work_dir: Path, tiny_data: Path):
+    args = {"data": str(tiny_data), "epochs": 1, "project": "runs", "val": False, **FAST}
+    space = {"mosaic": (0.0, 0.5)}
+    for name, model in {"a": tiny_model(work_dir), "b": "runs/a/weights/best.pt"}.items():
+        Tuner({**args, "space": space, "model": model, "name": name})(iterations=1)
+        assert YOLO(work_dir / "runs" / name / "weights/best.pt").names == {0: "red", 1: "green"}
+
+
 def test_settings_reach_the_trainer(work_dir: Path, tiny_data: Path):
     """Each training has the settings chosen for it, and those given beside them."""
     seen = []

@@ -21,8 +21,7 @@ from ultralytics.data.image_files import read_image, resize_long_side, verify_im
 from ultralytics.data.labels import fingerprint, read_label
 from ultralytics.data.outlines import rle_to_mask
 from ultralytics.nn.formats.job import from_text
-from ultralytics.nn.parse import parse_model
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, parse_model
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, DataError, ModelError
 from ultralytics.utils.hostile import archives, limits, safe_yaml

@@ -15,17 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fill import fill, image
 from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.nn.ghostnet import (
     DFCGhostModule,
-    GhostBottleneck,
     GhostModule,
+    GhostNetBottleneck,
     GhostNetV1,
     Ghostnetv1,
     GhostNetV2,
     Ghostnetv2,
     ReducedLinear,
     round_channels,
-    without_weight_files,
 )
 from ultralytics.nn.registry import REGISTRY
 from ultralytics.nn.tasks import DetectionModel
@@ -150,7 +151,7 @@ def test_a_ghost_module_is_intrinsic_maps_and_their_ghosts(ratio):
 @pytest.mark.parametrize(("stride", "c2"), [(1, 8), (1, 12), (2, 8)])
 @pytest.mark.parametrize("attention", [False, True])
 def test_bottleneck_shapes_and_shortcut(stride, c2, attention):
-    block = GhostBottleneck(8, 16, c2, 3, stride, 0.25, attention)
+    block = GhostNetBottleneck(8, 16, c2, 3, stride, 0.25, attention)
     assert block(torch.rand(2, 8, 10, 6)).shape == (2, c2, 10 // stride, 6 // stride)
     assert (len(block.shortcut) == 0) == (stride == 1 and c2 == 8)
     assert isinstance(block.ghost1, DFCGhostModule) == attention and type(block.ghost2) is GhostModule
@@ -282,7 +283,7 @@ def test_fused_backbone_gives_the_same_maps(backbone):
 def test_weight_file_round_trip(classifier, backbone, tmp_path, caplog):
     source = fill(classifier(width=0.5)).eval()
     torch.save(source.state_dict(), tmp_path / "weights.pth")
-    model = backbone(3, 0.5, str(tmp_path / "weights.pth")).eval()
+    model = backbone(3, 0.5).load_weights(str(tmp_path / "weights.pth")).eval()
     trunk, whole = model.state_dict(), source.state_dict()
     assert all(torch.equal(value, whole[name]) for name, value in trunk.items())
     (record,) = caplog.records
@@ -295,19 +296,19 @@ def test_training_checkpoint_of_several_devices_is_unpacked(tmp_path):
 
     state = {f"module.{name}": value for name, value in fill(GhostNetV2(width=0.25)).state_dict().items()}
     torch.save({"epoch": 3, "args": Namespace(lr=0.1), "state_dict": state}, tmp_path / "last.pth.tar")
-    model = Ghostnetv2(3, 0.25, tmp_path / "last.pth.tar")
+    model = Ghostnetv2(3, 0.25).load_weights(tmp_path / "last.pth.tar")
     assert torch.equal(model.bn1.weight, state["module.bn1.weight"])
 
 
 def test_files_of_old_torch_versions_load(tmp_path):
     state = fill(GhostNetV1(width=0.25)).state_dict()
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert torch.equal(Ghostnetv1(3, 0.25, tmp_path / "old.pth").bn1.weight, state["bn1.weight"])
+    assert torch.equal(Ghostnetv1(3, 0.25).load_weights(tmp_path / "old.pth").bn1.weight, state["bn1.weight"])
 
 
 def test_stem_is_spread_over_other_input_channels(tmp_path, caplog):
     torch.save(fill(GhostNetV1(width=0.25)).state_dict(), tmp_path / "rgb.pth")
-    colour, grey = (Ghostnetv1(c1, 0.25, tmp_path / "rgb.pth").eval() for c1 in (3, 1))
+    colour, grey = (Ghostnetv1(c1, 0.25).load_weights(tmp_path / "rgb.pth").eval() for c1 in (3, 1))
     x = torch.rand(1, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(grey(x)[0], colour(x.expand(-1, 3, -1, -1))[0], rtol=1e-4, atol=1e-4)
@@ -316,26 +317,19 @@ def test_stem_is_spread_over_other_input_channels(tmp_path, caplog):
 
 def test_missing_weight_file_is_named():
     with pytest.raises(MissingFileError, match=r"'nowhere\.pth' does not exist"):
-        Ghostnetv1(3, 1.0, "nowhere.pth")
-
-
-def test_weight_files_are_left_alone_where_a_checkpoint_follows():
-    with without_weight_files():
-        assert Ghostnetv1(3, 0.25, "nowhere.pth").width == 0.25
-    with pytest.raises(MissingFileError):
-        Ghostnetv1(3, 0.25, "nowhere.pth")
+        Ghostnetv1(3, 1.0).load_weights("nowhere.pth")
 
 
 def test_weights_of_another_width_are_refused_with_counts(tmp_path):
     torch.save(GhostNetV1(width=0.5).state_dict(), tmp_path / "half.pth")
     with pytest.raises(CheckpointError, match=r"Ghostnetv1 at width 0.25: .* 0 are missing and [1-9]\d* have another"):
-        Ghostnetv1(3, 0.25, tmp_path / "half.pth")
+        Ghostnetv1(3, 0.25).load_weights(tmp_path / "half.pth")
 
 
 def test_weights_of_the_other_version_are_refused_with_counts(tmp_path):
     torch.save(GhostNetV1(width=0.25).state_dict(), tmp_path / "v1.pth")
     with pytest.raises(CheckpointError, match=r"of its 754 entries 252 are missing"):
-        Ghostnetv2(3, 0.25, tmp_path / "v1.pth")
+        Ghostnetv2(3, 0.25).load_weights(tmp_path / "v1.pth")
 
 
 @pytest.mark.parametrize("content", [b"no weights", [1, 2], GhostModule(4, 4)])  # the last is a pickled class
@@ -343,16 +337,17 @@ def test_a_file_that_is_no_weight_file_is_refused(content, tmp_path):
     file = tmp_path / "other.pth"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
     with pytest.raises(CheckpointError, match=r"other\.pth"):
-        Ghostnetv1(3, 0.25, file)
+        Ghostnetv1(3, 0.25).load_weights(file)
 
 
 DETECTOR = {"Ghostnetv1": GhostNetV1, "Ghostnetv2": GhostNetV2}
 
 
-def detector(folder: Path, backbone: str) -> str:
+def detector(folder: Path, backbone: str, weights: str = "") -> str:
     """Write the YAML of a detector on a narrow GhostNet."""
     file = folder / f"{backbone}.yaml"
-    file.write_text(f"nc: 2\nbackbone: [[-1, 1, {backbone}, [0.25]]]\nhead: [[[2, 3, 4], 1, Detect, [nc]]]\n")
+    args = f"[0.25, {weights}]" if weights else "[0.25]"
+    file.write_text(f"nc: 2\nbackbone: [[-1, 1, {backbone}, {args}]]\nhead: [[[2, 3, 4], 1, Detect, [nc]]]\n")
     return str(file)
 
 
@@ -379,6 +374,42 @@ def test_a_training_begins_with_a_published_file(work_dir, tiny_data):
     model.add_callback("on_train_start", lambda trainer: seen.append(has_weights(trainer.model, state)))
     model.train(data=str(tiny_data), pretrained="published.pth", epochs=1, val=False, project="runs", **FAST)
     assert seen == [True]
+
+
+@pytest.mark.parametrize("backbone", DETECTOR)
+def test_a_new_model_starts_from_the_file_that_its_yaml_names(backbone, work_dir, caplog):
+    torch.save(state := fill(DETECTOR[backbone](width=0.25)).state_dict(), "published.pth")
+    file = detector(work_dir, backbone, "published.pth")
+    for build in (lambda: YOLO(file).model, lambda: DetectionModel(file, verbose=False)):
+        caplog.clear()
+        model = build()
+        assert has_weights(model, state) and model.yaml["backbone"][0][3] == [0.25, "published.pth"]
+        assert len([r for r in caplog.records if "entries loaded from 'published.pth'" in r.message]) == 1
+
+
+def test_a_checkpoint_does_without_the_file_that_its_yaml_named(work_dir, tiny_data, log):
+    torch.save(fill(GhostNetV1(width=0.25)).state_dict(), "published.pth")
+    file = detector(work_dir, "Ghostnetv1", "published.pth")
+    model, args = YOLO(file), {"data": str(tiny_data), "project": "runs", "val": False, **FAST}
+    model.model.model[0].bn1.weight.data.fill_(3.0)
+    model.save("own.pt")
+    model.add_callback("on_train_epoch_end", lambda trainer: 1 / 0 if trainer.epoch == 1 else None)
+    with pytest.raises(ZeroDivisionError):
+        model.train(**args, epochs=2, name="a")
+    last = Path("runs/a/weights/last.pt")
+    assert all(load_checkpoint(f)["yaml"]["backbone"][0][3] == [0.25, "published.pth"] for f in ("own.pt", last))
+
+    Path("published.pth").unlink()
+    log.clear()
+    with pytest.raises(MissingFileError, match=r"'published\.pth' does not exist"):
+        DetectionModel(file)
+    again = YOLO("own.pt")
+    assert has_weights(again.model, model.model.model[0].state_dict())
+    model.reset_callbacks()
+    model.load("own.pt").train(**args, epochs=1, name="b")
+    DetectionTrainer(overrides={**args, "epochs": 1, "model": "own.pt", "name": "c"}).train()
+    DetectionTrainer(overrides={"resume": str(last)}).train()
+    assert not any("entries loaded" in line for line in log)
 
 
 def test_a_published_file_gives_a_classifier_all_its_weights(tmp_path, log):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules import C3Ghost, Conv, Ghost, GhostBottleneck
+from ultralytics.nn.parse import without_weight_files
 from ultralytics.nn.registry import REGISTRY, Bound, register
 from ultralytics.nn.tasks import DetectionModel, guess_model_task, parse_model, yaml_model_load
 from ultralytics.utils.errors import MissingFileError, ModelError
@@ -197,6 +198,37 @@ def test_class_put_into_tasks_is_found(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tasks, "Mine", Mine, raising=False)
     assert type(DetectionModel(write(tmp_path, "Mine"), verbose=False).model[1]) is Mine
+
+
+def test_a_module_can_start_from_a_weight_file(registered):
+    class Started(nn.Module):
+        def __init__(self, c1: int, given: int):
+            super().__init__()
+            self.given, self.files = given, []
+
+        def load_weights(self, file: str) -> None:
+            self.files.append(file)
+
+        def forward(self, x):
+            return x
+
+    registered(Started, weights=0)
+    line = [-1, 1, "Started", ["start", 5]]
+    d = {**yaml_model_load("yolo11n.yaml"), "start": "own.pth"}  # the name of a YAML key stands for its value
+    d["backbone"] = [line, *d["backbone"]]
+    d["head"] = [[[j + (j > 0) for j in f] if isinstance(f, list) else f, *rest] for f, *rest in d["head"]]
+    assert DetectionModel(d, verbose=False).model[0].files == ["own.pth"]
+    layers, _ = parse_model(d, ch=3, verbose=False)
+    assert (layers[0].files, layers[0].given) == ([], 5)
+    bare = without_weight_files(d)
+    assert bare["backbone"][0] == [-1, 1, "Started", [5]] and d["backbone"][0] == line
+    d["backbone"][0] = [*line[:3], [None, 5]]
+    assert (layer := DetectionModel(d, verbose=False).model[0]).given == 5 and layer.files == []
+    d["backbone"][0] = [-1, 4, *line[2:]]
+    with pytest.raises(ModelError, match=r"layer 0: .*starts from a weight file.*Write 1 repeat"):
+        parse_model(d, ch=3, verbose=False)
+    with pytest.raises(ValueError, match="load_weights"):
+        registered(type("Other", (nn.Module,), {}), weights=0)
 
 
 def test_parse_leaves_the_description_alone():

@@ -28,6 +28,7 @@ DEFAULT_CFG_PATH = ROOT / "cfg" / "default.yaml"
 DEFAULT_CFG_DICT = dict(DEFAULTS)
 DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
 DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
+KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")  # what later calls start from
 
 # Old names of settings: the new name, and how the old value becomes the new one.
 RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {

@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ultralytics.cfg import TASK2DATA, get_cfg, read_settings
+from ultralytics.cfg import KEPT_FROM_CHECKPOINT, TASK2DATA, get_cfg, read_settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.training.resume import RunFinished, last_state
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.formats import FORMATS, format_of
 from ultralytics.nn.formats.facts import checked_runner
-from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.own_modules import load_trusted
-from ultralytics.nn.tasks import (
-    attempt_load_one_weight,
-    describe,
-    guess_model_task,
-    read_weights,
-    trust_modules,
-    yaml_model_load,
-)
+from ultralytics.nn.parse import without_weight_files, yaml_model_load
+from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, read_weights
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import check_regular
-
-# Settings of the training that later calls start from
-KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")
 
 # Settings that no code acts on yet, and why; said when one of them is given.
 IDLE = {
@@ -76,7 +66,7 @@ class Model(Callbacks, nn.Module):
         self.predictor = self.trainer = self.metrics = self.ckpt_path = self.session = self.cfg = None
         self.ckpt: dict = {}
         self.overrides: dict[str, Any] = {}
-        self.trusts = {"trust_modules": trust_modules} if trust_modules else {}
+        self.trusted = trust_modules
         name = str(model).strip()
         if Path(name).suffix in {".yaml", ".yml"}:
             self._new(name, task, verbose)
@@ -87,18 +77,18 @@ class Model(Callbacks, nn.Module):
 
     def _new(self, cfg: str, task: str | None = None, verbose: bool = False) -> None:
         """Build an untrained model from a YAML."""
-        trust_modules(cfg, self.trusts.get("trust_modules", False))
+        trust_modules(cfg, self.trusted)
         d = yaml_model_load(cfg)
         self.cfg = cfg
         self.task = self._checked_task(task or guess_model_task(d))
         self.model = self._smart_load("model")(d, verbose=verbose and RANK in {-1, 0})
-        self.overrides = {"model": cfg, "task": self.task, **self.trusts}
+        self.overrides = {"model": cfg, "task": self.task, **self._trusts()}
         self.model.args = get_cfg(overrides=self.overrides)
         self.model.task = self.task
         self.model_name = cfg
 
     def _load(self, weights: str, task: str | None = None) -> None:
-        """Load a trained model from a weight file."""
+        """Load a weight file, which says its own task: `task`, an argument that 8.3.0 has, changes nothing."""
         file = Path(weights)
         if file.suffix != ".pt":
             endings = ", ".join(f.suffix for f in FORMATS.values())
@@ -113,16 +103,15 @@ class Model(Callbacks, nn.Module):
                 f"The weight file '{weights}' does not exist.{near} Nothing is downloaded by itself: "
                 f"put the file there, or start from an untrained model such as {file.stem}.yaml."
             )
-        trust_modules(file, self.trusts.get("trust_modules", False))
         try:
-            self.model, self.ckpt = attempt_load_one_weight(file)
+            self.model, self.ckpt = attempt_load_one_weight(file, trusted=self.trusted)
         except CheckpointError:
             file = last_state(file)[0]  # raises the same where there is no state before it
-            self.model, self.ckpt = attempt_load_one_weight(file)
+            self.model, self.ckpt = attempt_load_one_weight(file, trusted=self.trusted)
         self.task = self._checked_task(self.model.task)
         kept = {k: v for k, v in self.ckpt["args"].items() if k in KEPT_FROM_CHECKPOINT}
         self.ckpt_path = self.model_name = str(file)
-        self.overrides = {**kept, "model": str(file), "task": self.task, **self.trusts}
+        self.overrides = {**kept, "model": str(file), "task": self.task, **self._trusts()}
         self.model.args = get_cfg(overrides=self.overrides)
 
     def _open(self, file: str, task: str | None = None) -> None:
@@ -135,14 +124,18 @@ class Model(Callbacks, nn.Module):
             )
         check_regular(file)
         form.require(writing=False)
-        trust_modules(file, self.trusts.get("trust_modules", False))
+        trust_modules(file, self.trusted)
         facts = checked_runner(form.load().Runner(file), file)
         if task and facts.task and task != facts.task:
             raise ConfigError(f"task='{task}' does not fit '{file}', which can {facts.task}: leave task= out.")
         self.model = self.ckpt_path = self.model_name = file
         self.task = self._checked_task(facts.task or task)
         self.exported_names = facts.names
-        self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz], **self.trusts}
+        self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz], **self._trusts()}
+
+    def _trusts(self) -> dict[str, bool | str]:
+        """Return the setting with which later calls open this model's files, if they are trusted."""
+        return {"trust_modules": self.trusted} if self.trusted else {}
 
     def _need_network(self, what: str) -> None:
         """Raise ConfigError if this is an exported file, which has no layers to work on."""
@@ -217,8 +210,9 @@ class Model(Callbacks, nn.Module):
         trainer = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
         if not trainer.args.resume and not isinstance(trainer.args.pretrained, str):
             weights = self.model if self.ckpt and trainer.args.pretrained else None
-            with trainer.seeded(), without_weight_files() if weights else nullcontext():
-                trainer.model = trainer.get_model(weights=weights, cfg=self.model.yaml, verbose=True)
+            cfg = without_weight_files(self.model.yaml) if weights else self.model.yaml
+            with trainer.seeded():
+                trainer.model = trainer.get_model(weights=weights, cfg=cfg, verbose=True)
         return trainer
 
     def val(self, validator: Any = None, **kwargs) -> Any:
@@ -345,7 +339,7 @@ class Model(Callbacks, nn.Module):
         """Take over what fits from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
         self._need_network("take weights")
         if isinstance(weights, (str, Path)):
-            weights, self.ckpt = read_weights(weights, self.trusts.get("trust_modules", False))
+            weights, self.ckpt = read_weights(weights, self.trusted)
         if isinstance(weights, Model):
             weights = weights.model
         self.model.load(weights)

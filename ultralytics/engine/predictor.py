@@ -23,7 +23,6 @@ from ultralytics.engine.outputs import OutputNames, VideoSaver
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.features import watch_layers
-from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.checks import check_imgsz, check_imshow
 from ultralytics.utils.drawing.annotator import imwrite
@@ -88,11 +87,10 @@ class BasePredictor(Calls, Callbacks):
         source = model if model is not None else self.args.model
         if source is None:
             raise ConfigError("No model was given. Name a weight file: model=runs/detect/train/weights/best.pt.")
-        trust_modules(source, self.args.trust_modules)
         self.device = select_device(self.args.device, verbose=verbose)
         self.model = AutoBackend(
             source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose,
-            threads=self.args.threads, providers=self.args.providers,
+            threads=self.args.threads, providers=self.args.providers, trusted=self.args.trust_modules,
         )  # fmt: skip
         self.model.eval()
         self._made_for = (source, str(self.args.device), self.args.half)

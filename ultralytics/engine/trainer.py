@@ -29,8 +29,9 @@ from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed
 from ultralytics.engine.training.run_files import own_folder, use_folder
 from ultralytics.engine.training.saving import Saving
 from ultralytics.engine.training.state import rank_states, restore, resume
-from ultralytics.nn.ghostnet import without_weight_files
-from ultralytics.nn.tasks import attempt_load_one_weight, read_weights, trust_modules
+from ultralytics.nn.parse import without_weight_files
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError
@@ -140,6 +141,9 @@ class BaseTrainer(Saving, Callbacks):
         finally:
             remove_integration_callbacks(self)
             self.model = de_parallel(self.model)
+            for model in (self.model, self.ema.ema if self.ema else None):
+                if isinstance(model, BaseModel):
+                    model.forget_criterion()
             for loader in filter(None, (self.train_loader, self.test_loader)):
                 loader.close()
 
@@ -397,8 +401,7 @@ class BaseTrainer(Saving, Callbacks):
         """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
         verbose = RANK in {-1, 0}
         if self._resuming:
-            with without_weight_files():  # the checkpoint brings them
-                self.model = self.get_model(cfg=self.resume_ckpt["yaml"], verbose=verbose)
+            self.model = self.get_model(cfg=without_weight_files(self.resume_ckpt["yaml"]), verbose=verbose)
             return self.resume_ckpt
         if isinstance(self.model, nn.Module):
             return None

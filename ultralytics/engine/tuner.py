@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ultralytics.cfg import DEFAULT_CFG, cfg2dict, check_dict_alignment, get_cfg, run_folder
+from ultralytics.cfg import DEFAULT_CFG, KEPT_FROM_CHECKPOINT, cfg2dict, check_dict_alignment, get_cfg, run_folder
+from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.nn.checkpoint import load_checkpoint
+from ultralytics.nn.tasks import guess_model_task, yaml_model_load
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, colorstr, yaml_save
 from ultralytics.utils.drawing.tuning import plot_tune_results
 from ultralytics.utils.errors import ConfigError, UserError, did_you_mean
@@ -163,19 +167,29 @@ class Tuner(Callbacks):
             iterations: number of trainings.
             cleanup: keep the weights of the best training only, and not the folders of all.
         """
-        if model is None:
-            from ultralytics.engine.model import Model
-
-            model = Model(self.args.model)
         if self.args.optimizer == "auto" and (passed_over := sorted(self.space.keys() & {"lr0", "momentum"})):
             LOGGER.warning(
                 f"WARNING: optimizer=auto passes over {' and '.join(passed_over)}, so searching them has no effect. "
                 "Name an optimizer, such as optimizer=AdamW."
             )
         with self.folder as self.tune_dir:
-            return self._search(model, iterations, cleanup)
+            return self._search(model.make_trainer if model else self._make_trainer, iterations, cleanup)
 
-    def _search(self, model: Any, iterations: int, cleanup: bool) -> dict[str, float]:
+    def _make_trainer(self, **settings: Any) -> Any:
+        """Return a trainer of the model that the settings name, where no model was given."""
+        name, kept = str(self.args.model), {}
+        trust_modules(name, self.args.trust_modules)
+        if Path(name).suffix in {".yaml", ".yml"}:
+            task = guess_model_task(yaml_model_load(name))
+        else:
+            ckpt = load_checkpoint(name)
+            task = ckpt["task"]
+            kept = {k: v for k, v in ckpt["args"].items() if k in KEPT_FROM_CHECKPOINT}
+        settings = {**kept, **settings, "model": name, "task": task, "mode": "train"}
+        settings["data"] = settings.get("data") or TASKS[task].data
+        return load(TASKS[task].trainer)(overrides=settings, _callbacks=self.callbacks)
+
+    def _search(self, make_trainer: Callable[..., Any], iterations: int, cleanup: bool) -> dict[str, float]:
         rows = self._read()
         if rows:
             LOGGER.info(f"{colorstr('Tuner: ')}going on after {len(rows)} trainings in {self.tune_dir}")
@@ -183,7 +197,7 @@ class Tuner(Callbacks):
         for i in range(len(rows), iterations):
             chosen = self.choose(rows)
             LOGGER.info(f"{colorstr('Tuner: ')}training {i + 1}/{iterations} with {chosen}")
-            fitness, folder = self._train(model, chosen, i)
+            fitness, folder = self._train(make_trainer, chosen, i)
             rows.append({"fitness": float(f"{fitness:.5g}"), **chosen})
             if fitness > best or i == 0:
                 best = max(best, fitness)
@@ -195,13 +209,13 @@ class Tuner(Callbacks):
             shutil.rmtree(trials, ignore_errors=True)
         return self._best(rows)
 
-    def _train(self, model: Any, chosen: dict, i: int) -> tuple[float, Path]:
+    def _train(self, make_trainer: Callable[..., Any], chosen: dict, i: int) -> tuple[float, Path]:
         """Train once; return the fitness, less than any other for a training that fails, and the run folder."""
         folder = self.tune_dir / "trials" / str(i + 1)
         own = {"project": str(folder.parent), "name": folder.name, "exist_ok": True, "plots": self.args.plots}
         shutil.rmtree(folder, ignore_errors=True)  # of a training that was broken off
         try:
-            trainer = model.make_trainer(**{**self.given, **chosen, **own})
+            trainer = make_trainer(**{**self.given, **chosen, **own})
             trainer.train()
         except UserError:
             raise

@@ -18,7 +18,6 @@ from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
 from ultralytics.engine.training import watchdog
 from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.nn.tasks import trust_modules
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
@@ -154,12 +153,11 @@ class BaseValidator(Callbacks):
             raise ConfigError(
                 "There is nothing to validate: give model=WEIGHTS, such as model=runs/detect/train/weights/best.pt."
             )
-        trust_modules(model, self.args.trust_modules)
         self.device = select_device(self.args.device, self.args.batch, verbose=True)
         self.half, self.mixed = self.args.half and self.device.type == "cuda", False
         backend = AutoBackend(
             model, device=self.device, fp16=self.half, fuse=True,
-            threads=self.args.threads, providers=self.args.providers,
+            threads=self.args.threads, providers=self.args.providers, trusted=self.args.trust_modules,
         )  # fmt: skip
         self.stride, self.end2end = max(int(backend.stride), 32), backend.end2end
         if self.end2end:

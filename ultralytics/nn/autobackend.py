@@ -14,6 +14,7 @@ from torch import nn
 from ultralytics.nn import features
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import Runner, check_outputs, checked_runner, run_once
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
 from ultralytics.utils.files import check_regular
@@ -160,6 +161,7 @@ class AutoBackend(nn.Module):
         threads: CPU threads of an exported model; None takes the number that is fastest in a trial of one second, 0
             the runtime's default.
         providers: what computes an exported model: ONNX Runtime's providers or OpenVINO's device.
+        trusted: run what the file asks to run (see `nn.trust`).
 
     Attributes:
         model: the module that runs, or None where the backend has none.
@@ -186,8 +188,10 @@ class AutoBackend(nn.Module):
         verbose: bool = True,
         threads: int | None = None,
         providers: str | None = None,
+        trusted: bool | str = False,
     ):
         super().__init__()
+        trust_modules(weights, trusted)
         self.device = torch.device(device)
         self.nn_module = isinstance(weights, nn.Module)
         self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")

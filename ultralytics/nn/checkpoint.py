@@ -319,6 +319,11 @@ def strip_checkpoint(
     return kept
 
 
+def strip_optimizer(f: str | Path = "best.pt", s: str | Path = "") -> None:
+    """Reduce a checkpoint to what inference needs, in half precision where that is exact; `s`: write there."""
+    strip_checkpoint(f, save_as=s or None)
+
+
 def _weight_change(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> float:
     """Return the largest change of a tensor, as a part of its norm (1e-4 at least); inf where a number overflows."""
     worst = 0.0

@@ -11,6 +11,7 @@ import hashlib
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -80,19 +81,20 @@ def describe_files(d: dict, folder: Path) -> list[dict[str, str]]:
     return described
 
 
-def own_entries(d: dict, named: str = "") -> dict[str, Entry]:
+def own_entries(d: dict, named: str = "", namespace: Mapping[str, object] | None = None) -> dict[str, Entry]:
     """Return what the files that a model names have registered.
 
     Args:
         d: a model description.
         named: what holds it, for the error; the description's own `yaml_file` if not given.
+        namespace: where classes may stand that are not registered (see `lookup`).
 
     Raises:
         ModelError: a file was not loaded, and a layer is known by no other way.
     """
     files = module_files(d)
     missing = [f for f in files if f.sha256 not in LOADED]
-    if missing and not _all_known(d):
+    if missing and not _all_known(d, namespace):
         named = named or d.get("yaml_file") or "the model"
         names = " and ".join(f"'{f.file}'" for f in missing)
         raise ModelError(
@@ -100,14 +102,19 @@ def own_entries(d: dict, named: str = "") -> dict[str, Entry]:
             f"trust it, pass trust_modules=True: YOLO('{named}', trust_modules=True), or trust_modules=true behind "
             "`yolo`. (If the file lies elsewhere now, name its folder instead: trust_modules=FOLDER.)"
         )
-    return {name: entry for f in files for name, entry in LOADED.get(f.sha256, {}).items()}
+    return loaded_entries(d)
 
 
-def _all_known(d: dict) -> bool:
+def loaded_entries(d: dict) -> dict[str, Entry]:
+    """Return what those of the files that a model names have registered which were run."""
+    return {name: entry for f in module_files(d) for name, entry in LOADED.get(f.sha256, {}).items()}
+
+
+def _all_known(d: dict, namespace: Mapping[str, object] | None) -> bool:
     """Return whether each layer is known without the files, as when the user's script has imported them itself."""
     try:
         for line in [*d["backbone"], *d["head"]]:
-            lookup(line[2])
+            lookup(line[2], namespace=namespace)
     except (ModelError, IndexError, TypeError):
         return False
     return True

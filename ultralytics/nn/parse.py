@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from torch import nn
 
 from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
-from ultralytics.nn.own_modules import describe_files, own_entries
-from ultralytics.nn.registry import Bound, Context, Entry, lookup
+from ultralytics.nn.own_modules import describe_files, loaded_entries, own_entries
+from ultralytics.nn.registry import REGISTRY, Bound, Context, Entry, lookup
 from ultralytics.utils import LOGGER, yaml_load
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.hostile import limits
 
-_OF_LAYERS = ("i", "f", "type", "np", "span")  # attributes that `parse_model` sets
+_OF_LAYERS = ("i", "f", "type", "np", "span")  # attributes that `build_layers` sets
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -179,10 +180,42 @@ def _checked(line: Any, i: int) -> tuple[list[int], int]:
     return sources, line[1]
 
 
-def _build_line(context: Context, line: list, own: dict[str, Entry]) -> tuple[nn.Module, list[int]]:
+def _file_place(line: Any, own: Mapping[str, Entry]) -> int | None:
+    """Return the place of a weight file among the arguments of a YAML line; None if it has none."""
+    whole = isinstance(line, (list, tuple)) and len(line) == 4 and isinstance(line[3], list)
+    entry = own.get(str(line[2])) or REGISTRY.get(str(line[2])) if whole else None
+    return entry.weights if entry and entry.weights is not None and entry.weights < len(line[3]) else None
+
+
+def weight_files(d: dict) -> dict[int, str]:
+    """Return the weight files that a new model starts from, by the number of the line that names them."""
+    own, found = loaded_entries(d), {}
+    for number, line in enumerate([*d["backbone"], *d["head"]]):
+        place = _file_place(line, own)
+        if place is not None and (file := _argument(line[3][place], d)):
+            found[number] = file
+    return found
+
+
+def without_weight_files(d: dict) -> dict:
+    """Return a model description that names no weight files, for a model whose weights come from a checkpoint."""
+    _check_keys(d)
+    own = loaded_entries(d)
+
+    def bare(line: Any) -> Any:
+        place = _file_place(line, own)
+        return line if place is None else [*line[:3], line[3][:place] + line[3][place + 1 :]]
+
+    return {**d, **{part: [bare(line) for line in d[part]] for part in ("backbone", "head")}}
+
+
+def _build_line(
+    context: Context, line: list, own: Mapping[str, Entry], namespace: Mapping[str, object] | None
+) -> tuple[nn.Module, list[int]]:
     """Return the module of one YAML line and the channels of each of its outputs."""
-    name, args = line[2], [_argument(a, context.yaml) for a in line[3]]
-    entry = lookup(name, own)
+    name, place = line[2], _file_place(line, own)
+    args = [_argument(a, context.yaml) for k, a in enumerate(line[3]) if k != place]
+    entry = lookup(name, own, namespace)
     try:
         _check_numbers(args)
         bound = entry.bind(context, args)
@@ -193,6 +226,8 @@ def _build_line(context: Context, line: list, own: dict[str, Entry]) -> tuple[nn
     except Exception as e:  # constructors raise whatever their arguments make them stumble over
         given = f"{context.channels} input channels and the arguments {str(args)[:200]}"
         raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
+    if place is not None and len(modules) > 1:
+        raise ModelError(f"{name} starts from a weight file, so it cannot be repeated. Write 1 repeat.")
     module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
     own = [k for k in _OF_LAYERS if any(k in held for held in (vars(module), module._modules, module._parameters))]
     if own:
@@ -217,13 +252,16 @@ def _repeated(entry: Entry, bound: Bound, c1: int) -> list[nn.Module]:
     return modules
 
 
-def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
-    """Build the layers of a model description.
+def build_layers(
+    d: dict, ch: int, verbose: bool = True, namespace: Mapping[str, object] | None = None
+) -> tuple[nn.Sequential, list[int]]:
+    """Build the layers of a model description; weight files that it names are not read (see `weight_files`).
 
     Args:
         d: a model YAML as a dictionary; it is not changed.
         ch: channels of the input image.
         verbose: log the table of layers.
+        namespace: classes that are neither registered nor of `torch.nn`, by name.
 
     Returns:
         The layers, each with `i` (index of its first output), `f` (from), `type`, `np` (parameters), `span` (how many
@@ -233,7 +271,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
         ModelError: a module is unknown, its arguments or channels do not fit, or it reads a layer that is not there.
     """
     _check_keys(d)
-    own = own_entries(d)
+    own = own_entries(d, namespace=namespace)
     letter, depth, width, max_channels = _scale(d, verbose)
     channels, layers, save, i = [ch], OrderedDict(), set(), 0  # channels: of the image, then of each index
     if verbose:
@@ -244,7 +282,7 @@ def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, 
                 sources, n = _checked(line, i)
                 repeats = min(max(round(n * depth), 1), limits.REPEATS) if n > 1 else n
                 inputs = [channels[j] if j < 0 else channels[j + 1] for j in sources]
-                m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line, own)
+                m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line, own, namespace)
             except UserError as e:
                 raise type(e)(f"{describe_line(d, number)}{e}") from e
             m.i, m.f, m.span, m.np = i, line[0], len(out), sum(p.numel() for p in m.parameters())

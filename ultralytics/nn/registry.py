@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,14 +69,25 @@ class Entry:
 
     cls: type
     bind: Rule
+    weights: int | None = None  # place among the YAML arguments of a weight file
 
 
 REGISTRY: dict[str, Entry] = {}
 OWN: dict[str, dict[str, Entry]] = {}  # of the files that model YAMLs name, by Python module (see own_modules.py)
 
 
-def register(cls: type | None = None, *, bind: Rule | None = None, name: str | None = None) -> Any:
-    """Make a module usable in model YAMLs under its class name (or `name`); a name that is taken raises ValueError."""
+def register(
+    cls: type | None = None, *, bind: Rule | None = None, name: str | None = None, weights: int | None = None
+) -> Any:
+    """Make a module usable in model YAMLs under its class name (or `name`); a name that is taken raises ValueError.
+
+    Args:
+        cls: the module's class.
+        bind: turns the YAML arguments into those of the constructor, in the place of the rule of its signature.
+        name: to be written in YAMLs.
+        weights: place among the YAML arguments of a weight file. The constructor does not get it: a new model, once it
+            is built, calls the module's `load_weights(file)`; one whose weights come from a checkpoint does not.
+    """
 
     def add(cls: type) -> type:
         key, registry = name or cls.__name__, OWN.get(cls.__module__, REGISTRY)
@@ -88,36 +99,37 @@ def register(cls: type | None = None, *, bind: Rule | None = None, name: str | N
                 f"A module named '{key}' is registered already ({known.cls.__module__}). Choose another class name, "
                 "or pass another one with @register(name=...)."
             )
-        registry[key] = Entry(cls, bind or rule_from_signature(cls))
+        if weights is not None and not hasattr(cls, "load_weights"):
+            raise ValueError(f"'{key}' takes a weight file, but has no method `load_weights(file)`. Write one.")
+        registry[key] = Entry(cls, bind or rule_from_signature(cls), weights)
         return cls
 
     return add(cls) if cls is not None else add
 
 
-def lookup(name: str, own: dict[str, Entry] | None = None) -> Entry:
-    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or put into `ultralytics.nn.tasks`.
+def lookup(name: str, own: Mapping[str, Entry] | None = None, namespace: Mapping[str, object] | None = None) -> Entry:
+    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or of a namespace.
 
     Args:
         name: as the YAML has it.
         own: what the YAML's own module files registered; it comes first.
+        namespace: where people put their own classes without registering them; it comes last.
 
     Raises:
         ModelError: nothing has that name; the message has the nearest ones.
     """
-    import torch
+    from torch import nn
 
     if own and name in own:
         return own[name]
     if name in REGISTRY:
         return REGISTRY[name]
-    from ultralytics.nn import tasks  # people put their own classes there
-
-    for space in (torch.nn, tasks):
-        cls = getattr(space, name.removeprefix("nn."), None)
-        if inspect.isclass(cls) and issubclass(cls, torch.nn.Module):
+    for space in (vars(nn), namespace or {}):
+        cls = space.get(name.removeprefix("nn."))
+        if inspect.isclass(cls) and issubclass(cls, nn.Module):
             return Entry(cls, rule_from_signature(cls))
     raise ModelError(
-        f"unknown module '{name}'.{did_you_mean(name, [*(own or ()), *REGISTRY, *dir(torch.nn)])} "
+        f"unknown module '{name}'.{did_you_mean(name, [*(own or ()), *REGISTRY, *dir(nn)])} "
         "Put @register above your own class, and name its file in the YAML (modules: [FILE.py]) or import it before."
     )
 

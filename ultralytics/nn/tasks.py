@@ -13,16 +13,22 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.nn.compute_limit import limit_work
 from ultralytics.nn.features import predict_augmented
-from ultralytics.nn.formats import format_of
-from ultralytics.nn.formats.scripts import trust
-from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, without_weight_files  # noqa: F401  registers the backbones
+from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.own_modules import load_trusted, own_entries
-from ultralytics.nn.parse import describe_line, guess_model_scale, parse_model, yaml_model_load
+from ultralytics.nn.own_modules import own_entries
+from ultralytics.nn.parse import (
+    build_layers,
+    describe_line,
+    guess_model_scale,
+    weight_files,
+    without_weight_files,
+    yaml_model_load,
+)
 from ultralytics.nn.transfer import Report, known_names, transfer
+from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import CheckpointError, ModelError
+from ultralytics.utils.errors import CheckpointError, ModelError, UserError
 from ultralytics.utils.loss import (
     v8ClassificationLoss,
     v8DetectionLoss,
@@ -48,10 +54,16 @@ __all__ = (
 )
 
 
+def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
+    """Build the layers of a model description (see `build_layers`); it may name what people put into this module."""
+    return build_layers(d, ch, verbose, namespace=globals())
+
+
 class BaseModel(nn.Module):
     """Layers `model` with the indices `save` whose outputs later layers read; a batch (dict) gives the loss.
 
     A subclass says its `task`, how it finds its strides (`prepare`) and what its training minimises (`init_criterion`).
+    A new model starts from the weight files that its YAML names, and else from random weights.
 
     Args:
         cfg: name of a model YAML, or its content.
@@ -61,6 +73,8 @@ class BaseModel(nn.Module):
 
     Raises:
         ModelError: a line of the YAML cannot be built, or shapes do not fit; the message names the line.
+        MissingFileError: a weight file that the YAML names is not there.
+        CheckpointError: it does not fit.
     """
 
     task = ""
@@ -68,6 +82,7 @@ class BaseModel(nn.Module):
 
     def __init__(self, cfg: str | Path | dict = "", ch: int = 3, nc: int | None = None, verbose: bool = True):
         super().__init__()
+        self._made_criterion: tuple[Any, Any] = None, None  # by `loss`, and the settings for which it was made
         cfg = cfg or self.yaml_file
         self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
         self.yaml["ch"] = ch = self.yaml.get("ch", ch)
@@ -78,6 +93,8 @@ class BaseModel(nn.Module):
         self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
         self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
         self.prepare(ch)
+        for number, file in weight_files(self.yaml).items():
+            self.model[number].load_weights(file)
         if verbose:
             self.info()
             LOGGER.info("")
@@ -111,13 +128,19 @@ class BaseModel(nn.Module):
         return self._criterion()(self.predict(batch["img"]) if preds is None else preds, batch)
 
     def _criterion(self) -> Any:
-        """Return `criterion`: what was set from outside, else the task's own, made anew where `args` are others."""
+        """Return `criterion`: what was set from outside, else the task's own, made once for the settings `args`."""
         given, args = getattr(self, "criterion", None), getattr(self, "args", None)
-        made, made_for = self.__dict__.get("_made_criterion", (None, None))
+        made, made_for = self._made_criterion
         if given is None or (given is made and args is not made_for):
             self.criterion = self.init_criterion()
             self._made_criterion = self.criterion, args
         return self.criterion
+
+    def forget_criterion(self) -> None:
+        """Drop the criterion that was made for a training which has ended; one that was set from outside stays."""
+        made, self._made_criterion = self._made_criterion[0], (None, None)
+        if made is not None and getattr(self, "criterion", None) is made:
+            del self.criterion
 
     def fuse(self, verbose: bool = True) -> BaseModel:
         """Fold each batch norm into the convolution before it, for inference."""
@@ -145,7 +168,7 @@ class BaseModel(nn.Module):
         """Take over what fits from a model, a checkpoint, a state dict or a weight file; say and return how much."""
         if isinstance(weights, (str, Path)):
             weights, _ = read_weights(weights)
-        report = transfer(weights, self)
+        report = transfer(_model_or_weights(weights), self)
         names = weights.get("names") if isinstance(weights, dict) else getattr(weights, "names", None)
         if names and len(names) == len(self.names) and report.taken and not known_names(self.names):
             self.names = dict(names)  # no others were set yet
@@ -158,6 +181,17 @@ class BaseModel(nn.Module):
     def init_criterion(self) -> Any:
         """Return the loss function `(preds, batch) -> (loss, items)` of the task."""
         raise NotImplementedError(f"{type(self).__name__} has no loss.")
+
+
+def _model_or_weights(source: nn.Module | dict) -> nn.Module | dict[str, torch.Tensor]:
+    """Return the model that a source of weights is or describes, else the weights that it holds."""
+    content = source["model"] if isinstance(source, dict) and "model" in source else source
+    if not isinstance(content, nn.Module) and {"yaml", "task", "nc", "names", "args", "model"} <= source.keys():
+        try:
+            return build_from_checkpoint(source)
+        except UserError as e:
+            LOGGER.warning(f"WARNING: the layers are matched by name only, for their model cannot be built: {e}")
+    return content
 
 
 def _fuse_pairs(layers: nn.Sequential) -> None:
@@ -337,9 +371,8 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
     Raises:
         ModelError: the weights do not fit the YAML.
     """
-    d = {**ckpt["yaml"], "nc": ckpt["nc"]}
-    # the weights are here already, wherever the YAML took its own from, and none need be drawn
-    with without_weight_files(), torch.random.fork_rng(devices=[]):
+    d = without_weight_files({**ckpt["yaml"], "nc": ckpt["nc"]})
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn are replaced
         model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
     try:
         missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)
@@ -371,27 +404,21 @@ def describe(model: BaseModel) -> dict:
     }
 
 
-def trust_modules(model: Any, where: bool | str) -> None:
-    """Run the module files that a model YAML or a weight file names, if the caller trusts them (see `load_trusted`).
-
-    Of exported files, TorchScript alone may ask for more than a stranger's file is given: it is trusted as it is.
-    """
-    if not where or not isinstance(model, (str, Path)):
-        return
-    if form := format_of(model):
-        if form.name == "torchscript":
-            trust(model)
-    else:
-        is_yaml = Path(model).suffix in {".yaml", ".yml"}
-        load_trusted(yaml_model_load(model) if is_yaml else load_checkpoint(model)["yaml"], where, model)
-
-
 def attempt_load_one_weight(
-    weight: str | Path, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+    weight: str | Path,
+    device: torch.device | str | None = None,
+    inplace: bool = True,
+    fuse: bool = False,
+    trusted: bool | str = False,
 ) -> tuple[BaseModel, dict]:
-    """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content."""
+    """Return the model in a weight file of this package or of ultralytics 8.x, in eval mode, and the file's content.
+
+    Module files that it names are run if `trusted` (see `trust_modules`).
+    """
+    trust_modules(weight, trusted)
     ckpt = load_checkpoint(weight)
-    own_entries(ckpt["yaml"], named=str(weight))  # says what is missing in the name of the file
+    own_entries(ckpt["yaml"], str(weight), globals())  # says what is missing in the name of the file
+    ckpt["yaml"] = without_weight_files(ckpt["yaml"])
     model = build_from_checkpoint(ckpt)
     model.pt_path = str(weight)
     model = model.to(device or "cpu").eval()
@@ -399,23 +426,26 @@ def attempt_load_one_weight(
 
 
 def read_weights(file: str | Path, trusted: bool | str = False) -> tuple[BaseModel | dict[str, torch.Tensor], dict]:
-    """Return the model in a weight file, and the file's content; module files are run if `trusted` (`trust_modules`).
+    """Return what `attempt_load_one_weight` does.
 
     Of a file that holds weights alone, as those of published GhostNets do, it is their names and tensors.
     """
     try:
-        trust_modules(file, trusted)
-        return attempt_load_one_weight(file)
+        return attempt_load_one_weight(file, trusted=trusted)
     except CheckpointError:
         weights = load_state_dict_file(file)  # says what is wrong where there are none
         return weights, {"model": weights}
 
 
 def attempt_load_weights(
-    weights: str | Path | list, device: torch.device | str | None = None, inplace: bool = True, fuse: bool = False
+    weights: str | Path | list,
+    device: torch.device | str | None = None,
+    inplace: bool = True,
+    fuse: bool = False,
+    trusted: bool | str = False,
 ) -> BaseModel:
     """Return the model of a weight file in eval mode (see `attempt_load_one_weight`)."""
     weights = weights[0] if isinstance(weights, list) and len(weights) == 1 else weights
     if isinstance(weights, list):
         raise ModelError(f"{len(weights)} weight files were given. Ensembles are not supported: name one file.")
-    return attempt_load_one_weight(weights, device, inplace, fuse)[0]
+    return attempt_load_one_weight(weights, device, inplace, fuse, trusted)[0]

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ultralytics import modules_of
-from ultralytics.utils.system.console import ConsoleHandler, without_colours
+from ultralytics.utils.system.logger import LOCAL_RANK, LOGGER, RANK, WORLD_SIZE, set_logging  # noqa: F401  public
 
 ROOT = Path(__file__).resolve().parents[1]  # the package folder
 ASSETS = ROOT / "assets"
 
-RANK = int(os.getenv("RANK", -1))  # of this process among all that train together; -1: alone
-LOCAL_RANK = int(os.getenv("LOCAL_RANK", -1))
-WORLD_SIZE = int(os.getenv("WORLD_SIZE", 1))
-
 _COLORS = dict(zip(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"), range(30, 38)))
 _STYLES = {"bold": 1, "underline": 4}
-
-
-def set_logging(name: str = "ultralytics", verbose: bool = True) -> logging.Logger:
-    """Return a logger of plain messages on standard output; with `verbose` off, or on ranks above 0, of errors only."""
-    logger = logging.getLogger(name)
-    if not logger.handlers:
-        handler = ConsoleHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.addFilter(without_colours)
-        logger.propagate = False
-    logger.setLevel(logging.INFO if verbose and RANK in {-1, 0} else logging.ERROR)
-    return logger
-
-
-LOGGER = set_logging("ultralytics", verbose=os.getenv("YOLO_VERBOSE", "true").lower() == "true")
 
 
 def colorstr(*parts: str) -> str:
@@ -100,14 +79,16 @@ def yaml_save(file: str | Path = "data.yaml", data: dict | None = None, header: 
         f.write(header + yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-# Names that cost an import or a file: made when first asked for. The defaults live a floor above, hence the strings.
+# Names that cost an import or a file, or whose work is done a floor above: looked up when first asked for.
 _LAZY = {
     "DEFAULT_CFG": "ultralytics.cfg:DEFAULT_CFG",
     "DEFAULT_CFG_DICT": "ultralytics.cfg:DEFAULT_CFG_DICT",
     "DEFAULT_CFG_KEYS": "ultralytics.cfg:DEFAULT_CFG_KEYS",
     "DEFAULT_CFG_PATH": "ultralytics.cfg:DEFAULT_CFG_PATH",
+    "SETTINGS": "ultralytics.utils.settings:SETTINGS",
     "SettingsManager": "ultralytics.utils.settings:SettingsManager",
     "TQDM": "ultralytics.utils.system.progress:TQDM",
+    "strip_optimizer": "ultralytics.nn.checkpoint:strip_optimizer",
 }
 # Further names of 8.3.0 that scripts import from here: words, for the modules that hold them.
 _ELSEWHERE = {
@@ -128,14 +109,8 @@ _module = modules_of(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "SETTINGS":
-        from ultralytics.utils.settings import SettingsManager
-
-        value = SettingsManager()
-    elif name in _LAZY:
-        module, _, attribute = _LAZY[name].partition(":")
-        value = getattr(importlib.import_module(module), attribute)
-    else:
+    if name not in _LAZY:
         return _module(name)
-    globals()[name] = value
+    module, _, attribute = _LAZY[name].partition(":")
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
     return value

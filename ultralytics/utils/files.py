@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.hostile import limits
+from ultralytics.utils.system.logger import LOGGER
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
@@ -278,6 +278,8 @@ def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "s
         return decode(data, path, errors)
     except UnicodeDecodeError as e:
         raise DataError(f"'{path}' is no text in UTF-8 (byte {e.start}). Save it as UTF-8.") from None
+    except MissingFileError:
+        raise
     except OSError as e:
         raise DataError(f"'{path}' cannot be read: {e.strerror or e}. Check its permissions.") from None
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ultralytics.utils.torch_utils import unwrap
+from ultralytics.utils.wrappers import unwrap
 
 # Operators of ATen that hold no multiply-accumulates, by the beginnings of their names; views and those that PyTorch
 # itself tags as pointwise need no entry.

@@ -9,9 +9,9 @@ from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import atomic_write, read_json
+from ultralytics.utils.system.logger import LOGGER
 
 # Relative folders are taken from the working directory at the time of use. Integrations that talk to other machines
 # are off until asked for.
@@ -137,3 +137,6 @@ class UnknownSettingError(ConfigError, KeyError):
     """A key that is no setting; a KeyError too, as `in` and `get` of a mapping expect."""
 
     __str__ = Exception.__str__  # KeyError would put the sentence in quotes
+
+
+SETTINGS = SettingsManager()

@@ -8,7 +8,6 @@ import math
 import os
 import platform
 import random
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,10 +18,21 @@ import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
 
+from ultralytics import utils
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.flops import count_forward, describe_unknown
 from ultralytics.utils.system.determinism import name_operators
 from ultralytics.utils.system.threads import THREADS, get_cpu_info
+from ultralytics.utils.wrappers import StandIn, is_parallel, unwrap  # noqa: F401  public names of this module
+
+
+def __getattr__(name: str) -> Callable:
+    """Offer `strip_optimizer` here, where 8.3.0 has it; checkpoints are read and written a floor above."""
+    if name == "strip_optimizer":
+        return utils.strip_optimizer
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
 
 # ---------------------------------------------------------------------------------------------- devices and threads
 
@@ -187,39 +197,6 @@ def time_sync() -> float:
 # ------------------------------------------------------------------------------------------- wrappers and attributes
 
 
-def is_parallel(model: nn.Module) -> bool:
-    """Say whether the model is wrapped for several devices."""
-    return isinstance(model, (nn.parallel.DataParallel, nn.parallel.DistributedDataParallel))
-
-
-class StandIn(nn.Module):
-    """A module that trains in the place of its `student`, and adds to it what is no part of the model."""
-
-    student: nn.Module
-
-
-def _is_compiled(model: object) -> bool:
-    """Say whether torch.compile made this; its class is asked for only where something was compiled."""
-    compiler = sys.modules.get("torch._dynamo.eval_frame")
-    return compiler is not None and isinstance(model, compiler.OptimizedModule)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """Return the model inside DataParallel, DistributedDataParallel, torch.compile and distillation wrappers.
-
-    They are told by their class: a model of one's own may have a `student` or a `module`, too.
-    """
-    while True:
-        if is_parallel(model):
-            model = model.module
-        elif isinstance(model, StandIn):
-            model = model.student
-        elif _is_compiled(model):
-            model = model._orig_mod
-        else:
-            return model
-
-
 def de_parallel(model: nn.Module) -> nn.Module:
     """Return the model inside its parallel wrapper."""
     return unwrap(model)
@@ -370,13 +347,6 @@ class EarlyStopping:
         return stop
 
 
-def strip_optimizer(f: str | Path = "best.pt", s: str | Path = "") -> None:
-    """Reduce a checkpoint to what inference needs, in half precision where that is exact; `s`: write there."""
-    from ultralytics.nn.checkpoint import strip_checkpoint  # public API of 8.3.0 that lives one floor up
-
-    strip_checkpoint(f, save_as=s or None)
-
-
 # ------------------------------------------------------------------------------------------------------------ fusing
 
 
@@ -436,8 +406,6 @@ def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
         model: any module that takes a (1, channels, height, width) batch; it is not touched.
         imgsz: pixels, one number or [height, width].
     """
-    from ultralytics.utils.flops import count_forward  # which stands on this file
-
     return count_forward(model, imgsz).flops / 1e9
 
 
@@ -451,8 +419,6 @@ def model_info(
     """
     if not verbose:
         return None
-    from ultralytics.utils.flops import count_forward, describe_unknown
-
     model = unwrap(model)
     n_l, n_p, n_g = sum(1 for _ in model.modules()), get_num_params(model), get_num_gradients(model)
     if detailed:
@@ -530,8 +496,6 @@ def _profile_one(op: nn.Module | Callable, x: torch.Tensor, n: int) -> list:
     is_module = isinstance(op, nn.Module)
     flops = float("nan")
     if is_module and x.ndim == 4:
-        from ultralytics.utils.flops import count_forward
-
         flops = count_forward(op, list(x.shape[-2:]), channels=x.shape[1]).flops / 1e9
     shape = tuple(y.shape) if isinstance(y, torch.Tensor) else "list"
     return [get_num_params(op) if is_module else 0, flops, forward / n * 1e3, backward / n * 1e3, tuple(x.shape), shape]

@@ -23,7 +23,6 @@ from ultralytics.engine.training.interrupt import SIGNALS, Interrupts
 from ultralytics.engine.training.resume import resume_command
 from ultralytics.engine.training.watchdog import first_failed
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.nn.ghostnet import without_weight_files
 from ultralytics.nn.tasks import attempt_load_one_weight, describe
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import ConfigError, RunError, UserError
@@ -167,8 +166,7 @@ def main(job: str, parent: str) -> int:
         trainer = load(spec["trainer"])(cfg={"save_dir": args["save_dir"]}, overrides=args)
         if weights.exists():
             model, ckpt = attempt_load_one_weight(weights)
-            with without_weight_files():
-                trainer.model = trainer.get_model(cfg=ckpt["yaml"], weights=model, verbose=False)
+            trainer.model = trainer.get_model(cfg=ckpt["yaml"], weights=model, verbose=False)
         trainer.train()
     except UserError as e:
         Path(job).with_name(f"mistake-{RANK}").write_text(str(e), encoding="utf-8")

@@ -20,7 +20,7 @@ from ultralytics.utils.system.telemetry import quiet_import
 
 FORMAT = Format(
     "onnx", "ONNX", ".onnx", __name__, ("onnx", "onnxscript"), ("onnxruntime",),
-    frozenset({"half", "dynamic", "simplify", "opset", "nms"}), "ONNX Runtime, and what converts ONNX further",
+    frozenset({"half", "dynamic", "simplify", "opset", "nms"}), "ONNX Runtime, and converters to other formats",
 )  # fmt: skip
 
 # Since 2.9 torch exports by torch.export and ONNX Script, from opset 18 on; below, and before, by tracing.

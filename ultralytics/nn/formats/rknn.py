@@ -26,7 +26,7 @@ from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 FORMAT = Format(
     "rknn", "RKNN-ready ONNX", "_rknn_model", __name__, ("onnx", "onnxscript"), ("onnxruntime",),
-    frozenset({"opset", "simplify"}), "Rockchip NPUs, by way of rknn-toolkit2",
+    frozenset({"opset", "simplify"}), "Rockchip NPUs, via rknn-toolkit2",
 )  # fmt: skip
 
 OPSETS = range(12, 20)  # that rknn-toolkit2 reads

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ultralytics.nn.ghostnet.ghostnet import (
     DFCGhostModule,
-    GhostBottleneck,
     GhostModule,
+    GhostNetBottleneck,
     GhostNetV1,
     Ghostnetv1,
     GhostNetV2,
@@ -13,13 +13,12 @@ from ultralytics.nn.ghostnet.ghostnet import (
     ReducedLinear,
     SqueezeExcite,
     round_channels,
-    without_weight_files,
 )
 
 __all__ = (
     "DFCGhostModule",
-    "GhostBottleneck",
     "GhostModule",
+    "GhostNetBottleneck",
     "GhostNetV1",
     "GhostNetV2",
     "Ghostnetv1",
@@ -27,5 +26,4 @@ __all__ = (
     "ReducedLinear",
     "SqueezeExcite",
     "round_channels",
-    "without_weight_files",
 )

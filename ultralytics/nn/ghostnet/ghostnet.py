@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -99,7 +97,7 @@ class SqueezeExcite(nn.Module):
         return x * F.hardsigmoid(self.conv_expand(squeezed))
 
 
-class GhostBottleneck(nn.Module):
+class GhostNetBottleneck(nn.Module):
     """Expand by a Ghost module, halve the size at stride 2, reduce by a second one without ReLU, add the shortcut.
 
     1911.11907, section 3.2; with `attention` the first module is a DFC one: the block of 2211.12905, section 4.2.
@@ -235,7 +233,7 @@ class GhostTrunk(nn.Module):
             stage = []
             for row in rows:
                 hidden, c2 = round_channels(row.hidden * width), round_channels(row.c * width)
-                stage.append(GhostBottleneck(c, hidden, c2, row.k, row.s, row.se, attention))
+                stage.append(GhostNetBottleneck(c, hidden, c2, row.k, row.s, row.se, attention))
                 c = c2
             stages.append(nn.Sequential(*stage))
         self.blocks = nn.Sequential(*stages)
@@ -312,17 +310,6 @@ def _head(head: str | Head | None) -> Head:
 
 # What a published file holds and detection has no use for.
 CLASSIFIER = (f"blocks.{len(STAGES)}.", "conv_head.", "classifier.")
-_READ_FILES: ContextVar[bool] = ContextVar("read_weight_files", default=True)
-
-
-@contextmanager
-def without_weight_files() -> Iterator[None]:
-    """Build backbones without the weight files that YAMLs name: a checkpoint brings weights of its own."""
-    token = _READ_FILES.set(False)
-    try:
-        yield
-    finally:
-        _READ_FILES.reset(token)
 
 
 class GhostBackbone(GhostTrunk):
@@ -336,24 +323,22 @@ class GhostBackbone(GhostTrunk):
     Args:
         c1: input channels.
         width: factor on all channels; None is 1.0.
-        weights: weight file of the classification network at the same width to start from; its classifier is left out.
-
-    Raises:
-        MissingFileError: there is no such weight file.
-        CheckpointError: the file cannot be read or belongs to another network or width.
     """
 
-    def __init__(self, c1: int, width: float | None = 1.0, weights: str | Path | None = None):
+    def __init__(self, c1: int, width: float | None = 1.0):
         super().__init__(c1, 1.0 if width is None else width)
         self.out_channels: list[int] = [round_channels(STAGES[i][-1].c * self.width) for i in TAPS]
-        if weights and _READ_FILES.get() and not self.conv_stem.weight.is_meta:
-            self.load_classifier_file(weights)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         return [m for i, m in enumerate(self.stages(x)) if i in TAPS]
 
-    def load_classifier_file(self, file: str | Path) -> None:
-        """Take over the weights of a classification network; say in one log line what was loaded."""
+    def load_weights(self, file: str | Path) -> GhostBackbone:
+        """Take over the weights of the classification network at the same width; say in one log line what was loaded.
+
+        Raises:
+            MissingFileError: there is no such file.
+            CheckpointError: it cannot be read or belongs to another network or width.
+        """
         found = load_state_dict_file(file)
         own = self.state_dict()
         trunk = {name: value for name, value in found.items() if not name.startswith(CLASSIFIER)}
@@ -369,6 +354,7 @@ class GhostBackbone(GhostTrunk):
             f"{type(self).__name__}: {len(trunk)} of {len(own)} entries loaded from '{file}', "
             f"{left} of the classifier left out{note}."
         )
+        return self
 
     def _check(self, file: str | Path, own: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
         """Raise one sentence with counts if `found` is not entry for entry what this backbone holds."""
@@ -399,12 +385,12 @@ class GhostNetV2(GhostNet):
     attention_from = V2_ATTENTION_FROM
 
 
-@register
+@register(weights=1)
 class Ghostnetv1(GhostBackbone):
     """GhostNet as a backbone: `[-1, 1, Ghostnetv1, [width, weights]]` fills layers 0 to 4, strides 2 to 32."""
 
 
-@register
+@register(weights=1)
 class Ghostnetv2(GhostBackbone):
     """GhostNetV2 as a backbone: `[-1, 1, Ghostnetv2, [width, weights]]` fills layers 0 to 4, strides 2 to 32."""
 

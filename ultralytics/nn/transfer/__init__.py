@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,8 +18,7 @@ from ultralytics.nn.transfer.graph import graph_of, has_graph
 from ultralytics.nn.transfer.match import align
 from ultralytics.nn.transfer.report import HOWS, NOTHING, PART, RANDOM, WHOLE, Report, Row
 from ultralytics.nn.transfer.units import Pair, Taken, by_child, known_names
-from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ModelError, UserError
+from ultralytics.utils.errors import ModelError
 
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
@@ -33,40 +32,26 @@ def matching(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tens
 
 
 @torch.no_grad()
-def transfer(source: BaseModel | nn.Module | Mapping[str, Any], target: BaseModel) -> Report:
+def transfer(source: nn.Module | Mapping[str, torch.Tensor], target: BaseModel) -> Report:
     """Take over into `target`, in place, what its layers can use of a source, and report it layer by layer.
 
     Args:
-        source: a model, a checkpoint (`load_checkpoint(path)`), or a state dict. Where there is no description of the
-            layers, as with a state dict, entries are taken by name and shape.
+        source: a model, or a state dict; of the latter, which has no layers, entries are taken by name and shape. For
+            a checkpoint or a weight file see `BaseModel.load`.
         target: the model that takes; what nothing fits stays as it is.
 
     Raises:
-        ModelError: `source` is none of these.
+        ModelError: `source` is neither.
     """
-    model, entries = _source(source)
-    if model is None or not has_graph(model) or not has_graph(target):
-        return _by_name(entries if model is None else model.state_dict(), target)
-    return _by_place(model, target)
-
-
-def _source(source: Any) -> tuple[nn.Module | None, dict[str, torch.Tensor]]:
-    """Return the model that a source is or describes, else its state dict."""
-    content = source["model"] if isinstance(source, Mapping) and "model" in source else source
-    if isinstance(content, nn.Module):
-        return content, {}
-    if not isinstance(content, Mapping) or not all(isinstance(t, torch.Tensor) for t in content.values()):
+    if isinstance(source, nn.Module):
+        by_place = has_graph(source) and has_graph(target)
+        return _by_place(source, target) if by_place else _by_name(source.state_dict(), target)
+    if not isinstance(source, Mapping) or not all(isinstance(t, torch.Tensor) for t in source.values()):
         raise ModelError(
-            f"Weights cannot be taken from a {type(content).__name__}. Give a model, a checkpoint or a state dict."
+            f"Weights cannot be taken from a {type(source).__name__}. Give a model or a state dict here; "
+            "model.load() takes checkpoints and weight files, too."
         )
-    if content is not source and {"yaml", "task", "nc", "names", "args"} <= source.keys():
-        from ultralytics.nn.tasks import build_from_checkpoint
-
-        try:
-            return build_from_checkpoint(source), {}
-        except UserError as e:
-            LOGGER.warning(f"WARNING: the layers are matched by name only, for their model cannot be built: {e}")
-    return None, dict(content)
+    return _by_name(source, target)
 
 
 def _by_place(source: BaseModel, target: BaseModel) -> Report:

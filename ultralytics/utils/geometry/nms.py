@@ -14,8 +14,8 @@ import torch
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.geometry.boxes import xywh2xyxy
 from ultralytics.utils.geometry.overlap import batch_probiou
-from ultralytics.utils.ops import xywh2xyxy
 
 Suppress = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 

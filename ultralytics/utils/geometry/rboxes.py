@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import cv2
 import numpy as np
 import torch
 
@@ -30,3 +32,30 @@ def regularize_rboxes(rboxes: Array) -> Array:
     wide = w > h
     angle = lib.where(wide, angle, angle + math.pi / 2) % math.pi
     return lib.stack((x, y, lib.where(wide, w, h), lib.where(wide, h, w), angle), -1)
+
+
+def xyxyxyxy2xywhr(x: Array | Sequence[np.ndarray]) -> Array:
+    """Turn corners into the smallest rotated rectangles around them.
+
+    Args:
+        x: (n, 8), (n, 4, 2), or a list of polygons (m, 2).
+
+    Returns:
+        (n, 5) float32 centre, width, height and angle: from 0 up to a quarter turn, clockwise, between width and x.
+    """
+    polygons = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x
+    rows = [_min_area_rect(np.asarray(p, np.float32).reshape(-1, 2)) for p in polygons]
+    boxes = np.array(rows, np.float32).reshape(-1, 5)
+    return torch.from_numpy(boxes).to(x.device, x.dtype) if isinstance(x, torch.Tensor) else boxes
+
+
+def _min_area_rect(points: np.ndarray) -> tuple[float, ...]:
+    """Return x, y, w, h and angle; versions of OpenCV differ in which quarter turn they give the angle."""
+    if not len(points):
+        return (0.0,) * 5
+    (x, y), (w, h), degrees = cv2.minAreaRect(points)
+    turns, rest = divmod(degrees, 90)
+    if rest > 90 - 1e-4:  # upright but for rounding
+        turns, rest = turns + 1, 0.0
+    w, h = (h, w) if turns % 2 else (w, h)
+    return x, y, w, h, math.radians(rest)

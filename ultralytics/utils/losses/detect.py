@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import distributed as dist
 from torch import nn
 
+from ultralytics.utils.geometry.boxes import xywh2xyxy
 from ultralytics.utils.metrics import bbox_iou
-from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.tal import Assignment, TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
 
@@ -103,10 +103,12 @@ class Matched(NamedTuple):
 class v8DetectionLoss:
     """The loss of YOLOv8 and YOLO11 detectors: task-aligned targets, CIoU, binary cross-entropy and DFL.
 
-    The gains come from `model.args` (box, cls, dfl), the shape of the predictions from the model's head.
+    What it needs of the model is taken here: the shape of the predictions from its head, and the settings `model.args`
+    of the training, kept as `hyp`. Gains that a callback changes there take effect with the next batch.
     """
 
     assigner_class, box_loss_class = TaskAlignedAssigner, BboxLoss
+    gains: tuple[str, ...] = ("box", "cls", "dfl")  # the settings by which the parts are multiplied, in their order
 
     def __init__(self, model: nn.Module, tal_topk: int = 10):
         head = model.model[-1]
@@ -129,7 +131,8 @@ class v8DetectionLoss:
             the loss, and its parts with their gains: box, class and distribution loss; more in subclasses.
         """
         decoded = isinstance(preds, tuple) and isinstance(preds[0], torch.Tensor)
-        loss = torch.stack(self.weighed(preds[1] if decoded else preds, batch))
+        parts = self.parts(preds[1] if decoded else preds, batch)
+        loss = torch.stack([part * getattr(self.hyp, gain) for part, gain in zip(parts, self.gains)])
         return loss.sum() * self.images(preds), loss.detach()
 
     @staticmethod
@@ -139,10 +142,9 @@ class v8DetectionLoss:
             preds = preds[0]
         return len(preds)
 
-    def weighed(self, maps: list[torch.Tensor], batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
-        """Return the parts of the loss, each times its gain, for maps (b, 4 * reg_max + nc, h, w)."""
-        box, cls, dfl = self.parts(self.match(*self.flatten(maps), maps, batch))
-        return [box * self.hyp.box, cls * self.hyp.cls, dfl * self.hyp.dfl]
+    def parts(self, maps: list[torch.Tensor], batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Return the parts of the loss without gains, for maps (b, 4 * reg_max + nc, h, w)."""
+        return self.of_boxes(self.match(*self.flatten(maps), maps, batch))
 
     def match(
         self,
@@ -227,7 +229,7 @@ class v8DetectionLoss:
 
         return self.assigner.assign(predict, points * strides, len(logits), gt_image, gt_labels, gt_boxes)
 
-    def parts(self, m: Matched) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def of_boxes(self, m: Matched) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return box, class and distribution loss without gains, each divided by the sum of target scores."""
         hits = m.hits
         total = per_process(hits.score.sum())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ultralytics.utils.geometry.boxes import xywh2xyxy
 from ultralytics.utils.losses.detect import BboxLoss, v8DetectionLoss
 from ultralytics.utils.metrics import probiou
-from ultralytics.utils.ops import xywh2xyxy
 from ultralytics.utils.tal import RotatedTaskAlignedAssigner, dist2rbox
 
 
@@ -30,12 +30,11 @@ class v8OBBLoss(v8DetectionLoss):
     assigner_class, box_loss_class = RotatedTaskAlignedAssigner, RotatedBboxLoss
     least_side = 2.0  # pixels; the angle of a smaller box says nothing
 
-    def weighed(self, preds: tuple, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    def parts(self, preds: tuple, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         maps, angle = preds
         dist, *rest = self.flatten(maps)
         dist = torch.cat((dist, angle.mT.float()), 2)
-        box, cls, dfl = self.parts(self.match(dist, *rest, maps, batch))
-        return [box * self.hyp.box, cls * self.hyp.cls, dfl * self.hyp.dfl]
+        return self.of_boxes(self.match(dist, *rest, maps, batch))
 
     def targets(
         self, maps: list[torch.Tensor], batch: dict[str, torch.Tensor]

@@ -40,9 +40,11 @@ class KeypointLoss(nn.Module):
 class v8PoseLoss(v8DetectionLoss):
     """Detection and key points: their similarity, and the cross-entropy of their visibility.
 
-    The gains `pose` and `kobj` come from `model.args`. The batch has more: keypoints (g, k, 2 or 3) normalised x, y and
-    visibility (0: not labelled). Parts: box, key-point, visibility, class and distribution loss.
+    The batch has more: keypoints (g, k, 2 or 3) normalised x, y and visibility (0: not labelled). Parts: box,
+    key-point, visibility, class and distribution loss.
     """
+
+    gains = ("box", "pose", "kobj", "cls", "dfl")
 
     def __init__(self, model: nn.Module, tal_topk: int = 10):
         super().__init__(model, tal_topk)
@@ -51,15 +53,14 @@ class v8PoseLoss(v8DetectionLoss):
         sigmas = torch.from_numpy(OKS_SIGMA) if self.kpt_shape == (17, 3) else torch.full((k,), 1 / k)
         self.keypoint_loss = KeypointLoss(sigmas)
 
-    def weighed(self, preds: tuple, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    def parts(self, preds: tuple, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         maps, kpts = preds
         found = self.match(*self.flatten(maps), maps, batch)
-        box, cls, dfl = self.parts(found)
+        box, cls, dfl = self.of_boxes(found)
         target = batch["keypoints"].to(kpts.device, torch.float32)  # with visibility, also where the model gives none
         target = torch.cat((target[..., :2] * target.new_tensor(self.size(maps)), target[..., 2:]), -1)
         pose, kobj = self.keypoints(found, kpts, target)
-        gains = self.hyp.box, self.hyp.pose, self.hyp.kobj, self.hyp.cls, self.hyp.dfl
-        return [part * gain for part, gain in zip((box, pose, kobj, cls, dfl), gains)]
+        return box, pose, kobj, cls, dfl
 
     def keypoints(self, found: Matched, kpts: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return key-point and visibility loss, means over all positives, for raw key points (n, k * d, a) and targets

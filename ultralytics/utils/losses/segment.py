@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ultralytics.utils.losses.detect import Matched, per_process, v8DetectionLoss
 
@@ -15,13 +16,19 @@ class v8SegmentationLoss(v8DetectionLoss):
     (`overlap_mask`), or (g, h, w) of 0 and 1, one for each object. Parts: box, mask, class and distribution loss.
     """
 
-    def weighed(self, preds: tuple, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    gains = ("box", "box", "cls", "dfl")
+
+    def __init__(self, model: nn.Module, tal_topk: int = 10):
+        super().__init__(model, tal_topk)
+        self.overlap = self.hyp.overlap_mask
+
+    def parts(self, preds: tuple, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         maps, coefficients, protos = preds
         found = self.match(*self.flatten(maps), maps, batch)
-        box, cls, dfl = self.parts(found)
+        box, cls, dfl = self.of_boxes(found)
         corners = found.gt_boxes / found.gt_boxes.new_tensor(self.size(maps) * 2)
         masks = self.masks(found, corners, coefficients, protos, batch["masks"].to(protos.device))
-        return [box * self.hyp.box, masks * self.hyp.box, cls * self.hyp.cls, dfl * self.hyp.dfl]
+        return box, masks, cls, dfl
 
     def masks(
         self,
@@ -50,7 +57,7 @@ class v8SegmentationLoss(v8DetectionLoss):
         for i in hits.image.unique().tolist():
             mine = hits.image == i
             gt = hits.gt[mine]
-            true = masks[i] == (place[gt] + 1)[:, None, None] if self.hyp.overlap_mask else masks[gt] > 0
+            true = masks[i] == (place[gt] + 1)[:, None, None] if self.overlap else masks[gt] > 0
             logits = (coefficients[i, :, hits.anchor[mine]].T @ protos[i].flatten(1)).view(-1, h, w).float()
             loss = F.binary_cross_entropy_with_logits(logits, true.float(), reduction="none")
             total = total + ((loss * _inside(corners[gt], h, w)).sum((1, 2)) / area[gt]).sum()
