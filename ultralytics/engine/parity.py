@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -16,6 +16,9 @@ from ultralytics.nn.formats.job import Exportable, Job
 from ultralytics.nn.formats.nms import WithNMS
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError, UserError
+
+if TYPE_CHECKING:
+    from ultralytics.nn.parse import Layer
 
 # Largest differences allowed: pixels of boxes and keypoints, scores, and all else as a share of its greatest value.
 LIMITS = {"float32": (0.1, 1e-3, 1e-3), "float16": (4.0, 0.03, 0.03), "int8": (64.0, 0.4, 1.0)}
@@ -165,10 +168,10 @@ class _Upto(Exportable):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kept: list = []
-        for layer in self.layers:
-            source = cast("int | list[int]", layer.f)
-            inputs = [x if i == -1 else kept[i] for i in ([source] if isinstance(source, int) else source)]
-            x = layer(inputs[0] if isinstance(source, int) else inputs)
+        for layer in cast("Iterable[Layer]", self.layers):
+            sources = [layer.f] if isinstance(layer.f, int) else layer.f
+            inputs = [x if i == -1 else kept[i] for i in sources]
+            x = layer(inputs[0] if isinstance(layer.f, int) else inputs)
             kept.append(x)
         return x
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn import features
+from ultralytics.nn.features import Outputs
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import Runner, check_outputs, checked_runner, run_once
 from ultralytics.nn.trust import trust_modules
@@ -21,7 +22,6 @@ from ultralytics.utils.files import check_regular
 from ultralytics.utils.hostile import limits
 
 TORCH = (".pt", ".pth")  # weight files
-Outputs = torch.Tensor | list | tuple
 
 
 class TorchBackend:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 T = TypeVar("T")
+Outputs = torch.Tensor | list | tuple  # what a model's head gives
 VIEWS = ((1.0, False), (0.83, True), (0.67, False))  # scale, and whether mirrored left to right
 
 
@@ -78,7 +79,7 @@ def embed(model: nn.Module, x: torch.Tensor, layers: Sequence[int]) -> torch.Ten
     return torch.cat(pooled, 1)
 
 
-def predict_augmented(model: BaseModel, x: torch.Tensor) -> torch.Tensor | list | tuple:
+def predict_augmented(model: BaseModel, x: torch.Tensor) -> Outputs:
     """Return the predictions of a detector for a batch and for smaller and mirrored copies of it, side by side.
 
     Copies show objects at other sizes. Positions of the coarsest map at full size, and of the finest at the smallest,
