@@ -236,7 +236,7 @@ KEY = b"X\x06\x00\x00\x00format"
         (b"cnumpy\ndtype\n(" + LISTS + b"tR.", "a list where a text belongs"),
         (
             b"}(" + KEY + b"X\x05\x00\x00\x00ghostX\x0e\x00\x00\x00format_version" + LISTS + b"u.",
-            "stands for more than",
+            "holds more than",
         ),
     ],
     ids=["memories", "key", "set", "frozenset", "version", "device", "dtype", "own"],

@@ -24,6 +24,7 @@ from PIL import Image
 
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.flops import input_channels
 from ultralytics.utils.system.telemetry import quiet_import
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ class TensorBoard(Integration):
         """Trace a copy of the model once, on a small image; a model that cannot be traced has no graph."""
         try:
             model = deepcopy(trainer.ema.ema).cpu().float().eval()
-            side = 2 * int(model.stride.max())
-            image = torch.zeros(1, model.yaml.get("ch", 3), side, side)
+            side = 2 * int(torch.as_tensor(getattr(model, "stride", 32)).max())
+            image = torch.zeros(1, input_channels(model), side, side)
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
                 warnings.simplefilter("ignore")  # of the tracer, about what is constant in a graph
                 self.writer.add_graph(model, image, use_strict_trace=False)

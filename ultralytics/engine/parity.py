@@ -39,7 +39,7 @@ class Parity:
 
     @property
     def holds(self) -> bool:
-        """Whether all differences are numbers within the limits."""
+        """True if all differences are numbers within the limits."""
         return all(getattr(self, kind) <= limit for kind, limit in zip(KINDS, self.limits))
 
     def __str__(self) -> str:

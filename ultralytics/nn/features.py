@@ -33,7 +33,7 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
 
 
 def watch_layers(run: Callable[[], T], model: nn.Module, see: Callable[[int, nn.Module, object], None]) -> T:
-    """Return what `run` returns, having called `see(index, layer, output)` after each layer of the model."""
+    """Return the result of `run`, during which `see(index, layer, output)` is called after each layer of the model."""
 
     def hook(layer: nn.Module, _: object, out: object) -> None:  # what a hook returns would replace the output
         see(getattr(layer, "i", numbers[layer]), layer, out)

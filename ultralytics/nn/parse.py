@@ -23,7 +23,7 @@ from ultralytics.utils.hostile import limits
 
 
 class Layer(nn.Module):
-    """What `build_layers` sets on each layer, whatever its class.
+    """The attributes that `build_layers` sets on each layer, whatever its class.
 
     Attributes:
         i: index of its first output.
@@ -90,8 +90,8 @@ def _factors(given: object, d: dict) -> tuple[float, float, float]:
     kinds = all(isinstance(n, (int, float)) and not isinstance(n, bool) and 0 < n <= limits.NUMBER for n in numbers)
     if not kinds or not 2 <= len(numbers) <= 3:
         raise ModelError(
-            f"{d.get('yaml_file', 'The model')} has the scale {str(given)[:60]}; wanted are depth, width and the "
-            "largest number of channels, as [0.50, 0.25, 1024]."
+            f"{d.get('yaml_file', 'The model')} has the scale {str(given)[:60]}; it must be depth, width and the "
+            "largest number of channels, such as [0.50, 0.25, 1024]."
         )
     return numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else float("inf")
 
@@ -104,7 +104,7 @@ def _check_keys(d: dict) -> None:
         raise ModelError(f"{name} has no list of layers under {' and '.join(missing) or 'backbone and head'}.")
     for key, most in {"nc": limits.CLASSES, "ch": limits.NUMBER}.items():
         if key in d and (type(d[key]) is not int or not 1 <= d[key] <= most):
-            raise ModelError(f"{name} says `{key}: {str(d[key])[:40]}`; a whole number from 1 to {most} is wanted.")
+            raise ModelError(f"{name} says `{key}: {str(d[key])[:40]}`; it must be a whole number from 1 to {most}.")
 
 
 def _check_numbers(values: object) -> int:

@@ -42,7 +42,7 @@ class Context:
     def scaled(self, c2: int) -> int:
         """Return `c2` channels scaled by the model's width, as a multiple of 8.
 
-        A number that equals the class count stays as it is, whatever it stands for, as in 8.3.0: its weights must fit.
+        A number that equals the class count stays as it is, whatever its meaning, as in 8.3.0: its weights must fit.
         """
         return c2 if c2 == self.yaml.get("nc") else self.widened(c2)
 

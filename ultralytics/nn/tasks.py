@@ -60,7 +60,7 @@ __all__ = (
 )
 
 
-Criterion = Callable[..., tuple[torch.Tensor, torch.Tensor]]  # (preds, batch) -> (loss to minimise, parts for the log)
+Criterion = Callable[..., tuple[torch.Tensor, torch.Tensor]]  # (preds, batch) -> (loss, parts for the log)
 
 
 def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:

@@ -21,7 +21,7 @@ from ultralytics.utils.hostile import limits
 from ultralytics.utils.hostile.archives import check_zip
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of files written by torch before 1.6
-AGAIN = "Copy or download it again, or train anew."
+AGAIN = "Copy or download it again, or train again."
 NAME_ONE = "Name a .pt file written by training or by torch.save."
 _KINDS = (  # how other files begin, to name them in the error
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -45,7 +45,7 @@ class Archive:
 
         Raises:
             MissingFileError: there is no such file.
-            CheckpointError: it is no torch file, it is damaged, or it asks for something that is not allowed.
+            CheckpointError: it is not a torch file, it is damaged, or it asks for something that is not allowed.
         """
         self.path = Path(path)
         self._cache: dict[str, torch.Tensor] = {}
@@ -196,7 +196,7 @@ class _Plain:
     """One conversion: remembers what it made, so that what is shared stays shared and a cycle is an error.
 
     What is shared counts as often as it is used: a list that holds one twice, which holds one twice, and so on, would
-    be endless for whoever copies or prints it.
+    be endless to copy or print.
     """
 
     def __init__(self, archive: Archive):
@@ -220,7 +220,7 @@ class _Plain:
     def _add(self, count: int) -> None:
         self.count += count
         if self.count > limits.PICKLE_NODES:
-            raise ValueError(f"it stands for more than {limits.PICKLE_NODES} values")
+            raise ValueError(f"it holds more than {limits.PICKLE_NODES} values")
 
     def _convert(self, value: object) -> object:
         if isinstance(value, TensorRecord):

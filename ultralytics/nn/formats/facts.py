@@ -21,7 +21,7 @@ Run = Callable[[torch.Tensor], list[torch.Tensor]]
 
 
 class Metadata(TypedDict, total=False):
-    """What an exported file says of itself; see `Facts` for what a runner must know."""
+    """The metadata in an exported file; `Facts` are those that a runner must know."""
 
     task: str | None
     names: dict[int, str] | dict[str, str]  # JSON has texts as keys
@@ -41,7 +41,7 @@ class Metadata(TypedDict, total=False):
 
 
 class Runner(Protocol):
-    """What runs an exported file; one that knows the shapes of its graph has them as `shapes`, too."""
+    """An exported file that can be run; one that knows the shapes of its graph also has them as `shapes`."""
 
     @property
     def metadata(self) -> Metadata: ...

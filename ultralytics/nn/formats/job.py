@@ -1,4 +1,4 @@
-"""What a writer takes, and the metadata in every file as text."""
+"""The input of a writer, and the metadata of every file as text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Job:
         metadata: to put into the file.
         half, int8: precision of the weights; float32 if neither.
         dynamic: leave batch size, height and width open.
-        simplify: let the format's own optimiser work on the graph.
+        simplify: let the format's own optimizer simplify the graph.
         opset: of ONNX; the format's choice if None.
         workspace: gigabytes that TensorRT may use.
         images: gives batches (b, c, h, w) float32 in 0..1 of the user's images, for int8.
@@ -62,7 +62,7 @@ class Job:
 
     @property
     def head(self) -> str:
-        """Number of the model's last layer, as it stands in the names of modules."""
+        """Number of the model's last layer, as in the names of its modules."""
         return [name for name, _ in self.net.get_submodule("model.model").named_children()][-1]
 
 

@@ -68,7 +68,7 @@ class _Normalize(torch.autograd.Function):
             [False, True, True],
         )  # fmt: skip
         dweight, dbias = (v.view(-1, c).double().sum(0) for v in (dweight, dbias))
-        # dx = weight * scale * (dy - mean of dy - normalised x * mean of dy * normalised x), as factor * dy + line of x
+        # dx = weight * scale * (dy - mean of dy - normalized x * mean of dy * normalized x), as factor * dy + line of x
         scale = (var.double() + ctx.eps).rsqrt()
         factor = weight * scale
         slope = -factor * scale * dweight / n

@@ -78,7 +78,7 @@ class Report:
                 continue
             if old and r.how == old.how:
                 r = dataclasses.replace(r, note="; ".join(note for note in (old.note, r.note) if note))
-            if old and not r.entries:  # whoever made the row did not count them
+            if old and not r.entries:  # they were not counted for this row
                 whole = old.entries if r.taken == r.numbers else old.taken_entries
                 r = dataclasses.replace(r, taken_entries=whole, entries=old.entries)
             found[r.layer] = r
