@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -10,18 +8,6 @@ from scenes import settings, write_image
 
 from ultralytics.data import ClassificationDataset, build_dataloader
 from ultralytics.data.augment import classify_augmentations, classify_transforms
-from ultralytics.data.classify_augment import (
-    OPERATIONS,
-    AugMix,
-    AutoAugment,
-    CenterCrop,
-    ColorJitter,
-    RandAugment,
-    RandomErasing,
-    RandomResizedCrop,
-    Resize,
-    apply_operation,
-)
 from ultralytics.data.utils import check_cls_dataset
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
@@ -61,31 +47,21 @@ def test_validation_takes_the_middle():
     assert classify_transforms(64)(Image.new("L", (30, 50))).shape == (3, 64, 64)
 
 
-def test_scale_crop_and_normalisation():
-    img = Image.fromarray(GREY)
-    assert Resize((20, 20))(img).size == (30, 20) and Resize((20, 50))(img).size == (50, 20)
-    assert Resize((7, 7))(photo(30, 17)).size == (int(7 * 30 / 17), 7)
+def test_scale_crop_and_normalization():
     ramp = np.repeat(np.arange(60, dtype=np.uint8)[None, :, None], 40, 0).repeat(3, 2)
-    cut = np.asarray(CenterCrop((10, 20))(Image.fromarray(ramp)))
-    assert cut.shape == (10, 20, 3) and cut[0, 0, 0] == 20 and cut[0, -1, 0] == 39
     half = classify_transforms(20, crop_fraction=0.5)(ramp)  # scaled to 40 x 60, of which the middle 20 is cut
     np.testing.assert_allclose(half[0, 0] * 255, np.arange(20, 40), atol=0.01)
     out = classify_transforms(8, mean=(0.1, 0.2, 0.3), std=(0.5, 1, 2))(GREY)
     np.testing.assert_allclose(out[:, 0, 0], (100 / 255 - np.array([0.1, 0.2, 0.3])) / (0.5, 1, 2), rtol=1e-5)
 
 
-def test_random_crops_have_the_areas_and_aspects_asked_for():
-    crop, draw = RandomResizedCrop(32, (0.25, 0.5), (3 / 4, 4 / 3), Image.Resampling.BILINEAR), rng()
-    boxes = np.array([crop.box(400, 300, draw) for _ in range(400)])
-    w, h = (boxes[:, 2:] - boxes[:, :2]).T
-    assert (boxes[:, :2] >= 0).all() and (boxes[:, 2] <= 400).all() and (boxes[:, 3] <= 300).all()
-    area, aspect = w * h / 120_000, w / h
-    assert 0.245 < area.min() < 0.28 and 0.47 < area.max() < 0.505
-    assert 0.74 < aspect.min() < 0.8 and 1.25 < aspect.max() < 1.35
-    assert boxes[:, 0].min() < 10 and boxes[:, 2].max() > 390
-    left, top, right, bottom = RandomResizedCrop(32, (0.9, 1.0), (3 / 4, 4 / 3), None).box(1000, 10, draw)
-    assert (right - left, bottom - top) == (13, 10) and left == 493  # the middle of an image too long
-    assert crop(photo(), draw).size == (32, 32)
+def test_crops_have_the_areas_asked_for():
+    """The columns of a ramp tell which part of it was cut out."""
+    ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 200, 0).repeat(3, 2)
+    plain = dict(hflip=0, hsv_h=0, hsv_s=0, hsv_v=0)
+    crop = classify_augmentations(32, scale=(0.25, 0.5), ratio=(1.0, 1.0), **plain)
+    sides = [float(out[0].max() - out[0].min()) * 255 for out in (crop(ramp, rng(seed)) for seed in range(100))]
+    assert 90 < min(sides) < 105 and 130 < max(sides) < 142  # sqrt(0.25) and sqrt(0.5) of 200
 
 
 def test_flips():
@@ -98,91 +74,23 @@ def test_flips():
     assert plain[:, 0, 0].min() == 1 and plain.mean() == pytest.approx(1 / 9, abs=0.01)
 
 
-def test_colour_jitter_stays_within_its_bounds():
-    draw = rng()
-    values = [np.asarray(ColorJitter(brightness=0.4)(Image.fromarray(GREY), draw)).max() for _ in range(200)]
-    assert 59 <= min(values) < 65 and 135 < max(values) <= 140
-    red = Image.new("RGB", (4, 4), (200, 40, 40))
-    turned = np.array([np.asarray(ColorJitter(hue=0.5)(red, draw))[0, 0] for _ in range(50)])
-    assert turned[:, 1].max() > 190 and turned[:, 2].max() > 190  # red becomes green and blue
-    grey = [np.ptp(np.asarray(ColorJitter(saturation=0.9)(red, draw))[0, 0]) for _ in range(100)]
-    assert min(grey) < 40 and max(grey) > 180
-    assert ColorJitter()(red, draw) is red
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_operations_do_what_their_names_say(name):
-    img = photo()
-    pixels, out = np.asarray(img).astype(int), np.asarray(apply_operation(img, name, 0.5, rng(1))).astype(int)
-    assert out.shape == pixels.shape
-    expected = {
-        "Identity": lambda: pixels,
-        "Invert": lambda: 255 - pixels,
-        "Solarize": lambda: np.where(pixels < 128, pixels, 255 - pixels),
-        "Posterize": lambda: pixels & 0b11111100,
-    }
-    if name in expected:
-        np.testing.assert_array_equal(out, expected[name]())
-    elif name == "AutoContrast":
-        assert (out.min((0, 1)) == 0).all() and (out.max((0, 1)) == 255).all()
-    else:
-        assert np.abs(out - pixels).mean() > 0.2
-
-
-def test_geometric_operations_move_by_their_strength():
-    img = Image.new("RGB", (331, 331))
-    img.paste((255, 255, 255), (160, 160, 171, 171))
-    for name, axis in (("TranslateX", 1), ("TranslateY", 0)):
-        shifts = {
-            round(np.argwhere(np.asarray(apply_operation(img, name, 0.5, rng(s)))[..., 0]).mean(0)[axis] - 165)
-            for s in range(8)
-        }
-        assert shifts == {-75, 75}
-    corner = Image.new("RGB", (101, 101))
-    corner.paste((255, 255, 255), (90, 48, 97, 53))
-    y, x = np.argwhere(np.asarray(apply_operation(corner, "Rotate", 1.0, rng(0)))[..., 0]).mean(0) - 50
-    assert abs(math.degrees(math.atan2(y, x))) == pytest.approx(30, abs=2)
-
-
-@pytest.mark.parametrize("policy", [RandAugment, AutoAugment, AugMix])
-def test_policies_change_most_images_and_repeat_themselves(policy):
-    img, changed = photo(), 0
-    for seed in range(30):
-        out = np.asarray(policy()(img, rng(seed)))
-        np.testing.assert_array_equal(out, np.asarray(policy()(img, rng(seed))))
-        assert out.shape == (40, 60, 3) and out.dtype == np.uint8
-        changed += (out != np.asarray(img)).any()
-    assert changed > 20
-    assert len({np.asarray(policy()(img, rng(s))).tobytes() for s in range(30)}) > 12
-
-
-def test_rand_augment_draws_every_operation(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        "ultralytics.data.classify_augment.apply_operation",
-        lambda im, name, n, rng: drawn.append((name, n)) or im,
-    )
-    for seed in range(100):
-        RandAugment(num_ops=3, magnitude=15)(None, rng(seed))
-    assert {name for name, _ in drawn} == set(OPERATIONS) - {"Invert"} and {level for _, level in drawn} == {0.5}
-    assert len(drawn) == 300
-
-
-def test_erasing_blackens_a_share():
-    shares = []
-    for seed in range(200):
-        out = RandomErasing(0.5)(torch.ones(3, 50, 50), rng(seed))
-        assert set(out.unique().tolist()) <= {0.0, 1.0} and torch.equal(out[0], out[1])
-        shares.append(1 - out.mean().item())
-    erased = [s for s in shares if s]
-    assert 70 < len(erased) < 130 and min(erased) >= 0.015 and 0.25 < max(erased) <= 0.34
+@pytest.mark.parametrize("policy", ["randaugment", "autoaugment", "augmix", None])
+def test_augmentation_depends_on_the_generator_alone(policy):
+    augment, img = classify_augmentations(32, auto_augment=policy, erasing=0.5), photo()
+    before = torch.get_rng_state()
+    outs = [augment(img, rng(seed)) for seed in range(20)]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(7)
+    assert all(torch.equal(out, augment(img, rng(seed))) for seed, out in enumerate(outs))
+    assert len({out.numpy().tobytes() for out in outs}) == 20
+    assert all(out.shape == (3, 32, 32) and out.dtype == torch.float32 and out.min() >= 0 for out in outs)
 
 
 def test_automatic_policies_replace_colour_jitter():
     def steps(**kw):
         return [type(t).__name__ for t in classify_augmentations(32, **kw).transforms]
 
-    assert steps() == ["RandomResizedCrop", "Flip", "ColorJitter", "ToTensor"]
+    assert steps() == ["RandomResizedCrop", "RandomHorizontalFlip", "ColorJitter", "ToTensor"]
     assert steps(auto_augment="randaugment", erasing=0.4)[2:] == ["RandAugment", "ToTensor", "RandomErasing"]
     assert "ColorJitter" in steps(auto_augment="augmix", force_color_jitter=True)
     with pytest.raises(ConfigError, match="auto_augment=magic is not allowed; give randaugment, augmix, autoaugment"):
