@@ -362,6 +362,8 @@ def test_a_checkpoint_of_unknown_modules_goes_by_name(little, caplog):
 def test_what_is_no_source_is_refused():
     with pytest.raises(ModelError, match="cannot be taken from a dict"):
         transfer({"a": 1}, build(small(YAML)))
+    with pytest.raises(ModelError, match="cannot be taken from a list"):
+        build(small(YAML)).load([1])
 
 
 def test_model_loads_files_and_models(little, work_dir, capsys):

@@ -201,15 +201,14 @@ class BaseModel(nn.Module):
 
 def _model_or_weights(source: nn.Module | dict) -> nn.Module | dict[str, torch.Tensor]:
     """Return the model that a source of weights is or describes, else the weights that it holds."""
-    if isinstance(source, nn.Module):
+    if not isinstance(source, dict) or "model" not in source:
         return source
-    content = source.get("model", source)
-    if not isinstance(content, nn.Module) and {"yaml", "task", "nc", "names", "args", "model"} <= source.keys():
+    if isinstance(source["model"], dict) and {"yaml", "task", "nc", "names", "args"} <= source.keys():
         try:
             return build_from_checkpoint(source)
         except UserError as e:
             LOGGER.warning(f"WARNING: the layers are matched by name only, as their model cannot be built: {e}")
-    return content
+    return source["model"]
 
 
 def _fuse_pairs(layers: nn.Sequential) -> None:
