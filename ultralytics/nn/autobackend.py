@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn import features
-from ultralytics.nn.features import Outputs
+from ultralytics.nn.features import Output
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import Runner, check_outputs, checked_runner, run_once
 from ultralytics.nn.trust import trust_modules
@@ -49,7 +49,7 @@ class TorchBackend:
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model: nn.Module = model.to(memory_format=self.layout)
 
-    def __call__(self, im: torch.Tensor, **kwargs) -> Outputs:
+    def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         return self.model(im.contiguous(memory_format=self.layout), **kwargs)
 
 
@@ -84,7 +84,7 @@ class FileBackend:
             run_once(self.run, x, file)
             self.run = fastest(lambda n: make(file, device, n, providers), x)
 
-    def __call__(self, im: torch.Tensor, **kwargs) -> Outputs:
+    def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         """Run a batch; several outputs come as a tuple."""
         if kwargs:
             raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is not one.")
@@ -232,7 +232,7 @@ class AutoBackend(nn.Module):
             raise ModelError(f"'{weights}' cannot be run: its name must end in {', '.join(known)}.{hint}")
         return FileBackend(weights, form, self.device, threads, providers)
 
-    def forward(self, im: torch.Tensor, **kwargs) -> Outputs:
+    def forward(self, im: torch.Tensor, **kwargs) -> Output:
         """Return the outputs of the model's head for a batch (b, 3, h, w) in 0..1."""
         return self.backend(im.half() if self.fp16 and im.dtype != torch.float16 else im, **kwargs)
 

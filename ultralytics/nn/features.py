@@ -1,4 +1,4 @@
-"""Outputs of single layers, their pooled features, and test-time augmentation."""
+"""Output of single layers, their pooled features, and test-time augmentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ultralytics.nn.tasks import BaseModel
 
 T = TypeVar("T")
-Outputs = torch.Tensor | list | tuple  # what a model's head gives
+Output = torch.Tensor | Sequence  # of a model: a tensor, or several, some of them in lists
 VIEWS = ((1.0, False), (0.83, True), (0.67, False))  # scale, and whether mirrored left to right
 
 
@@ -79,7 +79,7 @@ def embed(model: nn.Module, x: torch.Tensor, layers: Sequence[int]) -> torch.Ten
     return torch.cat(pooled, 1)
 
 
-def predict_augmented(model: BaseModel, x: torch.Tensor) -> Outputs:
+def predict_augmented(model: BaseModel, x: torch.Tensor) -> Output:
     """Return the predictions of a detector for a batch and for smaller and mirrored copies of it, side by side.
 
     Copies show objects at other sizes. Positions of the coarsest map at full size, and of the finest at the smallest,

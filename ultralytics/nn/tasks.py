@@ -14,7 +14,7 @@ from torch import nn
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.nn.compute_limit import limit_work
-from ultralytics.nn.features import Outputs, predict_augmented
+from ultralytics.nn.features import Output, predict_augmented
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
@@ -114,12 +114,10 @@ class BaseModel(nn.Module):
         """Finish a model whose layers are built; the sides of an image must be multiples of `stride`."""
         self.stride = torch.tensor([1.0])
 
-    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Outputs:
+    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Output:
         return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)
 
-    def predict(
-        self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False
-    ) -> Outputs:
+    def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Output:
         """Return the outputs of the last layer for a batch (b, ch, h, w).
 
         With `augment`, a detector also predicts on scaled and mirrored copies (see `predict_augmented`).
@@ -127,7 +125,7 @@ class BaseModel(nn.Module):
         if augment:
             return predict_augmented(self, x)
         kept: list = []
-        y: Outputs = x
+        y: Output = x
         for m in cast("Iterable[Layer]", self.model):
             if m.f != -1:
                 y = kept[m.f] if isinstance(m.f, int) else [y if j == -1 else kept[j] for j in m.f]
@@ -137,7 +135,7 @@ class BaseModel(nn.Module):
             y = outputs[-1]
         return y
 
-    def loss(self, batch: dict, preds: Outputs | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(self, batch: dict, preds: Output | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of a batch, and its parts for the log."""
         return self._criterion()(self.predict(batch["img"]) if preds is None else preds, batch)
 
@@ -238,7 +236,7 @@ class DetectionModel(BaseModel):
         self.stride = head.stride.clone()
         head.bias_init()
 
-    def _probe(self, x: torch.Tensor) -> Outputs:
+    def _probe(self, x: torch.Tensor) -> Output:
         """Run the layers once in training mode, with batch statistics kept; raise ModelError for a layer that fails."""
         seen: list[tuple[int, object]] = []
         hooks = [
@@ -336,7 +334,7 @@ class ClassificationModel(BaseModel):
     task = "classify"
     yaml_file = "yolo11n-cls.yaml"
 
-    def loss(self, batch: dict, preds: Outputs | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(self, batch: dict, preds: Output | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         preds = self.predict(batch["img"]) if preds is None else preds
         if not self.training and isinstance(preds, torch.Tensor):  # probabilities, whose logarithms serve as logits
             preds = preds.float().clamp_min(torch.finfo(torch.float32).tiny).log()
