@@ -71,8 +71,8 @@ class Results:
         given = {"boxes": boxes, "masks": masks, "probs": probs, "keypoints": keypoints, "obb": obb}
         for name, data in given.items():
             setattr(self, name, None if data is None else self.parts[name](data, self.orig_shape))
-        empty: dict[str, float | None] = {"preprocess": None, "inference": None, "postprocess": None}
-        self.speed = empty if speed is None else speed
+        steps = ("preprocess", "inference", "postprocess")
+        self.speed: dict[str, float | None] = dict.fromkeys(steps) if speed is None else speed
         self.names = names
         self.path = str(path)
         self.save_dir: str | None = None

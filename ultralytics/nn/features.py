@@ -1,4 +1,4 @@
-"""Output of single layers, their pooled features, and test-time augmentation."""
+"""Outputs of single layers, their pooled features, and test-time augmentation."""
 
 from __future__ import annotations
 
