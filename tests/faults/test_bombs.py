@@ -101,7 +101,8 @@ def test_layers(line, words):
         ({"nc": 10**9}, "from 1 to 100000"), ({"nc": "x"}, "from 1 to"), ({"ch": 0}, "from 1 to"),
         ({"scales": {"n": [1e9, 1, 8]}}, "largest number of channels"), ({"scales": [1]}, "no mapping of letters"),
         ({"scales": {"n": [1, "x"]}}, "largest number of channels"), ({"backbone": [], "head": []}, "no list of"),
-        ({"activation": "Tensor(10000000000)"}, "not an activation"), ({"activation": "warnings.warn(1)"}, "not an activation"),
+        ({"activation": "Tensor(10000000000)"}, "not an activation"),
+        ({"activation": "warnings.warn(1)"}, "not an activation"),
         ({"activation": "nn.MultiheadAttention(100000, 1)"}, "not an activation"), ({"head": 3}, "no list of layers"),
     ],
 )  # fmt: skip
