@@ -101,8 +101,9 @@ def test_layers(line, words):
         ({"nc": 10**9}, "from 1 to 100000"), ({"nc": "x"}, "from 1 to"), ({"ch": 0}, "from 1 to"),
         ({"scales": {"n": [1e9, 1, 8]}}, "largest number of channels"), ({"scales": [1]}, "no mapping of letters"),
         ({"scales": {"n": [1, "x"]}}, "largest number of channels"), ({"backbone": [], "head": []}, "no list of"),
-        ({"activation": "Tensor(10000000000)"}, "no activation"), ({"activation": "warnings.warn(1)"}, "no activation"),
-        ({"activation": "nn.MultiheadAttention(100000, 1)"}, "no activation"), ({"head": 3}, "no list of layers"),
+        ({"activation": "Tensor(10000000000)"}, "not an activation"),
+        ({"activation": "warnings.warn(1)"}, "not an activation"),
+        ({"activation": "nn.MultiheadAttention(100000, 1)"}, "not an activation"), ({"head": 3}, "no list of layers"),
     ],
 )  # fmt: skip
 def test_model_keys(change, words):
@@ -135,7 +136,7 @@ def test_metadata_of_exported_files():
                    {"channels": [1]}, {"names": {"x": "a"}}, {"names": 3}):  # fmt: skip
         with pytest.raises(ModelError, match=r"a\.onnx' cannot be understood"):
             from_text(json.dumps({**good, **change}), "a.onnx")
-    with pytest.raises(ModelError, match="is no JSON"):
+    with pytest.raises(ModelError, match="is not JSON"):
         from_text("[" * 100_000, "a.onnx")
 
 

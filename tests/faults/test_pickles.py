@@ -200,7 +200,7 @@ def test_metadata_cannot_run_code_either(work_dir):
     from ultralytics.nn.formats.job import from_texts
 
     texts = {"task": "detect", "names": "__import__('os').system('echo x > mark')", "stride": "32", "imgsz": "[64, 64]"}
-    with pytest.raises(ModelError, match="its names are no list"):
+    with pytest.raises(ModelError, match="its names are not a list"):
         from_texts(texts, "a.onnx")
 
 
@@ -236,7 +236,7 @@ KEY = b"X\x06\x00\x00\x00format"
         (b"cnumpy\ndtype\n(" + LISTS + b"tR.", "a list where a text belongs"),
         (
             b"}(" + KEY + b"X\x05\x00\x00\x00ghostX\x0e\x00\x00\x00format_version" + LISTS + b"u.",
-            "stands for more than",
+            "holds more than",
         ),
     ],
     ids=["memories", "key", "set", "frozenset", "version", "device", "dtype", "own"],
