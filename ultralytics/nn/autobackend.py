@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from ultralytics.utils.files import check_regular
 from ultralytics.utils.hostile import limits
 
 TORCH = (".pt", ".pth")  # weight files
-Output = torch.Tensor | Sequence  # what a model gives: a tensor, or several, some of them in lists
 
 
 class TorchBackend:
