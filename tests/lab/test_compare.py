@@ -1,4 +1,4 @@
-"""`yolo compare` as a whole: killed in the middle of a cell, started again."""
+"""`yolo compare` as a whole: killed in the middle of a cell, started again, and its runs compared once more."""
 
 from __future__ import annotations
 
@@ -160,6 +160,20 @@ def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     rows = rows_of(Path("compared/both/cells.csv"))
     assert [(row["model"], bool(row["error"])) for row in rows] == [("tiny", False), ("dense", False), ("broken", True)]
     assert "NoSuchLayer" in rows[2]["error"]
+
+
+def test_finished_runs_are_judged_alike(killed, monkeypatch):
+    monkeypatch.chdir(killed["folder"])
+    words = [f"results={killed['first'] / 'run'}", "project=compared", "name=runs", "device=cpu", "runtimes=none"]
+    assert yolo(["compare", *words]) == 0
+    (row,), (trained, *_) = rows_of(Path("compared/runs/cells.csv")), rows_of(Path("compared/both/cells.csv"))
+    figures = ("model", "seed", "epochs", "P", "R", "mAP50", "mAP50-95")
+    assert [row[k] for k in figures] == [trained[k] for k in figures]
+    assert "These are finished runs" in Path("compared/runs/table.md").read_text(encoding="utf-8")
+    measured = next(Path("compared/runs/cells").rglob("result.json"))
+    before = measured.stat().st_mtime_ns
+    assert yolo(["compare", *words]) == 0
+    assert measured.stat().st_mtime_ns == before
 
 
 def test_what_is_no_number_is_none():

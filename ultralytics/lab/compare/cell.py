@@ -25,7 +25,9 @@ class Cell:
     folder: Path  # of result.json, error.json and log.txt
     run: Path  # of args.yaml, results.csv and weights
     settings: Record = field(default_factory=dict)
-    hashes: dict[str, str] = field(default_factory=dict)  # of the model's and the data's content, as planned
+    hashes: dict[str, str] = field(default_factory=dict)  # of what it depends on, as it was planned or found
+    finished: bool = False  # trained before, by `yolo train`
+    cost_size: int | None = None  # pixels at which cost is counted, if not those of the training
     device: str | None = None  # on which its process works
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ultralytics.lab.compare.cell import Cell
 from ultralytics.lab.latency import RUNTIMES, Latency, measure
-from ultralytics.nn.tasks import attempt_load_weights, trust_modules
+from ultralytics.nn.tasks import attempt_load_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.system.threads import get_cpu_info
 
@@ -26,9 +26,10 @@ def latencies(
         return [], ["Latency was not measured." if cells else "No model was trained, so there is no latency."]
     LOGGER.info(f"Measuring the latency of {len(cells)} models in turn...")
     try:
-        for cell in cells.values():
-            trust_modules(cell.model, cell.settings.get("trust_modules", False))
-        models = {label: attempt_load_weights(str(cell.best)) for label, cell in cells.items()}
+        models = {
+            label: attempt_load_weights(cell.best, trusted=cell.settings.get("trust_modules", False))
+            for label, cell in cells.items()
+        }
         rows = measure(models, imgsz=imgsz, runtimes=tuple(runtimes), threads=threads)
     except Exception as e:  # hours of training are not to be lost for it
         LOGGER.warning(f"Latency could not be measured: {e}")

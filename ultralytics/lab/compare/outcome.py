@@ -13,6 +13,7 @@ import numpy as np
 
 from ultralytics.cfg.tasks import TASKS
 from ultralytics.lab.compare.cell import Record
+from ultralytics.lab.compare.finished import FinishedRuns
 from ultralytics.lab.compare.plan import Plan
 from ultralytics.lab.compare.record import COMPARED
 from ultralytics.lab.compare.statistics import Difference, Stat
@@ -77,11 +78,12 @@ class Outcome:
     rows: list[Row]
     settings: Record
     command: str
+    notes: Sequence[str]  # on how the models came to be
     latency: list[Latency] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    latency_notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, plan: Plan, command: str) -> Outcome:
+    def of(cls, plan: Plan | FinishedRuns, command: str) -> Outcome:
         """Gather what the cells left behind."""
         rows: dict[str, Row] = {}
         for cell in plan.cells:
@@ -91,7 +93,8 @@ class Outcome:
                 row.results[cell.seed] = result
             else:
                 row.failures[cell.seed] = cell.error or "It has not been worked on."
-        return cls(plan.task, sorted(plan.seeds), [*rows.values()], plan.settings, command)
+        seeds = sorted({cell.seed for cell in plan.cells})
+        return cls(plan.task, seeds, [*rows.values()], plan.settings, command, plan.notes)
 
     @property
     def results(self) -> list[Record]:
@@ -166,10 +169,7 @@ class Outcome:
         """Sentences that belong below the tables."""
         split = self.settings.get("split", "val")
         chosen = ", which were chosen on the same images" if split == "val" else ""
-        said = [
-            "Every model was trained with the same settings, the same order of the data and the same seeds, and is "
-            f"judged by the best weights (best.pt) on the split '{split}'{chosen}."
-        ]
+        said = [*self.notes, f"Each is judged by its best weights (best.pt) on the split '{split}'{chosen}."]
         counts = {len(row.results) for row in self.rows}
         if max(counts, default=0) > 1:
             said.append(
@@ -195,7 +195,7 @@ class Outcome:
             )
         if self._differ("device") or self._differ("versions"):
             said.append("Not all cells were computed on the same device with the same versions; see above.")
-        return [*said, *self.notes]
+        return [*said, *self.latency_notes]
 
     def _differ(self, key: str) -> bool:
         """Whether the cells differ in something that is known of them."""

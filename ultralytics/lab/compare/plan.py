@@ -54,6 +54,9 @@ class Plan:
     folder: Path
     data_hash: str
     device: object = None  # that a settings file names
+    notes: tuple[str, ...] = (
+        "Every model was trained with the same settings, the same order of the data and the same seeds.",
+    )
 
     @property
     def cells(self) -> list[Cell]:

@@ -25,7 +25,7 @@ from ultralytics.lab.compare.cell import Cell, Record, write_json
 from ultralytics.lab.compare.hashes import data_hash, model_hash
 from ultralytics.lab.compare.outcome import COSTS
 from ultralytics.lab.profile import cost_of
-from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
+from ultralytics.nn.tasks import attempt_load_one_weight
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
@@ -44,7 +44,8 @@ VALIDATION = [k for k, s in SPECS.items() if "val" in s.modes and k not in NOT_O
 
 def work(cell: Cell) -> None:
     """Bring a cell to its result, from wherever it stands."""
-    train(cell)
+    if not cell.finished:
+        train(cell)
     write_json(cell.folder / "result.json", judge(cell))
 
 
@@ -60,9 +61,8 @@ def train(cell: Cell) -> None:
         return
     file, ckpt = last_state(states[0])
     if ckpt.get("optimizer") is not None:
-        trust_modules(cell.model, trusts["trust_modules"])  # the checkpoint names the same files
         workers = {k: settings[k] for k in ("workers", "cache") if k in settings}
-        YOLO(str(file)).train(resume=str(file), **workers, device=cell.device)
+        YOLO(str(file), **trusts).train(resume=str(file), **workers, **trusts, device=cell.device)
 
 
 def check_unchanged(cell: Cell) -> None:
@@ -83,16 +83,15 @@ def judge(cell: Cell) -> Record:
     """Validate the best weights of a run and return all that the comparison needs of it."""
     if not cell.best.is_file():
         raise MissingFileError(f"'{cell.run}' has no weights/best.pt, so there is nothing to judge.")
-    args = yaml_load(cell.run / "args.yaml")
-    if trusts := cell.settings.get("trust_modules"):
-        trust_modules(cell.model, trusts)
-    model, seen = YOLO(str(cell.best)), []
+    args, trusted = yaml_load(cell.run / "args.yaml"), cell.settings.get("trust_modules", False)
+    model, seen = YOLO(str(cell.best), trust_modules=trusted), []
     model.add_callback("on_val_end", lambda validator: seen.append((validator.seen, validator.device)))
     chosen = {k: args[k] for k in VALIDATION if args.get(k) is not None}
     quiet = {"plots": False, "verbose": False, "project": str(cell.folder), "name": "val", "exist_ok": True}
     metrics = model.val(**chosen, **quiet, device=cell.device)
-    network, ckpt = attempt_load_one_weight(cell.best)
-    cost = cost_of(network, args["imgsz"], weights=cell.best)
+    network, ckpt = attempt_load_one_weight(cell.best, trusted=trusted)
+    size = cell.cost_size or args["imgsz"]
+    cost = cost_of(network, size, weights=cell.best)
     epochs = len(next(iter(read_results(cell.run / "results.csv").values()), ()))
     return plain({
         **{k: getattr(cell, k) for k in ("label", "model", "seed", "task")},
@@ -103,7 +102,8 @@ def judge(cell: Cell) -> Record:
         "cost": {k: getattr(cost, k) for k in COSTS},
         "precision": ckpt.get("precision"),
         "nc": len(network.names),
-        "imgsz": args["imgsz"],
+        "imgsz": size,
+        "hashes": cell.hashes,
         "images": seen[-1][0],
         **circumstances(seen[-1][1]),
     })  # fmt: skip
