@@ -54,6 +54,7 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
+Settings = dict[str, Any]  # by name, each of its own type
 
 
 # Grammar --------------------------------------------------------------------------------------------------------------
@@ -74,13 +75,13 @@ def join_words(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
+def parse(words: Sequence[str]) -> Settings:
     """Turn the words of a command into settings, checked one by one.
 
     Raises:
         ConfigError: a word is neither a task, a mode nor a setting, or a value is not allowed.
     """
-    settings: dict[str, Any] = {}
+    settings: Settings = {}
     for word in join_words(words):
         settings.update(_parse_word(word.removeprefix("--").removesuffix(",")))
     check_dict_alignment(DEFAULTS, settings)
@@ -94,7 +95,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     return {key: SPECS[key].check(value) for key, value in settings.items()}
 
 
-def _parse_word(word: str) -> dict[str, Any]:
+def _parse_word(word: str) -> Settings:
     """Return the setting that one word of a command makes."""
     if not word:
         return {}
@@ -202,7 +203,7 @@ def resumed_model(resume: bool | str | None) -> str | None:
     return str(latest)
 
 
-def run_mode(settings: dict[str, Any]) -> None:
+def run_mode(settings: Settings) -> None:
     """Build the model that settings name and call the mode on it."""
     settings = dict(settings)
     task, mode = settings.pop("task", None), settings.pop("mode", None)

@@ -12,7 +12,6 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -146,7 +145,7 @@ def _convert_coco_file(
     """Write the labels of one JSON file; an image without objects gets an empty file."""
     result = writer.result
     classes = _coco_classes(data, cls91to80)
-    by_image: dict[Any, list[dict]] = defaultdict(list)
+    by_image: dict[object, list[dict]] = defaultdict(list)
     for annotation in data["annotations"]:
         by_image[_key(annotation.get("image_id"))].append(annotation)
     for image in data["images"]:
@@ -175,8 +174,8 @@ def _convert_coco_file(
     result.names = {classes[i]: name for i, name in numbers.items() if i in classes}
 
 
-def _key(value: Any) -> Any:
-    """Return an id as what can be looked up."""
+def _key(value: object) -> int | str | float | None:
+    """Return an id in a form that can be looked up."""
     return value if isinstance(value, (int, str, float, type(None))) else str(value)
 
 
@@ -201,7 +200,7 @@ def _coco_row(
     """Return the line of one object, or `!` and the reason to leave it out."""
     if annotation.get("iscrowd"):
         return "!crowds"
-    cls = classes.get(annotation.get("category_id"))
+    cls = classes.get(annotation.get("category_id", -1))
     if cls is None:
         return "!of an unknown class"
     box = annotation.get("bbox") or (0, 0, 0, 0)
@@ -220,10 +219,11 @@ def _coco_row(
     return row or "!degenerate boxes"
 
 
-def _coco_outline(segmentation: Any) -> np.ndarray | None:
+def _coco_outline(segmentation: Mapping[str, object] | Sequence[Sequence[float]] | None) -> np.ndarray | None:
     """Return the one outline (n, 2) of an object in pixels, or None if it has none."""
+    parts: list[Sequence[float]]
     if isinstance(segmentation, Mapping):
-        parts = [p.ravel() for p in mask_to_polygons(rle_to_mask(segmentation))]
+        parts = [p.ravel().tolist() for p in mask_to_polygons(rle_to_mask(segmentation))]
     else:
         parts = [p for p in segmentation or () if len(p) >= 6 and len(p) % 2 == 0]
     return np.concatenate(merge_multi_segment(parts)) if parts else None

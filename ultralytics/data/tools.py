@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,10 @@ SPLITS = ("train", "val", "test")
 ARCHIVES = "archives"  # in datasets_dir: where fetched archives lie, in a folder for each set, until unpacked
 _SHOWN = 5  # faulty files listed for each split
 _MOST_CLASSES = 30  # of the table, which is cut off behind them
-_ARRANGE: dict[str, Callable[[Path], list]] = {"voc": converter.arrange_voc, "visdrone": converter.arrange_visdrone}
+_ARRANGE: dict[str, Callable[[Path], list[converter.Converted]]] = {
+    "voc": converter.arrange_voc,
+    "visdrone": converter.arrange_visdrone,
+}
 _CONVERT: dict[str, Callable] = {
     "coco": converter.convert_coco,
     "voc": converter.convert_voc,
@@ -120,9 +122,9 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     if not keep:
         for archive in fetched:
             archive.unlink()
-        for folder in (shelf, shelf.parent):
+        for emptied in (shelf, shelf.parent):
             with contextlib.suppress(OSError):  # what was put there by hand stays
-                folder.rmdir()
+                emptied.rmdir()
     return root
 
 
@@ -135,7 +137,7 @@ def _data_yaml(name: str | Path) -> Path:
     return Path(check_yaml(name))
 
 
-def _root(data: Mapping[str, Any], file: Path, datasets: Path) -> Path:
+def _root(data: Mapping[str, object], file: Path, datasets: Path) -> Path:
     """Return the set's folder, which lies in datasets_dir."""
     root = (datasets / str(data.get("path") or file.stem)).resolve()
     if datasets not in root.parents:
@@ -146,13 +148,14 @@ def _root(data: Mapping[str, Any], file: Path, datasets: Path) -> Path:
     return root
 
 
-def _absent(data: Mapping[str, Any], root: Path) -> list[str]:
+def _absent(data: Mapping[str, object], root: Path) -> list[str]:
     """Return the paths of the splits to train and to validate that are not there."""
-    paths = [p for key in ("train", "val") if data.get(key) for p in np.atleast_1d(data[key]).tolist()]
+    given = [value for key in ("train", "val") if (value := data.get(key))]
+    paths = [str(p) for value in given for p in (value if isinstance(value, list) else [value])]
     return [p for p in dict.fromkeys(paths) if not (root / p).exists()]
 
 
-def _sources(data: Mapping[str, Any], file: Path) -> list[tuple[str, str]]:
+def _sources(data: Mapping[str, object], file: Path) -> list[tuple[str, str]]:
     """Return the addresses, each with the folder below the set's own into which it belongs."""
     given = data.get("download")
     if not given:
@@ -160,16 +163,17 @@ def _sources(data: Mapping[str, Any], file: Path) -> list[tuple[str, str]]:
         raise DataError(
             f"'{file}' has no `download:` line with an address.{page} Put the images into the folders that it names."
         )
-    if isinstance(given, str):
-        given = [given]
-    pairs = list(given.items()) if isinstance(given, Mapping) else [(url, ".") for url in given]
-    if any(len(str(url).split()) != 1 for url, _ in pairs):
+    if isinstance(given, Mapping):
+        pairs = [(str(url), str(folder)) for url, folder in given.items()]
+    else:
+        pairs = [(str(url), ".") for url in (given if isinstance(given, list) else [given])]
+    if any(len(url.split()) != 1 for url, _ in pairs):
         raise DataError(f"`download:` in '{file}' is a script, and scripts are not run. Write addresses there.")
     for url, _ in pairs:
         check_url(url)
     if data.get("convert") and data["convert"] not in _ARRANGE:
         raise DataError(f"'{file}' says `convert: {data['convert']}`; allowed are {', '.join(_ARRANGE)}.")
-    return [(str(url), str(folder)) for url, folder in pairs]
+    return pairs
 
 
 # Check ----------------------------------------------------------------------------------------------------------------
@@ -200,11 +204,13 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
                 f"'{root}' has no folder 'train' with one folder for each class, nor is it a data YAML."
             )
         names = {i: p.name for i, p in enumerate(sorted(p for p in Path(found["train"]).iterdir() if p.is_dir()))}
-        content: dict[str, Any] = {"names": names}
+        kpt_shape = None
     else:
         content = check_det_dataset(_data_yaml(data))
         found = {key: content[key] for key in SPLITS if content.get(key)}
-    texts, faults, seen = [f"{data}: {len(content['names'])} classes"], 0, {}
+        names, kpt_shape = content["names"], content.get("kpt_shape")
+    texts, faults = [f"{data}: {len(names)} classes"], 0
+    seen: dict[str, set[str]] = {}
     for key, path in found.items():
         try:
             files = find_images(path)
@@ -212,9 +218,9 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
             texts.append(f"\n{key}: {e}")
             faults += 1
             continue
-        verify = _of_class_folders(path, content["names"])
-        entries = list(verify(files) if verify else _labelled(files, content, task))
-        text, count = _describe(key, entries, content["names"], boxed=not verify)
+        verify = _of_class_folders(path, names)
+        entries = list(verify(files) if verify else _labelled(files, len(names), task, kpt_shape))
+        text, count = _describe(key, entries, names, boxed=not verify)
         for other, those in seen.items():
             if both := len(those & set(files)):
                 text += f"\n  note: {both} of its images are in {other} too"
@@ -225,8 +231,10 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
     return "\n".join(texts), faults
 
 
-def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
-    """Return what verifies the images of a classification set, if a split's folder is one."""
+def _of_class_folders(
+    path: str | list[str], names: Mapping[int, str]
+) -> Callable[[Sequence[str]], Iterable[Entry]] | None:
+    """Return the function that verifies images by their class folders, or None if a split has no class folders."""
     folders = [p for p in Path(path).iterdir()] if isinstance(path, str) and Path(path).is_dir() else []
     if not folders or any(p.is_file() or p.name in {"images", "labels"} for p in folders):
         return None
@@ -251,9 +259,8 @@ def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
     return lambda files: labels.parallel(verify, files, desc="Verifying")
 
 
-def _labelled(files: Sequence[str], content: Mapping[str, Any], task: str | None) -> Iterable[Entry]:
+def _labelled(files: Sequence[str], nc: int, task: str | None, kpt_shape: Sequence[int] | None) -> Iterable[Entry]:
     """Verify images with their label files, as a training would."""
-    nc, kpt_shape = len(content["names"]), content.get("kpt_shape")
     layout = labels.layout_of(task or ("pose" if kpt_shape else "detect"), kpt_shape)
     return labels.parallel(
         lambda im, lb: labels.verify_image_label(im, lb, nc, layout=layout),

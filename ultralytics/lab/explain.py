@@ -6,7 +6,7 @@ once, takes models that return one tensor, and leaves the sign of EigenCAM to ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
 from ultralytics.engine.results import Results
 from ultralytics.lab import receptive_field
-from ultralytics.lab.rows import table, write_csv
+from ultralytics.lab.tables import aligned, csv_text
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.features import choose_layers, feature_maps
 from ultralytics.utils import LOGGER
@@ -39,8 +39,10 @@ yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
   method   eigencam: what most of a layer's channels agree on; layercam: what speaks for the objects that were found
   layers   indices as in the model's YAML; else those that the head reads
   also     imgsz, conf, iou, max_det, classes, vid_stride, device, project, name, exist_ok, trust_modules;
-           for the receptive field samples (8 images of noise, or the first of source)
+           for the receptive field samples (8 images of noise), imgsz, device, project, name, exist_ok, trust_modules
 """
+
+Settings = dict[str, Any]  # of the command, by key
 
 # Heat maps ------------------------------------------------------------------------------------------------------------
 
@@ -64,7 +66,7 @@ def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) ->
     return (projection * (sign if sign else 1)).view(activation.shape[1:]).float()
 
 
-def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+def layer_cam(activation: torch.Tensor, gradient: torch.Tensor | None) -> torch.Tensor:
     """Return how much each position speaks for the target: relu(gradient) x activation, over all channels: (h, w).
 
     Jiang et al., LayerCAM, IEEE TIP 2021, equations 7 and 8.
@@ -73,6 +75,7 @@ def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         activation: (channels, h, w).
         gradient: of the target with respect to it.
     """
+    assert gradient is not None
     return (gradient.relu() * activation.detach()).sum(0).float()
 
 
@@ -101,7 +104,7 @@ def heat_of(cam: torch.Tensor) -> np.ndarray:
     return heat / max(float(heat.max()), 1e-12)
 
 
-def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
+def target_of(preds: object, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
     """Return what LayerCAM explains: the sum of the logits of what was found in an image; None if nothing was.
 
     Logits, for the gradient of a score fades as the score comes near 1.
@@ -112,14 +115,16 @@ def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None)
         classes: for a classifier, the classes to be explained in the place of the first guess.
     """
     scores = preds[0] if isinstance(preds, (tuple, list)) else preds
+    assert isinstance(scores, torch.Tensor)
     if result.probs is not None:
         chosen = scores[0, list(classes) if classes else [int(result.probs.top1)]]
     else:
         rows = result.obb if result.obb is not None else result.boxes
-        if not len(rows):
+        if rows is None or not len(rows):
             return None
-        of_class = scores[0, 4 : 4 + len(result.names)][rows.cls.long()]  # (found, positions)
-        at = (of_class.detach() - rows.conf[:, None]).abs().argmin(1)  # the position that a row came from
+        cls, conf = torch.as_tensor(rows.cls).long(), torch.as_tensor(rows.conf)
+        of_class = scores[0, 4 : 4 + len(result.names)][cls]  # (found, positions)
+        at = (of_class.detach() - conf[:, None]).abs().argmin(1)  # the position that a row came from
         chosen = of_class.gather(1, at[:, None])
     return torch.logit(chosen.float(), eps=1e-6).sum()
 
@@ -144,9 +149,10 @@ class Explanation:
 
     def boxes(self) -> np.ndarray | None:
         """Return (h, w) bool: what lies within boxes; None where the task has none."""
-        if self.result.obb is None and self.result.boxes is None:
+        obb, boxes = self.result.obb, self.result.boxes
+        if obb is None and boxes is None:
             return None
-        rows = self.result.obb.xyxyxyxy if self.result.obb is not None else self.result.boxes.xyxy
+        rows = torch.as_tensor(obb.xyxyxyxy if obb is not None else boxes.xyxy)
         mask = np.zeros(self.result.orig_shape, np.uint8)
         for row in rows.cpu().numpy().round().astype(int):
             if row.ndim == 1:
@@ -155,11 +161,11 @@ class Explanation:
                 cv2.fillPoly(mask, [row], 1)
         return mask.astype(bool)
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """Return the line of the summary: the share of heat within the boxes, beside the share of the image."""
         inside = self.boxes()
         said = self.result.verbose().strip().rstrip(",") or "nothing"
-        line: dict[str, Any] = {"image": Path(self.path).name, "found": said}
+        line: dict[str, object] = {"image": Path(self.path).name, "found": said}
         if inside is None:
             return line
         line["boxes cover"] = round(float(inside.mean()), 3)
@@ -220,7 +226,7 @@ def onto_original(heat: np.ndarray, shape: tuple[int, int], cut: float | None = 
     return full
 
 
-def _detached(x: Any) -> Any:
+def _detached(x: object) -> object:
     """Return copies of all tensors of a model's output, out of the graph."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(_detached, x))
@@ -234,21 +240,27 @@ class Explainer:
         model: weight file, model YAML, or a YOLO.
         method: a key of METHODS.
         layers: indices as in the model's YAML; None: those that the head reads.
+        trust_modules: run the module files that the model names, if it is not a YOLO.
         settings: of prediction: imgsz, conf, iou, classes, device, ...
     """
 
     def __init__(
-        self, model: str | Path | YOLO, method: str = "eigencam", layers: Sequence[int] | None = None, **settings: Any
+        self,
+        model: str | Path | YOLO,
+        method: str = "eigencam",
+        layers: Sequence[int] | None = None,
+        trust_modules: bool | str = False,
+        **settings: object,
     ):
         self.method, self.layers = choose_method(method), layers
-        self.yolo = model if isinstance(model, YOLO) else YOLO(model, trust_modules=settings.get("trust_modules"))
+        self.yolo = model if isinstance(model, YOLO) else YOLO(model, trust_modules=trust_modules)
         known = {k: v for k, v in self.yolo.overrides.items() if k == "imgsz"}
         self.predictor = load(TASKS[self.yolo.task].predictor)(overrides={**known, **settings, "save": False})
         self.predictor.setup_model(self.yolo.model, verbose=False)
         self.predictor.model.network("Heat maps come")
         self.predictor.imgsz = self.predictor.input_size()
 
-    def stream(self, source: Any) -> Iterator[Explanation]:
+    def stream(self, source: object) -> Iterator[Explanation]:
         """Explain the images and frames of a source one by one."""
         self.predictor.setup_source(source)
         for paths, images, _ in self.predictor.dataset:
@@ -274,7 +286,7 @@ class Explainer:
         kinds = {i: f"{maps[i][0]} 1/{round(size[0] / maps[i][1].shape[2])}" for i in layers}
         return Explanation(path, result, heat, kinds)
 
-    def _cams(self, preds: Any, result: Results, maps: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    def _cams(self, preds: object, result: Results, maps: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
         """Return the map (h, w) of each layer; zeros where there is nothing to explain."""
         if not self.method.needs_gradient:
             return {i: self.method.cam(y[0], None) for i, y in maps.items()}
@@ -291,12 +303,13 @@ class Explainer:
 
 def explain(
     model: str | Path | YOLO,
-    source: Any,
+    source: object,
     method: str = "eigencam",
     layers: Sequence[int] | None = None,
     save_dir: str | Path = "runs/explain",
-    **settings: Any,
-) -> list[dict[str, Any]]:
+    trust_modules: bool | str = False,
+    **settings: object,
+) -> list[dict[str, object]]:
     """Draw the heat maps of all images of a source as PNG files into a folder; return the lines of summary.csv.
 
     Args:
@@ -305,10 +318,12 @@ def explain(
         method: a key of METHODS.
         layers: indices as in the model's YAML; None: those that the head reads.
         save_dir: of the files.
+        trust_modules: run the module files that the model names.
         settings: of prediction.
     """
-    folder, rows, taken = Path(save_dir), [], set()
-    for found in Explainer(model, method, layers, **settings).stream(source):
+    folder, taken = Path(save_dir), set()
+    rows: list[dict[str, object]] = []
+    for found in Explainer(model, method, layers, trust_modules, **settings).stream(source):
         stem = name = Path(found.path).stem or "image"
         number = 1
         while name in taken:  # frames of a video, or images of one name in several folders
@@ -318,8 +333,21 @@ def explain(
         rows.append({**found.row(), "file": imwrite(folder / f"{name}.png", found.draw(method)).name})
         if not any(heat.any() for heat in found.heat.values()):
             LOGGER.warning(f"WARNING: nothing was found in '{found.path}', so {method} has nothing to explain there.")
-    write_csv(folder / "summary.csv", rows)
+    (folder / "summary.csv").write_text(csv_text(rows), encoding="utf-8-sig")  # whose mark Excel looks for
     return rows
+
+
+def table(rows: Sequence[Mapping[str, object]], most: int = 40) -> str:
+    """Return the lines of a summary as an aligned text, and below the means of what is a number.
+
+    Images in which nothing was found have no heat in boxes, so they have no part in the mean of what boxes cover.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[str(row.get(c, "")) for c in columns] for row in rows[:most]]
+    if len(rows) > 1 and (found := [row for row in rows if "heat in boxes" in row]):
+        numbers = [[v for row in found if isinstance(v := row.get(c), float)] for c in columns[1:]]
+        cells.append(["mean", *(f"{np.mean(n):.3f}" if n else "" for n in numbers)])
+    return aligned([columns, *cells], left=len(columns), rules=())
 
 
 # Command --------------------------------------------------------------------------------------------------------------
@@ -329,7 +357,7 @@ _PREDICTION = ("imgsz", "conf", "iou", "max_det", "classes", "vid_stride", "agno
 _KEYS = (*_TEXTS, "layers", "receptive_field", "samples", "exist_ok", *_PREDICTION)
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
+def parse(words: Sequence[str]) -> Settings:
     """Return the settings that `key=value` words make.
 
     Raises:
@@ -358,7 +386,7 @@ def main(words: Sequence[str]) -> int:
     if "model" not in given or not (field_only or "source" in given):
         missing = [f"{key}=..." for key in ("model", "source") if key not in given][: 1 if field_only else 2]
         raise ConfigError(f"`yolo explain` needs {' and '.join(missing)}; `yolo explain` alone shows examples.")
-    yolo = YOLO(given.pop("model"), trust_modules=given.get("trust_modules"))
+    yolo = YOLO(given.pop("model"), trust_modules=given.pop("trust_modules", False))
     places = {key: given.pop(key, None) for key in ("project", "name", "exist_ok")}
     if "samples" in given and not field_only:
         raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")
