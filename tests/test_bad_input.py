@@ -117,7 +117,7 @@ def test_nothing_but_faulty_labels(yolo: Yolo, tiny_data_copy: Path, kind: str):
     labels = tiny_data_copy.parent / "labels" / "train"
     for file in labels.iterdir():
         file.write_text(text + "\n")
-    refused(yolo(data=tiny_data_copy), labels, "train_0.jpg", fault, "Mend")
+    refused(yolo(data=tiny_data_copy), labels, "train_0.jpg", fault, "Fix")
 
 
 def test_a_path_with_spaces_and_chinese(yolo: Yolo, tiny_data_copy: Path):

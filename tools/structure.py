@@ -118,11 +118,16 @@ def _bases(dotted: str) -> list[tuple[str, ast.ClassDef]]:
 
 
 def attributes(dotted: str) -> tuple[set[str], set[str], set[str]]:
-    """Return the attributes that a class sets on `self`, those not born in `__init__`, and its properties."""
+    """Return the attributes that a class sets on `self`, those not born in `__init__`, and its properties.
+
+    Those that a class declares as `held_by` one of its parts are properties, too.
+    """
     everywhere: set[str] = set()
     born: set[str] = set()
     properties: set[str] = set()
     for _, cls in _bases(dotted):
+        declared = (n for n in cls.body if isinstance(n, ast.AnnAssign) and isinstance(n.value, ast.Call))
+        properties |= {ast.unparse(n.target) for n in declared if ast.unparse(n.value.func) == "held_by"}
         for method in (n for n in cls.body if isinstance(n, ast.FunctionDef)):
             if any(ast.unparse(d) == "property" for d in method.decorator_list):
                 properties.add(method.name)

@@ -8,7 +8,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import ultralytics
 from ultralytics.cfg import (
@@ -30,7 +29,7 @@ from ultralytics.utils.system.console import ERR, guarded, say
 
 USAGE = f"""yolo TASK MODE key=value ...
 
-  TASK  {", ".join(TASKS)}; may be left out, the model tells it
+  TASK  {", ".join(TASKS)}; may be left out, as the model knows it
   MODE  train, val, predict, track, export or benchmark
   key=value  any settings, in any order
 
@@ -44,17 +43,16 @@ Benchmark: yolo benchmark model=runs/detect/train/weights/best.pt data=fire.yaml
 
 Others:    yolo help [KEY or MODE]   this text; what a setting means; the settings of a mode
            yolo version              the version
-           yolo checks               what of this machine fits
+           yolo checks               packages and devices of this machine
            yolo settings             folders and integrations; `yolo settings runs_dir=runs` changes one, `reset` all
            yolo data                 list, download, check and convert data sets
-           yolo profile              what models cost, layer by layer, and how long they take
-           yolo compare              train several models with the same recipe and seeds, and compare them
+           yolo profile              cost and latency of models, layer by layer
+           yolo compare              train several models with the same settings and seeds, and compare them
            yolo explain              heat maps on images, and the receptive fields of layers
-           yolo transfer             the weights of a trained model in another model YAML
+           yolo transfer             move the weights of a trained model to another model YAML
            yolo cfg                  all settings with their defaults
            yolo copy-cfg             a copy of them to change and pass as cfg=default_copy.yaml
 """
-Settings = dict[str, Any]  # by name, each of its own type
 
 
 # Grammar --------------------------------------------------------------------------------------------------------------
@@ -75,28 +73,28 @@ def join_words(words: Sequence[str]) -> list[str]:
     return joined
 
 
-def parse(words: Sequence[str]) -> Settings:
+def parse(words: Sequence[str]) -> dict[str, object]:
     """Turn the words of a command into settings, checked one by one.
 
     Raises:
         ConfigError: a word is neither a task, a mode nor a setting, or a value is not allowed.
     """
-    settings: Settings = {}
+    settings: dict = {}
     for word in join_words(words):
         settings.update(_parse_word(word.removeprefix("--").removesuffix(",")))
     check_dict_alignment(DEFAULTS, settings)
     if file := settings.pop("cfg", None):
         from ultralytics.utils.checks import check_yaml
 
-        LOGGER.info(f"Settings are read from '{file}'; those of the command line come before them.")
+        LOGGER.info(f"Settings are read from '{file}'; those of the command line take precedence.")
         base = {k: v for k, v in read_settings(check_yaml(file)).items() if k not in {"cfg", "save_dir"}}
         check_dict_alignment(DEFAULTS, base)
         settings = {**base, **settings}
     return {key: SPECS[key].check(value) for key, value in settings.items()}
 
 
-def _parse_word(word: str) -> Settings:
-    """Return the setting that one word of a command makes."""
+def _parse_word(word: str) -> dict[str, object]:
+    """Return the setting that one word of a command spells."""
     if not word:
         return {}
     if "=" in word:
@@ -116,9 +114,9 @@ def _parse_word(word: str) -> Settings:
 
 
 def _unknown_word(word: str) -> ConfigError:
-    """Return the error for a word that is no task, mode or setting, with the nearest or likeliest right one."""
+    """Return the error for a word that is not a task, mode or setting, with the likeliest correction."""
     if Path(word).suffix in {".yaml", ".yml", ".pt"}:
-        return ConfigError(f"'{word}' stands alone. Did you mean 'model={word}' or 'data={word}'?")
+        return ConfigError(f"'{word}' has no key. Did you mean 'model={word}' or 'data={word}'?")
     known = [*TASKS, *MODES, *VERBS, *DEFAULTS]
     hint = did_you_mean(word, known, n=1) or " `yolo help` shows how a command is written."
     return ConfigError(
@@ -130,7 +128,7 @@ def _unknown_word(word: str) -> ConfigError:
 
 
 def choose_model(given: str | None, task: str | None, mode: str) -> str:
-    """Return the model to use, having made sure that its file exists.
+    """Return the model to use; raise MissingFileError if its file does not exist.
 
     Without a model, the task's default weights are used; if they are not here, training starts from their YAML.
     """
@@ -159,7 +157,7 @@ def _is_model_name(name: str) -> bool:
 
 
 def _missing_weights(model: str) -> str:
-    """Say what to do about a weight file that is not there."""
+    """Return the message for a missing weight file, with what to do."""
     parent = Path(model).parent
     near = did_you_mean(Path(model).name, [p.name for p in parent.glob("*.pt")] if os.path.isdir(parent) else (), n=1)
     if not near:
@@ -170,7 +168,7 @@ def _missing_weights(model: str) -> str:
 
 
 def choose_data(task: str) -> str:
-    """Return the task's default data YAML, or say where to put it."""
+    """Return the task's default data YAML; raise MissingFileError, with where to put it, if there is none."""
     from ultralytics.utils.checks import check_yaml
 
     data = TASK2DATA[task]
@@ -203,8 +201,8 @@ def resumed_model(resume: bool | str | None) -> str | None:
     return str(latest)
 
 
-def run_mode(settings: Settings) -> None:
-    """Build the model that settings name and call the mode on it."""
+def run_mode(settings: dict) -> None:
+    """Build the model that the settings name and run the mode with it."""
     settings = dict(settings)
     task, mode = settings.pop("task", None), settings.pop("mode", None)
     check_mode(mode)
@@ -218,8 +216,8 @@ def run_mode(settings: Settings) -> None:
     if mode in {"train", "val"} and not (settings.get("data") or resume or model.overrides.get("data")):
         settings["data"] = choose_data(task or model.task)
     if mode in {"predict", "track"}:
-        settings.setdefault("save", DEFAULTS["save"])  # from Python the results are returned, from here they are files
-        deque(getattr(model, mode)(**settings, stream=True), maxlen=0)  # none is kept: a video may be long
+        settings.setdefault("save", DEFAULTS["save"])  # the command writes files where Python returns results
+        deque(getattr(model, mode)(**settings, stream=True), maxlen=0)  # keeps no results: a video may be long
     else:
         getattr(model, mode)(**settings)
 
@@ -250,7 +248,7 @@ def show_version(words: Sequence[str]) -> int:
 
 
 def show_checks(words: Sequence[str]) -> int:
-    """Report the machine; the exit code is 1 if torch cannot be used."""
+    """Log packages and devices; the exit code is 1 if torch cannot be imported."""
     from ultralytics.utils.checks import collect_system_info, report_faults
 
     _no_more("checks", words)
@@ -260,7 +258,7 @@ def show_checks(words: Sequence[str]) -> int:
 
 
 def change_settings(words: Sequence[str]) -> int:
-    """Print the user's settings, change some, or bring back the defaults."""
+    """Print the user's settings, change some, or restore the defaults."""
     from ultralytics.utils import SETTINGS
 
     words = [word.removesuffix(",") for word in join_words(words)]
@@ -278,7 +276,7 @@ def change_settings(words: Sequence[str]) -> int:
 
 
 def tool(main: str) -> Callable[[Sequence[str]], int]:
-    """Return the verb of a tool that reads its own words: `main` is a function, named by a dotted string."""
+    """Return the verb of a tool that parses its own words: `main` is a function, named by a dotted string."""
 
     def run_tool(words: Sequence[str]) -> int:
         return load(main)([word.removeprefix("--").removesuffix(",") for word in join_words(words)])
@@ -294,7 +292,7 @@ def show_cfg(words: Sequence[str]) -> int:
 
 
 def copy_cfg(words: Sequence[str]) -> int:
-    """Copy the defaults here for the user to change."""
+    """Copy the default settings here for the user to change."""
     _no_more("copy-cfg", words)
     file = copy_default_cfg()
     say(f"Wrote '{file}'. Change it, then run `yolo train cfg={file}`.")
@@ -334,7 +332,7 @@ def run(words: Sequence[str]) -> int:
     """Run one command and return its exit code; mistakes are raised as UserError."""
     for word in words:
         if "\0" in word or _no_name(word):
-            raise ConfigError(f"{word[:100]!r} has a character that no name may have. Leave it out.")
+            raise ConfigError(f"{word[:100]!r} has a character that is not allowed in names. Remove it.")
     words = [_FLAGS.get(word, word) for word in words] or ["help"]
     if "help" in words:
         return show_help([word for word in words if word != "help" and "=" not in word and word not in TASKS])
@@ -346,7 +344,7 @@ def run(words: Sequence[str]) -> int:
 
 @guarded()
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 for a mistake of the user's, 130 when interrupted."""
+    """Run the command line and return the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
     try:
         return run(sys.argv[1:] if words is None else words)
     except UserError as e:

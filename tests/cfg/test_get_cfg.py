@@ -28,7 +28,8 @@ from ultralytics.cfg import (
     model_yamls,
     smart_value,
 )
-from ultralytics.utils import yaml_save
+from ultralytics.cfg.schema import Settings
+from ultralytics.utils import IterableSimpleNamespace, yaml_save
 from ultralytics.utils.errors import ConfigError, MissingFileError
 
 
@@ -36,6 +37,25 @@ def test_defaults_and_overrides():
     args = get_cfg(overrides={"epochs": 3, "lr0": 0.5})
     assert (args.epochs, args.lr0, args.imgsz) == (3, 0.5, 640)
     assert dict(get_cfg()) == DEFAULT_CFG_DICT
+
+
+def test_settings_are_typed_and_keep_the_ways_of_a_namespace():
+    args = get_cfg(overrides={"epochs": 3})
+    assert isinstance(args, Settings) and isinstance(args, IterableSimpleNamespace)
+    assert dict(args) == vars(args) and args.get("epochs") == 3 and args.get("no_such", 5) == 5
+    assert "epochs=3\n" in str(args) and repr(args).startswith("Settings(task='detect'")
+    args.own = args.save_dir = "mine"  # what users put on it
+    for other in (copy.copy(args), copy.deepcopy(args), pickle.loads(pickle.dumps(args))):
+        assert other == args and type(other) is Settings and other.own == "mine"
+    assert dict(get_cfg()) == DEFAULT_CFG_DICT and get_cfg().save_dir is None
+
+
+def test_replacing_settings_leaves_the_old_ones():
+    args = get_cfg(overrides={"epochs": 3})
+    args.own = 1
+    other = args.replaced(epochs=5, imgsz=640)
+    assert (args.epochs, other.epochs, other.own) == (3, 5, 1)
+    assert args.replaced(epochs=3) is args
 
 
 def test_inputs_stay_as_they_were():

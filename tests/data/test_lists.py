@@ -73,7 +73,7 @@ def test_other_lines_are_counted_and_a_list_of_none_is_refused(root, caplog):
     assert "2 lines of" in caplog.text and "such as 'images/train/p1.png 3'" in caplog.text
     with pytest.raises(DataError, match="There are no images in"):
         found(root, "a\nb\n")
-    with pytest.raises(DataError, match="is no text"):
+    with pytest.raises(DataError, match="is not text"):
         found(root, b"a\xff\xfe\x00\x00")
 
 

@@ -8,15 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny import FAST, tiny_model
+from torch import distributed as dist
 
 from ultralytics.cli import main
 from ultralytics.engine.training import distributed
-from ultralytics.utils.errors import ConfigError
+from ultralytics.engine.training.distributed import Peers
+from ultralytics.engine.training.launch import _first
+from ultralytics.utils.errors import ConfigError, RunError
 
 SAME = {"imgsz": 128, "mosaic": 0.0, "optimizer": "SGD", "epochs": 1, "val": False, "project": "runs", "workers": 0}
 EPOCHS = 4000  # never reached
@@ -150,6 +155,53 @@ def test_ctrl_c_and_resume(work_dir: Path, tiny_data: Path, by: str):
 
 
 # Without processes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> list[Peers]:
+    """Two ranks that give a sign of life 100 times a second, and may be silent for 0.3 seconds."""
+    monkeypatch.setattr(distributed, "BEAT", 0.01)
+    store = dist.HashStore()
+    return [Peers(store, rank, 2, 0.3) for rank in range(2)]
+
+
+def test_a_rank_that_works_alone_is_waited_for(two: list[Peers]):
+    with two[0], two[1], ThreadPoolExecutor() as pool:
+        for first, second in (two, two[::-1]):
+            waiting = pool.submit(first.meet)
+            time.sleep(1.0)
+            assert not waiting.done()
+            second.meet()
+            waiting.result()
+
+
+def test_a_rank_without_a_sign_of_life_is_lost(two: list[Peers]):
+    with two[1]:
+        pass  # it was here
+    with two[0], pytest.raises(RunError, match=r"Rank 1 has given no sign of life for 0.3 s \(ddp_timeout\)"):
+        two[0].meet()
+
+
+WORDS = {"message": "RuntimeError: out of luck"}
+
+
+@pytest.mark.parametrize(
+    ("rank_0", "rank_1", "first"),
+    [
+        ((1, 100, WORDS), (-signal.SIGKILL, 101, ""), 1),  # rank 0 has noticed that its connection broke
+        ((1, 100, WORDS), (-signal.SIGKILL, 130, ""), 0),  # rank 1 hung, and the agent ended it in the end
+        ((-signal.SIGTERM, 100, ""), (1, 100, WORDS), 1),  # the agent ended rank 0
+        ((1, 100, ""), (1, 100, WORDS), 1),  # rank 0 has followed by itself
+    ],
+)
+def test_of_failures_the_cause_is_told(rank_0: tuple, rank_1: tuple, first: int):
+    keys = ("exitcode", "timestamp", "message")
+    failures = {rank: SimpleNamespace(**dict(zip(keys, values))) for rank, values in enumerate((rank_0, rank_1))}
+    assert _first(failures) == (first, failures[first])
+
+
+def test_of_ranks_that_fail_the_first_is_known(two: list[Peers]):
+    assert [two[1].first_failed(), two[0].first_failed()] == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_the_layer_to_blame_is_found(layer, tmp_path, monkeypatch):
     monkeypatch.setattr(type(FORMATS["torchscript"]), "load", lambda self: spoiling(layer))
     old = tmp_path / "a.torchscript"
     old.write_text("the file of before")
-    with pytest.raises(ModelError, match=rf"differs from the model.* behind which they differ is {layer}, "):
+    with pytest.raises(ModelError, match=rf"differs from the model.* whose outputs differ is {layer}, "):
         export(trained("yolo11n-cls"), "torchscript", old, imgsz=32)
     assert old.read_text() == "the file of before" and [*tmp_path.iterdir()] == [old]
 

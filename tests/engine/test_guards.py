@@ -69,7 +69,7 @@ def test_a_nan_brings_back_the_good_weights_once(trainer, log):
     assert said.count(".png") + said.count(".jpg") == 4  # the files of the batch
     assert all(torch.isfinite(v).all() for v in run.model.state_dict().values() if v.is_floating_point())
     begin = load_checkpoint(run.files.previous)  # of epoch 1; the state of the start has been replaced twice
-    assert begin["restored"] and run.guard.restored
+    assert begin["restored"] and run.progress.restored
     assert any(not torch.equal(v, seen[0][k]) for k, v in seen[1].items()), "the step of batch 1 has been undone"
 
 
@@ -83,7 +83,7 @@ def test_a_second_nan_ends_the_run_with_its_report(trainer):
 def test_a_nan_in_the_only_batch_of_an_epoch_costs_no_run(trainer, log):
     run = trainer({"on_train_batch_start": break_layer([1])}, batch=8)
     run.train()
-    assert run.guard.restored and any("The loss is nan in epoch 2, batch 1" in line for line in log)
+    assert run.progress.restored and any("The loss is nan in epoch 2, batch 1" in line for line in log)
     first, second = run.csv.read_text().splitlines()[1:]
     assert "nan" not in first and "nan" in second  # what its loss was
 
@@ -96,7 +96,7 @@ def test_bringing_back_weights_brings_back_no_learning_rate(trainer):
         seen[t.iteration] = [(g["lr"], g["momentum"]) for g in t.optimizer.param_groups]
 
     settings = {"optimizer": "SGD", "epochs": 3, "warmup_epochs": 0.1}
-    short = lambda t: setattr(t.schedule, "warmup", 2)  # noqa: E731
+    short = lambda t: setattr(t.scheduler, "warmup", 2)  # noqa: E731
     broken = {"on_train_start": short, "on_train_batch_start": break_layer([4]), "on_train_batch_end": look}
     trainer(broken, **settings).train()
     found = dict(seen)
@@ -131,7 +131,7 @@ def too_small_for(limit: int, after: int = -1) -> Callable[[DetectionTrainer], N
 def test_batch_is_halved_once(trainer, log):
     run = trainer({"on_train_batch_start": too_small_for(2)}, epochs=1)
     run.train()
-    assert (run.args.batch, len(run.train_loader), run.train_loader.batch_sampler.batch_size) == (2, 4, 2)
+    assert (run.batch_size, len(run.train_loader), run.train_loader.batch_sampler.batch_size) == (2, 4, 2)
     assert any("batch=4 does not fit" in line and "batch=2 is taken" in line for line in log)
     assert load_checkpoint(run.last)["args"]["batch"] == 2
 
@@ -141,7 +141,7 @@ def test_a_halved_batch_keeps_optimizer_and_closed_mosaic(trainer, monkeypatch):
     monkeypatch.setattr("ultralytics.engine.training.optimizer.steps_in_run", lambda n, batch, *_: 40_000 // batch)
     run = trainer({"on_train_batch_start": too_small_for(2)}, epochs=1, close_mosaic=1)
     run.train()
-    assert run.args.batch == 2 and isinstance(run.optimizer, torch.optim.AdamW)
+    assert run.batch_size == 2 and isinstance(run.optimizer, torch.optim.AdamW)
     assert run.mosaic_closed and run.train_loader.dataset.transforms.transforms[0].transforms[0].p == 0
 
 

@@ -18,10 +18,13 @@ import pytest
 import torch
 import yaml
 from tiny import FAST, tiny_model
+from torch import nn
 
 from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.training.learner import Learner
+from ultralytics.engine.training.progress import Progress
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import yaml_load
@@ -253,11 +256,11 @@ def test_time_sets_the_number_of_epochs(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ultralytics.engine.trainer.time.time", lambda: 1000.0)
     trainer = DetectionTrainer.__new__(DetectionTrainer)
     trainer.args = type("Args", (), {"time": 0.5, "lrf": 0.01, "cos_lr": False, "epochs": 100})()
-    trainer.schedule, trainer.epoch, trainer.start_epoch, trainer.stop = type("S", (), {})(), 1, 0, False
-    trainer.seconds_before, trainer.train_time_start = 0, 800.0  # two epochs: 18 fit into 1800 s
+    trainer.learner = Learner(nn.Identity(), schedule=type("S", (), {})())
+    trainer.progress = Progress(100, epoch=1, train_time_start=800.0)  # two epochs: 18 fit into 1800 s
     trainer._keep_to_time_limit()
     assert trainer.epochs == 18 and not trainer.stop
-    assert trainer.schedule.law(18) == pytest.approx(0.01)
+    assert trainer.scheduler.law(18) == pytest.approx(0.01)
 
 
 def test_save_period_and_no_validation(run: Run):
@@ -294,7 +297,7 @@ def test_frozen_layers_stay_as_they_are(run: Run):
 
 def test_freeze_by_index_and_of_everything(run: Run):
     trainer = run(freeze=[0, 3])
-    assert [layer.i for layer in trainer.frozen_layers] == [0, 3]
+    assert [layer.i for layer in trainer.learner.frozen.values()] == [0, 3]
     with pytest.raises(ConfigError, match="freeze=6 freezes all 6 layers"):
         run(freeze=6, name="b")
     assert not Path("runs/b").exists()
@@ -333,7 +336,7 @@ def test_multi_scale_varies_the_size(run: Run):
 def test_cosine_and_warm_up(run: Run):
     trainer = run(cos_lr=True, epochs=3, optimizer="SGD", warmup_epochs=1.0, val=False)
     biases = [row["lr/pg0"] for row in rows(trainer)]
-    assert trainer.schedule.warmup == 100 and max(biases) < 0.1
+    assert trainer.scheduler.warmup == 100 and max(biases) < 0.1
     assert biases == sorted(biases, reverse=True)
     weights_lr = [row["lr/pg1"] for row in rows(trainer)]  # the whole run is warm-up
     assert 0 < weights_lr[0] < weights_lr[1]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from forked_ranks import ForkedRank
 from tiny import FAST, tiny_model
-
-from ultralytics.engine.training import launcher
+from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
 
 
 @pytest.fixture
 def forked_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the ranks their start-up."""
-    monkeypatch.setattr(launcher, "subprocess", SimpleNamespace(Popen=ForkedRank))
+    monkeypatch.setattr(SubprocessHandler, "_popen", lambda handler, args, env: ForkedRank(args, env))
 
 
 @pytest.fixture

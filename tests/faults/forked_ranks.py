@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import killing
 
-from ultralytics.engine.training import launcher
+from ultralytics.engine.training import launch
 from ultralytics.utils import LOGGER
 
 
 class ForkedRank:
-    """What `subprocess.Popen` is to the launcher; the process goes straight on with `launcher.main`."""
+    """What `subprocess.Popen` is to PyTorch's elastic agent; the process goes straight on with `launch.main`."""
 
-    def __init__(self, command: list[str], env: dict[str, str]):
+    def __init__(self, command: tuple[str, ...], env: dict[str, str]):
         self.returncode: int | None = None
         self.pid = killing.fork(lambda: sys.exit(self._work(command[3:], env)), Path("/dev/fd/1"))
 
     @staticmethod
-    def _work(words: list[str], env: dict[str, str]) -> int:
+    def _work(words: tuple[str, ...], env: dict[str, str]) -> int:
+        os.setsid()
         os.environ.update(env)
         numbers = {name: int(env[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
         for module in [m for name, m in sys.modules.items() if name.partition(".")[0] == "ultralytics"]:
@@ -31,7 +34,7 @@ class ForkedRank:
             LOGGER.setLevel("ERROR")
         for number in (signal.SIGINT, signal.SIGTERM):  # its launcher's handlers came along
             signal.signal(number, signal.SIG_DFL)
-        return launcher.main(*words)
+        return launch.main(*words)
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -39,15 +42,10 @@ class ForkedRank:
             self.returncode = os.waitstatus_to_exitcode(status) if done else None
         return self.returncode
 
-    def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = killing.wait(self.pid)
-        return self.returncode
-
-    def kill(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def terminate(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGTERM)
+    def wait(self, timeout: float | None = None) -> int:
+        until = time.monotonic() + (float("inf") if timeout is None else timeout)
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("rank", timeout or 0.0)
+            time.sleep(0.01)
+        return self.returncode or 0

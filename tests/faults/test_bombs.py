@@ -42,13 +42,13 @@ def doubling(first: str, line: str, n: int = 40) -> str:
         (f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 1000)}]\n", "more than 100000 values"),
         ("a: &a [*a]\n", "line 1 contains itself"),
         ("a: &a\n  b: *a\n", "line 1 contains itself"),
-        ("a: " + "[" * 100_000, "more than 64 lists stand in each other"),
-        ("- " * 5000 + "a\n", "more than 64 lists stand in each other"),
-        ("a: " + "{b: " * 100 + "1", "more than 64 lists stand in each other"),
-        ("a: 1\nb: 2\n\na: 3\n", "'a' stands twice, in line 1 and in line 4"),
+        ("a: " + "[" * 100_000, "more than 64 lists are nested"),
+        ("- " * 5000 + "a\n", "more than 64 lists are nested"),
+        ("a: " + "{b: " * 100 + "1", "more than 64 lists are nested"),
+        ("a: 1\nb: 2\n\na: 3\n", "'a' appears twice, in line 1 and in line 4"),
         ("x: 1\na: 1" + ":1" * 500_000, "the number in line 2 has more than 100 characters"),  # to the base 60: hours
         ("a: 0x" + "f" * 10_000, "the number in line 1 has more than 100 characters"),
-        ("a: {x: 1, y: 2, x: 3}\n", "'x' stands twice, in line 1 and in line 1"),
+        ("a: {x: 1, y: 2, x: 3}\n", "'x' appears twice, in line 1 and in line 1"),
     ],
 )
 def test_yaml(tmp_path, text, words):
@@ -101,8 +101,9 @@ def test_layers(line, words):
         ({"nc": 10**9}, "from 1 to 100000"), ({"nc": "x"}, "from 1 to"), ({"ch": 0}, "from 1 to"),
         ({"scales": {"n": [1e9, 1, 8]}}, "largest number of channels"), ({"scales": [1]}, "no mapping of letters"),
         ({"scales": {"n": [1, "x"]}}, "largest number of channels"), ({"backbone": [], "head": []}, "no list of"),
-        ({"activation": "Tensor(10000000000)"}, "no activation"), ({"activation": "warnings.warn(1)"}, "no activation"),
-        ({"activation": "nn.MultiheadAttention(100000, 1)"}, "no activation"), ({"head": 3}, "no list of layers"),
+        ({"activation": "Tensor(10000000000)"}, "not an activation"),
+        ({"activation": "warnings.warn(1)"}, "not an activation"),
+        ({"activation": "nn.MultiheadAttention(100000, 1)"}, "not an activation"), ({"head": 3}, "no list of layers"),
     ],
 )  # fmt: skip
 def test_model_keys(change, words):
@@ -135,7 +136,7 @@ def test_metadata_of_exported_files():
                    {"channels": [1]}, {"names": {"x": "a"}}, {"names": 3}):  # fmt: skip
         with pytest.raises(ModelError, match=r"a\.onnx' cannot be understood"):
             from_text(json.dumps({**good, **change}), "a.onnx")
-    with pytest.raises(ModelError, match="is no JSON"):
+    with pytest.raises(ModelError, match="is not JSON"):
         from_text("[" * 100_000, "a.onnx")
 
 
@@ -223,7 +224,7 @@ def test_what_pillow_does_not_know_is_not_given_to_opencv(tmp_path, monkeypatch)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
     for data in (b"rubbish", b"\xff\xd8\xff\xe0", b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nENDHDR\n"):
         (tmp_path / "a.jpg").write_bytes(data)
-        with pytest.raises(DataError, match=r"cannot be decoded \(no image\)"):
+        with pytest.raises(DataError, match=r"cannot be decoded \(not an image\)"):
             read_image(tmp_path / "a.jpg")
 
 
@@ -253,7 +254,7 @@ def test_files_that_are_no_images(tmp_path, monkeypatch):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.jpg")
         for read in (verify_image, read_image):  # to open it would wait for ever
-            with pytest.raises(DataError, match="it is no file"):
+            with pytest.raises(DataError, match="it is not a regular file"):
                 read(tmp_path / "pipe.jpg")
     (tmp_path / "a.jpg").write_bytes(jpeg(16, 16))
     monkeypatch.setattr(limits, "IMAGE_BYTES", 100)

@@ -175,7 +175,7 @@ def data_yaml(text: str) -> str:
         ("train: a\nval: b\nnames: !!int x", "a value cannot be read"),
         ("train: a\nval: b\nnames: !!timestamp x", "a value cannot be read"),
         ("train: a\nval: b\nnames: !!bool x", "a value cannot be read"),
-        ("train: a\nval: b\nnames: [a]\nnames: [b]", "'names' stands twice, in line 3 and in line 4"),
+        ("train: a\nval: b\nnames: [a]\nnames: [b]", "'names' appears twice, in line 3 and in line 4"),
     ],
 )  # fmt: skip
 def test_data_yamls(work_dir, text, words):
@@ -276,7 +276,7 @@ def test_a_list_of_sources_that_holds_itself(work_dir):
     with pytest.raises(DataError, match="may not hold another list"):
         load_inference_source("list.txt")
     Path("list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="is no text in UTF-8"):
+    with pytest.raises(DataError, match="is not text in UTF-8"):
         load_inference_source("list.txt")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -15,6 +16,7 @@ import pytest
 from killing import KILLED, fork, wait
 from processes import await_end, children, is_alive
 from test_kills import assert_same_end
+from test_two_nodes import free_port
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are forked, and found in /proc")
 
@@ -75,3 +77,23 @@ def test_killed_at_a_random_moment(two_processes, whole, log):
 @pytest.mark.slow
 def test_killed_at_five_random_moments(two_processes, whole, log):
     assert killed_at_random(two_processes, whole, 5, 1, log) == 5
+
+
+@pytest.mark.slow
+def test_a_restart_by_torchrun_is_exact(two_processes, whole, log):
+    """A rank is killed in mid-training; the agent starts all anew, and `resume=auto` goes on from the last state."""
+    words = [f"{k}={v}" for k, v in {**two_processes, "device": "cpu", "resume": "auto"}.items()]
+    where = f"--master_port={free_port()}"  # PyTorch 2.3 starts nothing again with --standalone
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=1", where]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    with log.open("a") as file:
+        command = [*torchrun, "-m", "ultralytics", "detect", "train", *words]
+        agent = subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True)
+        run = Path(two_processes["project"]) / two_processes["name"]
+        assert await_saves(run, 4, agent.pid), log.read_text()
+        ranks = children(agent.pid)
+        os.kill(ranks[1], signal.SIGKILL)
+        assert agent.wait() == 0, log.read_text()[-5000:]
+    assert "Resuming" in log.read_text()
+    assert_same_end(run, whole)
+    assert {f.name for f in run.parent.iterdir()} == {"whole", "killed"}

@@ -163,7 +163,7 @@ def test_label_cache(work_dir, tiny_data_copy, caplog, make):
     make(str(cache))
     again = load_labels(images, 2)
     assert [e.rows.tolist() for e in again] == [e.rows.tolist() for e in good]
-    assert f"'{cache}' is no cache but a pickle that asks for {SYSTEM}; it was not run." in caplog.text
+    assert f"'{cache}' is not a cache but a pickle that asks for {SYSTEM}; it was not run." in caplog.text
     with np.load(cache, allow_pickle=False) as z:
         assert len(z["counts"]) == len(images)  # made anew
 
@@ -200,7 +200,7 @@ def test_metadata_cannot_run_code_either(work_dir):
     from ultralytics.nn.formats.job import from_texts
 
     texts = {"task": "detect", "names": "__import__('os').system('echo x > mark')", "stride": "32", "imgsz": "[64, 64]"}
-    with pytest.raises(ModelError, match="its names are no list"):
+    with pytest.raises(ModelError, match="its names are not a list"):
         from_texts(texts, "a.onnx")
 
 
@@ -236,7 +236,7 @@ KEY = b"X\x06\x00\x00\x00format"
         (b"cnumpy\ndtype\n(" + LISTS + b"tR.", "a list where a text belongs"),
         (
             b"}(" + KEY + b"X\x05\x00\x00\x00ghostX\x0e\x00\x00\x00format_version" + LISTS + b"u.",
-            "stands for more than",
+            "holds more than",
         ),
     ],
     ids=["memories", "key", "set", "frozenset", "version", "device", "dtype", "own"],

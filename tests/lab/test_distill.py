@@ -20,7 +20,7 @@ from tiny import FAST, LAYERS, tiny_model
 
 from ultralytics import YOLO
 from ultralytics.cfg import get_cfg
-from ultralytics.cfg.tasks import LAB, TASKS, load
+from ultralytics.cfg.tasks import DISTIL, TASKS, load
 from ultralytics.cli import main
 from ultralytics.lab import distill
 from ultralytics.lab.distill import Distiller
@@ -497,4 +497,4 @@ def test_what_is_no_teacher(run, work_dir: Path):
 
 
 def test_the_engine_finds_the_lab():
-    assert load(LAB["distill"]) is distill.distil
+    assert load(DISTIL) is distill.distil

@@ -87,7 +87,7 @@ def test_names_tell_the_format():
     assert format_of("best.pt") is None and format_of("x.yaml") is None
     with pytest.raises(ConfigError, match=r"format='opnvino' is not known.*Did you mean 'openvino'"):
         format_named("opnvino")
-    with pytest.raises(ModelError, match=r"names that can end in \.pt, .*\.onnx"):
+    with pytest.raises(ModelError, match=r"its name must end in \.pt, .*\.onnx"):
         AutoBackend("best.xyz")
 
 

@@ -129,8 +129,8 @@ def test_metadata_from_elsewhere_is_refused(tmp_path):
             attached.read_attached(file, "Test")
     file.write_bytes(b"payload")
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(attached.NAME, " " * (attached.GREATEST + 1))
-    with pytest.raises(ModelError, match="no Test file"):
+        archive.writestr(attached.NAME, " " * (attached.MAX_BYTES + 1))
+    with pytest.raises(ModelError, match="not a Test file"):
         attached.read_attached(file, "Test")
 
 

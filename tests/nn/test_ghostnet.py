@@ -211,7 +211,7 @@ def test_reduced_head_is_a_quarter_of_the_weights():
 
 
 def test_wrong_arguments_are_answered_by_a_sentence():
-    with pytest.raises(ModelError, match=r"'cosine' is no classifier head.*'reduced'"):
+    with pytest.raises(ModelError, match=r"'cosine' is not a classifier head.*'reduced'"):
         small(GhostNetV1, head="cosine")
     with pytest.raises(ModelError, match="width of Ghostnetv2 is 0"):
         Ghostnetv2(3, 0)

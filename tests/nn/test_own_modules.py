@@ -160,7 +160,7 @@ def test_a_file_that_fails_says_where(work_dir: Path, code: str, match: str, cap
 
 @pytest.mark.parametrize("modules", ["5", "[5]", "[my_blocks]", "{a: b}", "[a.py, 3]"])
 def test_what_is_no_list_of_files(work_dir: Path, modules: str):
-    with pytest.raises(ModelError, match=r"no list of Python files.*modules: \[my_blocks\.py\]"):
+    with pytest.raises(ModelError, match=r"not a list of Python files.*modules: \[my_blocks\.py\]"):
         YOLO(write(work_dir, modules=modules), trust_modules=True)
 
 

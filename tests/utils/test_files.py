@@ -214,6 +214,6 @@ def test_text_is_read_in_the_encodings_that_tools_write(tmp_path, encoding, capl
 @pytest.mark.parametrize("data", [b"caf\xe9\n", b"\xc3(\x00", b"\xff\xfe\x00", b"\x89PNG\r\n\x1a\n\x00"])
 def test_what_is_no_text_is_refused_or_replaced(tmp_path, data):
     (tmp_path / "a.txt").write_bytes(data)
-    with pytest.raises(DataError, match="is no text in UTF-8"):
+    with pytest.raises(DataError, match="is not text in UTF-8"):
         read_text(tmp_path / "a.txt")
     assert "\ufffd" in read_text(tmp_path / "a.txt", errors="replace")

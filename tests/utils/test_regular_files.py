@@ -92,7 +92,8 @@ def test_pipes_and_devices(work_dir, door, kind):
     with pytest.raises(UserError) as caught:
         DOORS[door](str(path))
     assert any(
-        word in str(caught.value) for word in ("pipe", "no file", "does not exist", "neither", "no such", "There")
+        word in str(caught.value)
+        for word in ("pipe", "no file", "regular file", "does not exist", "neither", "no such", "There")
     )
 
 

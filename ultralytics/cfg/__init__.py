@@ -12,9 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from ultralytics import modules_of
-from ultralytics.cfg.schema import DEFAULTS, SPECS
+from ultralytics.cfg.schema import DEFAULTS, SPECS, Settings
 from ultralytics.cfg.tasks import MODES, TASKS, load
-from ultralytics.utils import LOGGER, RANK, ROOT, IterableSimpleNamespace, yaml_load
+from ultralytics.utils import LOGGER, RANK, ROOT, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write
 
@@ -27,7 +27,7 @@ MODELS = frozenset(TASK2MODEL.values())
 DEFAULT_CFG_PATH = ROOT / "cfg" / "default.yaml"
 DEFAULT_CFG_DICT = dict(DEFAULTS)
 DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
-DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
+DEFAULT_CFG = Settings()
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")  # what later calls start from
 
 # Old names of settings: the new name, and how the old value becomes the new one.
@@ -77,7 +77,7 @@ def check_cfg(cfg: dict) -> dict:
 
 def get_cfg(
     cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG_DICT, overrides: dict | SimpleNamespace | None = None
-) -> IterableSimpleNamespace:
+) -> Settings:
     """Return all settings: the defaults, changed by `cfg`, changed by `overrides`, and checked.
 
     `save_dir`, which a run writes into its `args.yaml`, is kept from `cfg` and passed over in `overrides`.
@@ -93,7 +93,9 @@ def get_cfg(
     merged = check_cfg({**DEFAULT_CFG_DICT, **base, **changes})
     if merged["name"] == "model":  # `name=model` calls the run after its model
         merged["name"] = Path(merged["model"] or "").stem
-    return IterableSimpleNamespace(**merged)
+    settings = Settings()
+    vars(settings).update(merged)  # save_dir among them
+    return settings
 
 
 def smart_value(text: str) -> Any:

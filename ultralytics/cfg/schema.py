@@ -10,12 +10,14 @@ import math
 import os
 import re
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ultralytics.cfg.tasks import MODES, TASKS
+from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.errors import ConfigError, did_you_mean
 
 _TRAIN, _VAL, _PREDICT, _EXPORT, _TRACK = (("train",), ("val",), ("predict", "track"), ("export",), ("track",))
@@ -62,9 +64,15 @@ def _batch_is_possible(value: float) -> bool:
     return value == -1 or (value >= 1 if isinstance(value, int) else 0 < value < 1)
 
 
-@dataclass
-class Settings:
-    """All settings with their defaults."""
+@dataclass(eq=False, repr=False)
+class Settings(IterableSimpleNamespace):
+    """All settings with their defaults; users may put attributes of their own beside them.
+
+    The package reads a setting where it is used, so that a value that a callback sets acts, but never sets one itself:
+    what a run finds out is kept by the run.
+    """
+
+    save_dir: ClassVar[str | None] = None  # no setting, but a run's folder: its `args.yaml` names it
 
     task: str = setting("detect", "What the model is for.", _ALL, choices=tuple(TASKS), section="What to do")
     mode: str = setting("train", "What to do with the model.", _ALL, choices=MODES)
@@ -97,6 +105,9 @@ class Settings:
     )
     device: int | str | list | None = setting(
         None, "Where to run: cpu, mps, 0 for one GPU, 0,1 for two; chosen by itself when not given.", _ALL
+    )
+    ddp_timeout: float = setting(
+        600.0, "Seconds that processes which train together wait for one that is stopped or hangs.", _TRAIN, above=0
     )
     workers: int = setting(
         8,
@@ -270,6 +281,14 @@ class Settings:
 
     cfg: str | None = setting(None, "YAML file of settings to start from.", _ALL, section="Files of settings")
     tracker: str = setting("botsort.yaml", "YAML file of the tracker's settings.", _TRACK)
+
+    def replaced(self, **values: Any) -> Settings:
+        """Return a copy with these values, or the settings themselves where they have them already."""
+        if all(getattr(self, key) == value for key, value in values.items()):
+            return self
+        other = copy(self)
+        vars(other).update(values)
+        return other
 
 
 @dataclass(frozen=True)

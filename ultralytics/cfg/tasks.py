@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MODES = ("train", "val", "predict", "export", "track", "benchmark")
-LAB = {"distill": "ultralytics.lab.distill:distil"}  # tools of the lab that the engine reaches for, by setting
+DISTIL = "ultralytics.lab.distill:distil"  # what the setting `teacher` calls, as a dotted string: it stands above
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Augmentations: each takes a sample, a dict, and returns it changed.
 
-While a sample travels, `img` is a uint8 (h, w, 3) BGR array that no transform changes in place, its objects are as
-`instances` says, and `rng` is the generator that every transform draws from. `Format` ends the journey.
+Until `Format` turns it into tensors, a sample's `img` is a uint8 (h, w, 3) BGR array that no transform changes in
+place, its objects are as described in `instances`, and `rng` is the generator that every transform draws from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Protocol, overload
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from ultralytics.data.canvas import BORDER, Canvas, warp
 from ultralytics.data.classify_augment import classify_augmentations, classify_transforms
 from ultralytics.data.image_files import letterbox_geometry
 from ultralytics.data.instances import (
+    Sample,
     box_candidates,
     crop,
     join,
@@ -40,7 +42,15 @@ __all__ = (
 )  # fmt: skip
 
 
-def generator(labels: dict) -> np.random.Generator:
+class SampleSource(Protocol):
+    """A dataset that mosaic and mixup take samples from; `partners(labels, k)`, if it has that, chooses them."""
+
+    def __len__(self) -> int: ...
+
+    def get_image_and_label(self, i: int, /) -> Sample: ...
+
+
+def generator(labels: Sample) -> np.random.Generator:
     """Return the sample's own random generator; a sample without one gets one from the system's entropy."""
     if labels.get("rng") is None:
         labels["rng"] = np.random.default_rng()
@@ -50,10 +60,10 @@ def generator(labels: dict) -> np.random.Generator:
 class Compose:
     """Apply transforms one after the other."""
 
-    def __init__(self, transforms: Callable | Sequence[Callable]):
+    def __init__(self, transforms: Callable | list[Callable] | tuple[Callable, ...]):
         self.transforms = list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         for transform in self.transforms:
             labels = transform(labels)
         return labels
@@ -70,9 +80,9 @@ class Compose:
         """Return the transforms."""
         return self.transforms
 
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Callable:
         found = self.transforms[index]
-        return Compose(found) if isinstance(index, slice) else found
+        return Compose(found) if isinstance(found, list) else found
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.transforms))})"
@@ -102,8 +112,12 @@ class LetterBox:
         self.new_shape = (new_shape, new_shape) if isinstance(new_shape, int) else tuple(new_shape)
         self.auto, self.scaleFill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
 
-    def __call__(self, labels: dict | None = None, image: np.ndarray | None = None) -> Any:
-        """Return the sample, or the image alone where no sample was given."""
+    @overload
+    def __call__(self, labels: None = None, *, image: np.ndarray) -> np.ndarray: ...
+    @overload
+    def __call__(self, labels: Sample, image: np.ndarray | None = None) -> Sample: ...
+    def __call__(self, labels: Sample | None = None, image: np.ndarray | None = None) -> Sample | np.ndarray:
+        """Return the sample, or only the image where no sample was given."""
         labels = {} if labels is None else labels
         img = labels["img"] if image is None else image
         frame = labels.pop("rect_shape", self.new_shape)
@@ -128,7 +142,7 @@ class LetterBox:
 class Mosaic:
     """Join four images of the dataset around a random centre, on a canvas of twice the size.
 
-    The image it leaves is a `Canvas`: `RandomPerspective` warps it in one go, `np.asarray` paints it.
+    The resulting image is a `Canvas`: `RandomPerspective` warps it in one go, `np.asarray` paints it.
     Bochkovskiy et al., YOLOv4, arXiv 2004.10934, section 3.3.
 
     Args:
@@ -138,7 +152,7 @@ class Mosaic:
         n: number of images; four.
     """
 
-    def __init__(self, dataset: Any, imgsz: int = 640, p: float = 1.0, n: int = 4):
+    def __init__(self, dataset: SampleSource, imgsz: int = 640, p: float = 1.0, n: int = 4):
         if not 0 <= p <= 1:
             raise ConfigError(f"mosaic={p} is not a probability; give a number from 0 to 1.")
         if n != 4:
@@ -146,7 +160,7 @@ class Mosaic:
         self.dataset, self.imgsz, self.p, self.n = dataset, imgsz, p, n
         self.border = (-imgsz // 2, -imgsz // 2)  # what RandomPerspective cuts off on each side: height, width
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         rng = generator(labels)
         if self.p <= 0 or rng.random() >= self.p:
             return labels
@@ -157,7 +171,7 @@ class Mosaic:
         for i, part in enumerate(parts):
             img = part["img"]
             h, w = img.shape[:2]
-            x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # where the image's corner lies, perhaps off the canvas
+            x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # the image's top left corner, perhaps off the canvas
             x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s)
             tiles.append((img[y1 - y : y2 - y, x1 - x : x2 - x], x1, y1))
             objects.append(scale_shift(part, (1, 1), (x, y)))
@@ -175,15 +189,15 @@ class Mosaic:
         )
 
 
-def _partners(dataset: Any, labels: dict, k: int) -> list[int]:
-    """Return the indices of k samples to mix with this one."""
+def _partners(dataset: SampleSource, labels: Sample, k: int) -> list[int]:
+    """Choose the indices of k samples to mix with this one."""
     if hasattr(dataset, "partners"):
         return dataset.partners(labels, k)
     return generator(labels).integers(len(dataset), size=k).tolist()
 
 
-def _fetch(dataset: Any, index: int, labels: dict) -> dict:
-    """Return another sample of the dataset, which draws from this sample's generator."""
+def _fetch(dataset: SampleSource, index: int, labels: Sample) -> Sample:
+    """Return another sample of the dataset, with this sample's generator."""
     return dataset.get_image_and_label(index) | {k: labels[k] for k in ("rng", "epoch", "index") if k in labels}
 
 
@@ -197,7 +211,7 @@ class RandomPerspective:
         shear: within -shear..shear degrees.
         perspective: tilt within -perspective..perspective, 0 to 0.001.
         border: (vertical, horizontal) pixels added on each side; a mosaic brings its own.
-        pre_transform: applied first to samples that are no mosaic.
+        pre_transform: applied first to samples that are not mosaics.
     """
 
     def __init__(
@@ -213,7 +227,7 @@ class RandomPerspective:
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
         self.perspective, self.border, self.pre_transform = perspective, border, pre_transform
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         if self.pre_transform and "mosaic_border" not in labels:
             labels = self.pre_transform(labels)
         labels.pop("ratio_pad", None)  # no single ratio leads back to the original image
@@ -227,12 +241,12 @@ class RandomPerspective:
         elif isinstance(img, Canvas):
             img = img.paint()
         new = project(labels, matrix, size)
-        least = 0.01 if "segments" in labels else 0.1  # a polygon's box fits what is left of it, so less of it will do
+        least = 0.01 if "segments" in labels else 0.1  # a polygon's box fits what is left of it, so less is enough
         keep = box_candidates(labels["bboxes"] * gain, new["bboxes"], area_thr=least)
         return labels | select(new, keep) | {"img": img, "resized_shape": img.shape[:2]}
 
     def draw(self, rng: np.random.Generator, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, float]:
-        """Return a random 3x3 matrix from an image of (w, h) `old` to one of `new`, and its gain."""
+        """Draw a random 3x3 matrix from an image of (w, h) `old` to one of `new`; return it and its gain."""
         center, tilt, shear, shift = (np.eye(3) for _ in range(4))
         center[:2, 2] = -old[0] / 2, -old[1] / 2
         tilt[2, :2] = rng.uniform(-self.perspective, self.perspective, 2)
@@ -249,10 +263,10 @@ class MixUp:
     Zhang et al., mixup: Beyond Empirical Risk Minimization, arXiv 1710.09412.
     """
 
-    def __init__(self, dataset: Any, pre_transform: Callable | None = None, p: float = 0.0):
+    def __init__(self, dataset: SampleSource, pre_transform: Callable | None = None, p: float = 0.0):
         self.dataset, self.pre_transform, self.p = dataset, pre_transform, p
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         if self.p <= 0 or (rng := generator(labels)).random() >= self.p:
             return labels
         other = _fetch(self.dataset, _partners(self.dataset, labels, 1)[0], labels)
@@ -271,28 +285,35 @@ class CopyPaste:
     Args:
         dataset: where mode 'mixup' takes its other images from.
         pre_transform: applied to those.
-        p: 'flip': share of the objects that are pasted; 'mixup': also the probability of pasting at all.
+        p: fraction of the objects that are pasted; in mode 'mixup' also the probability of pasting at all.
         mode: 'flip' pastes the image's own objects mirrored, 'mixup' those of another image.
     """
 
-    def __init__(self, dataset: Any = None, pre_transform: Callable | None = None, p: float = 0.5, mode: str = "flip"):
+    def __init__(
+        self,
+        dataset: SampleSource | None = None,
+        pre_transform: Callable | None = None,
+        p: float = 0.5,
+        mode: str = "flip",
+    ):
         if mode not in {"flip", "mixup"}:
             raise ConfigError(f"copy_paste_mode={mode} is not allowed; give flip or mixup.")
         self.dataset, self.pre_transform, self.p, self.mode = dataset, pre_transform, p, mode
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         if self.p <= 0 or "segments" not in labels:
             return labels
         if self.mode == "flip":
             return self._paste(labels, labels | mirror(labels, 0, labels["img"].shape[1]), mirrored=True)
         if generator(labels).random() >= self.p:
             return labels
+        assert self.dataset is not None  # mode 'mixup' is made with one
         other = _fetch(self.dataset, _partners(self.dataset, labels, 1)[0], labels)
         other["rect_shape"] = labels["img"].shape[:2]  # the frame of this sample's batch, not that of the other's
         return self._paste(labels, self.pre_transform(other) if self.pre_transform else other)
 
-    def _paste(self, labels: dict, other: dict, mirrored: bool = False) -> dict:
-        """Paste that share of the other sample's objects that hides the least, and less than 30 % of any object."""
+    def _paste(self, labels: Sample, other: Sample, mirrored: bool = False) -> Sample:
+        """Paste the fraction p of the other sample's objects that hide the least, and less than 30 % of any object."""
         if not len(other["bboxes"]):
             return labels
         hidden = bbox_ioa(other["bboxes"], labels["bboxes"]).max(1, initial=0.0)
@@ -316,7 +337,7 @@ class RandomHSV:
         self.hgain, self.sgain, self.vgain = hgain, sgain, vgain
         self._ramp = np.arange(256, dtype=np.float64)
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         if not (self.hgain or self.sgain or self.vgain):
             return labels
         h, s, v = generator(labels).uniform(-1, 1, 3) * (self.hgain, self.sgain, self.vgain) + 1
@@ -333,7 +354,7 @@ class RandomFlip:
     Args:
         p: probability.
         direction: 'horizontal' (left and right change places) or 'vertical'.
-        flip_idx: for each keypoint the one that takes its place in a mirror.
+        flip_idx: for each keypoint the one that takes its place in the mirrored image.
     """
 
     def __init__(self, p: float = 0.5, direction: str = "horizontal", flip_idx: Sequence[int] | None = None):
@@ -341,7 +362,7 @@ class RandomFlip:
             raise ConfigError(f"A flip is 'horizontal' or 'vertical', not '{direction}'.")
         self.p, self.direction, self.flip_idx = p, direction, flip_idx
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         if self.p <= 0 or generator(labels).random() >= self.p:
             return labels
         img, axis = labels["img"], int(self.direction == "vertical")  # 0: x changes, 1: y changes
@@ -350,7 +371,7 @@ class RandomFlip:
 
 
 class Format:
-    """Turn a sample into what a batch is made of: img (3, h, w) uint8 RGB, boxes normalised xywh, tensors.
+    """Turn a sample into tensors that can be collated: img (3, h, w) uint8 RGB, boxes as normalised xywh.
 
     The tensor is a view of the (h, w, 3) array, so that a batch is channels-last in memory and nothing is transposed.
 
@@ -360,8 +381,8 @@ class Format:
         return_keypoint: add `keypoints` (n, k, 3): normalised x and y, and visibility 0, 1 or 2.
         return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh normalised, radians.
         mask_ratio: how many times smaller than the image masks are.
-        mask_overlap: join the masks of an image in one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
-        cut_obb: cut polygons at the border before the rectangles are made; else these may reach out of the image.
+        mask_overlap: merge the masks of an image into one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
+        cut_obb: clip polygons at the border before rectangles are fitted; else these may extend beyond the image.
     """
 
     def __init__(
@@ -377,12 +398,12 @@ class Format:
         self.bgr, self.mask_ratio, self.mask_overlap, self.cut_obb = bgr, mask_ratio, mask_overlap, cut_obb
         self.return_mask, self.return_keypoint, self.return_obb = return_mask, return_keypoint, return_obb
 
-    def __call__(self, labels: dict) -> dict:
+    def __call__(self, labels: Sample) -> Sample:
         img = labels["img"]
         swapped = self.bgr > 0 and generator(labels).random() < self.bgr
         pixels = np.array(img) if swapped else cv2.cvtColor(np.asarray(img), cv2.COLOR_BGR2RGB)
         h, w = pixels.shape[:2]
-        sample = {k: labels[k] for k in ("im_file", "ori_shape", "resized_shape", "ratio_pad") if k in labels}
+        sample: Sample = {k: labels[k] for k in ("im_file", "ori_shape", "resized_shape", "ratio_pad") if k in labels}
         sample["img"] = torch.from_numpy(pixels).permute(2, 0, 1)
         objects = objects_of(labels)
         if self.return_mask:
@@ -393,7 +414,7 @@ class Format:
             sample["keypoints"] = torch.from_numpy(points)
         boxes = objects["bboxes"]
         if self.return_obb:
-            polygons = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]
+            polygons: list[np.ndarray] = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]
             xywh = xyxyxyxy2xywhr(polygons) / (w, h, w, h, 1)
         else:
             xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / (w, h, w, h)
@@ -403,21 +424,21 @@ class Format:
             "batch_idx": torch.zeros(len(boxes)),
         }
 
-    def _masks(self, objects: dict, size: tuple[int, int]) -> tuple[np.ndarray, dict]:
-        """Return the masks of objects in an image of (h, w), and the objects in the order in which masks count."""
+    def _masks(self, objects: Sample, size: tuple[int, int]) -> tuple[np.ndarray, Sample]:
+        """Return the masks of objects in an image of (h, w), and the objects in the order of their masks."""
         if not self.mask_overlap:
             return polygons2masks(size, objects["segments"], downsample_ratio=self.mask_ratio), objects
         union, order = polygons2masks_overlap(size, objects["segments"], self.mask_ratio)
         return union[None], select(objects, order)
 
 
-def v8_transforms(dataset: Any, imgsz: int, hyp: Any, stretch: bool = False) -> Compose:
-    """Return the training pipeline up to, and without, `Format`.
+def v8_transforms(dataset: SampleSource, imgsz: int, hyp: SimpleNamespace, stretch: bool = False) -> Compose:
+    """Build the training transforms, all but `Format`.
 
     Args:
         dataset: where mosaic and mixup take their other samples from; has `data` where keypoints are mirrored.
         imgsz: side of the training image.
-        hyp: settings with the augmentation's strengths.
+        hyp: settings with the strength of each augmentation.
         stretch: the samples are already square; no letterbox.
     """
     mosaic = Mosaic(dataset, imgsz=imgsz, p=hyp.mosaic)
@@ -444,21 +465,22 @@ def v8_transforms(dataset: Any, imgsz: int, hyp: Any, stretch: bool = False) -> 
     ])  # fmt: skip
 
 
-def _flips(dataset: Any, hyp: Any) -> tuple[tuple[float, float], list[int]]:
-    """Return the probabilities of vertical and horizontal flips, and `flip_idx`; keypoints do not flip without."""
+def _flips(dataset: SampleSource, hyp: SimpleNamespace) -> tuple[tuple[float, float], list[int]]:
+    """Return the probabilities of vertical and horizontal flips, and `flip_idx`, without which keypoints never flip."""
     flips = (hyp.flipud, hyp.fliplr)
     if not getattr(dataset, "use_keypoints", False):
         return flips, []
-    flip_idx = list(dataset.data.get("flip_idx") or [])
+    data: dict = getattr(dataset, "data", {})
+    flip_idx = list(data.get("flip_idx") or [])
     if not flip_idx and any(flips):
         LOGGER.warning(
             "WARNING ⚠️ The data have no `flip_idx`, which says how keypoints change places in a mirror, so images "
             "are not flipped (fliplr=0, flipud=0). Add it to the data YAML, as `flip_idx: [0, 2, 1]`."
         )
         flips = (0.0, 0.0)
-    if flip_idx and len(flip_idx) != dataset.data["kpt_shape"][0]:
+    if flip_idx and len(flip_idx) != data["kpt_shape"][0]:
         raise DataError(
-            f"`flip_idx` has {len(flip_idx)} entries and `kpt_shape` says {dataset.data['kpt_shape'][0]} keypoints; "
+            f"`flip_idx` has {len(flip_idx)} entries and `kpt_shape` says {data['kpt_shape'][0]} keypoints; "
             "give one entry for each keypoint."
         )
     return flips, flip_idx

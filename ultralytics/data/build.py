@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_order
+from ultralytics.data.instances import Batch
 from ultralytics.data.loaders import load_inference_source
 from ultralytics.data.workers import Crew, LostProcess, say_lost, start_worker
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.system.processes import check_main_guard
+
+if TYPE_CHECKING:
+    from torch.utils.data.dataloader import _BaseDataLoaderIter
+
 
 __all__ = (
     "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
@@ -29,7 +34,7 @@ __all__ = (
 
 
 def build_yolo_dataset(
-    cfg: Any,
+    cfg: SimpleNamespace,
     img_path: str | Path | list,
     batch: int,
     data: dict,
@@ -38,15 +43,15 @@ def build_yolo_dataset(
     stride: int = 32,
     multi_modal: bool = False,
 ) -> YOLODataset:
-    """Return the dataset of one split.
+    """Build the dataset of one split.
 
     Args:
         cfg: settings.
         img_path: folder, text file, or a list of them.
         batch: images in a batch.
-        data: description of the data.
+        data: dataset description.
         mode: 'train' augments, 'val' does not.
-        rect: rectangular batches; `cfg.rect` asks for them, too.
+        rect: rectangular batches, which `cfg.rect` asks for too.
         stride: of the model.
         multi_modal: images with texts; not available.
     """
@@ -73,21 +78,21 @@ def build_yolo_dataset(
 
 
 class EpochBatches:
-    """The batches of (epoch, index) pairs of one epoch, for this process among `world`.
+    """Batch sampler of (epoch, index) pairs for one rank among `world`.
 
-    The order depends on (seed, epoch) alone. The n-th batches of all processes are together the n-th of a single one.
+    The order depends on (seed, epoch) only. The n-th batches of all ranks together are the n-th batch of a single one.
 
     Args:
         dataset: with `seed`, and `rect` if its neighbours must stay together.
-        batch_size: samples in a batch of this process.
+        batch_size: samples in a batch of this rank.
         shuffle: draw a new order each epoch.
         rank: of this process, -1 or 0 if it is alone.
-        world: number of processes.
+        world: number of ranks.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, shuffle: bool = True, rank: int = -1, world: int = 1):
+    def __init__(self, dataset: Sized, batch_size: int, shuffle: bool = True, rank: int = -1, world: int = 1):
         self.n, self.seed = len(dataset), int(getattr(dataset, "seed", 0))
-        self.paired = isinstance(dataset, ChangingDataset)  # others are asked by the index alone
+        self.paired = isinstance(dataset, ChangingDataset)  # others get the index only
         self.blocks = bool(getattr(dataset, "rect", False))  # shapes differ from batch to batch: deal whole batches
         self.batch_size, self.shuffle = batch_size, shuffle
         self.rank, self.world = (rank, world) if rank >= 0 else (0, 1)
@@ -102,9 +107,9 @@ class EpochBatches:
         """Return the batches of an epoch."""
         units = math.ceil(self.n / self.batch_size) if self.blocks else self.n
         order = epoch_order(units, self.seed, epoch)[0] if self.shuffle else np.arange(units)
-        share = np.resize(order, math.ceil(units / self.world) * self.world)[
-            self.rank :: self.world
-        ]  # all get equally many
+        padded = np.resize(order, math.ceil(units / self.world) * self.world)  # all ranks get equally many
+        share = padded[self.rank :: self.world]
+        groups: list[Iterable[int]]
         if self.blocks:
             starts = (int(b) * self.batch_size for b in share)
             groups = [range(s, min(s + self.batch_size, self.n)) for s in starts]
@@ -113,7 +118,7 @@ class EpochBatches:
         return [[(epoch, int(i)) for i in group] for group in groups]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]] | list[int]]:
-        """Yield the batches of this epoch and of all that follow, so that processes load ahead across the seam."""
+        """Yield the batches of this epoch and of all that follow, so that workers prefetch across epochs."""
         epoch, first = self.epoch, self.first
         while True:
             for batch in self.of(epoch)[first:]:
@@ -122,14 +127,14 @@ class EpochBatches:
 
 
 class InfiniteDataLoader(DataLoader):
-    """A loader whose processes live on between epochs; each `for` loop over it is one epoch.
+    """A loader whose workers live on between epochs; each `for` loop over it is one epoch.
 
-    Epochs count up by themselves; `set_epoch` goes to any of them. `reset` starts the processes anew, which is needed
-    when the dataset was changed.
+    Epochs count up by themselves; `set_epoch` jumps to any of them. `reset` restarts the workers, which is needed when
+    the dataset was changed.
     """
 
-    def __init__(self, dataset: Dataset, batches: EpochBatches, workers: int = 0, **kwargs: Any):
-        # the loader's own generator: starting processes must not move the global one, or resumed runs would differ
+    def __init__(self, dataset: Dataset, batches: EpochBatches, workers: int = 0, **kwargs):
+        # the loader's own generator: starting workers must not advance the global one, or resumed runs would differ
         super().__init__(
             dataset,
             batch_sampler=batches,
@@ -138,18 +143,19 @@ class InfiniteDataLoader(DataLoader):
             worker_init_fn=partial(start_worker, parent=os.getpid()) if workers else None,
             **kwargs,
         )
+        self.batches = batches
         self.epoch = self.first = 0  # what the next loop shows: an epoch, from this batch on
         self._crew: Crew | None = None
         self._at: tuple[int, int] = (0, 0)  # epoch and batch that the stream gives next
 
     @property
-    def _stream(self) -> Iterator | None:
-        return self._crew and self._crew.stream
+    def _stream(self) -> _BaseDataLoaderIter | None:
+        return self._crew.stream if self._crew else None
 
     def __len__(self) -> int:
-        return len(self.batch_sampler)
+        return len(self.batches)
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch annotates an iterator class of its own
         if self._crew is None or self._at != (self.epoch, self.first):
             self.reset()
         epoch, first = self.epoch, self.first
@@ -158,39 +164,42 @@ class InfiniteDataLoader(DataLoader):
             self._at = (epoch, i + 1) if i + 1 < len(self) else (epoch + 1, 0)
             yield self._next(epoch, i)
 
-    def _next(self, epoch: int, i: int) -> dict:
-        """Return a batch; where a process is lost, others start with this batch, which comes out as it would have."""
-        for losses in count(1):
+    def _next(self, epoch: int, i: int) -> Batch:
+        """Return a batch; where a worker is lost, new ones start with this very batch."""
+        losses = 0
+        while True:
+            assert self._crew is not None  # `__iter__` has started it
             try:
                 return self._crew.next()
             except LostProcess as e:
+                losses += 1
                 say_lost(e, losses)
                 self._start(epoch, i)
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """Let the next loop show this epoch, from the batch `first` on."""
+        """Make the next loop show this epoch, from batch `first` on."""
         self.epoch, self.first = int(epoch), int(first)
 
     def reset(self) -> None:
-        """Drop what was loaded ahead, and start the processes anew with the dataset as it is now."""
+        """Drop prefetched batches and restart the workers with the dataset as it is now."""
         self._at = self.epoch, self.first
         self._start(self.epoch, self.first)
 
     def _start(self, epoch: int, first: int) -> None:
-        """Start the processes, in the place of those that there are, with a batch of an epoch."""
+        """Replace the workers by new ones that start with a batch of an epoch."""
         self.close()
-        self.batch_sampler.epoch, self.batch_sampler.first = epoch, first
+        self.batches.epoch, self.batches.first = epoch, first
         self._crew = Crew(super().__iter__)
 
     def close(self) -> None:
-        """End the processes."""
+        """End the workers."""
         crew, self._crew = getattr(self, "_crew", None), None
         if crew is not None:
             crew.close()
 
 
 def _world_size() -> int:
-    """Return how many processes train together."""
+    """Return the number of ranks that train together."""
     from torch import distributed
 
     joined = distributed.is_available() and distributed.is_initialized()
@@ -198,33 +207,34 @@ def _world_size() -> int:
 
 
 def loader_processes(workers: int, device: torch.device) -> int:
-    """Return how many of the wanted processes shall load images for a model on `device`.
+    """Return how many of the wanted workers to start for a model on `device`.
 
-    On a CPU the model's own threads use every core, and each waits for the slowest: a process beside them on the same
-    core slows all of them down many times over. So there is one for each eight cores, and on fewer none.
+    On a CPU the model's own threads use every core, and each waits for the slowest: a worker on the same core slows
+    all of them down many times over. So there is one worker for each eight cores, and none below eight.
     """
     return workers if device.type != "cpu" else min(workers, _cores() // 8)
 
 
 def _cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build_dataloader(
     dataset: Dataset, batch: int, workers: int, shuffle: bool = True, rank: int = -1
 ) -> InfiniteDataLoader:
-    """Return a loader of one process's share.
+    """Build the loader of one rank.
 
     Args:
         dataset: what to load.
         batch: samples in a batch.
-        workers: processes at most; 0 loads in this one.
+        workers: most worker processes; 0 loads in this process.
         shuffle: draw a new order each epoch.
-        rank: of this process among those that train together, -1 if alone.
+        rank: of this process, -1 if it is alone.
     """
     if batch < 1:
         raise ConfigError(f"batch={batch} is not allowed; give a whole number of at least 1.")
+    assert isinstance(dataset, Sized)  # torch's Dataset leaves `__len__` open
     if not len(dataset):
         raise DataError("The dataset has no images, so nothing can be loaded.")
     batch = min(batch, len(dataset))

@@ -1,4 +1,4 @@
-"""Images of a dataset as batches on which an 8-bit model is calibrated."""
+"""Batches of dataset images for the calibration of an 8-bit model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ IMAGES = 300  # that calibrate; more change little
 def calibration_batches(
     data: str, task: str, imgsz: list[int], split: str = "val", fraction: float = 1.0
 ) -> Callable[[], Iterable[np.ndarray]]:
-    """Return a function that gives images of a split, spread over it, as arrays (1, 3, h, w) float32 in 0..1.
+    """Return a function that yields images spread over a split, as arrays (1, 3, h, w) float32 in 0..1.
 
     Args:
-        data: YAML of a dataset, of a classifier its folder.
+        data: dataset YAML; the folder of a classification dataset.
         task: of the model.
         imgsz: [h, w].
         split: 'val' and so on.
-        fraction: share of the images to take, of which there are `IMAGES` at most.
+        fraction: fraction of the images to take, at most `IMAGES` of them.
     """
     described = check_cls_dataset(data) if task == "classify" else check_det_dataset(data)
     files = find_images(described.get(split) or described["val"])
@@ -34,7 +34,7 @@ def calibration_batches(
         raise DataError(f"The split '{split}' of '{data}' holds no images to calibrate on.")
     wanted = max(min(round(len(files) * fraction), IMAGES), 1)
     chosen = [files[i] for i in np.linspace(0, len(files) - 1, wanted).round().astype(int)]
-    letterbox = LetterBox(tuple(imgsz), auto=False)
+    letterbox = LetterBox((imgsz[0], imgsz[1]), auto=False)
 
     def batches() -> Iterable[np.ndarray]:
         for file in chosen:

@@ -1,4 +1,4 @@
-"""Images under a matrix, and images joined on a canvas that is not painted before it is warped."""
+"""Warping of images, and of a canvas of several images that is painted only when it is warped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import DTypeLike
 
 GREY = 114  # value of every padded pixel
 BORDER = (GREY, GREY, GREY)
@@ -23,20 +24,20 @@ class Canvas:
         self.shape, self.tiles, self.dtype, self.ndim = shape, tiles, np.dtype(np.uint8), 3
 
     def paint(self) -> np.ndarray:
-        """Return the whole canvas as an array."""
+        """Paint the whole canvas into an array."""
         img = np.full(self.shape, GREY, np.uint8)
         for tile, x, y in self.tiles:
             img[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
         return img
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return self.paint().astype(dtype or np.uint8, copy=False)
 
     def warp(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return the canvas under a 3x3 matrix, as (h, w, 3) for size (w, h); seams between tiles stay sharp."""
+        """Warp the canvas by a 3x3 matrix into (h, w, 3), for size (w, h); seams between tiles stay sharp."""
         sx, sy = matrix[0, 0], matrix[1, 1]
         upright = np.count_nonzero(matrix[[0, 1, 2, 2], [1, 0, 0, 1]]) == 0 and sx > 0 and sy > 0
-        if not upright:  # turned tiles overlap in the image's rows and columns
+        if not upright:  # rotated tiles share rows and columns of the image
             return warp(self.paint(), matrix, size)
         img = np.full((size[1], size[0], 3), GREY, np.uint8)
         for tile, x, y in self.tiles:
@@ -62,7 +63,7 @@ def _shown(start: int, stop: int, scale: float, shift: float, size: int) -> tupl
 
 
 def warp(img: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return an image under a 3x3 matrix, grey outside; size is (w, h)."""
+    """Warp an image by a 3x3 matrix to size (w, h), grey outside."""
     if np.array_equal(matrix[2], (0, 0, 1)):
         return cv2.warpAffine(img, matrix[:2], dsize=size, borderValue=BORDER)
     return cv2.warpPerspective(img, matrix, dsize=size, borderValue=BORDER)

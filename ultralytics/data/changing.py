@@ -1,4 +1,4 @@
-"""What a dataset does when an image is gone, or another than when its labels were read."""
+"""A dataset that copes with images that vanish, break or are replaced after its labels were read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ultralytics.data.image_cache import ImageCache
+from ultralytics.data.instances import Sample
 from ultralytics.utils.errors import DataError
 
 
 class NothingLeft(DataError):
-    """Every image is gone; keeps its sentence where torch puts a loader process's traceback before it."""
+    """Every image is gone; keeps its message where torch puts a worker's traceback before it."""
 
     def __init__(self, text: str):
         super().__init__(text.strip().rpartition(f"{type(self).__name__}: ")[2])
@@ -26,22 +27,25 @@ class NothingLeft(DataError):
 class ChangingDataset(Dataset):
     """A dataset that goes on when images vanish, become unreadable or are replaced while it is used.
 
-    Each is named in one warning, whichever process meets it first, and counted (`left_out`). In training another sound
-    image, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that
-    samples still depend on (seed, epoch, index) and the files alone. In validation it is left out of its batch, and so
-    of all figures; a batch of which nothing remains is `{}`. An image that is back is used again, and one that is
-    still decoded in memory is used as it was.
+    Each is named in one warning, whichever process meets it first, and counted (`left_out`). In training another valid
+    image, with its own labels, takes its place, in mosaics too; which one follows from seed and index, so that samples
+    still depend on (seed, epoch, index) and the files only. In validation it is left out of its batch, and so of all
+    metrics; a batch of which nothing remains is `{}`. An image that is back is used again, and one that is still
+    decoded in memory is used as it was.
     """
 
     images: ImageCache
     augment: bool
     seed: int
     epoch: int = 0  # of samples asked for by a plain index
-    _asked: int | None = None  # index of the sample that a loader asked for and is being made
+    _asked: int | None = None  # index that a loader asked for, while its sample is made
+
+    def __len__(self) -> int:
+        raise NotImplementedError
 
     @cached_property
     def signature(self) -> list[int | str]:
-        """The number of images and a hash of their names in order; the same where their folder was moved."""
+        """The number of images and a hash of their names in order; unchanged when their folder is moved."""
         names = "\0".join(os.path.basename(f) for f in self.images.files)
         return [len(self.images), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()]
 
@@ -56,7 +60,7 @@ class ChangingDataset(Dataset):
         return image, shape, image.shape[:2]
 
     def usable(self, i: int) -> tuple[int, np.ndarray, tuple[int, int]]:
-        """Return an index, its scaled image and the (h, w) in the file: those of `i`, or in training of a substitute.
+        """Return index, scaled image and (h, w) in the file: those of `i`, or in training those of a substitute.
 
         Raises:
             DataError: the image cannot be used (validation), or none can (training).
@@ -73,14 +77,14 @@ class ChangingDataset(Dataset):
         raise NothingLeft(f"None of the {len(self.images)} training images can be used any more. {error}")
 
     def _substitutes(self, i: int) -> Iterator[int]:
-        """Yield the other indices in an order that is random, so that no neighbour counts twice for a lost folder."""
+        """Yield the other indices in a random order, so that a lost folder does not make one neighbour count often."""
         order, place = epoch_order(len(self.images), self.seed, 0)
         yield from (int(order[(place[i] + k) % len(order)]) for k in range(1, len(order)))
 
-    def __getitems__(self, keys: list[int | tuple[int, int]]) -> list[dict]:
-        """Return the samples of a batch, in validation those whose images can be used.
+    def __getitems__(self, keys: list[int | tuple[int, int]]) -> list[Sample]:
+        """Return the samples of a batch, in validation only those whose images can be used.
 
-        A key is an index, or (epoch, index). `__getitem__`, which may be a user's own, is asked by the index alone.
+        A key is an index, or (epoch, index). `__getitem__`, which may be a user's own, gets the index only.
         """
         samples = []
         for key in keys:
@@ -96,7 +100,7 @@ class ChangingDataset(Dataset):
 
     @contextlib.contextmanager
     def _at(self, epoch: int, i: int) -> Iterator[None]:
-        """Let what is made meanwhile be the sample that stands at index `i` of an epoch."""
+        """Make samples as those at index `i` of an epoch within this block."""
         before = self.epoch, self._asked
         self.epoch, self._asked = int(epoch), int(i) % max(len(self), 1)
         try:
@@ -109,13 +113,13 @@ class ChangingDataset(Dataset):
         return i if self._asked is None else self._asked
 
     def _rng(self, i: int) -> np.random.Generator:
-        """Return the random numbers of an image; each time it is shown in an epoch it has others."""
+        """Return the random generator of a sample; an image shown twice in an epoch gets two different ones."""
         return np.random.default_rng((self.seed % 2**63, self.epoch, self._place(i)))
 
 
 @lru_cache(maxsize=4)
 def epoch_order(n: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the order in which an epoch shows n samples, and the place of each sample in it."""
+    """Return the order in which an epoch shows n samples, and the position of each sample in it."""
     order = np.random.default_rng((seed % 2**63, epoch)).permutation(n)
     place = np.empty_like(order)
     place[order] = np.arange(n)

@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.classify_augment import classify_augmentations, classify_transforms
 from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.image_files import FORMATS_HELP, list_images, verify_image
+from ultralytics.data.instances import Batch, Sample
 from ultralytics.data.labels import cache_path, fingerprint, parallel, read_arrays, stored_faults, write_arrays
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
@@ -26,12 +27,12 @@ _SHOWN = 5  # names listed in a warning
 
 
 @dataclass(frozen=True)
-class Share(os.PathLike):
-    """One part of a folder that has no `train` and `val` of its own; which, follows from each image's name."""
+class Share(os.PathLike[str]):
+    """One split of a folder without `train` and `val`; each image's name decides which split it belongs to."""
 
     root: str
     part: str  # train or val
-    validation: float = 0.2  # share of each class's images
+    validation: float = 0.2  # fraction of each class's images
 
     def __fspath__(self) -> str:
         return self.root
@@ -41,19 +42,19 @@ class Share(os.PathLike):
         return f"{self.root} ({self.part}, {percent:.0%} of each class)"
 
     def choose(self, files: list[str]) -> list[str]:
-        """Return those of a class's images that belong to this part; at least one stays for training."""
+        """Return those of a class's images that belong to this split; at least one stays for training."""
         order = sorted(files, key=lambda f: (zlib.crc32(os.path.basename(f).encode("utf-8", "surrogateescape")), f))
         count = min(max(1, round(len(files) * self.validation)), len(files) - 1)
         return sorted(order[:count] if self.part == "val" else order[count:])
 
 
-def class_folders(root: str | Path) -> list[str]:
-    """Return the names of a folder's classes, in order: its subfolders."""
+def class_folders(root: str | Path | Share) -> list[str]:
+    """Return the class names of a folder, which are its subfolders, in order."""
     return sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith((".", "__")))
 
 
 def find_samples(root: str | Path | Share) -> tuple[list[str], list[tuple[str, int]]]:
-    """Return the class names and each image with the number of its class.
+    """Return the class names, and each image with its class index.
 
     Raises:
         MissingFileError: there is no such folder.
@@ -77,21 +78,26 @@ def find_samples(root: str | Path | Share) -> tuple[list[str], list[tuple[str, i
 class ClassificationDataset(ChangingDataset):
     """Images and their classes; a sample is {'img': float32 (3, h, w) RGB, 'cls': int}.
 
-    It depends on (seed, epoch, index) alone, not on the process that makes it. What happens when images change while
-    it is used, says `ChangingDataset`.
+    It depends on (seed, epoch, index) only, not on the worker that makes it. See `ChangingDataset` for what happens
+    when images change while it is used.
 
     Args:
         root: folder with a folder of images for each class.
         args: settings (see `cfg`).
-        augment: training pipeline; else the middle of the image alone.
+        augment: training pipeline; else the centre of the image only.
         prefix: start of each log line.
-        seed: of all random numbers; the settings' own if None.
+        seed: of all random numbers; that of the settings if None.
     """
 
     rect = False
 
     def __init__(
-        self, root: str | Path | Share, args: Any, augment: bool = False, prefix: str = "", seed: int | None = None
+        self,
+        root: str | Path | Share,
+        args: SimpleNamespace,
+        augment: bool = False,
+        prefix: str = "",
+        seed: int | None = None,
     ):
         from ultralytics.utils import colorstr
 
@@ -123,7 +129,7 @@ class ClassificationDataset(ChangingDataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict:
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """Return the sample of an index, or of (epoch, index)."""
         if isinstance(key, (tuple, list)):
             with self._at(*key):
@@ -137,11 +143,11 @@ class ClassificationDataset(ChangingDataset):
 
     @property
     def im_files(self) -> list[str]:
-        """The images' paths."""
+        """Paths of the images."""
         return [file for file, _ in self.samples]
 
     def verify_images(self, samples: list[tuple[str, int]], folder: Path) -> list[tuple[str, int]]:
-        """Return the samples whose images are sound; the others are named in the log and left out."""
+        """Return the samples whose images are valid; the others are named in the log and left out."""
         files = [f for f, _ in samples]
         cache, key = cache_path(folder, "classify", self.root), fingerprint(files)
         stored = read_arrays(cache, key)
@@ -165,12 +171,12 @@ class ClassificationDataset(ChangingDataset):
         if not sound:
             raise DataError(
                 f"None of the {len(files)} images in '{folder}' can be used; the first is '{files[0]}' "
-                f"({faulty[0]}). Mend or replace the images."
+                f"({faulty[0]}). Fix or replace the images."
             )
         return sound
 
     @staticmethod
-    def collate_fn(batch: list[dict]) -> dict:
+    def collate_fn(batch: list[Sample]) -> Batch:
         """Join samples: img (b, 3, h, w) float32, channels-last in memory, and cls (b,) int64."""
         if not batch:
             return {}
@@ -188,10 +194,11 @@ def _fault(file: str) -> str:
 
 
 def _first_of_each(samples: list[tuple[str, int]], fraction: float) -> list[tuple[str, int]]:
-    """Return the first share of each class, at least one image."""
+    """Return the first fraction of each class, at least one image."""
     if not 0 < fraction <= 1:
         raise ConfigError(f"fraction={fraction} is not allowed; give a number above 0 and up to 1.")
-    counts, taken, chosen = Counter(c for _, c in samples), Counter(), []
+    counts, chosen = Counter(c for _, c in samples), []
+    taken: Counter[int] = Counter()
     for file, c in samples:
         if taken[c] < max(1, round(counts[c] * fraction)):
             taken[c] += 1

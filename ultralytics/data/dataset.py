@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from ultralytics.data.augment import Compose, Format, LetterBox, v8_transforms
 from ultralytics.data.changing import ChangingDataset, epoch_order
 from ultralytics.data.classify_dataset import ClassificationDataset
 from ultralytics.data.image_cache import ImageCache
-from ultralytics.data.instances import select
+from ultralytics.data.instances import Batch, Sample, select
 from ultralytics.data.labels import Entry, img2label_paths, layout_of, load_labels
 from ultralytics.data.lists import find_images
 from ultralytics.utils.errors import ConfigError
@@ -27,27 +27,28 @@ __all__ = ("ClassificationDataset", "YOLODataset", "epoch_order", "find_images")
 
 
 class YOLODataset(ChangingDataset):
-    """Images and objects; a sample depends on (seed, epoch, index) alone, not on the process that makes it.
+    """Images with labelled objects; a sample depends on (seed, epoch, index) only, not on the worker that makes it.
 
-    What happens when images change while it is used, says `ChangingDataset`.
+    See `ChangingDataset` for what happens when images change while it is used.
+
 
     Args:
         img_path: folder, text file of paths, or a list of both.
         imgsz: side of the training image; the longer side of a validation image.
         cache: 'ram', 'disk' or None.
-        augment: training pipeline; else letterbox alone.
+        augment: training pipeline; else letterbox only.
         hyp: settings (see `cfg`).
         prefix: start of each log line.
-        rect: batches of images of like aspect, each padded as little as its batch allows.
-        batch_size: for `rect`, and for how far a mosaic reaches.
+        rect: batches of images of similar aspect ratio, each padded as little as its batch allows.
+        batch_size: for `rect`, and for how far back a mosaic reaches.
         stride: of the model.
-        pad: share of a stride added to rectangular batches.
+        pad: fraction of a stride added to rectangular batches.
         single_cls: every class counts as 0.
-        classes: keep objects of these classes alone.
-        fraction: share of the images to use.
-        data: description of the data with `names`, and with `kpt_shape` where objects have keypoints.
-        task: detect, segment, pose or obb; says what label files and samples hold.
-        seed: of all random numbers; the settings' own if None.
+        classes: keep only objects of these classes.
+        fraction: fraction of the images to use.
+        data: dataset description with `names`, and with `kpt_shape` where objects have keypoints.
+        task: detect, segment, pose or obb; decides what label files and samples hold.
+        seed: of all random numbers; that of the settings if None.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class YOLODataset(ChangingDataset):
         imgsz: int = 640,
         cache: bool | str | None = None,
         augment: bool = True,
-        hyp: Any = None,
+        hyp: SimpleNamespace | None = None,
         prefix: str = "",
         rect: bool = False,
         batch_size: int = 16,
@@ -70,7 +71,9 @@ class YOLODataset(ChangingDataset):
         seed: int | None = None,
     ):
         if hyp is None:
-            from ultralytics.utils import DEFAULT_CFG as hyp
+            from ultralytics.utils import DEFAULT_CFG
+
+            hyp = DEFAULT_CFG
         self.img_path, self.imgsz, self.augment, self.prefix = img_path, imgsz, augment, prefix
         self.rect, self.batch_size, self.stride, self.pad = rect, max(1, int(batch_size)), int(stride), pad
         self.single_cls, self.data, self.task = single_cls, data or {"names": {}}, task
@@ -96,17 +99,17 @@ class YOLODataset(ChangingDataset):
         """Number of images."""
         return len(self.labels)
 
-    def get_labels(self, im_files: list[str]) -> list[dict]:
-        """Return one dict per sound image: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh.
+    def get_labels(self, im_files: list[str]) -> list[Sample]:
+        """Return one dict per valid image: im_file, shape (h, w), cls (n, 1), bboxes (n, 4) normalised xywh.
 
-        Where the task has them also `segments`, n polygons (m, 2), or `keypoints` (n, k, 3), normalised.
+        Where the task has them, also `segments`, n polygons (m, 2), or `keypoints` (n, k, 3), normalised.
         """
         nc = len(self.data["names"]) or 2**24  # without names any class is taken
         source = (str(self.img_path), self.fraction)
         return [_as_label(e) for e in load_labels(im_files, nc, self.single_cls, self.prefix, self.layout, source)]
 
     def update_labels(self, classes: Sequence[int] | int | None) -> None:
-        """Keep the objects of some classes alone."""
+        """Keep only objects of the given classes."""
         if classes is None:
             return
         wanted = np.atleast_1d(np.asarray(classes, np.float32))
@@ -114,7 +117,7 @@ class YOLODataset(ChangingDataset):
             label |= select(label, np.isin(label["cls"][:, 0], wanted))
 
     def set_rectangle(self) -> None:
-        """Sort the images by aspect and give each batch the smallest frame that holds them all."""
+        """Sort the images by aspect ratio and give each batch the smallest frame that holds all its images."""
         aspect = np.array([label["shape"][0] / label["shape"][1] for label in self.labels])
         order = aspect.argsort(kind="stable")
         self.labels, aspect = [self.labels[i] for i in order], aspect[order]
@@ -126,8 +129,8 @@ class YOLODataset(ChangingDataset):
         frames = np.ceil(np.array(shapes) * self.imgsz / self.stride + self.pad).astype(int) * self.stride
         self.batch_shapes = frames  # (batches, 2) height, width
 
-    def build_transforms(self, hyp: Any) -> Compose:
-        """Return the pipeline that the settings ask for."""
+    def build_transforms(self, hyp: SimpleNamespace) -> Compose:
+        """Build the transforms that the settings ask for."""
         if not self.augment:
             return Compose([LetterBox((self.imgsz, self.imgsz), scaleup=False), self._format(hyp)])
         if self.rect:
@@ -137,7 +140,7 @@ class YOLODataset(ChangingDataset):
         transforms.append(self._format(hyp, hyp.bgr))
         return transforms
 
-    def _format(self, hyp: Any, bgr: float = 0.0) -> Format:
+    def _format(self, hyp: SimpleNamespace, bgr: float = 0.0) -> Format:
         return Format(
             bgr=bgr,
             return_mask=self.layout.masks,
@@ -145,17 +148,17 @@ class YOLODataset(ChangingDataset):
             return_obb=self.layout.rotated,
             mask_ratio=hyp.mask_ratio,
             mask_overlap=hyp.overlap_mask,
-            cut_obb=self.augment,  # where an image is shown whole, its labels hold as they were written
+            cut_obb=self.augment,  # of an image shown whole, labels stay as they were written
         )
 
-    def close_mosaic(self, hyp: Any) -> None:
-        """Go on without mosaic and mixup; processes that load data must be started anew (`loader.reset()`)."""
+    def close_mosaic(self, hyp: SimpleNamespace) -> None:
+        """Turn mosaic and mixup off; running workers must be restarted to see it (`loader.reset()`)."""
         hyp = copy.copy(hyp)
         hyp.mosaic = hyp.mixup = hyp.copy_paste = 0.0
         self.transforms = self.build_transforms(hyp)
 
-    def get_image_and_label(self, i: int) -> dict:
-        """Return the sample before any transform: boxes are xyxy in pixels of the scaled image."""
+    def get_image_and_label(self, i: int) -> Sample:
+        """Return the sample before any transform, with boxes as xyxy in pixels of the scaled image."""
         j, img, (h0, w0) = self.usable(i)
         label, (h, w) = self.labels[j], img.shape[:2]
         center, half = label["bboxes"][:, :2], label["bboxes"][:, 2:] / 2
@@ -179,7 +182,7 @@ class YOLODataset(ChangingDataset):
             sample["rect_shape"] = tuple(self.batch_shapes[self.batch[self._place(i) % len(self.batch)]].tolist())
         return sample
 
-    def __getitem__(self, key: int | tuple[int, int]) -> dict:
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         """Return the sample of an index, or of (epoch, index)."""
         if isinstance(key, (tuple, list)):
             with self._at(*key):
@@ -188,10 +191,10 @@ class YOLODataset(ChangingDataset):
             raise IndexError(f"sample {key} of a dataset of {len(self)}")
         return self.transforms(self.get_image_and_label(int(key) % len(self)))
 
-    def partners(self, labels: dict, k: int) -> list[int]:
-        """Return k images to mix with a sample: any of those that stood up to eight batches before it in its epoch.
+    def partners(self, labels: Sample, k: int) -> list[int]:
+        """Choose k images to mix with a sample, at random from the eight batches before it in its epoch.
 
-        Where that is less than the whole set, they were decoded a moment ago, so a mosaic costs one decoding, not four.
+        In a set larger than that, they were decoded a moment ago, so a mosaic decodes one image, not four.
         """
         n, rng = len(self.labels), labels["rng"]
         reach = min(_NEIGHBOURS * self.batch_size, 1000, self.images.reach)
@@ -201,16 +204,16 @@ class YOLODataset(ChangingDataset):
         return order[(place[labels["index"]] - rng.integers(reach, size=k)) % n].tolist()
 
     @staticmethod
-    def collate_fn(batch: list[dict]) -> dict:
-        """Join samples: img (b, 3, h, w) uint8, channels-last in memory; `batch_idx` says whose an object is."""
+    def collate_fn(batch: list[Sample]) -> Batch:
+        """Join samples: img (b, 3, h, w) uint8, channels-last in memory; `batch_idx` maps objects to images."""
         if not batch:
             return {}
-        joined = {key: [sample[key] for sample in batch] for key in batch[0]}
+        joined: Batch = {key: [sample[key] for sample in batch] for key in batch[0]}
         for key in _CONCATENATED & joined.keys():
             joined[key] = torch.cat(joined[key])
         counts = torch.tensor([len(sample["cls"]) for sample in batch])
         joined["batch_idx"] = torch.repeat_interleave(torch.arange(len(batch), dtype=torch.float32), counts)
-        # `default_collate` stacks in shared memory when it runs in a loader's process
+        # `default_collate` stacks in shared memory when it runs in a worker
         joined["img"] = default_collate([img.permute(1, 2, 0) for img in joined["img"]]).permute(0, 3, 1, 2)
         return joined
 
@@ -221,7 +224,7 @@ def _first(files: list[str], fraction: float) -> list[str]:
     return files[: max(1, round(len(files) * fraction))]
 
 
-def _as_label(entry: Entry) -> dict:
+def _as_label(entry: Entry) -> Sample:
     label = {"im_file": entry.im_file, "shape": entry.shape, "cls": entry.rows[:, :1], "bboxes": entry.rows[:, 1:]}
     if entry.segments is not None:
         label["segments"] = entry.segments

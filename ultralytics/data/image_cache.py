@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,24 +25,28 @@ from ultralytics.utils.hostile import limits
 from ultralytics.utils.hostile.pickles import pickle_in
 from ultralytics.utils.system.memory import available_memory
 
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Lock
+
+
 RECENT_BYTES = 256 * 2**20  # images that a process keeps decoded, for the mosaics to come
-NAMED = 20  # images that warnings name; a vanished disk shall not fill the log
-_SHARE = 0.8  # of the free memory that a cache may take: training needs some, too
+NAMED = 20  # images that warnings name, so that a vanished disk does not fill the log
+_SHARE = 0.8  # of the free memory that a cache may take: training needs some too
 _MODES = {"": "", "false": "", "none": "", "true": "ram", "ram": "ram", "disk": "disk"}
 
 
 class ImageCache:
-    """Decode images by index, the longer side scaled to `imgsz`; nobody may change the arrays in place.
+    """Decode images by index, the longer side scaled to `imgsz`, as read-only arrays.
 
-    A file that has another number of bytes than when this was made is another image, and labels do not fit it.
+    A file whose size has changed since this was made is another image, which its labels do not fit.
 
     Args:
         files: paths.
         imgsz: pixels of the longer side; 0 leaves each image as it is.
         cache: 'ram' or True keeps all in memory, scaled; 'disk' keeps them decoded in `.npy` files beside the images.
         prefix: start of each log line.
-        recent: keep what was read last; worth its memory where images are asked for again soon, or all fit.
-        shapes: (height, width) of each, where known, to say what a cache will need.
+        recent: keep the latest images; worth its memory where they are asked for again soon, or all fit.
+        shapes: (height, width) of each, where known, to estimate what a cache needs.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class ImageCache:
         self.files, self.imgsz, self.prefix, self.shapes = list(files), imgsz, prefix, shapes
         self.sizes = np.array([_stamp(f)[0] for f in self.files], np.int64)
         self.skipped = torch.zeros(len(self.files), dtype=torch.uint8)  # 1: could not be used, and was named
-        self.lock: Any = None  # of `skipped`, which all processes share that load data
+        self.lock: Lock | None = None  # of `skipped`, which this process and its workers share
         with contextlib.suppress(RuntimeError, OSError, ImportError):  # without shared memory, there are none
             self.skipped.share_memory_()
             self.lock = multiprocessing.Lock()
@@ -78,7 +82,7 @@ class ImageCache:
         return len(self.files)
 
     def __getstate__(self) -> dict:
-        lock = self.lock if get_spawning_popen() else None  # it can be handed to a new process alone
+        lock = self.lock if get_spawning_popen() else None  # it can only be handed to a new process
         return self.__dict__ | {"recent": OrderedDict(), "recent_bytes": 0, "lock": lock}
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -86,10 +90,10 @@ class ImageCache:
 
         Raises:
             MissingFileError: the file is gone.
-            DataError: it cannot be read, or is not the one it was.
+            DataError: it cannot be read, or was replaced.
         """
-        if self.kept and self.kept[i] is not None:
-            return self.kept[i]
+        if self.kept and (kept := self.kept[i]) is not None:
+            return kept
         if i in self.recent:
             self.recent.move_to_end(i)
             return self.recent[i]
@@ -104,16 +108,17 @@ class ImageCache:
 
     @property
     def reach(self) -> int:
-        """How many images are sure to stay decoded, without a cache, lest with one mosaics were others."""
+        """Number of images that stay decoded even without a cache, so that a cache does not change mosaics."""
         return max(1, RECENT_BYTES // (3 * self.imgsz**2)) if self.imgsz else 1
 
     def name_once(self, i: int, error: Exception, consequence: str) -> None:
-        """Warn of an image that cannot be used, the first time that any of the processes that load data meets it."""
-        held = self.lock and self.lock.acquire(timeout=5)  # a process that was killed may have it for ever
+        """Warn of an image that cannot be used, the first time that any process meets it."""
+        lock = self.lock
+        held = lock is not None and lock.acquire(timeout=5)  # a worker that was killed may hold it forever
         known, self.skipped[i] = bool(self.skipped[i]), 1
         count = int(self.skipped.sum())
-        if held:
-            self.lock.release()
+        if held and lock is not None:
+            lock.release()
         if known:
             return
         if count <= NAMED:
@@ -127,7 +132,7 @@ class ImageCache:
         if size != self.sizes[i] and min(size, self.sizes[i]) >= 0:
             raise DataError(
                 f"The image '{file}' was changed: it had {self.sizes[i]} bytes when its labels were read, and has "
-                f"{size} now. Start anew to use it."
+                f"{size} now. Restart to use it."
             )
         image = self._read_stored(file) if self.mode == "disk" else None
         image = read_image(file) if image is None else image
@@ -138,11 +143,11 @@ class ImageCache:
     def _load_if_sound(self, i: int) -> tuple[np.ndarray, tuple[int, int]] | None:
         try:
             return self._load(i)
-        except (DataError, OSError):  # said when it is asked for
+        except (DataError, OSError):  # reported when it is asked for
             return None
 
     def _bytes(self, imgsz: int) -> int:
-        """Return what all images take, scaled to `imgsz` if it is not 0; an estimate where sizes are not known."""
+        """Return the bytes of all images, scaled to `imgsz` if it is not 0; an estimate where sizes are unknown."""
         shapes = self.shapes
         if shapes is None:
             some = self.files[:: max(1, len(self.files) // 100)]
@@ -173,7 +178,7 @@ class ImageCache:
         return True
 
     def _fill_disk(self) -> None:
-        """Store every image decoded beside its file; where that cannot be, reading goes on without."""
+        """Store every image decoded beside its file; where that fails, go on without a cache."""
         try:
             total = shutil.disk_usage(os.path.dirname(self.files[0]) or ".")
             need = self._bytes(0)
@@ -194,7 +199,7 @@ class ImageCache:
             return
         try:
             image = read_image(file)
-        except (DataError, OSError):  # said when it is asked for
+        except (DataError, OSError):  # reported when it is asked for
             return
         target = stored_path(file)
         refuse_read_only(os.path.dirname(target) or ".")
@@ -204,7 +209,7 @@ class ImageCache:
 
     @staticmethod
     def _read_stored(file: str) -> np.ndarray | None:
-        """Return the stored array, or None where there is none, it is of another image, or it is damaged."""
+        """Return the stored array, or None if it is missing, damaged or of another image."""
         target = stored_path(file)
         try:
             if os.path.getsize(target) > 3 * limits.IMAGE_BYTES:
@@ -213,7 +218,7 @@ class ImageCache:
                 image = np.load(f, allow_pickle=False)
                 if f.read(17) != struct.pack("<2q", *_stamp(file)):
                     return None
-        except Exception:  # missing, or damaged in one of the ways that NumPy has an exception for
+        except Exception:  # missing, or damaged in one of many ways
             if wanted := pickle_in(target):
                 LOGGER.warning(f"WARNING ⚠️ '{target}' holds a pickle that asks for {wanted}; it was not run.")
             return None
@@ -222,12 +227,12 @@ class ImageCache:
 
 
 def stored_path(file: str | Path) -> str:
-    """Return where an image is kept decoded; the extension stays, so that `a.jpg` and `a.png` do not meet."""
+    """Return where an image is stored decoded; it keeps its extension, so that `a.jpg` and `a.png` do not clash."""
     return f"{file}.npy"
 
 
 def _stamp(file: str) -> tuple[int, int]:
-    """Return bytes and time of change (ns) of a file, (-1, 0) where there is none."""
+    """Return size in bytes and modification time (ns) of a file, (-1, 0) if it is missing."""
     try:
         stat = os.stat(file)
     except OSError:

@@ -1,10 +1,11 @@
-"""Image files: which are read, whether they are sound, and how one becomes a BGR array."""
+"""Image files: allowed formats, verification, decoding to BGR arrays, and letterbox geometry."""
 
 from __future__ import annotations
 
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,6 +13,10 @@ import numpy as np
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.files import open_regular, walk
 from ultralytics.utils.hostile import limits
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
 
 IMG_FORMATS = {"bmp", "dng", "heic", "jpeg", "jpg", "mpo", "pfm", "png", "tif", "tiff", "webp"}
 VID_FORMATS = {"asf", "avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"}
@@ -27,17 +32,17 @@ def suffix(file: str | Path) -> str:
 
 
 def is_image(file: str | Path) -> bool:
-    """Whether the name is that of an image; the `._` files that macOS leaves behind are none."""
+    """Whether a file name is that of an image; the `._` files of macOS are not."""
     return suffix(file) in IMG_FORMATS and not os.path.basename(file).startswith("._")
 
 
 def list_images(folder: str | Path) -> list[str]:
-    """Return the images under a folder and its subfolders, sorted."""
+    """List the images in a folder and its subfolders, sorted."""
     return sorted(os.path.join(root, f) for root, files in walk(folder) for f in files if is_image(f))
 
 
-def exif_size(image) -> tuple[int, int]:
-    """Return (width, height) of an open PIL image as displayed, after the rotation its EXIF asks for."""
+def exif_size(image: PILImage) -> tuple[int, int]:
+    """Return (width, height) of an open PIL image as displayed, after its EXIF rotation."""
     w, h = image.size
     try:
         turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED
@@ -47,7 +52,7 @@ def exif_size(image) -> tuple[int, int]:
 
 
 def header_size(file: str | Path) -> tuple[int, int] | None:
-    """Return the (height, width) that an image's header says, as displayed, or None where it cannot be read."""
+    """Return (height, width) as displayed from an image's header, or None if it cannot be read."""
     from PIL import Image
 
     try:
@@ -59,10 +64,10 @@ def header_size(file: str | Path) -> tuple[int, int] | None:
 
 
 def verify_image(file: str | Path) -> tuple[int, int]:
-    """Decode an image to the end and return (height, width) as displayed.
+    """Decode an image completely and return (height, width) as displayed.
 
     Pillow refuses images that claim more than twice `PIL.Image.MAX_IMAGE_PIXELS`: a file of a few bytes can make a
-    decoder take gigabytes. Who has such images sets a greater number there, or None.
+    decoder allocate gigabytes. For larger images, raise that limit or set it to None.
 
     Raises:
         DataError: `KIND: DETAIL`, where the image is empty, damaged, truncated, too small or of another format.
@@ -76,7 +81,7 @@ def verify_image(file: str | Path) -> tuple[int, int]:
                 allowed = ", ".join(sorted(IMG_FORMATS))
                 raise DataError(f"image format: its content is '{name}'; allowed are {allowed}")
             w, h = exif_size(image)
-            image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of the pixels
+            image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of its size
             image.load()
     except DataError:
         raise
@@ -91,7 +96,7 @@ def verify_image(file: str | Path) -> tuple[int, int]:
 
 
 def read_image(file: str | Path) -> np.ndarray:
-    """Return the image as a uint8 (h, w, 3) BGR array: EXIF rotation applied, alpha dropped, 16 bits brought to 8.
+    """Read an image as a uint8 (h, w, 3) BGR array: EXIF rotation applied, alpha dropped, 16 bits reduced to 8.
 
     Reads the bytes itself, because `cv2.imread` cannot open non-ASCII paths on Windows.
 
@@ -117,10 +122,10 @@ def read_image(file: str | Path) -> np.ndarray:
 
 
 def _check_bytes(file: str | Path) -> None:
-    """Raise DataError for what is no file, or has no bytes or far too many."""
+    """Raise DataError if a path is not a regular file, or is empty or far too large."""
     size = os.path.getsize(file)
-    if not os.path.isfile(file):  # to open a pipe would wait without end
-        raise DataError("unreadable image: it is no file")
+    if not os.path.isfile(file):  # opening a pipe would block
+        raise DataError("unreadable image: it is not a regular file")
     if not size:
         raise DataError("empty image: the file has 0 bytes")
     if size > limits.IMAGE_BYTES:
@@ -128,7 +133,7 @@ def _check_bytes(file: str | Path) -> None:
 
 
 def _is_whole(data: np.ndarray) -> bool:
-    """Return False for a PNG with a chunk that goes beyond the end; OpenCV makes room for it, up to 4 GB."""
+    """Return False for a PNG with a chunk beyond its end, for which OpenCV would allocate up to 4 GB."""
     if data[:8].tobytes() != b"\x89PNG\r\n\x1a\n":
         return True
     i = 8
@@ -138,7 +143,7 @@ def _is_whole(data: np.ndarray) -> bool:
 
 
 def _check_pixels(data: np.ndarray, file: str | Path) -> None:
-    """Raise DataError for an image that claims more pixels than Pillow allows; OpenCV would make room for them.
+    """Raise DataError for an image that claims more pixels than Pillow allows, which OpenCV would allocate.
 
     What Pillow cannot open is refused, since OpenCV may see more pixels in it; all but colour .pfm, which is not
     compressed: its pixels are either in the file or not read.
@@ -146,17 +151,17 @@ def _check_pixels(data: np.ndarray, file: str | Path) -> None:
     from PIL import Image
 
     try:
-        Image.open(io.BytesIO(data)).close()
+        Image.open(io.BytesIO(data.data)).close()
     except Image.DecompressionBombError as e:
         raise DataError(f"The image '{file}' is too large, or not what it claims to be ({e}).") from None
     except Exception as e:
         if data[:2].tobytes() != b"PF":
-            reason = "no image" if isinstance(e, Image.UnidentifiedImageError) else str(e).replace(str(file), "")
+            reason = "not an image" if isinstance(e, Image.UnidentifiedImageError) else str(e).replace(str(file), "")
             raise DataError(f"The image '{file}' cannot be decoded ({reason}). Replace it or leave it out.") from None
 
 
 def _read_with_pillow(file: str | Path) -> np.ndarray:
-    """Read what OpenCV cannot: rare formats, and HEIC where Pillow has a plug-in for it."""
+    """Read what OpenCV cannot: rare formats, and HEIC if Pillow has a plug-in for it."""
     from PIL import Image, ImageOps
 
     try:
@@ -168,14 +173,14 @@ def _read_with_pillow(file: str | Path) -> np.ndarray:
 
 
 def scaled_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
-    """Return the (height, width) at which the longer side has `size` pixels, the aspect kept."""
+    """Return the (height, width) at which the longer side has `size` pixels and the aspect ratio is kept."""
     h, w = shape
     r = size / max(h, w)
     return min(int(np.ceil(h * r)), size), min(int(np.ceil(w * r)), size)
 
 
 def resize_long_side(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale an image so that its longer side has `size` pixels, the aspect kept."""
+    """Scale an image so that its longer side has `size` pixels, keeping the aspect ratio."""
     if max(image.shape[:2]) == size:
         return image
     height, width = scaled_shape(image.shape[:2], size)
@@ -191,7 +196,7 @@ def letterbox_geometry(
     center: bool = True,
     stride: int = 32,
 ) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
-    """Return the size to which an image is scaled to stand in a frame, and the padding around it.
+    """Compute the size to which an image is scaled to fit a frame, and the padding around it.
 
     Args:
         shape: height and width of the image.
@@ -199,7 +204,7 @@ def letterbox_geometry(
         auto: pad only up to the next multiple of `stride`.
         fill: stretch to the frame, without padding.
         enlarge: allow a gain above 1.
-        center: share the padding between both sides.
+        center: split the padding between both sides.
         stride: of the model.
 
     Returns:

@@ -1,29 +1,33 @@
-"""The objects of a sample: boxes with their classes and, where the task has them, polygons and keypoints.
+"""Samples, batches, and the objects of a sample: boxes, classes and, where the task has them, polygons and keypoints.
 
-A sample, a dict, holds `cls` (n, 1), `bboxes` (n, 4) xyxy, and perhaps `segments`, a list of n polygons (m, 2), and
-`keypoints` (n, k, 3) of x, y and visibility (0: not there, 1: hidden, 2: seen). All are float32, in pixels of the
-image. Polygons are kept by their corners alone: straight sides stay straight under every transform here. Each
-function takes such a dict and returns a new one with the objects alone; nothing is changed in place.
+A sample holds `cls` (n, 1), `bboxes` (n, 4) xyxy, and perhaps `segments`, a list of n polygons (m, 2), and
+`keypoints` (n, k, 3) of x, y and visibility (0: absent, 1: hidden, 2: visible). All are float32, in pixels of the
+image. Polygons are stored as corners only: straight sides stay straight under every transform here. Each function
+takes a sample and returns a new dict of its objects only; nothing is changed in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
+Sample = dict[str, Any]  # one image on its way through the transforms (see `augment`), or what `Format` makes of it
+Batch = dict[str, Any]  # samples joined by a dataset's `collate_fn`
+
 FIELDS = ("cls", "bboxes", "segments", "keypoints")
-_MARGIN = 16.0  # pixels around the image where polygons are cut, so that the cut's edges do not show in masks
+_MARGIN = 16.0  # pixels around the image at which polygons are clipped, so that the new edges do not show in masks
 
 
-def objects_of(labels: dict) -> dict:
-    """Return the objects of a sample, without the rest."""
+def objects_of(labels: Sample) -> Sample:
+    """Return the objects of a sample without its other keys."""
     return {key: labels[key] for key in FIELDS if key in labels}
 
 
-def select(labels: dict, keep: np.ndarray) -> dict:
-    """Return some of the objects: those of a mask (n,), or of indices in their order."""
+def select(labels: Sample, keep: np.ndarray) -> Sample:
+    """Return the objects selected by a mask (n,), or by indices in their order."""
     chosen = np.flatnonzero(keep) if keep.dtype == bool else keep
     return {
         key: [value[i] for i in chosen] if isinstance(value, list) else value[chosen]
@@ -31,8 +35,8 @@ def select(labels: dict, keep: np.ndarray) -> dict:
     }
 
 
-def join(parts: Sequence[dict]) -> dict:
-    """Return the objects of several samples as those of one."""
+def join(parts: Sequence[Sample]) -> Sample:
+    """Concatenate the objects of several samples."""
     joined = {}
     for key in objects_of(parts[0]):
         values = [part[key] for part in parts]
@@ -40,18 +44,18 @@ def join(parts: Sequence[dict]) -> dict:
     return joined
 
 
-def scale_shift(labels: dict, gain: Sequence[float], shift: Sequence[float]) -> dict:
-    """Return the objects multiplied by gain (x, y) and then moved by (x, y) pixels."""
-    gain, shift = np.array(gain, np.float64), np.array(shift, np.float64)
+def scale_shift(labels: Sample, gain: Sequence[float], shift: Sequence[float]) -> Sample:
+    """Scale the objects by gain (x, y), then shift them by (x, y) pixels."""
+    scale, offset = np.array(gain, np.float64), np.array(shift, np.float64)
     moved = objects_of(labels)
-    moved["bboxes"] = (moved["bboxes"] * np.tile(gain, 2) + np.tile(shift, 2)).astype(np.float32)
-    return _move_points(moved, lambda points: points * gain + shift)
+    moved["bboxes"] = (moved["bboxes"] * np.tile(scale, 2) + np.tile(offset, 2)).astype(np.float32)
+    return _move_points(moved, lambda points: points * scale + offset)
 
 
-def mirror(labels: dict, axis: int, length: int, flip_idx: Sequence[int] | None = None) -> dict:
-    """Return the objects mirrored along x (axis 0) or y (axis 1) of an image that is `length` pixels long there.
+def mirror(labels: Sample, axis: int, length: int, flip_idx: Sequence[int] | None = None) -> Sample:
+    """Mirror the objects along x (axis 0) or y (axis 1) of an image that is `length` pixels long there.
 
-    `flip_idx` names for each keypoint the one that takes its place: the mirror turns a left hand into a right one.
+    `flip_idx` names for each keypoint the one that takes its place: a mirrored left hand is a right one.
     """
     turned = objects_of(labels)
     boxes = turned["bboxes"].copy()
@@ -64,8 +68,8 @@ def mirror(labels: dict, axis: int, length: int, flip_idx: Sequence[int] | None 
     return turned
 
 
-def crop(labels: dict, size: tuple[int, int]) -> dict:
-    """Return the objects cut at the borders of an image of (w, h); what lies outside has a box without area."""
+def crop(labels: Sample, size: tuple[int, int]) -> Sample:
+    """Clip the objects at the borders of an image of (w, h); what lies outside gets a box without area."""
     cut, frame = objects_of(labels), np.array(size, np.float32)
     if "segments" in cut:
         cut["segments"] = [clip_polygon(s, np.zeros(2), frame) for s in cut["segments"]]
@@ -77,10 +81,10 @@ def crop(labels: dict, size: tuple[int, int]) -> dict:
     return cut
 
 
-def project(labels: dict, matrix: np.ndarray, size: tuple[int, int]) -> dict:
-    """Return the objects under a 3x3 matrix, as an image of (w, h) shows them.
+def project(labels: Sample, matrix: np.ndarray, size: tuple[int, int]) -> Sample:
+    """Transform the objects by a 3x3 matrix and clip them to an image of (w, h).
 
-    The box of an object with a polygon is that of the polygon's visible part; the polygon itself still reaches a little
+    The box of an object with a polygon is that of the polygon's visible part; the polygon itself may extend slightly
     beyond the image.
     """
     seen, frame = objects_of(labels), np.array(size, np.float32)
@@ -96,14 +100,14 @@ def project(labels: dict, matrix: np.ndarray, size: tuple[int, int]) -> dict:
 
 
 def hide_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return the keypoints (n, k, 3) of an image of (w, h): what lies outside is at its border, with visibility 0."""
+    """Move keypoints (n, k, 3) outside an image of (w, h) to its border and set their visibility to 0."""
     inside = keypoints[..., :2].clip(0, np.array(size, np.float32))
     outside = (inside != keypoints[..., :2]).any(-1, keepdims=True)
     return np.concatenate([inside, keypoints[..., 2:] * ~outside], -1)
 
 
-def _move_points(labels: dict, move: Callable[[np.ndarray], np.ndarray]) -> dict:
-    """Apply a function of points (n, 2) to the polygons and keypoints of a dict, which is changed and returned."""
+def _move_points(labels: Sample, move: Callable[[np.ndarray], np.ndarray]) -> Sample:
+    """Apply a function of points (n, 2) to the polygons and keypoints of a dict, in place, and return it."""
     if labels.get("segments"):
         stops = np.cumsum([len(s) for s in labels["segments"]])[:-1]
         labels["segments"] = np.split(move(np.concatenate(labels["segments"])).astype(np.float32), stops)
@@ -115,13 +119,13 @@ def _move_points(labels: dict, move: Callable[[np.ndarray], np.ndarray]) -> dict
 
 
 def _warp(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return points (..., 2) under a 3x3 matrix."""
+    """Transform points (..., 2) by a 3x3 matrix."""
     points = points @ matrix[:, :2].T + matrix[:, 2]
     return points[..., :2] / points[..., 2:]
 
 
 def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Return the upright boxes (n, 4) xyxy around the corners of the warped ones."""
+    """Return the upright boxes (n, 4) xyxy around the transformed corners of boxes (n, 4)."""
     points = _warp(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), matrix)
     return np.concatenate([points.min(1), points.max(1)], 1).astype(np.float32)
 
@@ -133,7 +137,7 @@ def polygon_boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def clip_polygon(polygon: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the part of a polygon (m, 2) between two corners (x, y) of a rectangle; (0, 2) if there is none.
+    """Clip a polygon (m, 2) to the rectangle between two corners (x, y); (0, 2) if nothing is left.
 
     Sutherland and Hodgman, Reentrant Polygon Clipping, 1974: one side of the rectangle after the other.
     """
@@ -160,10 +164,10 @@ def box_candidates(
     area_thr: float = 0.1,
     eps: float = 1e-16,
 ) -> np.ndarray:
-    """Return which boxes (n, 4) xyxy are still worth learning.
+    """Return a mask (n,) of the boxes (n, 4) xyxy that are still worth learning after an augmentation.
 
     A box stays if both sides are above `wh_thr` pixels, the longer is below `ar_thr` times the shorter, and more than
-    `area_thr` of its area before is left.
+    `area_thr` of its former area is left.
     """
     w1, h1 = (before[:, 2:] - before[:, :2]).T
     w2, h2 = (after[:, 2:] - after[:, :2]).T

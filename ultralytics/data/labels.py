@@ -8,7 +8,7 @@ import json
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,17 +34,17 @@ REACH = 0.5  # of the image: an object that the border cuts has corners up to he
 
 @dataclass(frozen=True)
 class Layout:
-    """What a row of a task's label files holds after its class; numbers are fractions of the image, 0 to 1.
+    """Columns of a task's label files after the class; numbers are fractions of the image, 0 to 1.
 
-    Corners of polygons and of rotated boxes may reach out of the image, as those of objects that its border cuts do.
+    Corners of polygons and rotated boxes may lie outside the image, as those of objects that its border cuts do.
     """
 
     task: str = "detect"
     boxes: bool = True  # x y w h
-    corners: int | None = 3  # fewest of a polygon x1 y1 x2 y2 ..., None where there are none
+    corners: int | None = 3  # fewest of a polygon x1 y1 x2 y2 ..., None if there are no polygons
     masks: bool = False  # samples hold masks of the polygons
     rotated: bool = False  # boxes of samples are the smallest rectangles around the polygons
-    kpt_shape: tuple[int, int] | None = None  # keypoints and numbers of each, after the box
+    kpt_shape: tuple[int, int] | None = None  # number of keypoints, and of values each, after the box
 
     def fits(self, n: int) -> bool:
         """Whether a row may have n columns."""
@@ -58,7 +58,7 @@ class Layout:
 
     @property
     def columns(self) -> int:
-        """Columns of a row with a box."""
+        """Number of columns of a row with a box."""
         return 5 + (self.kpt_shape[0] * self.kpt_shape[1] if self.kpt_shape else 0)
 
     @property
@@ -83,7 +83,7 @@ LAYOUTS = {
 
 
 def layout_of(task: str, kpt_shape: Sequence[int] | None = None) -> Layout:
-    """Return the layout of a task's label files; for keypoints `kpt_shape` says (how many, 2 or 3 numbers each)."""
+    """Return the layout of a task's label files; `kpt_shape` is (number of keypoints, 2 or 3 values each)."""
     if task not in LAYOUTS:
         raise ConfigError(f"The task '{task}' has no label files; those with some are {', '.join(LAYOUTS)}.")
     layout = LAYOUTS[task]
@@ -99,20 +99,20 @@ def layout_of(task: str, kpt_shape: Sequence[int] | None = None) -> Layout:
 
 @dataclass
 class Entry:
-    """What is known of one image and its labels; all coordinates are normalised to 0..1."""
+    """One image and its labels; all coordinates are normalised to 0..1."""
 
     im_file: str
     shape: tuple[int, int] = (0, 0)  # height, width
     rows: np.ndarray = field(default_factory=lambda: NO_LABELS)  # (n, 5) class and box xywh
-    segments: list[np.ndarray] | None = None  # n polygons (m, 2), where the task has some
-    keypoints: np.ndarray | None = None  # (n, k, 3) x, y, visibility (0 not there, 1 hidden, 2 seen), likewise
+    segments: list[np.ndarray] | None = None  # n polygons (m, 2), if the task has them
+    keypoints: np.ndarray | None = None  # (n, k, 3) x, y, visibility (0 absent, 1 hidden, 2 visible), likewise
     found: bool = False  # there is a label file
-    duplicates: int = 0  # rows removed because they stood twice
+    duplicates: int = 0  # repeated rows that were removed
     fault: str = ""  # `KIND: DETAIL` if the image must be left out
 
 
 def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
-    """Return each image's label file: the last `images` folder of its path swapped for `labels`, ending `.txt`."""
+    """Return each image's label file: the last `images` folder of its path replaced by `labels`, ending in `.txt`."""
     return [_label_path(str(p)) for p in img_paths]
 
 
@@ -125,7 +125,7 @@ def _label_path(image: str) -> str:
 
 
 def read_label(file: str | Path, nc: int, single_cls: bool = False) -> tuple[np.ndarray, int]:
-    """Read the boxes of one label file, as `read_objects` does; return (n, 5) rows and the number of duplicates."""
+    """Read the boxes of one label file like `read_objects`; return (n, 5) rows and the number of duplicates."""
     entry = Entry("")
     read_objects(entry, file, nc, single_cls)
     return entry.rows, entry.duplicates
@@ -173,25 +173,25 @@ def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = Fal
 
 
 def _row(i: int, words: list[str], layout: Layout) -> np.ndarray:
-    """Return the numbers in line `i`, checked but for the class."""
+    """Parse line `i` and check all its numbers but the class."""
     if not layout.fits(len(words)):
         raise DataError(f"wrong columns: line {i} has {len(words)} columns; wanted are {layout.wanted}")
     try:
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, and is told below
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, which is refused below
             row = np.array([float(w) for w in words], np.float32)
     except ValueError:
         raise DataError(f"not a number: line {i} reads '{' '.join(words)[:60]}'") from None
     if not np.isfinite(row).all():
         raise DataError(f"not a number: line {i} holds NaN or infinity")
     if layout.kpt_shape:
-        points = row[5:].reshape(layout.kpt_shape)
+        points = row[5:].reshape(*layout.kpt_shape)
         if points.shape[1] == 3 and not np.isin(points[:, 2], (0, 1, 2)).all():
             worst = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
             raise DataError(
                 f"wrong visibility: line {i} holds {worst:g}; allowed are 0 (not there), 1 (hidden), 2 (seen)"
             )
-        there = points[points[:, 2] > 0] if points.shape[1] == 3 else points  # a point that is not there has no place
-        _refuse_far(i, there[:, :2], _SLACK)
+        present = points[points[:, 2] > 0] if points.shape[1] == 3 else points
+        _refuse_far(i, present[:, :2], _SLACK)
         points[:, :2] = points[:, :2].clip(0, 1)
     if layout.kpt_shape or len(row) == 5:
         _refuse_far(i, row[1:3], _SLACK)
@@ -205,7 +205,7 @@ def _row(i: int, words: list[str], layout: Layout) -> np.ndarray:
 
 
 def _refuse_far(i: int, places: np.ndarray, reach: float, below: float | None = None) -> None:
-    """Raise DataError for what lies further outside of 0 to 1 than `reach`, at the lower end than `below`."""
+    """Raise DataError for coordinates further outside 0 to 1 than `reach`, or than `below` at the lower end."""
     if (places < -(reach if below is None else below)).any() or (places > 1 + reach).any():
         worst = places.flat[np.abs(places - 0.5).argmax()]
         beyond = ", of which a corner may lie half an image outside" if reach == REACH else ""
@@ -216,18 +216,18 @@ def _refuse_far(i: int, places: np.ndarray, reach: float, below: float | None = 
 
 
 def _inside(polygon: np.ndarray) -> np.ndarray:
-    """Return the part of a polygon (m, 2) that lies in the image."""
+    """Clip a polygon (m, 2) to the image."""
     return clip_polygon(polygon, np.zeros(2), np.ones(2))
 
 
 def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Turn a row into class with box xywh (5,), polygon (m, 2) and keypoints (k, 3), each None where not kept.
+    """Turn a row into class with box xywh (5,), polygon (m, 2) and keypoints (k, 3), the latter None unless kept.
 
-    Polygons are cut at the image's border. Rotated boxes are not: what is left of one would be another rectangle.
+    Polygons are clipped at the image's border. Rotated boxes are not: what is left of one would be another rectangle.
     """
     if layout.kpt_shape:
-        points = row[5:].reshape(layout.kpt_shape)
-        if points.shape[1] == 2:  # without visibility, 0 0 stands for a point that is not there
+        points = row[5:].reshape(*layout.kpt_shape)
+        if points.shape[1] == 2:  # without visibility, 0 0 marks an absent point
             points = np.concatenate([points, 2.0 * points.any(1, keepdims=True)], 1).astype(np.float32)
         return np.array([cls, *row[1:5]], np.float32), None, points
     if len(row) == 5:
@@ -240,7 +240,7 @@ def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np
 
 
 def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = False, layout: Layout = DETECT) -> Entry:
-    """Check one image and its label file; what is wrong with them stands in the entry's `fault`."""
+    """Check one image and its label file; the entry's `fault` says what is wrong with them."""
     entry = Entry(im_file)
     if layout.keeps_polygons:
         entry.segments = []
@@ -248,7 +248,7 @@ def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = F
         entry.keypoints = np.zeros((0, layout.kpt_shape[0], 3), np.float32)
     try:
         entry.shape = verify_image(im_file)
-        # a list of class names that happens to stand where the labels of `classes.jpg` would be is no label
+        # `classes.txt` is a list of class names, even where the labels of a `classes.jpg` would be
         if os.path.basename(lb_file).lower() != "classes.txt" and os.path.isfile(lb_file):
             entry.found = True
             read_objects(entry, lb_file, nc, single_cls, layout)
@@ -265,7 +265,7 @@ def load_labels(
     layout: Layout = DETECT,
     source: object = "",
 ) -> list[Entry]:
-    """Return the sound images with their labels; what is at fault is named in the log and left out.
+    """Return the valid images with their labels; the others are named in the log and left out.
 
     Args:
         im_files: paths of images.
@@ -273,10 +273,10 @@ def load_labels(
         single_cls: every class counts as 0.
         prefix: start of each log line, as `train: `.
         layout: what a row of the task's label files holds.
-        source: where the list of images comes from; lists of several sources in one folder have a cache each.
+        source: where the list of images comes from; several lists of one folder have a cache each.
 
     Raises:
-        DataError: no image is sound.
+        DataError: no image is valid.
     """
     lb_files = img2label_paths(im_files)
     folder = Path(lb_files[0]).parent
@@ -300,14 +300,14 @@ def progress(iterable: Iterable, total: int, desc: str) -> Iterable:
     return TQDM(iterable, total=total, desc=desc)
 
 
-def parallel(function: Callable, *arguments: Sequence, desc: str) -> Iterable:
+def parallel(function: Callable, *arguments: Sequence, desc: str) -> Generator:
     """Map a function over its arguments in threads, in order, with a progress bar."""
     with ThreadPoolExecutor(THREADS) as pool:
         yield from progress(pool.map(function, *arguments), len(arguments[0]), desc)
 
 
 def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> list[Entry]:
-    """Say what was found, and return the entries without fault."""
+    """Log what was found, and return the entries without fault."""
     sound = [e for e in entries if not e.fault]
     faulty = [e for e in entries if e.fault]
     background = sum(not len(e.rows) for e in sound)
@@ -327,7 +327,7 @@ def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> 
     if not sound:
         raise DataError(
             f"None of the {len(entries)} images with labels in '{folder}' can be used; "
-            f"the first is '{faulty[0].im_file}' ({faulty[0].fault}). Mend the images or their labels."
+            f"the first is '{faulty[0].im_file}' ({faulty[0].fault}). Fix the images or their labels."
         )
     if background == len(sound):
         LOGGER.warning(
@@ -339,14 +339,14 @@ def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> 
 
 
 def labels_beside(entries: Iterable[Entry]) -> list[str]:
-    """Return the label files that lie beside their images although those have theirs elsewhere; they are not read."""
+    """Return the label files that lie beside their images, where they are not read: labels are expected elsewhere."""
     unlabelled = [e.im_file for e in entries if not e.found]
     beside = [os.path.splitext(file)[0] + ".txt" for file in unlabelled]
     return [own for own, read in zip(beside, img2label_paths(unlabelled)) if own != read and os.path.isfile(own)]
 
 
 def beside_text(files: Sequence[str]) -> str:
-    """Return the sentence on label files that are not read."""
+    """Word the warning of label files that are not read."""
     return (
         f"{len(files)} label files lie beside their images and are not read, such as '{files[0]}'. Labels of images "
         f"below a folder 'images' are looked for below 'labels', as '{img2label_paths(files[:1])[0]}': move them there."
@@ -354,21 +354,21 @@ def beside_text(files: Sequence[str]) -> str:
 
 
 def refuse_read_only(folder: str | Path) -> None:
-    """Raise PermissionError for a folder without any write bit: root could write there, its owner did not wish it."""
+    """Raise PermissionError for a folder without any write bit, in which root could write against its owner's wish."""
     if os.name == "posix" and not os.stat(folder).st_mode & 0o222:
         raise PermissionError(errno.EACCES, "the folder is marked read-only", str(folder))
 
 
 def cache_path(folder: Path, *rules: object) -> Path:
-    """Return the cache beside a folder; runs of other rules have another, lest they overwrite each other's."""
+    """Return the cache file beside a folder; runs with other rules get one of their own."""
     rule = hashlib.sha256(str(rules).encode("utf-8", "surrogateescape")).hexdigest()
     return folder.with_name(f"{folder.name or 'labels'}-{rule[:8]}.cache.npz")
 
 
 def fingerprint(images: Iterable[str], labels: Iterable[str] = (), *rules: object) -> str:
-    """Return a hash that changes with any path, an image's size or time of change, any byte of a label, and the rules.
+    """Hash all paths, size and modification time of the images, every byte of the labels, and the rules.
 
-    Labels are read, as an edit may leave size and time as they were; that takes a hundredth of a scan's time.
+    Labels are read, as an edit may leave size and time unchanged; that takes a hundredth of a scan's time.
     """
     digest = hashlib.sha256(f"{CACHE_VERSION} {rules}".encode("utf-8", "surrogateescape"))
     for look, files in ((_size_and_time, images), (_content, labels)):
@@ -395,7 +395,7 @@ def _content(file: str) -> bytes | None:
 
 
 def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
-    """Return the arrays stored under `key`, or None if there are none, or the file is damaged or of another time."""
+    """Return the arrays stored under `key`, or None if the file is missing, damaged or outdated."""
     try:
         with open_regular(cache) as f, zipfile.ZipFile(f) as archive:
             check_zip(archive)
@@ -403,12 +403,12 @@ def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
             return dict(z) if str(z["key"]) == key else None
     except Exception:  # missing, truncated, foreign
         if wanted := pickle_in(cache):
-            LOGGER.warning(f"WARNING ⚠️ '{cache}' is no cache but a pickle that asks for {wanted}; it was not run.")
+            LOGGER.warning(f"WARNING ⚠️ '{cache}' is not a cache but a pickle that asks for {wanted}; it was not run.")
         return None
 
 
 def stored_faults(arrays: dict[str, np.ndarray], n: int) -> dict[int, str] | None:
-    """Return the faults of `n` images by their numbers, as a cache has them; None where it has something else."""
+    """Return the faults of `n` images by index from a cache, or None if it holds something else."""
     try:
         faults = {int(i): fault for i, fault in json.loads(arrays["faults"].tobytes()).items()}
     except (KeyError, ValueError, AttributeError, RecursionError):
@@ -417,7 +417,7 @@ def stored_faults(arrays: dict[str, np.ndarray], n: int) -> dict[int, str] | Non
 
 
 def _fits(z: dict[str, np.ndarray], n: int, nc: int, layout: Layout) -> bool:
-    """Return whether arrays are such as `_arrays` makes of `n` images that were verified."""
+    """Check that arrays from a cache are what `_arrays` makes of `n` verified images."""
     m = len(z["rows"])  # objects
     shapes = {"shapes": (n, 2), "counts": (n,), "found": (n,), "duplicates": (n,), "rows": (m, 5)}
     polygons = m if layout.keeps_polygons else 0
@@ -440,10 +440,9 @@ def _fits(z: dict[str, np.ndarray], n: int, nc: int, layout: Layout) -> bool:
 
 
 def _read_cache(cache: Path, key: str, im_files: Sequence[str], nc: int, layout: Layout) -> list[Entry] | None:
-    """Return the entries stored under `key`, or None: the labels are then read anew."""
+    """Return the entries stored under `key`, or None if the labels must be read again."""
     z = read_arrays(cache, key)
-    faults = stored_faults(z, len(im_files)) if z is not None else None
-    if faults is None:
+    if z is None or (faults := stored_faults(z, len(im_files))) is None:
         return None
     try:
         if not _fits(z, len(im_files), nc, layout):
@@ -466,7 +465,7 @@ def _arrays(entries: list[Entry], layout: Layout) -> dict[str, np.ndarray]:
     """Return the entries as arrays to store."""
     polygons = [s for e in entries for s in e.segments or ()]
     faults = json.dumps({i: e.fault for i, e in enumerate(entries) if e.fault}).encode()
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "faults": np.frombuffer(faults, np.uint8),
         "shapes": np.array([e.shape for e in entries], np.int32),
         "counts": np.array([len(e.rows) for e in entries], np.int64),
@@ -476,14 +475,16 @@ def _arrays(entries: list[Entry], layout: Layout) -> dict[str, np.ndarray]:
         "lengths": np.array([len(s) for s in polygons], np.int64),
         "corners": np.concatenate([np.zeros((0, 2), np.float32), *polygons]),
     }
-    return arrays | ({"keypoints": np.concatenate([e.keypoints for e in entries])} if layout.kpt_shape else {})
+    if layout.kpt_shape:
+        arrays["keypoints"] = np.concatenate([e.keypoints for e in entries if e.keypoints is not None])
+    return arrays
 
 
 def write_arrays(cache: Path, prefix: str, **arrays: np.ndarray) -> None:
-    """Store arrays, without pickle, in one step; a folder that cannot be written costs a log line."""
+    """Store arrays atomically, without pickle; a folder that cannot be written is only logged."""
     try:
         refuse_read_only(cache.parent)
         with atomic_write(cache) as f:
-            np.savez_compressed(f, **arrays)
+            np.savez_compressed(f, **arrays)  # type: ignore[arg-type]  # the stub takes them for its `allow_pickle`
     except OSError as e:
         LOGGER.info(f"{prefix}label cache not saved, '{cache.parent}' cannot be written ({e.strerror or e})")

@@ -1,4 +1,4 @@
-"""Where a split's images are: folders, and lists in text files."""
+"""The images of a split: from folders, and from lists in text files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ultralytics.utils.files import read_text
 
 
 def find_images(img_path: str | Path | Sequence[str | Path] | None) -> list[str]:
-    """Return the images of folders and of lists (see `read_list`), sorted; what is named twice is there twice.
+    """Return the images of folders and lists (see `read_list`), sorted; an image listed twice is returned twice.
 
     Raises:
-        MissingFileError: a folder or file does not exist, or no image of a list.
+        MissingFileError: a folder or file does not exist, or none of a list's images does.
         DataError: there is no image in them.
     """
     paths = [img_path] if isinstance(img_path, (str, Path)) else list(img_path or ())
@@ -45,17 +45,17 @@ def find_images(img_path: str | Path | Sequence[str | Path] | None) -> list[str]
 
 
 def read_list(file: Path) -> list[str]:
-    """Return the images named in a text file, one a line, in its order; empty lines and comments (#) are passed over.
+    """Return the images named in a text file, one a line, in its order; empty lines and comments (#) are skipped.
 
-    A line counts from the text file's folder or, where that has no such image and the line does not begin with `./`,
-    from the working folder. On every system `/` and `\\` will do.
+    A line is relative to the text file's folder or, if that has no such image and the line does not begin with `./`,
+    to the working folder. Both `/` and `\\` are accepted on every system.
 
     Raises:
         MissingFileError: none of the images is there.
     """
     lines = [line.strip().strip("\"'") for line in read_text(file).splitlines()]
-    found = [(*_find(file.parent, line), line) for line in lines if is_image(line)]
-    found = [(image, there) for image, there, line in found if there or not line.startswith("#")]
+    named = [(*_find(file.parent, line), line) for line in lines if is_image(line)]
+    found = [(image, there) for image, there, line in named if there or not line.startswith("#")]
     if others := [line for line in lines if line and not is_image(line) and not line.startswith("#")]:
         LOGGER.warning(
             f"WARNING ⚠️ {len(others)} lines of '{file}' name no image, such as '{others[0][:80]}', and are left out."
@@ -69,7 +69,7 @@ def read_list(file: Path) -> list[str]:
 
 
 def _find(folder: Path, line: str) -> tuple[str, bool]:
-    """Return the path of an image in a list, and whether it is there; else the path that it would have beside it."""
+    """Return the path of an image in a list and whether it exists; if not, the path is that beside the list."""
     tried = []
     for name in dict.fromkeys((line, line.replace("\\", "/"))):
         bases = (folder,) if name.startswith(("./", "/")) else (folder, Path.cwd())

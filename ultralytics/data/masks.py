@@ -1,4 +1,4 @@
-"""Polygons painted as masks."""
+"""Rasterisation of polygons into masks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 def polygon2mask(
     imgsz: tuple[int, int], polygons: Sequence[np.ndarray], color: int = 1, downsample_ratio: int = 1
 ) -> np.ndarray:
-    """Paint one object, given by one or more polygons of x y x y ..., as a mask.
+    """Rasterise one object, given by one or more polygons of x y x y ..., into a mask.
 
     Args:
         imgsz: (h, w) of the image.
@@ -31,7 +31,7 @@ def polygon2mask(
 def polygons2masks(
     imgsz: tuple[int, int], polygons: Sequence[np.ndarray], color: int = 1, downsample_ratio: int = 1
 ) -> np.ndarray:
-    """Paint each polygon as a mask of its own; return them (n, h / ratio, w / ratio) uint8."""
+    """Rasterise each polygon into a mask of its own: (n, h / ratio, w / ratio) uint8."""
     masks = np.zeros((len(polygons), imgsz[0] // downsample_ratio, imgsz[1] // downsample_ratio), np.uint8)
     for mask, polygon in zip(masks, polygons):
         patch, (y, x) = _patch(imgsz, polygon, color, downsample_ratio)
@@ -42,11 +42,11 @@ def polygons2masks(
 def polygons2masks_overlap(
     imgsz: tuple[int, int], segments: Sequence[np.ndarray], downsample_ratio: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint polygons into one map, larger objects first, so that smaller ones lie on top.
+    """Rasterise polygons into one map, larger objects first, so that smaller ones lie on top.
 
     Returns:
-        map (h / ratio, w / ratio) of 0 or 1 + place of the object in the new order, uint8 (int32 above 255 objects),
-        and the indices of the objects in that order.
+        map (h / ratio, w / ratio) of 0 or 1 + position of the object in the new order, uint8 (int32 above 255
+        objects), and the indices of the objects in that order.
     """
     dtype = np.int32 if len(segments) > 255 else np.uint8
     union = np.zeros((imgsz[0] // downsample_ratio, imgsz[1] // downsample_ratio), dtype)
@@ -59,11 +59,11 @@ def polygons2masks_overlap(
 
 
 def _patch(imgsz: tuple[int, int], polygon: np.ndarray, color: int, ratio: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Return the part of an object's mask that holds it, and the (y, x) where it lies in the mask.
+    """Rasterise only the part of a mask that holds the object; return it and its (y, x) in the mask.
 
-    It equals the whole mask there, because its corner lies on the grid of the smaller mask.
+    It equals that part of the whole mask, because its corner lies on the grid of the smaller mask.
     """
-    if imgsz[0] % ratio or imgsz[1] % ratio:  # the grid is no whole number of pixels wide
+    if imgsz[0] % ratio or imgsz[1] % ratio:  # the image is no whole number of grid cells
         return polygon2mask(imgsz, [polygon], color, ratio), (0, 0)
     corners = np.asarray(polygon).reshape(-1, 2).astype(np.int32)
     if not len(corners):

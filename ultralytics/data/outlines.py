@@ -1,26 +1,26 @@
-"""Outlines of objects: several parts made one, and masks traced, whether as pixels or as COCO's run lengths."""
+"""Outlines of objects: joining several parts, and tracing masks given as pixels or as COCO's run lengths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.hostile import limits
 
 
 def min_index(arr1: np.ndarray, arr2: np.ndarray) -> tuple[int, int]:
-    """Return the indices of the two points, one of each outline (n, 2) and (m, 2), that lie nearest to each other."""
+    """Return the indices of the two nearest points of two outlines (n, 2) and (m, 2)."""
     distance = ((arr1[:, None] - arr2[None]) ** 2).sum(-1)
     i, j = np.unravel_index(distance.argmin(), distance.shape)
     return int(i), int(j)
 
 
-def merge_multi_segment(segments: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """Join the parts of one object by bridges without width, so that one outline goes around them all.
+def merge_multi_segment(segments: Sequence[ArrayLike]) -> list[np.ndarray]:
+    """Join the parts of one object by bridges of no width, so that one outline goes around them all.
 
     Args:
         segments: parts, each x1, y1, x2, y2, ...
@@ -42,8 +42,8 @@ def merge_multi_segment(segments: Sequence[Sequence[float]]) -> list[np.ndarray]
     return [outline]
 
 
-def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
-    """Return the mask (h, w) uint8 of COCO's run lengths, which count down the columns.
+def rle_to_mask(rle: Mapping) -> np.ndarray:
+    """Decode COCO's run lengths, which go down the columns, into a mask (h, w) uint8.
 
     Args:
         rle: `size` [h, w] and `counts`, a list or the packed text.
@@ -65,7 +65,7 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
 
 
 def _unpack_counts(text: str | bytes) -> list[int]:
-    """Read COCO's packed counts: 5 bits a character from 48 on, low ones first; from the third on, differences."""
+    """Decode COCO's packed counts: 5 bits a character from 48 on, low ones first; from the third on, differences."""
     data = text.encode("ascii") if isinstance(text, str) else bytes(text)
     counts: list[int] = []
     value = shift = 0
@@ -83,7 +83,7 @@ def _unpack_counts(text: str | bytes) -> list[int]:
 
 
 def mask_to_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """Return the outer outlines (n, 2) of a mask (h, w), in pixels; holes are filled, what encloses nothing is not."""
+    """Trace the outer outlines (n, 2) of a mask (h, w), in pixels; holes and outlines without area are dropped."""
     found = cv2.findContours(np.ascontiguousarray(mask, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     outlines = [contour.reshape(-1, 2).astype(np.float64) for contour in found]
     return [o for o in outlines if len(o) >= 3 and cv2.contourArea(o.astype(np.float32)) > 0]

@@ -1,11 +1,10 @@
-"""Descriptions of data sets: the YAML with paths and class names, checked and resolved."""
+"""Dataset descriptions: the YAML with paths and class names, checked and resolved."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -53,20 +52,20 @@ SPLITS = ("train", "val", "test", "minival")
 _REQUIRED = ("train", "val")
 
 
-def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[str, Any]:
+def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict:
     """Read a data YAML and find its images; nothing is ever downloaded.
 
     Args:
-        dataset: a YAML file, or the name of one of the package's own as 'fire.yaml'.
+        dataset: a YAML file, or the name of one of the package's own such as 'fire.yaml'.
         autodownload: accepted for compatibility, without effect.
 
     Returns:
         The YAML's content with absolute `path`, `train`, `val` (and `test`), `nc`, `names` {int: str}, `yaml_file`, and
-        where it has keypoints `kpt_shape` [how many, 2 or 3 numbers each] and `flip_idx`. A set for validation alone
-        leaves `train:` empty, and it is None.
+        for keypoints `kpt_shape` [how many, 2 or 3 values each] and `flip_idx`. A dataset for validation only leaves
+        `train:` empty, and it is None.
 
     Raises:
-        MissingFileError: the YAML, or the images that it names, are not there; the message lists the places tried.
+        MissingFileError: the YAML, or the images that it names, do not exist; the message lists the places tried.
         DataError: a key is missing or the names do not match.
     """
     file = Path(check_yaml(str(dataset)))
@@ -81,7 +80,7 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict[s
 
 
 def refuse_without(data: dict, key: str) -> None:
-    """Raise DataError where a description (see `check_det_dataset`) names no images for a split."""
+    """Raise DataError if a description (see `check_det_dataset`) names no images for a split."""
     if not data.get(key):
         raise DataError(
             f"'{data.get('yaml_file', 'The data YAML')}' has no `{key}:` line, or an empty one; it names the folder of "
@@ -90,7 +89,7 @@ def refuse_without(data: dict, key: str) -> None:
 
 
 def as_single_class(data: dict) -> dict:
-    """Return a description whose classes count as one: `item`, as none of several names would be true of all."""
+    """Merge the classes of a description into one called `item`, as none of their names would fit all."""
     if data["nc"] == 1:
         return data
     LOGGER.info(f"single_cls=True: the {data['nc']} classes count as one, called 'item'.")
@@ -123,7 +122,7 @@ def _check_keys(data: dict, file: Path) -> None:
 
 
 def _names(data: dict, file: Path) -> tuple[dict[int, str], int]:
-    """Return the names as a dict, and their number."""
+    """Return the class names as a dict, and their number."""
     nc = data.get("nc")
     if nc is not None and (isinstance(nc, bool) or not isinstance(nc, int) or not 1 <= nc <= limits.CLASSES):
         raise DataError(
@@ -147,7 +146,7 @@ def _names(data: dict, file: Path) -> tuple[dict[int, str], int]:
 
 
 def _check_keypoints(data: dict, file: Path) -> None:
-    """Raise where `kpt_shape` or `flip_idx` cannot be right."""
+    """Raise DataError if `kpt_shape` or `flip_idx` is invalid."""
     shape, flip = data.get("kpt_shape"), data.get("flip_idx")
     if shape is not None:
         whole = isinstance(shape, (list, tuple)) and len(shape) == 2 and all(type(v) is int for v in shape)
@@ -175,24 +174,24 @@ def _check_keypoints(data: dict, file: Path) -> None:
     data["flip_idx"] = list(flip)
 
 
-def check_cls_dataset(dataset: str | Path, split: str = "") -> dict[str, Any]:
+def check_cls_dataset(dataset: str | Path, split: str = "") -> dict:
     """Find the folders of a classification dataset; nothing is ever downloaded.
 
     Args:
         dataset: a folder with `train` and `val` (or `test`), each with one folder of images per class; or a folder of
-            such class folders, of whose images a fifth is then kept for validation. Looked for as given, then in
+            such class folders, of whose images a fifth is then kept for validation. Looked up as given, then in
             datasets_dir.
-        split: must be there, as 'val'.
+        split: a split that must exist, such as 'val'.
 
     Returns:
         train, val, test (paths, or None), nc, and names {int: str} from the folders.
 
     Raises:
-        MissingFileError: the folder or the wanted split is not there; the message lists the places tried.
-        DataError: there are no images, or a split has a class that training has not.
+        MissingFileError: the folder or the wanted split does not exist; the message lists the places tried.
+        DataError: there are no images, or a split has a class that training lacks.
     """
     root = _find_folder(dataset)
-    found = {
+    found: dict[str, Path | Share | None] = {
         "train": _first_folder(root, "train"),
         "val": _first_folder(root, "val", "validation", "valid"),
         "test": _first_folder(root, "test"),
@@ -222,7 +221,7 @@ def check_cls_dataset(dataset: str | Path, split: str = "") -> dict[str, Any]:
 
 
 def _find_folder(dataset: str | Path) -> Path:
-    """Return the folder of that name: as given, in the working folder, or in datasets_dir."""
+    """Find a folder as given, relative to the working folder, or in datasets_dir."""
     from ultralytics.utils import SETTINGS
 
     bases = (Path.cwd(), Path(SETTINGS["datasets_dir"]))
@@ -241,8 +240,8 @@ def _first_folder(root: Path, *names: str) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
 
 
-def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the first root under which training and validation images are, and each split's absolute path."""
+def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, str | list[str]]]:
+    """Return the first root that has training and validation images, and each split's absolute path."""
     roots = _roots(data.get("path") or "", file)
     wanted = [key for key in SPLITS if data.get(key)]
     required = [key for key in _REQUIRED if key in wanted]
@@ -258,7 +257,7 @@ def _find_splits(data: dict, file: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFileError:
-    """Return the error that lists where the images of a split were looked for."""
+    """Make the error that lists where the images of a split were looked for."""
     tried = "\n".join(f"  {p}" for p in dict.fromkeys(p for root in roots for p in _as_list(_resolve(data[key], root))))
     source, hint = data.get("download"), ""
     if source:
@@ -272,24 +271,29 @@ def _missing(data: dict, file: Path, roots: list[Path], key: str) -> MissingFile
 
 
 def _roots(path: str, file: Path) -> list[Path]:
-    """Return where splits may lie: under `path` beside the YAML, in the working folder, in datasets_dir."""
+    """Return the roots of splits to try: `path` beside the YAML, in the working folder, and in datasets_dir."""
     from ultralytics.utils import SETTINGS
 
     bases = [file.resolve().parent, Path.cwd(), Path(SETTINGS["datasets_dir"])]
     return list(dict.fromkeys((base / os.path.expanduser(str(path))).resolve() for base in bases))
 
 
-def _resolve(value: Any, root: Path) -> str | list[str]:
-    """Return the absolute path of a split, or of each of its parts.
-
-    Links are not followed: images may lie elsewhere, while the labels stand beside the link.
-    """
+def _resolve(value: object, root: Path) -> str | list[str]:
+    """Return the absolute path of a split, or of each of its parts."""
     if isinstance(value, (list, tuple)):
-        return [_resolve(v, root) for v in value if v != ""]
+        return [_absolute(v, root) for v in value if v != ""]
+    return _absolute(value, root)
+
+
+def _absolute(value: object, root: Path) -> str:
+    """Return the absolute path of a part of a split.
+
+    Links are not followed: images may lie elsewhere, while the labels lie beside the link.
+    """
     path = os.path.abspath(root / str(value))
     if str(value).startswith("~") and not os.path.exists(path):
         path = os.path.abspath(root / os.path.expanduser(str(value)))
-    if not os.path.exists(path) and str(value).startswith("../"):  # exports count from a folder deeper than their YAML
+    if not os.path.exists(path) and str(value).startswith("../"):  # some exports count from a folder below their YAML
         inside = os.path.abspath(root / str(value)[3:])
         path = inside if os.path.exists(inside) else path
     return path
@@ -309,13 +313,13 @@ def autosplit(
     annotated_only: bool = False,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Share the images of a folder out by chance: autosplit_train.txt, _val.txt and _test.txt are written beside it.
+    """Split the images of a folder at random: autosplit_train.txt, _val.txt and _test.txt are written beside it.
 
     Args:
         path: folder of images, with its subfolders.
         weights: of train, val and test; a split of weight 0 gets no file.
         annotated_only: leave out images without a label file.
-        seed: of the chance; the same seed gives the same split.
+        seed: of the random split.
 
     Returns:
         The number of images in each split.

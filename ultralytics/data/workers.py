@@ -1,32 +1,34 @@
-"""The processes that load data: how they start, and what is done when one of them is stopped, hangs or is lost."""
+"""Workers, the processes that load data: how they start, and what happens when one is stopped, hangs or is lost."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import cv2
 import torch
 from torch.utils.data import _utils
+from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
+from ultralytics.data.instances import Batch
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import RunError
 from ultralytics.utils.system.processes import end_with_parent
 
-STOPPED = 15.0  # seconds that a process may be stopped (SIGSTOP) while the training runs
+STOPPED = 15.0  # seconds that a worker may be stopped (SIGSTOP) while the training runs
 HANGING = 1800.0  # seconds that a batch may take
-TICK = 1.0  # seconds between two looks
-ENDING = 5.0  # seconds that a process which no longer answers may take to end
-LOSSES = 3  # one after the other, without a batch between them
+TICK = 1.0  # seconds between two checks
+ENDING = 5.0  # seconds that a worker which no longer answers may take to end
+LOSSES = 3  # losses in a row, without a batch between them, that end the training
 
 
 def start_worker(worker: int, parent: int) -> None:
-    """Prepare a process that loads data: one thread, signals left to its parent, and an end when that ends."""
+    """Prepare a worker: one thread, signals left to its parent, and an end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a trainer's own handler came along
     end_with_parent(parent)
@@ -35,22 +37,22 @@ def start_worker(worker: int, parent: int) -> None:
 
 
 class LostProcess(RunError):
-    """A process that loads data has ended, and with it what it loaded."""
+    """A worker has ended, and the batches it had loaded are lost."""
 
 
 class Watch:
-    """A look every second at the processes of a loader: one that stands still is ended, so that nobody waits for it.
+    """Thread that checks the workers of a loader every second, and ends one that is stopped or hangs.
 
-    The loader itself cannot look: it may stand still, too, while it asks a stopped process for a batch that is ready.
-    Time counts only while the watch runs, so that Ctrl-Z, which stops all of them, costs nothing.
+    The loader itself cannot check: it may block too, while it asks a stopped worker for a batch that is ready. Time
+    counts only while the watch runs, so that Ctrl-Z, which stops all of them, costs nothing.
 
     Args:
         workers: of a stream of batches.
     """
 
-    def __init__(self, workers: list[Any]):
+    def __init__(self, workers: Sequence[BaseProcess]):
         self.workers = workers
-        self.ended: dict[int, str] = {}  # why, by process
+        self.ended: dict[int | None, str] = {}  # why a worker was ended, by process id
         self.waited = 0.0  # seconds for the next batch
         self._waiting, self._stop = False, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -58,7 +60,7 @@ class Watch:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """In this block the next batch is waited for."""
+        """Count the time spent in this block as waiting for a batch."""
         self.waited, self._waiting = 0.0, True
         try:
             yield
@@ -66,7 +68,7 @@ class Watch:
             self._waiting = False
 
     def stop(self) -> None:
-        """Look no longer."""
+        """End the checks."""
         self._stop.set()
 
     def _look(self) -> None:
@@ -80,13 +82,13 @@ class Watch:
                 elif self.waited >= HANGING:
                     self._end(worker, f"gave no batch for {HANGING:.0f} s, so it was ended")
 
-    def _end(self, worker: Any, why: str) -> None:
+    def _end(self, worker: BaseProcess, why: str) -> None:
         self.ended.setdefault(worker.pid, why)
         worker.kill()
 
 
-def is_stopped(worker: Any) -> bool:
-    """Return whether something has stopped a process, as SIGSTOP does; False where the system does not tell."""
+def is_stopped(worker: BaseProcess) -> bool:
+    """Whether a process is stopped, as by SIGSTOP; False on systems other than Linux."""
     try:
         return Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except (OSError, IndexError):
@@ -94,8 +96,8 @@ def is_stopped(worker: Any) -> bool:
 
 
 @contextmanager
-def _losses_unsaid() -> Iterator[None]:
-    """In this block torch sets no handler that raises an error wherever the main thread is when a process ends."""
+def _without_torchs_handler() -> Iterator[None]:
+    """Keep torch from setting a SIGCHLD handler, which raises in the middle of anything when a worker ends."""
     signals = _utils.signal_handling
     before = signals._SIGCHLD_handler_set
     signals._SIGCHLD_handler_set = True
@@ -106,60 +108,62 @@ def _losses_unsaid() -> Iterator[None]:
 
 
 class Crew:
-    """The processes of one stream of batches; of a stream without any, nobody can be lost.
+    """The workers of one stream of batches; without any, this process loads the data and nothing is watched.
 
     Args:
-        start: starts them, and returns what a DataLoader iterates with.
+        start: starts them, and returns the iterator of a DataLoader.
     """
 
     watch: Watch | None = None
 
-    def __init__(self, start: Callable[[], Any]):
-        with _losses_unsaid():
+    def __init__(self, start: Callable[[], _BaseDataLoaderIter]):
+        with _without_torchs_handler():
             self.stream = start()
-        self.workers = getattr(self.stream, "_workers", [])
-        if self.workers:
+        self.workers: Sequence[BaseProcess] = ()
+        if isinstance(self.stream, _MultiProcessingDataLoaderIter):
+            self.workers = self.stream._workers
             _utils.signal_handling._remove_worker_pids(id(self.stream))
             self.stream._worker_pids_set = False
             self.watch = Watch(self.workers)
 
-    def next(self) -> Any:
+    def next(self) -> Batch:
         """Return the next batch.
 
         Raises:
-            LostProcess: one has ended, so that there is none.
+            LostProcess: a worker has ended, so that the batch is lost.
         """
         if self.watch is None:
             return next(self.stream)
         try:
             with self.watch.waiting():
                 return next(self.stream)
-        except Exception as e:  # whatever comes of reading from a process that is no more
+        except Exception as e:  # whatever comes of reading from a worker that is gone
             if isinstance(e, (OSError, EOFError, RuntimeError)):  # what it held open closes before it has ended
                 ending = connection.wait([worker.sentinel for worker in self.workers], timeout=ENDING)
                 for worker in self.workers:
                     worker.join(ENDING if worker.sentinel in ending else 0)
             if not (lost := self.lost()):
                 raise
-            raise LostProcess(" ".join(self._words(worker) for worker in lost)) from e
+            raise LostProcess(" ".join(self._describe(worker) for worker in lost)) from e
 
     def __del__(self) -> None:
         if self.watch is not None:
             self.watch.stop()
 
-    def lost(self) -> list[Any]:
-        """Return the processes that have ended."""
+    def lost(self) -> list[BaseProcess]:
+        """Return the workers that have ended."""
         return [worker for worker in self.workers if not worker.is_alive()]
 
-    def _words(self, worker: Any) -> str:
+    def _describe(self, worker: BaseProcess) -> str:
         code = worker.exitcode or 0
         why = f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
         memory = ", as a system does that is short of memory" if code == -signal.SIGKILL else ""
-        return f"Loader process {worker.pid} {self.watch.ended.get(worker.pid) or why + memory}."
+        ended = self.watch.ended if self.watch else {}
+        return f"Loader process {worker.pid} {ended.get(worker.pid) or why + memory}."
 
     def close(self) -> None:
-        """End the processes; by force where one of them is lost or stopped, for what it held is locked for ever."""
-        if self.watch is None:
+        """End the workers; by force if one of them is lost or stopped, since its locks are never released."""
+        if self.watch is None or not isinstance(self.stream, _MultiProcessingDataLoaderIter):
             return
         self.watch.stop()
         if not self.lost() and not any(map(is_stopped, self.workers)):
@@ -178,7 +182,7 @@ class Crew:
 
 
 def say_lost(error: LostProcess, losses: int) -> None:
-    """Warn of processes that were lost, for which others start; raise LostProcess where that keeps happening."""
+    """Warn of lost workers, which are replaced; raise LostProcess if that keeps happening."""
     if losses >= LOSSES:
         raise LostProcess(
             f"{error} It is the {losses}. loss without a batch between them. Fewer processes (workers=1, or workers=0 "

@@ -1,4 +1,4 @@
-"""Label files that come into their place all at once, and the counts of what was left out."""
+"""Writing of label files, all at once or not at all, with counts of what was left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ultralytics.utils.hostile.archives import move_into, safe_join
 
 @dataclass
 class Converted:
-    """What a conversion made, and what it left out by reason."""
+    """Result of a conversion: what was written, and what was left out for which reason."""
 
     folder: Path
     files: int = 0
@@ -38,13 +38,13 @@ class Converted:
 
 
 class Writer:
-    """Writes label files into a folder that is not in its place yet, and counts."""
+    """Writes label files into a staging folder and counts them."""
 
     def __init__(self, stage: Path, result: Converted) -> None:
         self.stage, self.result = stage, result
 
     def write(self, name: str | Path, rows: Sequence[str]) -> None:
-        """Write the rows of one image; a row that stands twice is written once, as trainers count it."""
+        """Write the rows of one image; repeated rows are written once, as training counts them."""
         unique = list(dict.fromkeys(rows))
         if len(unique) < len(rows):
             self.result.left_out["duplicates"] += len(rows) - len(unique)
@@ -67,10 +67,10 @@ class Writer:
 
 @contextmanager
 def staged(folder: str | Path, exist_ok: bool = False) -> Iterator[Writer]:
-    """Give a writer whose files come into `folder` when the block ends well.
+    """Yield a writer whose files are moved into `folder` when the block ends without an error.
 
     Raises:
-        DataError: a file is there already, and `exist_ok` is False.
+        DataError: a file exists already, and `exist_ok` is False.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def staged(folder: str | Path, exist_ok: bool = False) -> Iterator[Writer]:
 
 
 def refuse_existing(stage: Path, folder: Path) -> None:
-    """Raise DataError if a file of `stage` stands in `folder` already."""
+    """Raise DataError if a file of `stage` exists in `folder` already."""
     clash = [p for p in (folder / f.relative_to(stage) for f in stage.rglob("*") if f.is_file()) if p.exists()]
     if clash:
         raise DataError(
@@ -97,12 +97,12 @@ def refuse_existing(stage: Path, folder: Path) -> None:
 
 
 def row_of(cls: int, values: Iterable[float]) -> str:
-    """Return one line of a label file."""
+    """Format one line of a label file."""
     return " ".join([str(int(cls)), *(f"{float(v):.6g}" for v in values)])
 
 
 def box_row(cls: int, xyxy: Sequence[float], w: float, h: float) -> str | None:
-    """Return the line of a box, cut off at the image's border; None if nothing of it remains.
+    """Format the line of a box, clipped at the image's border; None if nothing of it remains.
 
     Args:
         cls: class.
@@ -120,10 +120,10 @@ def box_row(cls: int, xyxy: Sequence[float], w: float, h: float) -> str | None:
 
 
 def polygon_row(cls: int, points: np.ndarray, w: float, h: float, whole: bool = False) -> str | None:
-    """Return the line of an outline (n, 2) in pixels, cut at the border; None if it encloses nothing there.
+    """Format the line of an outline (n, 2) in pixels, clipped at the border; None if it encloses nothing there.
 
-    With `whole`, as rotated boxes want it, corners stay where they are, and None stands also for an outline that has
-    corners further outside than label files allow.
+    With `whole`, for rotated boxes, corners stay where they are, and the line is also None if one lies further outside
+    than label files allow.
     """
     points = np.asarray(points, np.float64).reshape(-1, 2) / (w, h)
     if len(points) < 3 or not np.isfinite(points).all():

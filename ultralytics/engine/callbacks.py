@@ -1,4 +1,4 @@
-"""Events of the engines, and the mixin that lets users hang functions on them."""
+"""Events of the engines, and the mixin by which users add functions to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ultralytics.engine.training import watchdog
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import did_you_mean
 
@@ -44,13 +43,15 @@ EVENTS = (
 )
 
 
-default_callbacks: dict[str, list[Callable]] = {event: [] for event in EVENTS}  # a user may add what all shall run
+default_callbacks: dict[str, list[Callable]] = {
+    event: [] for event in EVENTS
+}  # a user may add functions for all engines
 
 
 class Functions(defaultdict):
     """A list of functions for each event.
 
-    What is sent to another process comes there without those that only this one knows, such as lambdas, and says so.
+    A copy for another process lacks functions that cannot be pickled, such as lambdas; a warning names them.
     """
 
     def __init__(self, table: Mapping[str, list[Callable]] = MappingProxyType({})):
@@ -74,13 +75,13 @@ class Functions(defaultdict):
             name = getattr(function, "__qualname__", repr(function))
             LOGGER.warning(
                 f"WARNING: the callback '{name}' of '{event}' is not in the copy for another process, which can only "
-                "be sent what stands at the top level of a module."
+                "receive functions defined at the top level of a module."
             )
             return False
 
 
 def get_default_callbacks() -> Functions:
-    """Return a list of functions for each event, empty unless something was put into `default_callbacks`."""
+    """Return a list of functions for each event, empty unless `default_callbacks` has some."""
     return Functions({event: [*functions] for event, functions in default_callbacks.items()})
 
 
@@ -101,10 +102,8 @@ class Callbacks:
 
     def run_callbacks(self, event: str) -> None:
         """Call the functions of an event in the order in which they were added."""
-        watchdog.beat(event)
         for callback in self.callbacks.get(event, ()):
             callback(self)
-        watchdog.beat(f"after {event}")
 
     @staticmethod
     def _warn_if_unknown(event: str) -> None:

@@ -1,8 +1,8 @@
-"""Writes a model as a file of another runtime, and compares the file with the model before it takes its place.
+"""Export of a model to a file of another runtime, which is compared with the model before it is moved into place.
 
-The formats are rows of `ultralytics.nn.formats`. A file takes float32 images `images` (batch, channels, height,
-width) in 0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. That of a
-segmenter gives its prototypes, `output1`, as well. With `nms=True` the first output is (batch, max_det, 6 + extra).
+The formats are modules of `ultralytics.nn.formats`. A file takes float32 images `images` (batch, channels, height,
+width) in 0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. A
+segmenter also gives its prototypes, `output1`. With `nms=True` the first output is (batch, max_det, 6 + extra).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -31,7 +32,8 @@ from ultralytics.cfg.schema import DEFAULTS
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.parity import Parity, check_parity
 from ultralytics.nn.formats import FORMATS, Format, format_named
-from ultralytics.nn.formats.job import Job
+from ultralytics.nn.formats.facts import Metadata
+from ultralytics.nn.formats.job import Exportable, Job
 from ultralytics.nn.formats.nms import NMS
 from ultralytics.nn.modules import Detect, Segment
 from ultralytics.nn.rewrite import rewrite
@@ -42,33 +44,36 @@ from ultralytics.utils.files import file_size, move_into_place
 from ultralytics.utils.flops import input_channels, sides
 from ultralytics.utils.torch_utils import unwrap
 
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
 Images = Callable[[], Iterable[np.ndarray]]
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # faults of the place
-FULL = 1 << 20  # bytes that are free, or fewer
-NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # of no use without nms=True
-INT8_ONLY = ("data", "split", "fraction")  # of no use without int8=True
-OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not know them
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}  # faults of the disk
+FULL = 1 << 20  # a disk with fewer free bytes is full
+NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # no effect without nms=True
+INT8_ONLY = ("data", "split", "fraction")  # no effect without int8=True
+OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not support them
 
 
-class Predictions(nn.Module):
+class Predictions(Exportable):
     """A fused float32 copy of a model for inference on the CPU; it gives the predictions without the raw maps.
 
     Args:
-        model: it is not touched.
-        optimize: rewrite the graph so that runtimes take less time for the same outputs (`nn.rewrite`).
+        model: to copy.
+        optimize: rewrite the graph so that runtimes compute the same outputs faster (`nn.rewrite`).
     """
 
     def __init__(self, model: nn.Module, optimize: bool = False):
         super().__init__()
-        self.model = deepcopy(unwrap(model)).cpu().float().eval().requires_grad_(False)
-        if hasattr(self.model, "fuse"):
-            self.model.fuse(verbose=False)
+        self.model: nn.Module = deepcopy(unwrap(model)).cpu().float().eval().requires_grad_(False)
+        if callable(fuse := getattr(self.model, "fuse", None)):
+            fuse(verbose=False)
         self.rewritten = rewrite(self.model) if optimize else {}
         for m in self.model.modules():
             if isinstance(m, Detect):  # constants of the graph, whose values a tracer cannot read from a tensor
                 strides = m.stride.tolist()
                 del m.stride
-                m.stride = strides
+                vars(m)["stride"] = strides
         self.eval()
         self.outputs = ["output0", "output1"][: 1 + any(isinstance(m, Segment) for m in self.model.modules())]
 
@@ -84,28 +89,34 @@ class Exporter(Callbacks):
 
     Attributes:
         args: the settings.
-        parity: how much the file differs from the model, once it is written.
+        parity: how much the file differs from the model, known once it is written.
     """
 
-    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+    def __init__(
+        self,
+        cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG,
+        overrides: dict | None = None,
+        _callbacks: dict | None = None,
+    ):
         self.args = get_cfg(cfg, {"mode": "export", **(overrides or {})})
         self.callbacks = _callbacks or get_default_callbacks()
         self.parity: Parity | None = None
 
-    def __call__(self, model: nn.Module, stem: str | Path | None = None) -> str:
+    def __call__(self, model: BaseModel, stem: str | Path | None = None) -> str:
         """Write the file beside `stem` (a path without suffix; by default the model's weights) and return its path.
 
         Raises:
-            UserError: the format or a setting does not fit, or the file computes something else than the model.
+            UserError: the format or a setting does not fit, or the outputs of file and model differ.
         """
         args, start = self.args, time.perf_counter()
         form = format_named(args.format)
         self._check(form, model)
-        self._say_what_idles(form)
+        self._warn_of_unused(form)
         self.run_callbacks("on_export_start")
         stem = Path(stem) if stem else Path(str(args.model or getattr(model, "yaml_file", "model"))).with_suffix("")
         stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
         imgsz = check_imgsz(args.imgsz, stride=stride, min_dim=2)
+        assert isinstance(imgsz, list)  # by min_dim
         size = f"{imgsz[1]} x {imgsz[0]} pixels"
         LOGGER.info(f"{colorstr('Export:')} {form.title} of '{args.model or stem.name}', {size}")
         file, self.parity = export(
@@ -121,8 +132,8 @@ class Exporter(Callbacks):
         self.run_callbacks("on_export_end")
         return str(file)
 
-    def _check(self, form: Format, model: nn.Module) -> None:
-        """Raise before anything is computed if packages are missing or settings do not fit."""
+    def _check(self, form: Format, model: BaseModel) -> None:
+        """Raise UserError if packages are missing or settings do not fit."""
         form.require(writing=True)
         for key in OPTIONS:
             if getattr(self.args, key) and key not in form.options:
@@ -134,14 +145,14 @@ class Exporter(Callbacks):
             raise ConfigError("half=True and int8=True exclude each other: choose one precision.")
         if self.args.batch != -1 and (self.args.batch < 1 or self.args.batch != int(self.args.batch)):
             raise ConfigError(
-                f"batch={self.args.batch} is a share of a GPU's memory, for trainings: a file wants a whole number of "
+                f"batch={self.args.batch} is a share of a GPU's memory, for training: a file takes a whole number of "
                 "images, such as batch=1."
             )
         if self.args.nms and model.task == "classify":
             raise ConfigError("nms=True is for models that find objects; a classifier has none: leave it out.")
 
-    def _say_what_idles(self, form: Format) -> None:
-        """Name in one line the settings that were changed and that this file has no use for."""
+    def _warn_of_unused(self, form: Format) -> None:
+        """Log one line with the changed settings that have no effect on this format."""
         args, form_needs = self.args, {key for key in ("simplify", "workspace") if key not in form.options}
         idle = {"keras", *form_needs, *(() if args.nms else NMS_ONLY), *(() if args.int8 else INT8_ONLY)}
         idle |= set() if form.name == "engine" or str(args.device) in {"None", "", "cpu"} else {"device"}
@@ -149,13 +160,13 @@ class Exporter(Callbacks):
         if said:
             LOGGER.warning(f"WARNING: no effect on this {form.title} export: {', '.join(said)}.")
 
-    def _nms(self, model: nn.Module) -> NMS:
+    def _nms(self, model: BaseModel) -> NMS:
         args = self.args
         conf = 0.25 if args.conf is None else args.conf
         return NMS(len(model.names), conf, args.iou, args.max_det, args.agnostic_nms, rotated=model.task == "obb")
 
-    def _images(self, model: nn.Module, imgsz: list[int]) -> Images:
-        """Return what gives images of the user's data to calibrate on."""
+    def _images(self, model: BaseModel, imgsz: list[int]) -> Images:
+        """Return a function that gives images of the user's data to calibrate on."""
         from ultralytics.data.calibration import calibration_batches
 
         if not self.args.data:
@@ -180,25 +191,27 @@ def export(
     """Write a model as a file and return its path and how much the file differs from the model.
 
     Args:
-        model: it is not touched, and may be fused or not.
+        model: fused or not; it stays as it is.
         form: the format, or its name.
-        file: to write; one that is there is replaced once the new one is whole.
-        imgsz: pixels, a side or [height, width], multiples of the model's stride.
+        file: to write; an existing one is replaced once the new one is complete.
+        imgsz: a side or [height, width] in pixels, multiples of the model's stride.
         batch: images in one run.
-        optimize: rewrite the graph first (`nn.rewrite`), which changes no output.
-        nms: put NMS behind the model.
-        check: run the file and compare; left out where the packages that run it are missing.
-        settings: more of `nn.formats.job.Job`.
+        optimize: rewrite the graph first (`nn.rewrite`); the outputs stay the same.
+        nms: append NMS to the model.
+        check: run the file and compare it; skipped where the packages that run it are missing.
+        settings: other attributes of `nn.formats.job.Job`.
 
     Raises:
         MissingPackageError: the packages that write the format are not installed.
-        ModelError: the model cannot be written, or the file computes something else.
+        ModelError: the model cannot be written, or the outputs of file and model differ.
     """
     form, file = format_named(form) if isinstance(form, str) else form, Path(file)
     form.require(writing=True)
     there = next(folder for folder in file.absolute().parents if folder.exists())
     if not os.access(there, os.W_OK):
-        raise ModelError(f"'{file}' cannot be written: '{there}' takes no files. Use a model in another folder.")
+        raise ModelError(
+            f"'{file}' cannot be written: the folder '{there}' is not writable. Use a model in another folder."
+        )
     x = image_batch(model, imgsz, batch)
     metadata = describe(model, x, nms, settings)
     parity = None
@@ -212,10 +225,11 @@ def export(
     return file, parity
 
 
-def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a file: what a runner must know, and where it comes from."""
+def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: Mapping[str, object]) -> Metadata:
+    """Return the metadata of a file: what a runner must know, and where the file comes from."""
     names = getattr(model, "names", None) or {}
-    kpt_shape = getattr(model.model[-1] if hasattr(model, "model") else model, "kpt_shape", None)
+    layers = getattr(model, "model", None)
+    kpt_shape = getattr(layers[-1] if isinstance(layers, nn.Sequential) else model, "kpt_shape", None)
     return {
         "task": getattr(model, "task", None),
         "names": {str(k): v for k, v in (names.items() if isinstance(names, dict) else enumerate(names))},
@@ -225,7 +239,9 @@ def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[
         "channels": x.shape[1],
         "kpt_shape": list(kpt_shape) if kpt_shape else None,
         "nms": nms is not None,
-        **{key: bool(settings.get(key)) for key in ("half", "int8", "dynamic")},
+        "half": bool(settings.get("half")),
+        "int8": bool(settings.get("int8")),
+        "dynamic": bool(settings.get("dynamic")),
         "yaml": getattr(model, "yaml", None),
         "author": "ultralytics-ghost",
         "version": __build__,
@@ -233,15 +249,15 @@ def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: dict[
 
 
 def image_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.Tensor:
-    """Return images (batch, channels, height, width) in 0..1, always the same: the package's own with noise."""
+    """Return the same images (batch, channels, height, width) in 0..1 each time: the package's own with noise."""
     import cv2
 
     h, w = sides(imgsz)
     noise = torch.rand(batch, input_channels(model), h, w, generator=torch.Generator().manual_seed(0))
     file = next((f for f in sorted(ASSETS.glob("*.jpg"))), None)
-    if file is None:
+    image = None if file is None else cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
         return noise
-    image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
     rows = torch.from_numpy(cv2.resize(image, (w, h))[..., ::-1].copy()).permute(2, 0, 1).float() / 255
     rows = rows.repeat(-(-noise.shape[1] // 3), 1, 1)[: noise.shape[1]]
     return (rows + 0.1 * (noise - 0.5)).clamp(0, 1)
@@ -249,7 +265,7 @@ def image_batch(model: nn.Module, imgsz: int | list[int], batch: int) -> torch.T
 
 @contextlib.contextmanager
 def explained(form: str) -> Iterator[None]:
-    """Keep the converters' chatter back, and turn what stops one into a sentence."""
+    """Silence the converters, and turn their exceptions into ModelError with a sentence."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir", "nncf")]
     levels = [log.level for log in loggers]
     for log in loggers:
@@ -263,7 +279,7 @@ def explained(form: str) -> Iterator[None]:
     except Exception as e:  # converters raise anything
         if isinstance(e, OSError) and e.errno in DISK:
             raise
-        if shutil.disk_usage(tempfile.gettempdir()).free < FULL:  # native code says no more than that it failed
+        if shutil.disk_usage(tempfile.gettempdir()).free < FULL:  # native code only says that it failed
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), tempfile.gettempdir()) from e
         reason = " ".join(str(e).split())[:300]
         raise ModelError(f"The model cannot be written as {form}: {type(e).__name__}: {reason}") from e
@@ -274,17 +290,17 @@ def explained(form: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _disk_faults(file: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk makes of an export into a sentence; what was made has gone by then."""
+    """Turn the errors of a full or read-only disk into ModelError with a sentence."""
     try:
         yield
     except OSError as e:
         if isinstance(e, UserError) or e.errno not in DISK:
             raise
-        place = e.filename2 or e.filename  # of a copy, where it goes to
+        place = e.filename2 or e.filename  # of a copy, its destination
         where = f" ('{place}')" if place else ""
         raise ModelError(
             f"'{file}' was not written: {e.strerror}{where}. What was there before is untouched. Make room, or use a "
-            "model in another folder; $TMPDIR names the folder for files on the way."
+            "model in another folder; $TMPDIR names the folder for temporary files."
         ) from e
 
 

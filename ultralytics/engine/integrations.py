@@ -1,4 +1,4 @@
-"""Records of a training for TensorBoard, MLflow, Weights & Biases, Comet, ClearML and DVCLive.
+"""Experiment loggers: records of a training for TensorBoard, MLflow, Weights & Biases, Comet, ClearML and DVCLive.
 
 Each is used when its package is installed and `yolo settings` has it switched on (`yolo settings wandb=True`); all but
 TensorBoard, which stays on this machine, are off until then. One that fails says so once and leaves the training alone.
@@ -16,7 +16,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -24,40 +24,44 @@ from PIL import Image
 
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils.flops import input_channels
 from ultralytics.utils.system.telemetry import quiet_import
 
-MAX_SIDE = 1024  # pixels at most in an event file, which holds images without loss
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+MAX_SIDE = 1024  # pixels of images in an event file, which stores them without loss
 
 
 class Integration:
-    """Sends one training to a package: what differs from package to package is in the methods below `close`.
+    """The record of one training by a package; a subclass implements `close` and the methods below it.
 
-    A subclass is known by being defined. A method that has the name of an event runs at that event (see
+    A subclass is registered where it is defined. A method with the name of an event runs at that event (see
     `engine/callbacks.py`).
     """
 
     known: ClassVar[list[type[Integration]]] = []  # all subclasses, in the order of their definition
-    setting: str  # key in `yolo settings`; one that is not there has the value of `by_default`
+    setting: str  # key in `yolo settings`; a missing one has the value of `by_default`
     package: str  # to import
     install: str  # what `pip install` calls it
-    by_default = False  # switched on without having been asked for: no warning if the package is not installed
+    by_default = False  # switched on unless the user says otherwise, without a warning if the package is missing
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         Integration.known.append(cls)
 
     def __init__(self, package: ModuleType):
         self.api = package
-        self.works, self.opened, self.finished = True, False, False  # finished: the training came to its end
+        self.works, self.opened, self.finished = True, False, False  # finished: the training completed
         self.logged = -1  # the last epoch that was sent
-        self.sent: dict[Path, int] = {}  # images, with the time of their files
+        self.sent: dict[Path, int] = {}  # modification time of the images that were sent
 
-    def on_pretrain_routine_end(self, trainer: Any) -> None:
-        """Begin: model, data and settings are known to be right by now, and the run folder is there."""
+    def on_pretrain_routine_end(self, trainer: BaseTrainer) -> None:
+        """Begin the record: model, data and settings are checked by now, and the run folder exists."""
         self.open(trainer)
         self.opened = True
 
-    def on_fit_epoch_end(self, trainer: Any) -> None:
+    def on_fit_epoch_end(self, trainer: BaseTrainer) -> None:
         """Send losses, metrics and learning rates after an epoch; after the run, the metrics of the best weights."""
         if trainer.epoch == self.logged:
             values = {name.replace("metrics/", "best/"): v for name, v in trainer.metrics.items()}
@@ -67,7 +71,7 @@ class Integration:
         self.log_values({name: float(value) for name, value in values.items()}, trainer.epoch + 1)
         self._send_images(trainer)
 
-    def on_train_end(self, trainer: Any) -> None:
+    def on_train_end(self, trainer: BaseTrainer) -> None:
         """Send the last images and the weights."""
         self.finished = True
         self._send_images(trainer)
@@ -75,21 +79,21 @@ class Integration:
         if weights:
             self.log_weights(weights)
 
-    def _send_images(self, trainer: Any) -> None:
-        """Send what was drawn or changed since the last time."""
+    def _send_images(self, trainer: BaseTrainer) -> None:
+        """Send images that were drawn or changed since the last time."""
         for file in {**trainer.plots, **getattr(trainer.validator, "plots", {})}:
             if file.is_file() and self.sent.get(file) != file.stat().st_mtime_ns:
                 self.sent[file] = file.stat().st_mtime_ns
                 self.log_image(file.stem, file, trainer.epoch + 1)
 
     def close(self) -> None:
-        """End the record, also of a training that broke off (`finished` tells)."""
+        """End the record, also of a training that failed (see `finished`)."""
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         """Begin the record."""
 
     def log_values(self, values: dict[str, float], step: int) -> None:
-        """Send numbers; `step` counts epochs from 1, as results.csv does."""
+        """Send values; `step` counts epochs from 1, as results.csv does."""
 
     def log_image(self, name: str, file: Path, step: int) -> None:
         """Send an image."""
@@ -98,14 +102,14 @@ class Integration:
         """Send the best weights."""
 
 
-def project_of(trainer: Any) -> str:
+def project_of(trainer: BaseTrainer) -> str:
     """Return the name under which a service groups runs."""
     return str(trainer.args.project or "ultralytics").replace("\\", "/").strip("./").replace("/", "-") or "ultralytics"
 
 
-def settings_of(trainer: Any) -> dict[str, bool | int | float | str]:
+def settings_of(trainer: BaseTrainer) -> dict[str, bool | int | float | str]:
     """Return the settings of a run as plain values."""
-    return {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in vars(trainer.args).items()}
+    return {k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in trainer.recorded_args().items()}
 
 
 class TensorBoard(Integration):
@@ -113,18 +117,18 @@ class TensorBoard(Integration):
 
     setting, package, install, by_default = "tensorboard", "torch.utils.tensorboard", "tensorboard", True
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         begin = trainer.start_epoch + 1
         self.writer = self.api.SummaryWriter(str(trainer.save_dir), purge_step=begin if begin > 1 else None)
         LOGGER.info(f"TensorBoard: run `tensorboard --logdir {trainer.save_dir}` and open http://localhost:6006/")
         self._log_graph(trainer)
 
-    def _log_graph(self, trainer: Any) -> None:
+    def _log_graph(self, trainer: BaseTrainer) -> None:
         """Trace a copy of the model once, on a small image; a model that cannot be traced has no graph."""
         try:
             model = deepcopy(trainer.ema.ema).cpu().float().eval()
-            side = 2 * int(model.stride.max())
-            image = torch.zeros(1, model.yaml.get("ch", 3), side, side)
+            side = 2 * int(torch.as_tensor(getattr(model, "stride", 32)).max())
+            image = torch.zeros(1, input_channels(model), side, side)
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
                 warnings.simplefilter("ignore")  # of the tracer, about what is constant in a graph
                 self.writer.add_graph(model, image, use_strict_trace=False)
@@ -148,14 +152,14 @@ class TensorBoard(Integration):
 
 
 class MLflow(Integration):
-    """Writes where MLflow itself is set to ($MLFLOW_TRACKING_URI, or a file in the working directory).
+    """Writes to the place that MLflow is set to ($MLFLOW_TRACKING_URI, or a file in the working directory).
 
     $MLFLOW_EXPERIMENT_NAME and $MLFLOW_RUN name experiment and run.
     """
 
     setting, package, install = "mlflow", "mlflow", "mlflow"
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         self.own = self.api.active_run() is None
         if self.own:
             self.api.set_experiment(os.getenv("MLFLOW_EXPERIMENT_NAME") or project_of(trainer))
@@ -184,7 +188,7 @@ class WandB(Integration):
 
     setting, package, install = "wandb", "wandb", "wandb"
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         self.own = self.api.run is None
         self.run = self.api.run or self.api.init(
             project=project_of(trainer), name=trainer.save_dir.name, config=settings_of(trainer)
@@ -207,11 +211,11 @@ class WandB(Integration):
 
 
 class Comet(Integration):
-    """Sends the run to Comet, as its own environment variables say ($COMET_API_KEY, $COMET_PROJECT_NAME, ...)."""
+    """Sends the run to Comet, set up by its environment variables ($COMET_API_KEY, $COMET_PROJECT_NAME, ...)."""
 
     setting, package, install = "comet", "comet_ml", "comet-ml"
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         name = os.getenv("COMET_PROJECT_NAME") or project_of(trainer)
         self.experiment = self.api.start(project_name=name)
         self.experiment.set_name(trainer.save_dir.name)
@@ -235,7 +239,7 @@ class ClearML(Integration):
 
     setting, package, install = "clearml", "clearml", "clearml"
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         current = self.api.Task.current_task()
         self.own = current is None
         self.task = current or self.api.Task.init(
@@ -269,7 +273,7 @@ class DVCLive(Integration):
 
     setting, package, install = "dvc", "dvclive", "dvclive"
 
-    def open(self, trainer: Any) -> None:
+    def open(self, trainer: BaseTrainer) -> None:
         self.live = self.api.Live(save_dvc_exp=True, cache_images=True)
         self.live.log_params(settings_of(trainer))
 
@@ -296,23 +300,23 @@ class Call:
     integration: Integration
     event: str
 
-    def __call__(self, engine: Any = None) -> None:
+    def __call__(self, engine: BaseTrainer | None = None) -> None:
         it = self.integration
         if not it.works:
             return
         try:
             getattr(it, self.event)(*([] if engine is None else [engine]))
-        except Exception as e:  # of somebody else's package, or of the network
+        except Exception as e:  # of another package, or of the network
             it.works = False
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
             LOGGER.warning(
-                f"{type(it).__name__} failed and is left out from here on; the training goes on ({reason}). "
-                f"`yolo settings {it.setting}=False` switches it off."
+                f"{type(it).__name__} failed and is switched off for this training, which goes on ({reason}). "
+                f"`yolo settings {it.setting}=False` switches it off for good."
             )
 
 
 def switched_on() -> Iterator[Integration]:
-    """Return the integrations that are installed and switched on in the user's settings."""
+    """Yield the integrations that are installed and switched on in the user's settings."""
     from ultralytics.utils import SETTINGS
 
     for cls in Integration.known:
@@ -334,7 +338,7 @@ def switched_on() -> Iterator[Integration]:
 
 
 def add_integration_callbacks(engine: Callbacks) -> None:
-    """Hang the integrations that are switched on onto the events of a trainer; those of an earlier run come off."""
+    """Add the integrations that are switched on to the events of a trainer, and remove those of an earlier run."""
     remove_integration_callbacks(engine)
     if RANK > 0:
         return
@@ -344,13 +348,13 @@ def add_integration_callbacks(engine: Callbacks) -> None:
 
 
 def remove_integration_callbacks(engine: Callbacks) -> None:
-    """Take the integrations off an engine's events and close their records."""
+    """Remove the integrations from an engine's events and close their records."""
     calls = [call for functions in engine.callbacks.values() for call in functions if isinstance(call, Call)]
     for functions in engine.callbacks.values():
         functions[:] = [function for function in functions if not isinstance(function, Call)]
     for integration in dict.fromkeys(call.integration for call in calls):
         if integration.opened and integration.works:
             Call(integration, "close")()
-        elif integration.opened:  # it failed and has said so, but the next training must not find it open
+        elif integration.opened:  # it failed with a warning, but the next training must not find it open
             with contextlib.suppress(Exception):
                 integration.close()

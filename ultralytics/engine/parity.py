@@ -1,42 +1,45 @@
-"""Whether a file computes what its model computes: run on the same image, compared in pixels and scores."""
+"""Parity of an exported file with its model: both run on the same image, compared in pixels and scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
 from ultralytics.nn.formats import Format, missing_packages
-from ultralytics.nn.formats.facts import checked_runner
-from ultralytics.nn.formats.job import Job
+from ultralytics.nn.formats.facts import Run, checked_runner
+from ultralytics.nn.formats.job import Exportable, Job
 from ultralytics.nn.formats.nms import WithNMS
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ModelError, UserError
 
-# What a file may differ: pixels of boxes and key points, scores, and all else as a share of its greatest value.
+if TYPE_CHECKING:
+    from ultralytics.nn.parse import Layer
+
+# Largest differences allowed: pixels of boxes and keypoints, scores, and all else as a share of its greatest value.
 LIMITS = {"float32": (0.1, 1e-3, 1e-3), "float16": (4.0, 0.03, 0.03), "int8": (64.0, 0.4, 1.0)}
 TOP = 100  # positions that count in coarser precisions, where the boxes of background are noise
-ALIKE = 0.98  # share of the rows behind NMS that must be found again, for rounding may turn a close decision
+ALIKE = 0.98  # share of the rows after NMS that must be found again, as rounding may change a close decision
 KINDS = ("pixels", "scores", "rest")
-Run = Callable[[torch.Tensor], list[torch.Tensor]]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How much the outputs of a file differ from the model's at most, and how much they may."""
+    """The largest differences between the outputs of a file and its model, and the limits for them."""
 
     pixels: float
     scores: float
     rest: float
-    limits: tuple[float, float, float]
+    limits: tuple[float, ...]
     precision: str
 
     @property
     def holds(self) -> bool:
-        """Whether nothing differs by more than it may, or is not a number."""
+        """True if all differences are numbers within the limits."""
         return all(getattr(self, kind) <= limit for kind, limit in zip(KINDS, self.limits))
 
     def __str__(self) -> str:
@@ -48,18 +51,18 @@ class Parity:
 
 
 @torch.no_grad()
-def check_parity(form: Format, job: Job, net: nn.Module, name: str) -> Parity | None:
-    """Run a new file and compare it; raise ModelError, with the layer to blame if one is found, if it differs.
+def check_parity(form: Format, job: Job, net: Exportable, name: str) -> Parity | None:
+    """Run a new file and compare it with its model; if they differ, raise ModelError with the first layer that does.
 
     Args:
         form: of the file.
-        job: what it was written from; `job.net` may be spoilt by now.
+        job: what it was written from; the writer may have changed `job.net`.
         net: the model as it was, as `Predictions`.
         name: of the file, for the error.
     """
     missing = missing_packages(form.running)
     if missing:
-        LOGGER.warning(f"'{name}' was not run, for {' '.join(missing)} is missing: pip install {' '.join(missing)}.")
+        LOGGER.warning(f"'{name}' was not run, as {' '.join(missing)} is missing: pip install {' '.join(missing)}.")
         return None
     run = form.load().Runner(job.file)
     checked_runner(run, name)
@@ -67,14 +70,14 @@ def check_parity(form: Format, job: Job, net: nn.Module, name: str) -> Parity | 
     if not parity.holds:
         told = ", ".join(f"{k} by {getattr(parity, k):g} (at most {m:g})" for k, m in zip(KINDS, parity.limits))
         raise ModelError(
-            f"'{name}' was not written, for it differs from the model: {told}.{blame(form, job, net)} "
+            f"'{name}' was not written, as it differs from the model: {told}.{blame(form, job, net)} "
             "Try optimize=False or another opset."
         )
     return parity
 
 
-def compare(run: Run, net: nn.Module, job: Job) -> Parity:
-    """Return how much what `run` gives differs from what the model gives."""
+def compare(run: Run, net: Exportable, job: Job) -> Parity:
+    """Return how much the outputs of `run` differ from those of the model."""
     source = net if job.nms is None else WithNMS(net, job.nms)
     wanted, got = several(source(job.x)), run(job.x)
     shapes = [[tuple(y.shape) for y in ys] for ys in (got, wanted)]
@@ -83,7 +86,7 @@ def compare(run: Run, net: nn.Module, job: Job) -> Parity:
     precision = "int8" if job.int8 else "float16" if job.half else "float32"
     columns = columns_of(net, job)
     differences = _differences(wanted, got, columns, job.nms is not None, precision)
-    limits = LIMITS[precision]
+    limits: tuple[float, ...] = LIMITS[precision]
     if precision == "float32" and job.nms is None and not all(d <= m for d, m in zip(differences, limits)):
         exact = [y.float() for y in several(deepcopy(net).double()(job.x.double()))]
         rounding = _differences(wanted, exact, columns, False, precision)
@@ -96,8 +99,8 @@ def several(outputs: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor
     return [outputs] if isinstance(outputs, torch.Tensor) else [*outputs]
 
 
-def columns_of(net: nn.Module, job: Job) -> list[str]:
-    """Return for each channel of the first output of which of `KINDS` it is."""
+def columns_of(net: Exportable, job: Job) -> list[str]:
+    """Return the kind, one of `KINDS`, of each channel of the first output."""
     meta = job.metadata
     nc, width = len(meta["names"]), several(net(job.x))[0].shape[1]
     if meta["task"] in {"classify", None}:  # None: a bare module, whose outputs may be anything
@@ -113,7 +116,7 @@ def columns_of(net: nn.Module, job: Job) -> list[str]:
 def _differences(
     wanted: list[torch.Tensor], got: list[torch.Tensor], columns: list[str], rows: bool, precision: str
 ) -> tuple[float, float, float]:
-    """Return the greatest differences of each of `KINDS`."""
+    """Return the greatest difference of each of `KINDS`."""
     first, second = wanted[0], got[0]
     if rows:
         first, second = _paired(first, second)
@@ -139,7 +142,7 @@ def _greatest(a: torch.Tensor, b: torch.Tensor, relative: bool) -> float:
 
 
 def _paired(wanted: torch.Tensor, got: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rows behind NMS of both sides, those that are nearest to each other side by side."""
+    """Return the rows after NMS of both sides, each paired with its nearest."""
     pairs = []
     for a, b in zip(wanted, got):
         a, b = a[a[:, 4] > 0], b[b[:, 4] > 0]
@@ -155,17 +158,17 @@ def _paired(wanted: torch.Tensor, got: torch.Tensor) -> tuple[torch.Tensor, torc
     return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
 
 
-class _Upto(nn.Module):
-    """The first layers of a model; gives what the last of them gives, if that is one tensor."""
+class _Upto(Exportable):
+    """The first layers of a model up to `last`, which must give one tensor."""
 
-    def __init__(self, net: nn.Module, last: int):
+    def __init__(self, layers: nn.Sequential, last: int):
         super().__init__()
-        self.layers = net.model.model[: last + 1]
+        self.layers = layers[: last + 1]
         self.outputs = ["output0"]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kept: list = []
-        for layer in self.layers:
+        for layer in cast("Iterable[Layer]", self.layers):
             sources = [layer.f] if isinstance(layer.f, int) else layer.f
             inputs = [x if i == -1 else kept[i] for i in sources]
             x = layer(inputs[0] if isinstance(layer.f, int) else inputs)
@@ -173,26 +176,26 @@ class _Upto(nn.Module):
         return x
 
 
-def blame(form: Format, job: Job, net: nn.Module) -> str:
-    """Return a sentence on the first layer behind which file and model differ, found by halving; or an empty text."""
+def blame(form: Format, job: Job, net: Exportable) -> str:
+    """Return a sentence on the first layer whose outputs differ, found by bisection; or an empty text."""
     layers = getattr(getattr(net, "model", None), "model", None)
     if job.nms is not None or job.half or job.int8 or not isinstance(layers, nn.Sequential):
         return ""
-    low, high = -1, len(layers) - 1  # behind `low` they are equal, behind `high` they are not
+    low, high = -1, len(layers) - 1  # after `low` they are equal, after `high` they are not
     try:
         while high - low > 1:
             middle = (low + high) // 2
-            if _equal_up_to(form, job, net, middle):
+            if _equal_up_to(form, job, layers, middle):
                 low = middle
             else:
                 high = middle
-    except (UserError, RuntimeError, TypeError, ValueError):  # a part that cannot be written by itself
+    except (UserError, RuntimeError, TypeError, ValueError):  # part of a model that cannot be written by itself
         return ""
-    return f" The first layer behind which they differ is {high}, {type(layers[high]).__name__}."
+    return f" The first layer whose outputs differ is {high}, {type(layers[high]).__name__}."
 
 
-def _equal_up_to(form: Format, job: Job, net: nn.Module, last: int) -> bool:
-    part = _Upto(deepcopy(net), last)
+def _equal_up_to(form: Format, job: Job, layers: nn.Sequential, last: int) -> bool:
+    part = _Upto(deepcopy(layers), last)
     file = job.file.with_name(f"upto{last}{form.suffix}")
     module = form.load()
     module.write(Job(part, job.x, file, job.metadata, opset=job.opset, simplify=job.simplify))

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import DEFAULT_CFG, get_cfg, run_folder
+from ultralytics.cfg.schema import Settings
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
 from ultralytics.data.labels import img2label_paths
@@ -23,7 +24,7 @@ from ultralytics.engine.prediction_run import PredictionRun, Runs
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend, Output
 from ultralytics.nn.features import watch_layers
-from ultralytics.utils import LOGGER, IterableSimpleNamespace, colorstr
+from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.drawing.feature_maps import feature_visualization
 from ultralytics.utils.errors import ConfigError
@@ -62,13 +63,10 @@ class BasePredictor(Runs, Callbacks):
         self.done_warmup = False
         self._made_for: tuple | None = None  # model, device and precision
 
-    def _settings(self, overrides: dict | None) -> IterableSimpleNamespace:
+    def _settings(self, overrides: dict | None) -> Settings:
         """Return the settings of the next run."""
         args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
-        args.task = self.task or args.task
-        if args.conf is None:
-            args.conf = 0.25
-        return args
+        return args.replaced(task=self.task or args.task, conf=0.25 if args.conf is None else args.conf)
 
     def update_args(self, overrides: dict | None = None) -> None:
         """Take other settings, for the calls that begin from now on; what is not named has its default again."""

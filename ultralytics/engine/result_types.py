@@ -1,9 +1,10 @@
-"""The parts of a prediction: boxes, masks, key points, class probabilities and rotated boxes of one image."""
+"""The parts of a prediction: boxes, masks, keypoints, class probabilities and rotated boxes of one image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 import torch
@@ -11,17 +12,22 @@ import torch
 from ultralytics.utils import ops
 from ultralytics.utils.errors import DataError
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 Array = torch.Tensor | np.ndarray
+Index = int | slice | list[int] | list[bool] | torch.Tensor | np.ndarray
+A = TypeVar("A", torch.Tensor, np.ndarray, torch.Tensor | np.ndarray)
 
 
-def _shares(points: Array, orig_shape: tuple[int, int]) -> Array:
-    """Return coordinates (..., x, y, x, y, ...) in pixels as shares of the image."""
+def _shares(points: A, orig_shape: tuple[int, int]) -> A:
+    """Scale coordinates (..., x, y, x, y, ...) in pixels to shares of the image."""
     size = tuple(orig_shape[1::-1]) * (points.shape[-1] // 2)
     return points / (np.array(size, points.dtype) if isinstance(points, np.ndarray) else points.new_tensor(size))
 
 
 class BaseTensor:
-    """Numbers of n objects (`data`, first dimension n; tensor or array) and the (h, w) of the image they lie on."""
+    """Values of n objects (`data`, first dimension n; tensor or array) and the (h, w) of their image."""
 
     def __init__(self, data: Array, orig_shape: tuple[int, int]):
         if not isinstance(data, (torch.Tensor, np.ndarray)):
@@ -33,30 +39,30 @@ class BaseTensor:
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
-    def cpu(self) -> BaseTensor:
+    def cpu(self) -> Self:
         """Return a copy in main memory."""
         return self if isinstance(self.data, np.ndarray) else type(self)(self.data.cpu(), self.orig_shape)
 
-    def numpy(self) -> BaseTensor:
+    def numpy(self) -> Self:
         """Return a copy that holds an array."""
         return self if isinstance(self.data, np.ndarray) else type(self)(self.data.cpu().numpy(), self.orig_shape)
 
-    def cuda(self) -> BaseTensor:
+    def cuda(self) -> Self:
         """Return a copy on the GPU."""
         return type(self)(torch.as_tensor(self.data).cuda(), self.orig_shape)
 
-    def to(self, *args, **kwargs) -> BaseTensor:
-        """Return a copy of another device or type, as `torch.Tensor.to` does."""
+    def to(self, *args, **kwargs) -> Self:
+        """Return a copy on another device or of another type, as `torch.Tensor.to` does."""
         return type(self)(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, idx) -> BaseTensor:
-        """Return the objects that a number, a slice, a list or a mask picks."""
+    def __getitem__(self, idx: Index) -> Self:
+        """Return the objects that an index, a slice, a list or a mask selects."""
         return type(self)(self.data[idx], self.orig_shape)
 
-    def __iter__(self) -> Iterator[BaseTensor]:
+    def __iter__(self) -> Iterator[Self]:
         return (self[i : i + 1] for i in range(len(self)))
 
     def __repr__(self) -> str:
@@ -119,7 +125,7 @@ class Boxes(_Rows):
     @property
     def xywh(self) -> Array:
         """(n, 4) centre and size, pixels."""
-        return ops.xyxy2xywh(self.xyxy)
+        return ops.xyxy2xywh(cast(np.ndarray, self.xyxy))  # or a tensor, which gives a tensor
 
     @property
     def xyxyn(self) -> Array:
@@ -154,7 +160,7 @@ class OBB(_Rows):
     @property
     def xyxyxyxy(self) -> Array:
         """(n, 4, 2) corners, pixels."""
-        return ops.xywhr2xyxyxyxy(self.xywhr)
+        return ops.xywhr2xyxyxyxy(cast(np.ndarray, self.xywhr))  # or a tensor, which gives a tensor
 
     @property
     def xyxyxyxyn(self) -> Array:
@@ -163,7 +169,7 @@ class OBB(_Rows):
 
     @property
     def xyxy(self) -> Array:
-        """(n, 4) the upright boxes around them, pixels."""
+        """(n, 4) upright boxes around them, pixels."""
         corners = self.xyxyxyxy
         if isinstance(corners, np.ndarray):
             return np.concatenate((corners.min(1), corners.max(1)), 1)
@@ -174,7 +180,7 @@ class Masks(BaseTensor):
     """Masks of the objects of one image.
 
     Args:
-        masks: (n, h, w) of 0 and 1, on the letterboxed image or on the image itself. One mask may come as (h, w).
+        masks: (n, h, w) of 0 and 1, of the letterboxed image or of the image itself. One mask may come as (h, w).
         orig_shape: (h, w) of the image.
     """
 
@@ -198,10 +204,10 @@ class Masks(BaseTensor):
 
 
 class Keypoints(BaseTensor):
-    """Key points of the objects of one image.
+    """Keypoints of the objects of one image.
 
     Args:
-        keypoints: (n, k, 2) x, y in pixels, or (n, k, 3) with a confidence: points of less than 0.5 are put at (0, 0).
+        keypoints: (n, k, 2) x, y in pixels, or (n, k, 3) with a confidence; points below 0.5 are moved to (0, 0).
             One object may come as (k, 2) or (k, 3).
         orig_shape: (h, w) of the image.
     """
@@ -212,8 +218,8 @@ class Keypoints(BaseTensor):
             keypoints = keypoints[None]
         if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3):
             raise DataError(
-                f"Key points of shape {tuple(keypoints.shape)} were given. "
-                "Allowed are (n, k, 2) with x, y, and (n, k, 3) with a confidence behind them."
+                f"Keypoints of shape {tuple(keypoints.shape)} were given. "
+                "Allowed are (n, k, 2) with x, y, and (n, k, 3) with x, y, confidence."
             )
         self.has_visible = keypoints.shape[2] == 3
         if self.has_visible:
@@ -223,7 +229,7 @@ class Keypoints(BaseTensor):
 
     @property
     def xy(self) -> Array:
-        """(n, k, 2) pixels; (0, 0) is a point that is not seen."""
+        """(n, k, 2) pixels; (0, 0) is a point that is not visible."""
         return self.data[..., :2]
 
     @property
@@ -241,7 +247,7 @@ class Probs(BaseTensor):
     """Class probabilities of one image: (nc,), summing to 1."""
 
     def __init__(self, probs: Array, orig_shape: tuple[int, int] | None = None):
-        super().__init__(probs, orig_shape)
+        super().__init__(probs, cast("tuple[int, int]", orig_shape))  # None: not needed here
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(shape={tuple(self.shape)})\n{self.data}"
@@ -253,7 +259,7 @@ class Probs(BaseTensor):
 
     @property
     def top5(self) -> list[int]:
-        """The five most probable classes, best first; fewer where there are fewer."""
+        """The five most probable classes, best first; fewer if the model has fewer."""
         return (-self.data).argsort()[:5].tolist()
 
     @property
@@ -263,5 +269,5 @@ class Probs(BaseTensor):
 
     @property
     def top5conf(self) -> Array:
-        """(5,) their probabilities."""
+        """(5,) the probabilities of `top5`."""
         return self.data[self.top5]

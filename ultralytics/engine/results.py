@@ -1,17 +1,17 @@
-"""What a prediction found in one image, with its drawings, files and tables."""
+"""The result of a prediction for one image, and its drawing, label files and tables."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from ultralytics.engine.result_types import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
+from ultralytics.engine.result_types import OBB, Array, BaseTensor, Boxes, Index, Keypoints, Masks, Probs
 from ultralytics.utils import LOGGER, ops
 from ultralytics.utils.errors import DataError, MissingPackageError
 from ultralytics.utils.files import append
@@ -20,12 +20,13 @@ from ultralytics.utils.plotting import Annotator, colors, imwrite, save_one_box
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
 __all__ = ("OBB", "BaseTensor", "Boxes", "Keypoints", "Masks", "Probs", "Results")
 
 
 class Results:
-    """One image and what was found in it.
+    """One image and the objects found in it.
 
     Args:
         orig_img: (h, w, 3) uint8, BGR.
@@ -39,7 +40,7 @@ class Results:
         speed: milliseconds of preprocess, inference and postprocess.
     """
 
-    # Each part that an image can have, and the class that holds it. What the task does not give is None.
+    # Each part that an image can have, and its class. Parts that the task does not give are None.
     parts: dict[str, type[BaseTensor]] = {
         "boxes": Boxes,
         "masks": Masks,
@@ -58,15 +59,15 @@ class Results:
         orig_img: np.ndarray,
         path: str | Path,
         names: dict[int, str],
-        boxes: torch.Tensor | np.ndarray | None = None,
-        masks: torch.Tensor | np.ndarray | None = None,
-        probs: torch.Tensor | np.ndarray | None = None,
-        keypoints: torch.Tensor | np.ndarray | None = None,
-        obb: torch.Tensor | np.ndarray | None = None,
+        boxes: Array | None = None,
+        masks: Array | None = None,
+        probs: Array | None = None,
+        keypoints: Array | None = None,
+        obb: Array | None = None,
         speed: dict[str, float | None] | None = None,
     ):
         self.orig_img = orig_img
-        self.orig_shape: tuple[int, int] = tuple(orig_img.shape[:2])
+        self.orig_shape: tuple[int, int] = (orig_img.shape[0], orig_img.shape[1])
         given = {"boxes": boxes, "masks": masks, "probs": probs, "keypoints": keypoints, "obb": obb}
         for name, data in given.items():
             setattr(self, name, None if data is None else self.parts[name](data, self.orig_shape))
@@ -84,8 +85,8 @@ class Results:
     def __len__(self) -> int:
         return len(next(iter(self._present().values()), ()))
 
-    def __getitem__(self, idx) -> Results:
-        """Return the same image with the objects that a number, a slice, a list or a mask picks."""
+    def __getitem__(self, idx: Index) -> Results:
+        """Return the same image with the objects that an index, a slice, a list or a mask selects."""
         result = self._apply("__getitem__", idx)
         result.probs = self.probs  # of the image, not of an object
         return result
@@ -100,7 +101,7 @@ class Results:
         )
 
     def _apply(self, method: str, *args, **kwargs) -> Results:
-        """Return a copy whose parts went through one of their methods."""
+        """Return a copy with one method applied to each part."""
         result = self.new()
         for name, part in self._present().items():
             setattr(result, name, getattr(part, method)(*args, **kwargs))
@@ -112,16 +113,24 @@ class Results:
         return self.boxes if self.obb is None else self.obb
 
     def new(self) -> Results:
-        """Return the same image with nothing found in it."""
+        """Return the same image without objects."""
         result = type(self)(self.orig_img, self.path, self.names, speed=self.speed)
         result.save_dir = self.save_dir
         return result
 
-    def update(self, boxes=None, masks=None, probs=None, obb=None, keypoints=None) -> None:
-        """Replace the parts that are given, as to `Results`; boxes are cut at the borders of the image."""
-        if boxes is not None:
-            boxes = boxes.clone() if isinstance(boxes, torch.Tensor) else np.array(boxes)
-            boxes = ops.clip_boxes(boxes, self.orig_shape)
+    def update(
+        self,
+        boxes: Array | None = None,
+        masks: Array | None = None,
+        probs: Array | None = None,
+        obb: Array | None = None,
+        keypoints: Array | None = None,
+    ) -> None:
+        """Replace the given parts, as in `Results`; boxes are clipped to the image."""
+        if isinstance(boxes, torch.Tensor):
+            boxes = ops.clip_boxes(boxes.clone(), self.orig_shape)
+        elif boxes is not None:
+            boxes = ops.clip_boxes(np.array(boxes), self.orig_shape)
         given = {"boxes": boxes, "masks": masks, "probs": probs, "keypoints": keypoints, "obb": obb}
         for name, data in given.items():
             if data is not None:
@@ -140,7 +149,7 @@ class Results:
         return self._apply("cuda")
 
     def to(self, *args, **kwargs) -> Results:
-        """Return a copy of another device or type, as `torch.Tensor.to` does."""
+        """Return a copy on another device or of another type, as `torch.Tensor.to` does."""
         return self._apply("to", *args, **kwargs)
 
     # Images ------------------------------------------------------------------------------------------------------
@@ -163,19 +172,19 @@ class Results:
         save: bool = False,
         filename: str | Path | None = None,
         color_mode: str = "class",
-    ):
-        """Draw what was found, the highest-scoring on top: masks, over them boxes, then key points, labels last.
+    ) -> np.ndarray | Image.Image:
+        """Draw the objects, the highest-scoring on top: masks, over them boxes, then keypoints, labels last.
 
         Args:
-            conf: write the confidence behind the name.
+            conf: write the confidence after the name.
             line_width: of the boxes in pixels; by default it grows with the image.
             font_size: of the labels in pixels; by default it grows with the image.
             font: path of a font file.
             pil: return a PIL image.
             img: (h, w, 3) uint8 BGR to draw on a copy of, instead of the original.
             im_gpu: without effect, for scripts written for 8.3; masks are drawn in main memory.
-            kpt_radius: of key points in pixels.
-            kpt_line: join the 17 key points of a person.
+            kpt_radius: of keypoints in pixels.
+            kpt_line: connect the 17 keypoints of a person.
             labels: write class names.
             boxes: draw boxes.
             masks: draw masks.
@@ -194,7 +203,7 @@ class Results:
         if masks and self.masks is not None:
             annotator.masks(self.masks.numpy().data[::-1], self._shades(len(self.masks), color_mode)[::-1])
         if boxes and self._rows is not None:
-            self._draw_boxes(annotator, conf, labels, color_mode)
+            self._draw_boxes(annotator, self._rows.numpy(), conf, labels, color_mode)
         for points in () if self.keypoints is None else self.keypoints.numpy().data[::-1]:
             annotator.kpts(points, self.orig_shape, kpt_radius, kpt_line)
         if probs and self.probs is not None:
@@ -209,25 +218,22 @@ class Results:
     def _shades(self, n: int, color_mode: str) -> list[tuple[int, int, int]]:
         """Return the colours (b, g, r) of n objects: by class, or by track id or number."""
         rows = self._rows
-        if rows is None or (color_mode == "instance" and rows.id is None):
-            keys = range(n)
-        else:
-            keys = (rows.cls if color_mode == "class" else rows.id).tolist()
-        return [colors(k, True) for k in keys]
+        keys = None if rows is None else rows.cls if color_mode == "class" else rows.id
+        return [colors(k, True) for k in (range(n) if keys is None else keys.tolist())]
 
-    def _draw_boxes(self, annotator: Annotator, conf: bool, labels: bool, color_mode: str) -> None:
+    def _draw_boxes(self, annotator: Annotator, rows: Boxes | OBB, conf: bool, labels: bool, color_mode: str) -> None:
         """Draw boxes and their labels."""
-        rows, texts = self._rows.numpy(), []
+        texts = []
         for i in range(len(rows)):
             name = ("" if rows.id is None else f"id:{int(rows.id[i])} ") + self._name(int(rows.cls[i]))
             label = f"{name} {rows.conf[i]:.2f}" if conf else name
             texts.append(label if labels else "")
-        corners = rows.xyxy if self.obb is None else rows.xyxyxyxy
+        corners = rows.xyxyxyxy if isinstance(rows, OBB) else rows.xyxy
         shades = self._shades(len(rows), color_mode)
-        annotator.box_labels(corners[::-1], texts[::-1], shades[::-1], rotated=self.obb is not None)
+        annotator.box_labels(corners[::-1], texts[::-1], shades[::-1], rotated=isinstance(rows, OBB))
 
     def _name(self, cls: int) -> str:
-        """Return the name of a class; a class without one is called by its number."""
+        """Return the name of a class, or its number if it has none."""
         try:
             return self.names[cls]
         except (KeyError, IndexError):
@@ -235,7 +241,7 @@ class Results:
 
     def show(self, *args, **kwargs) -> None:
         """Open the drawn image in a viewer; arguments as for `plot`."""
-        self.plot(*args, show=True, **kwargs)
+        self.plot(*args, **{**kwargs, "show": True})
 
     def save(self, filename: str | Path | None = None, *args, **kwargs) -> str:
         """Write the drawn image and return the name of the file; further arguments as for `plot`."""
@@ -255,7 +261,7 @@ class Results:
 
     # Text ----------------------------------------------------------------------------------------------------------
     def verbose(self) -> str:
-        """Return what was found as a phrase: '3 persons, 1 bus, ', or of a classification 'cat 0.92, dog 0.05, '."""
+        """Return the objects as a phrase: '3 persons, 1 bus, ', or for a classification 'cat 0.92, dog 0.05, '."""
         if self.probs is not None:
             best = zip(self.probs.top5, self.probs.top5conf)
             return "".join(f"{self._name(c)} {float(p):.2f}, " for c, p in best)
@@ -265,11 +271,11 @@ class Results:
         return "".join(f"{n} {self._name(c)}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Append what was found to a label file, in shares of the image, one line an object.
+        """Append the objects to a label file, in shares of the image, one line per object.
 
-        A line is the class, then x, y, w, h (with masks the outline, of rotated boxes the four corners), then the key
-        points x, y[, confidence], then, if there, the confidence and the track id. Of a classification the lines are
-        the probability and the name of the five best classes. No file is made where nothing was found.
+        A line is the class, then x, y, w, h (with masks the outline, for rotated boxes the four corners), then the
+        keypoints x, y[, confidence], then, if present, the confidence and the track id. For a classification the lines
+        are probability and name of the five best classes. No file is written if nothing was found.
         """
         if self.probs is not None:
             best = zip(self.probs.top5, self.probs.top5conf)
@@ -281,37 +287,32 @@ class Results:
         return str(txt_file)
 
     def _label_rows(self, save_conf: bool) -> Iterator[list[float]]:
-        """Yield the numbers of each line of a label file."""
+        """Yield the values of each line of a label file."""
         if self._rows is None:
             return
         rows = self._rows.numpy()
         outlines = None if self.masks is None else self.masks.xyn
-        points = None if self.keypoints is None else self._points_n()
+        points = None if self.keypoints is None else _points_n(self.keypoints.numpy())
         for i in range(len(rows)):
             if outlines is not None:
                 shape = outlines[i]
             else:
-                shape = rows.xywhn[i] if self.obb is None else rows.xyxyxyxyn[i]
+                shape = np.asarray((rows.xyxyxyxyn if isinstance(rows, OBB) else rows.xywhn)[i])
             numbers = [int(rows.cls[i]), *np.ravel(shape).tolist()]
             numbers += np.ravel(points[i]).tolist() if points is not None else []
             numbers += [float(rows.conf[i])] if save_conf else []
-            numbers += [int(rows.id[i])] if rows.is_track else []
+            numbers += [] if rows.id is None else [int(rows.id[i])]
             yield numbers
 
-    def _points_n(self) -> np.ndarray:
-        """Return the key points (n, k, 2 or 3) as shares of the image, with their confidences."""
-        points = self.keypoints.numpy()
-        return np.concatenate((points.xyn, points.data[..., 2:]), -1)
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, object]]:
+        """Return one dictionary per object: name, class, confidence, box[, track_id][, segments][, keypoints].
 
-    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Return one dictionary an object: name, class, confidence, box[, track_id][, segments][, keypoints].
-
-        A box is x1, y1, x2, y2, a rotated one has its four corners x1, y1 ... x4, y4. Of a classification it is one
-        dictionary of name, class and confidence of the best class.
+        A box is x1, y1, x2, y2, a rotated one has its four corners x1, y1 ... x4, y4. For a classification it is one
+        dictionary with name, class and confidence of the best class.
 
         Args:
             normalize: give coordinates as shares of the image.
-            decimals: to which numbers are rounded.
+            decimals: to which values are rounded.
         """
         if self.probs is not None:
             best, conf = self.probs.top1, round(float(self.probs.top1conf), decimals)
@@ -323,32 +324,31 @@ class Results:
             return [round(v, decimals) for v in np.asarray(values).tolist()]
 
         rows = self._rows.numpy()
-        size = tuple(self.orig_shape[::-1]) if normalize else (1, 1)
-        corners = rows.xyxy.reshape(-1, 2, 2) if self.obb is None else rows.xyxyxyxy
+        size = np.array(self.orig_shape[::-1] if normalize else (1, 1), np.float32)
+        corners = np.asarray(rows.xyxyxyxy if isinstance(rows, OBB) else rows.xyxy.reshape(-1, 2, 2))
+        points = None if self.keypoints is None else np.asarray(self.keypoints.numpy().data)
         places = [f"{axis}{k}" for k in range(1, corners.shape[1] + 1) for axis in "xy"]
         found = []
         for i in range(len(rows)):
             cls = int(rows.cls[i])
-            item = {"name": self._name(cls), "class": cls, "confidence": round(float(rows.conf[i]), decimals)}
-            item["box"] = dict(zip(places, rounded((corners[i] / np.float32(size)).ravel())))
-            if rows.is_track:
+            item: dict[str, object] = {"name": self._name(cls), "class": cls}
+            item["confidence"] = round(float(rows.conf[i]), decimals)
+            item["box"] = dict(zip(places, rounded((corners[i] / size).ravel())))
+            if rows.id is not None:
                 item["track_id"] = int(rows.id[i])
             if self.masks is not None:
-                x, y = (self.masks.xy[i] / np.float32(size)).T
+                x, y = (self.masks.xy[i] / size).T
                 item["segments"] = {"x": rounded(x), "y": rounded(y)}
-            if self.keypoints is not None:
-                item["keypoints"] = self._point_summary(i, size, rounded)
+            if points is not None:
+                x, y, *visible = points[i].T
+                item["keypoints"] = {"x": rounded(x / size[0]), "y": rounded(y / size[1])} | (
+                    {"visible": rounded(visible[0])} if visible else {}
+                )
             found.append(item)
         return found
 
-    def _point_summary(self, i: int, size: tuple[int, int], rounded: Callable) -> dict[str, list[float]]:
-        """Return the key points of one object as lists x, y and, if there, visible."""
-        x, y, *visible = self.keypoints.numpy().data[i].T
-        item = {"x": rounded(x / np.float32(size[0])), "y": rounded(y / np.float32(size[1]))}
-        return item | ({"visible": rounded(visible[0])} if visible else {})
-
     def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
-        """Return `summary` as a pandas table, one row an object."""
+        """Return `summary` as a pandas table, one row per object."""
         try:
             import pandas
         except ImportError as e:
@@ -370,3 +370,8 @@ class Results:
         return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
 
     tojson = to_json
+
+
+def _points_n(points: Keypoints) -> np.ndarray:
+    """Return keypoints (n, k, 2 or 3) as shares of the image, with their confidences."""
+    return np.concatenate((points.xyn, points.data[..., 2:]), -1)

@@ -5,30 +5,30 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ultralytics.cfg import get_cfg, run_folder
-from ultralytics.cfg.tasks import LAB, load
+from ultralytics.cfg.tasks import DISTIL, load
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.data.workers import LostProcess
-from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
+from ultralytics.engine.callbacks import get_default_callbacks
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
-from ultralytics.engine.training import distributed, watchdog
+from ultralytics.engine.training import distributed, guard
 from ultralytics.engine.training import optimizer as optim
-from ultralytics.engine.training.autobatch import auto_batch, halve_batch
-from ultralytics.engine.training.guard import NumberGuard, bring_back_good_weights
+from ultralytics.engine.training.autobatch import auto_batch, half_of
 from ultralytics.engine.training.interrupt import Interrupted, Interrupts
-from ultralytics.engine.training.launcher import launch
+from ultralytics.engine.training.learner import Learner
+from ultralytics.engine.training.progress import NOT_YET, Progress
 from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed_settings
-from ultralytics.engine.training.run_files import own_folder, use_folder
+from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
 from ultralytics.engine.training.saving import Saving
-from ultralytics.engine.training.state import rank_states, restore, resume
+from ultralytics.engine.training.state import check_same, process_states, restore
 from ultralytics.nn.parse import without_weight_files
 from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
 from ultralytics.nn.trust import trust_modules
@@ -50,7 +50,7 @@ from ultralytics.utils.torch_utils import (
 )
 
 
-class BaseTrainer(Saving, Callbacks):
+class BaseTrainer(Saving):
     """Trains a model: `train()` is the whole run; subclasses say what is particular to a task.
 
     Args:
@@ -67,54 +67,46 @@ class BaseTrainer(Saving, Callbacks):
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         overrides, self.resume_ckpt, folder = resumed_settings(dict(overrides or {}))
-        self.args = get_cfg(cfg, overrides)
-        self.args.task = self.task or self.args.task
-        trust_modules(self.args.model, self.args.trust_modules)
+        args = get_cfg(cfg, overrides)
+        self.args = args.replaced(task=self.task or args.task)
+        trust_modules(self.args.resume if self.resume else self.args.model, self.args.trust_modules)
         self.callbacks = _callbacks or get_default_callbacks()
-        self.epochs = self.args.epochs or 100
-        self.start_epoch = self.epoch = self.start_batch = 0  # start_batch: of the first epoch, those before are done
-        self.iteration = self.last_step = -1  # batches, counted through all epochs
+        self.interrupts = Interrupts()
         self.ranks = distributed.parse_ranks(self.args.device)  # of a run that this process is to launch
         distributed.check_batch(self.args.batch, len(self.ranks) or WORLD_SIZE)
         if self.ranks:
             self.device = distributed.check_ranks(self.ranks)
         else:
             self.device = distributed.local_device(self.args.device) or select_device(self.args.device, self.args.batch)
-        self.model: Any = self.args.model
-        if self._resuming:  # args.yaml goes on to say what is trained, not where it went on from
-            self.args.model = self.resume_ckpt["args"]["model"]
+        steps = (self.resume_ckpt or {}).get("steps", 0)
+        self.progress = Progress(self.args.epochs, int(self.args.batch), steps=steps)  # a batch below 1 is chosen later
+        self.learner = Learner(cast(nn.Module, self.args.model))  # its name, until the set-up
         with self.seeded():
             self.data = self.get_dataset()
         self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
-
+        self.train_loader = self.test_loader = self.validator = None
+        self.batch: dict = {}  # the current one, on the device
+        self.stride = 32  # of the model once it is built, at least 32
         self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
-        use_folder(self, self.folder.path)
-        self.guard = NumberGuard()
+        damaged = self.resume and Path(str(self.args.resume)).name == PREVIOUS
+        self.files = RunFiles(self.folder.path, damaged)
+        self.args = self.args.replaced(save_dir=str(self.save_dir))
         self.save_period = self.args.save_period
-        self.batch_size = self.args.batch
-
-        self.validator = self.ema = self.optimizer = self.schedule = self.train_loader = self.test_loader = None
-        self.metrics: dict[str, float] = {}
-        self.best_fitness = self.fitness = None
-        self.loss = self.loss_items = self.tloss = None
         self.plots: dict = {}
         self.plot_idx = [0, 1, 2]
-        self.mosaic_closed = self.stop = self.halved = False
-        self.steps = (self.resume_ckpt or {}).get("steps", 0)  # of the optimizer, as they were planned at the start
-        self.batches_done = 0  # by this process, with the present batch size
-        self.interrupts = Interrupts()
-        self.seconds_before = 0.0  # that the run took before it was interrupted
-        self.distiller: Any = None  # the model and what a teacher adds to it
 
     # The run ----------------------------------------------------------------------------------------------------------
 
     def train(self) -> None:
         """Train from start to end; with several devices named, launch one process for each and wait for them."""
         if self.ranks:
-            with own_folder(self):
+            from ultralytics.engine.training.launch import launch  # the elastic agent takes its time to import
+
+            with self._own_folder():
                 launch(self)
             return
-        with distributed.together(self.device), THREADS.kept(), own_folder(self), self.seeded():
+        together = distributed.together(self.device, self.args.ddp_timeout)
+        with together, THREADS.kept(), self._own_folder(), self.seeded():
             if self.device.type == "cuda" and THREADS.ours:
                 THREADS.use(1)  # feeds the GPU; more would wait spinning on cores that loader processes need
             self._train()
@@ -124,6 +116,15 @@ class BaseTrainer(Saving, Callbacks):
         """In this block the process has the seeds and switches of this run, afterwards those that it had before."""
         with process_restored():
             init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
+            yield
+
+    @contextmanager
+    def _own_folder(self) -> Iterator[None]:
+        """Make the run folder, the same for all ranks; it goes again if the run ends before it wrote anything."""
+        with self.folder if RANK in {-1, 0} else nullcontext():
+            path = distributed.broadcast(self.folder.path)
+            self.files = RunFiles(path, self.files.damaged)
+            self.args = self.args.replaced(save_dir=str(path))
             yield
 
     def _train(self) -> None:
@@ -136,7 +137,7 @@ class BaseTrainer(Saving, Callbacks):
             self._finish()
         except Interrupted as e:
             if RANK in {-1, 0}:
-                LOGGER.info(how_to_go_on(self, e))
+                LOGGER.info(how_to_go_on(e, self.epoch, self.files, self.args.save))
             raise SystemExit(128 + e.number) from None
         finally:
             remove_integration_callbacks(self)
@@ -150,21 +151,22 @@ class BaseTrainer(Saving, Callbacks):
     def _run_epochs(self) -> None:
         """Train epoch by epoch, and validate and save after each, until the last one or an early stop."""
         self.run_callbacks("on_train_start")
-        self.train_time_start = self.saved_at = time.time()
-        if not self._resuming or Path(self.args.resume).resolve() != self.last.resolve():
-            self.save_state(self.start_batch)  # to go on from after a kill or a NaN before the next state
-        if not self._resuming and RANK in {-1, 0}:
+        self.train_time_start = time.time()
+        if not self.resume or Path(str(self.args.resume)).resolve() != self.last.resolve():
+            self.save_state()  # to go on from after a kill or a NaN before the next state
+        if not self.resume and RANK in {-1, 0}:
             self.files.forget_earlier(begun=self.args.save and self.last not in self.files.failing)
         while self.epoch < self.epochs and not self.stop:
-            start = time.time()
+            self.progress.complete, self.epoch_time_start = False, time.time()
             THREADS.follow(count=self.device.type == "cpu" and not self.args.deterministic)
             self.run_callbacks("on_train_epoch_start")
             self._train_epoch_that_fits()
             self.run_callbacks("on_train_epoch_end")
             self._keep_to_time_limit()
             self._after_epoch(last=self.stop or self.epoch + 1 >= self.epochs)
-            self.epoch_time = time.time() - start
+            self.epoch_time = time.time() - self.epoch_time_start
             self.run_callbacks("on_fit_epoch_end")
+            distributed.meet()  # rank 0 may have sent files away
             self.epoch += 1
         self.epoch -= 1
         if signal := distributed.highest(self.interrupts.received):  # it came after the last batch
@@ -176,45 +178,46 @@ class BaseTrainer(Saving, Callbacks):
             try:
                 return self.train_epoch()
             except torch.cuda.OutOfMemoryError:  # its only name in torch 2.3
-                halve_batch(self)  # raises where that would not help
+                self.batch, self.loss, self.loss_items = {}, NOT_YET, NOT_YET  # they hold memory
+                self.use_batch(half_of(self.progress, self.last, self.device, self.args.imgsz))
+                self.progress.halved = True
             except LostProcess as e:  # between two batches
                 raise LostProcess(f"{e} {self.keep_what_is_done()}") from e
 
     def train_epoch(self) -> None:
         """Pass once over the training images: forward, backward, and an optimizer step every `accumulate` batches."""
         self._model_train()
-        first, self.start_batch = self.start_batch, 0
+        progress, schedule, batches = self.progress, self.learner.schedule, len(self.train_loader)
+        first = progress.batches
         self.train_loader.set_epoch(self.epoch, first)
         if first == 0:  # else the optimizer's state brings its learning rates
-            self.tloss = None
-            self.schedule.start_epoch(self.epoch)
-        if (
-            self.args.close_mosaic
-            and 0 <= self.epochs - self.args.close_mosaic <= self.epoch
-            and not self.mosaic_closed
-        ):
+            self.tloss = NOT_YET
+            schedule.start_epoch(self.epoch)
+        if self._mosaic_is_over() and not self.mosaic_closed:
             self._close_dataloader_mosaic()
-        batches = len(self.train_loader)
         pbar = self._progress_bar(batches, first)
         for i, batch in enumerate(pbar, first):
             self.run_callbacks("on_train_batch_start")
             THREADS.follow(count=False)
-            self.iteration = i + batches * self.epoch
-            self.accumulate = self.schedule.start_iteration(self.iteration, self.epoch)
+            progress.iteration = i + batches * self.epoch
+            self.accumulate = schedule.start_iteration(progress.iteration, self.epoch)
             try:
                 self._learn(batch)
             except NumbersError as e:
-                bring_back_good_weights(self, e)
+                said = guard.report(e, self.batch, self.learner, progress, self.train_loss_names)
+                guard.bring_back_good_weights(said, self.last, self.learner, progress)
             else:
                 self.tloss = self.loss_items if self.tloss is None else (self.tloss * i + self.loss_items) / (i + 1)
                 self._log_batch(pbar, batch)
             self.run_callbacks("on_train_batch_end")
-            if self.args.plots and self.iteration in self.plot_idx and RANK in {-1, 0}:
-                self.plot_training_samples(self.batch, self.iteration)
+            if self.args.plots and progress.iteration in self.plot_idx and RANK in {-1, 0}:
+                self.plot_training_samples(self.batch, progress.iteration)
             if self._time_is_over():
                 break
-            self.batches_done += 1
-            self._save_if_wanted(i + 1)
+            progress.fitting += 1
+            progress.batches = i + 1
+            self._save_if_wanted()
+        progress.batches = batches
         if self.tloss is None:
             self.tloss = self.loss_items  # of the only batch, which was a bad one
         self.tloss = distributed.mean(self.tloss)
@@ -223,9 +226,10 @@ class BaseTrainer(Saving, Callbacks):
     def _learn(self, batch: dict) -> None:
         """Add the gradients of a batch, and step where `accumulate` batches have come together."""
         self._forward_backward(batch)
-        if self.iteration - self.last_step >= self.accumulate:
+        self.progress.since_step += 1
+        if self.progress.since_step >= self.accumulate:
             self.optimizer_step()
-            self.last_step = self.iteration
+            self.progress.since_step = 0
 
     def _forward_backward(self, batch: dict) -> None:
         """Compute the loss of one batch and add its gradients."""
@@ -235,7 +239,7 @@ class BaseTrainer(Saving, Callbacks):
                 self.loss, self.loss_items = self.model(self.batch)
             if WORLD_SIZE > 1:
                 self.loss = self.loss * WORLD_SIZE  # gradients are averaged over ranks; the loss is a sum over images
-        self.guard.check_loss(self.loss)
+        guard.check_loss(self.loss)
         self.scaler.scale(self.loss).backward()
 
     def optimizer_step(self) -> None:
@@ -244,7 +248,7 @@ class BaseTrainer(Saving, Callbacks):
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)
         if not self.scaler.is_enabled():  # which leaves out steps of infinite gradients by itself
-            self.guard.check_gradients(norm)
+            guard.check_gradients(norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.run_callbacks("on_before_zero_grad")
@@ -261,7 +265,8 @@ class BaseTrainer(Saving, Callbacks):
                 self.metrics, self.fitness = self.validate()
             self.save_metrics({**self.label_loss_items(self.tloss), **self.metrics, **self.lr})
             self.stop = self.stopper(self.epoch + 1, self.fitness) or self.stop
-        self.rank_states = rank_states(self)
+        self.progress.finish_epoch()
+        self.progress.ranks = process_states(self.device, self.tloss)
         if RANK in {-1, 0} and (self.args.save or last):
             self.save_model()
         self.stop, signal = distributed.broadcast((self.stop, 0))
@@ -270,26 +275,21 @@ class BaseTrainer(Saving, Callbacks):
 
     def _time_is_over(self) -> bool:
         """Return whether the hours of `time` have passed, the same on all ranks."""
-        limit = self.args.time
-        return bool(limit) and distributed.broadcast(self.seconds > limit * 3600)
-
-    @property
-    def seconds(self) -> float:
-        """How long the run has trained, before an interruption, too."""
-        return self.seconds_before + time.time() - self.train_time_start
+        if not (limit := self.args.time):
+            return False
+        return bool(distributed.highest(self.progress.seconds > limit * 3600))
 
     def _keep_to_time_limit(self) -> None:
         """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
-        if not self.args.time:
+        if not (limit := self.args.time):
             return
-        fitting = distributed.broadcast(math.ceil(self.args.time * 3600 / self.seconds * (self.epoch + 1)))
-        self.epochs = self.args.epochs = max(self.epoch + 1, fitting)
-        self.schedule.law = optim.lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
+        fitting = distributed.broadcast(math.ceil(limit * 3600 / self.progress.seconds * (self.epoch + 1)))
+        self.epochs = max(self.epoch + 1, fitting)
+        self.lf = optim.lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
         self.stop = self._time_is_over() or self.stop
 
     def _finish(self) -> None:
         """Validate the best weights, draw the curves and say where everything lies."""
-        watchdog.beat(watchdog.END)
         if RANK in {-1, 0}:
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
@@ -307,17 +307,18 @@ class BaseTrainer(Saving, Callbacks):
         """Build model, loaders, optimizer and schedule, then make the run folder."""
         self.run_callbacks("on_pretrain_routine_start")
         ckpt = self.setup_model()
-        self.model = self.model.to(self.device, memory_format=torch.channels_last)
+        self.model = self.model.to(self.device).to(memory_format=torch.channels_last)
+        self.stride = max(int(de_parallel(self.model).stride.max()), 32)
+        imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
+        self.args = self.args.replaced(imgsz=imgsz)
         self.set_model_attributes()
-        self.frozen_layers = optim.freeze_layers(self.model, self.args.freeze)
+        self.learner.frozen = optim.freeze_layers(self.model, self.args.freeze)
         self.amp = bool(self.args.amp) and self.device.type == "cuda" and check_amp(self.model)
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.amp)
-        self.stride = max(int(de_parallel(self.model).stride.max()), 32)
-        self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
         if self.batch_size < 1:
-            self.args.batch = self.batch_size = auto_batch(self.model, self.args.imgsz, self.batch_size, self.amp)
+            self.batch_size = auto_batch(self.model, imgsz, self.args.batch, self.amp)
         if self.args.teacher:
-            self.model = self.distiller = load(LAB["distill"])(self)
+            self.model = self.distiller = load(DISTIL)(self.model, self.args, self.amp)
         self._setup_batches()
         self.stopper = EarlyStopping(patience=self.args.patience)
         if RANK in {-1, 0}:
@@ -326,15 +327,16 @@ class BaseTrainer(Saving, Callbacks):
             self.metrics = dict.fromkeys(names, 0.0)
             self.ema = ModelEMA(self.model)
         if WORLD_SIZE > 1:
+            distributed.meet()  # rank 0 has looked at the images of validation, too
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
                 find_unused_parameters=True,  # a model of one's own may have a layer that nothing reads
             )
-        resume(self, ckpt)
+        self.resume_training(ckpt)
         if RANK in {-1, 0}:
             self._make_run_folder()
-            if self.args.plots and not self._resuming:
+            if self.args.plots and not self.resume:
                 self.plot_training_labels()
         self.run_callbacks("on_pretrain_routine_end")
         self._log_start()
@@ -353,24 +355,40 @@ class BaseTrainer(Saving, Callbacks):
         self.optimizer.zero_grad()
         for loader in (self.train_loader, self.test_loader):
             loader.close()
-        self.batch_size = self.args.batch = size
+        self.batch_size = size
         self._setup_batches()
-        self.validator.dataloader, self.batches_done = self.test_loader, 0
-        restore(self, ckpt)
-        self.files.write_args(vars(self.args))
+        self.validator.dataloader, self.progress.fitting = self.test_loader, 0
+        self._restore(ckpt)
+        self.files.write_args(self.recorded_args())
+
+    def resume_training(self, ckpt: dict | None) -> None:
+        """Bring the training to where the interrupted one stood, if it goes on from one; all processes call this.
+
+        Raises:
+            ConfigError: the processes would not go on from the same state, or not with as many classes.
+            CheckpointError: the state cannot be gone on from.
+        """
+        check_same(self.resume_ckpt)
+        if ckpt is None or not self.resume:
+            return
+        self._restore(ckpt)
+        within = f" and {self.progress.batches} batches" if self.progress.batches else ""
+        LOGGER.info(f"Resuming {self.args.resume} after {self.start_epoch} of {self.epochs} epochs{within}.")
+
+    def _restore(self, ckpt: dict) -> None:
+        restore(ckpt, self.args, self.learner, self.progress, self.files, self.train_loader)
 
     def _setup_optimizer(self) -> None:
         """Build the optimizer and its schedule for this number of images, batches and epochs."""
-        args, images = self.args, len(self.train_loader.dataset)
-        accumulate = max(round(args.nbs / self.batch_size), 1)
+        args, progress, images = self.args, self.progress, len(self.train_loader.dataset)
+        self.accumulate = max(round(args.nbs / self.batch_size), 1)
         # asked once in a run: with other epochs, or half the batch, the state would not fit another optimizer
-        self.steps = self.steps or optim.steps_in_run(images, self.batch_size, args.nbs, self.epochs)
-        choice = optim.choose_optimizer(args, self.data["nc"], self.steps)
-        self.optimizer = self.build_optimizer(
-            self.model, choice, args.weight_decay * self.batch_size * accumulate / args.nbs
-        )
+        progress.steps = progress.steps or optim.steps_in_run(images, self.batch_size, args.nbs, self.epochs)
+        choice = optim.choose_optimizer(args, self.data["nc"], progress.steps)
+        decay = args.weight_decay * self.batch_size * self.accumulate / args.nbs
+        self.optimizer = self.build_optimizer(self.model, choice, decay)
         warmup = optim.Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader))
-        self.schedule = optim.Schedule(
+        self.scheduler = optim.Schedule(
             self.optimizer, optim.lr_law(self.epochs, args.lrf, args.cos_lr), warmup, self.batch_size, args.nbs,
             args.momentum, args.warmup_momentum, choice.warmup_bias_lr,
         )  # fmt: skip
@@ -386,7 +404,7 @@ class BaseTrainer(Saving, Callbacks):
         """Make the folder of the run and write the settings into it."""
         try:
             self.wdir.mkdir(parents=True, exist_ok=True)
-            yaml_save(self.save_dir / "args.yaml", vars(self.args))
+            yaml_save(self.save_dir / "args.yaml", self.recorded_args())
             self.files.clear()
             self.files.write_rows()  # those of an earlier run in this folder, or after the state resumed from, go
         except OSError as e:
@@ -400,7 +418,7 @@ class BaseTrainer(Saving, Callbacks):
     def setup_model(self) -> dict | None:
         """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
         verbose = RANK in {-1, 0}
-        if self._resuming:
+        if self.resume_ckpt is not None:
             self.model = self.get_model(cfg=without_weight_files(self.resume_ckpt["yaml"]), verbose=verbose)
             return self.resume_ckpt
         if isinstance(self.model, nn.Module):
@@ -417,12 +435,8 @@ class BaseTrainer(Saving, Callbacks):
     def _model_train(self) -> None:
         """Put the model into training mode; frozen layers keep their batch statistics."""
         self.model.train()
-        for layer in self.frozen_layers:
+        for layer in self.learner.frozen.values():
             layer.eval()
-
-    @property
-    def _resuming(self) -> bool:
-        return self.resume_ckpt is not None
 
     # Validation -------------------------------------------------------------------------------------------------------
 
@@ -442,12 +456,12 @@ class BaseTrainer(Saving, Callbacks):
         LOGGER.info(
             f"Images of {self.args.imgsz} pixels for training and validation, "
             f"{self.train_loader.num_workers * WORLD_SIZE} loader processes, "
-            f"results in {colorstr('bold', self.save_dir)}\nTraining for "
+            f"results in {colorstr('bold', str(self.save_dir))}\nTraining for "
             + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
         )
         images = len(self.train_loader.dataset)
         advice = optim.advice_on_steps(images, self.batch_size, self.args.nbs, self.epochs)
-        if advice and not (self._resuming or self.args.time):
+        if advice and not (self.resume or self.args.time):
             LOGGER.warning(advice)
 
     def _progress_bar(self, batches: int, first: int) -> Any:
@@ -530,11 +544,14 @@ class BaseTrainer(Saving, Callbacks):
         if self.csv.exists():
             plot_results(file=self.csv, on_plot=self.on_plot)
 
+    def _mosaic_is_over(self) -> bool:
+        """Return whether the current epoch is one of the last, which the setting `close_mosaic` counts."""
+        return bool(self.args.close_mosaic) and 0 <= self.epochs - self.args.close_mosaic <= self.epoch
+
     def _close_dataloader_mosaic(self) -> None:
         """Train the last epochs on whole images."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
             LOGGER.info("Mosaic is closed for the last epochs.")
-            watchdog.beat("mosaic is closed")  # which takes its time
             self.mosaic_closed = True
             self.train_loader.dataset.close_mosaic(hyp=copy(self.args))
             self.train_loader.reset()

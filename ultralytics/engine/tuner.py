@@ -1,4 +1,4 @@
-"""Hyperparameter search: short trainings, each with settings near those of the best so far, or drawn at random."""
+"""Hyperparameter search: short trainings, each with settings near those of the best so far, or random ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,11 @@ from ultralytics.utils.errors import ConfigError, UserError, did_you_mean
 from ultralytics.utils.files import atomic_write, read_text
 from ultralytics.utils.hostile.limits import RECORD_BYTES
 
-# Least and greatest value of each hyperparameter that is searched, and how much livelier than usual it may change.
+if TYPE_CHECKING:
+    from ultralytics.engine.model import Model
+    from ultralytics.engine.trainer import BaseTrainer
+
+# Least and greatest value of each hyperparameter, and a factor on the size of its mutations (1 by default).
 SPACE: dict[str, tuple[float, ...]] = {
     "lr0": (1e-5, 1e-1),
     "lrf": (1e-4, 0.1),
@@ -50,25 +55,25 @@ SPACE: dict[str, tuple[float, ...]] = {
     "copy_paste": (0.0, 1.0),
 }
 SEARCHES = ("evolution", "random")
-DECADES = 2  # a range above zero that spans so many powers of ten is searched by its logarithm
+DECADES = 2  # a positive range of at least so many powers of ten is searched by its logarithm
 
 
 class Tuner(Callbacks):
     """Searches hyperparameters for a model: `Tuner({"data": "fire.yaml", "epochs": 10})(model, iterations=100)`.
 
-    In the run folder (by default `runs/TASK/tune`) it writes `tune_results.csv` with a row a training,
+    In the run folder (by default `runs/TASK/tune`) it writes `tune_results.csv` with a row per training,
     `best_hyperparameters.yaml`, `tune_fitness.png`, `tune_scatter_plots.png`, and the best training's `weights`.
 
     Args:
         args: settings of the trainings, with `space` ({setting: (least, greatest)}) and `search` ("evolution" or
-            "random") among them; `resume=True` goes on with the search of the same project and name.
+            "random") among them; `resume=True` continues the search of the same project and name.
         _callbacks: functions by event, for the trainings.
 
     Raises:
         ConfigError: a setting or a range cannot be used.
     """
 
-    def __init__(self, args: Any = DEFAULT_CFG, _callbacks: dict | None = None):
+    def __init__(self, args: str | Path | dict | SimpleNamespace = DEFAULT_CFG, _callbacks: dict | None = None):
         given = cfg2dict(args)
         self.space = self._checked_space(given.pop("space", None) or SPACE)
         self.search = given.pop("search", None) or "evolution"
@@ -92,7 +97,7 @@ class Tuner(Callbacks):
 
     @staticmethod
     def _checked_space(space: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, float, float]]:
-        """Return each range as least, greatest and liveliness."""
+        """Return each range as least value, greatest value and mutation factor."""
         check_dict_alignment(DEFAULT_CFG_DICT, dict(space))
         checked = {}
         for key, limits in space.items():
@@ -103,13 +108,13 @@ class Tuner(Callbacks):
                 )
             for value in limits[:2]:
                 get_cfg(overrides={key: value if isinstance(DEFAULT_CFG_DICT[key], float) else round(value)})
-            checked[key] = (*map(float, limits[:2]), float(limits[2]) if len(limits) == 3 else 1.0)
+            checked[key] = float(limits[0]), float(limits[1]), float(limits[2]) if len(limits) == 3 else 1.0
         return checked
 
     # Choosing ---------------------------------------------------------------------------------------------------------
 
     def _to_unit(self, key: str, value: float) -> float:
-        """Return where in its range a value lies, 0 to 1."""
+        """Return the position of a value in its range, 0 to 1."""
         low, high, _ = self.space[key]
         value = min(max(float(value), low), high)
         if self._by_logarithm(key):
@@ -117,7 +122,7 @@ class Tuner(Callbacks):
         return (value - low) / (high - low)
 
     def _from_unit(self, key: str, u: float) -> float | int:
-        """Return the value at a place 0 to 1 of its range, rounded as it stands in the table."""
+        """Return the value at a position 0 to 1 of its range, rounded as in the table."""
         low, high, _ = self.space[key]
         value = low * (high / low) ** u if self._by_logarithm(key) else low + u * (high - low)
         value = float(f"{value:.5g}")
@@ -130,18 +135,18 @@ class Tuner(Callbacks):
     def choose(self, rows: list[dict[str, float]], n: int = 5, mutation: float = 0.8, sigma: float = 0.2) -> dict:
         """Return the hyperparameters of the next training.
 
-        The first training has the given settings. After it, evolution takes one of the best so far, the better the
-        likelier, and moves each value with a certain probability by a normal step; random search draws each anew.
+        The first training has the given settings. After it, evolution takes one of the best so far, better ones more
+        likely, and moves each value with a certain probability by a normal step; random search draws all values.
 
         Args:
             rows: earlier trainings with their fitness.
-            n: how many of the best may be parents.
+            n: number of the best that may be parents.
             mutation: probability with which a value changes, 0..1.
-            sigma: size of a usual step, as a share of the range.
+            sigma: standard deviation of a step, as a share of the range.
         """
         if not rows:
             return {key: getattr(self.args, key) for key in self.space}
-        rng = np.random.default_rng((self.args.seed, len(rows)))  # a resumed search goes on as one without a break
+        rng = np.random.default_rng((self.args.seed, len(rows)))  # a resumed search continues like an uninterrupted one
         best = sorted((row for row in rows if math.isfinite(row["fitness"])), key=lambda row: -row["fitness"])[:n]
         if self.search == "random" or not best:
             return {key: self._from_unit(key, rng.random()) for key in self.space}
@@ -159,23 +164,23 @@ class Tuner(Callbacks):
 
     # The search -------------------------------------------------------------------------------------------------------
 
-    def __call__(self, model: Any = None, iterations: int = 10, cleanup: bool = True) -> dict[str, float]:
+    def __call__(self, model: Model | None = None, iterations: int = 10, cleanup: bool = True) -> dict[str, float]:
         """Train `iterations` times, those of a resumed search included, and return the best hyperparameters.
 
         Args:
-            model: a YOLO, which stays as it is; None: the one that the settings name.
+            model: a YOLO, which is not changed; None: the one that the settings name.
             iterations: number of trainings.
-            cleanup: keep the weights of the best training only, and not the folders of all.
+            cleanup: keep only the weights of the best training, not all run folders.
         """
         if self.args.optimizer == "auto" and (passed_over := sorted(self.space.keys() & {"lr0", "momentum"})):
             LOGGER.warning(
-                f"WARNING: optimizer=auto passes over {' and '.join(passed_over)}, so searching them has no effect. "
+                f"WARNING: optimizer=auto ignores {' and '.join(passed_over)}, so searching them has no effect. "
                 "Name an optimizer, such as optimizer=AdamW."
             )
         with self.folder as self.tune_dir:
             return self._search(model.make_trainer if model else self._make_trainer, iterations, cleanup)
 
-    def _make_trainer(self, **settings: Any) -> Any:
+    def _make_trainer(self, **settings: object) -> BaseTrainer:
         """Return a trainer of the model that the settings name, where no model was given."""
         name, kept = str(self.args.model), {}
         trust_modules(name, self.args.trust_modules)
@@ -189,10 +194,10 @@ class Tuner(Callbacks):
         settings["data"] = settings.get("data") or TASKS[task].data
         return load(TASKS[task].trainer)(overrides=settings, _callbacks=self.callbacks)
 
-    def _search(self, make_trainer: Callable[..., Any], iterations: int, cleanup: bool) -> dict[str, float]:
+    def _search(self, make_trainer: Callable[..., BaseTrainer], iterations: int, cleanup: bool) -> dict[str, float]:
         rows = self._read()
         if rows:
-            LOGGER.info(f"{colorstr('Tuner: ')}going on after {len(rows)} trainings in {self.tune_dir}")
+            LOGGER.info(f"{colorstr('Tuner: ')}continuing after {len(rows)} trainings in {self.tune_dir}")
         best = max((row["fitness"] for row in rows), default=-math.inf)
         for i in range(len(rows), iterations):
             chosen = self.choose(rows)
@@ -209,11 +214,11 @@ class Tuner(Callbacks):
             shutil.rmtree(trials, ignore_errors=True)
         return self._best(rows)
 
-    def _train(self, make_trainer: Callable[..., Any], chosen: dict, i: int) -> tuple[float, Path]:
-        """Train once; return the fitness, less than any other for a training that fails, and the run folder."""
+    def _train(self, make_trainer: Callable[..., BaseTrainer], chosen: dict, i: int) -> tuple[float, Path]:
+        """Train once; return the fitness, -inf for a training that fails, and the run folder."""
         folder = self.tune_dir / "trials" / str(i + 1)
         own = {"project": str(folder.parent), "name": folder.name, "exist_ok": True, "plots": self.args.plots}
-        shutil.rmtree(folder, ignore_errors=True)  # of a training that was broken off
+        shutil.rmtree(folder, ignore_errors=True)  # of an interrupted training
         try:
             trainer = make_trainer(**{**self.given, **chosen, **own})
             trainer.train()
@@ -248,7 +253,7 @@ class Tuner(Callbacks):
             raise ConfigError(f"'{self.tune_csv}' cannot be read ({e}). Give another name= for a new search.") from None
         if not same:
             raise ConfigError(
-                f"'{self.tune_csv}' is of a search among {', '.join((reader.fieldnames or ['?'])[1:])}. "
+                f"'{self.tune_csv}' belongs to a search among {', '.join((reader.fieldnames or ['?'])[1:])}. "
                 "Give the same space=, or another name= for a new search."
             )
         return rows

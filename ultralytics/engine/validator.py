@@ -16,7 +16,6 @@ from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import as_single_class, check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
-from ultralytics.engine.training import watchdog
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
@@ -53,15 +52,14 @@ class BaseValidator(Callbacks):
         args: Any = None,
         _callbacks: dict | None = None,
     ):
-        self.args = get_cfg(overrides=args)
-        self.args.task = self.task or self.args.task
+        given = get_cfg(overrides=args)
+        self.args = given.replaced(task=self.task or given.task, conf=0.001 if given.conf is None else given.conf)
         self.dataloader = dataloader
         self.callbacks = _callbacks or get_default_callbacks()
         self.folder = (
             RunFolder(save_dir, numbered=False) if save_dir else run_folder(self.args, self.args.name or "val")
         )
         self.save_dir = self.folder.path
-        self.args.conf = 0.001 if self.args.conf is None else self.args.conf
         self.training = False
         self.end2end = False  # whether NMS is in the model
         self.data: dict = {}
@@ -99,7 +97,7 @@ class BaseValidator(Callbacks):
         timers = [Profile(device=self.device) for _ in range(3)]
         self.init_metrics(de_parallel(model))
         augment = {"augment": True} if self.args.augment and not self.training else {}
-        self.jdict, loss = [], torch.zeros(len(trainer.loss_names), device=self.device) if self.training else None
+        self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if self.training else 0, device=self.device)
         bar, images = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
         for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose images are all gone nothing is left
             THREADS.follow(count=False)
@@ -124,7 +122,6 @@ class BaseValidator(Callbacks):
         if not self.training and hasattr(self.dataloader, "close"):
             self.dataloader.close()  # its processes; it can be used again
         self._say_left_out(images)
-        watchdog.beat(f"metrics{' and plots' if self.args.plots else ''}")
         stats = self.get_stats()
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
@@ -143,7 +140,8 @@ class BaseValidator(Callbacks):
         self.device, self.data = trainer.device, trainer.data
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
         model = trainer.ema.ema
-        self.args.plots = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
+        draws = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
+        self.args = self.args.replaced(plots=draws)
         return model.eval()
 
     def _load(self, model: Any) -> AutoBackend:
@@ -194,14 +192,14 @@ class BaseValidator(Callbacks):
     def _choose_size(self, model: AutoBackend) -> None:
         """Settle the size of the images: a file of one size has its own, and takes no rectangles."""
         if model.imgsz is None:
-            self.args.imgsz = check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1)
+            self.args = self.args.replaced(imgsz=check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1))
             return
         if model.imgsz[0] != model.imgsz[1]:
             raise ConfigError(
                 f"'{self.args.model}' takes images of {model.imgsz[0]} x {model.imgsz[1]} pixels; validation needs "
                 "squares or any size: export it with imgsz=SIDE or dynamic=True."
             )
-        self.args.imgsz, self.args.rect = model.imgsz[0], False
+        self.args = self.args.replaced(imgsz=model.imgsz[0], rect=False)
         LOGGER.info("Images are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
@@ -254,7 +252,7 @@ class BaseValidator(Callbacks):
                 json.dump(self.jdict, f)
             LOGGER.info(f"Saved {len(self.jdict)} predictions to {file}")
         if self.args.plots or self.args.save_json or self.args.save_txt:
-            LOGGER.info(f"Results saved to {colorstr('bold', self.save_dir)}")
+            LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}")
 
     def on_plot(self, name: str | Path, data: Any = None) -> None:
         """Remember an image that was drawn, for callbacks."""

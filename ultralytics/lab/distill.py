@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ultralytics.cfg.schema import Settings
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
 from ultralytics.utils import LOGGER
@@ -239,7 +240,7 @@ def _rows(maps: list[torch.Tensor], reg_max: int, nc: int) -> tuple[torch.Tensor
     return box.unflatten(2, (4, reg_max)), cls
 
 
-# ------------------------------------------------------------------------------------------------------ from a trainer
+# ------------------------------------------------------------------------------------------------------ from settings
 
 
 def check_pair(student: nn.Module, teacher: nn.Module) -> None:
@@ -275,13 +276,18 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
         )
 
 
-def distil(trainer: Any) -> Distiller:
-    """Return the trainer's model as a student of the model that the setting `teacher` names.
+def distil(student: nn.Module, args: Settings, half: bool) -> Distiller:
+    """Return a model to train as the student of the model that the setting `teacher` names.
+
+    Args:
+        student: the model to train, on its device.
+        args: settings of the training.
+        half: let the teacher compute in half precision.
 
     Raises:
         UserError: there is no such weight file, or its model does not fit.
     """
-    args, path = trainer.args, Path(trainer.args.teacher)
+    path = Path(args.teacher or "")
     if path.suffix != ".pt":
         raise ConfigError(
             f"teacher={args.teacher} is no weight file: give the .pt file of a trained model, such as "
@@ -290,7 +296,7 @@ def distil(trainer: Any) -> Distiller:
     trust_modules(path, args.trust_modules)
     teacher, _ = attempt_load_one_weight(path, fuse=True)
     gains = {k: getattr(args, f"distill_{k}") for k in LESSONS}
-    made = Distiller(trainer.model, teacher, gains, args.distill_temp, trainer.amp, args.seed)
+    made = Distiller(student, teacher, gains, args.distill_temp, half, args.seed)
     lessons = ", ".join(f"distill_{k}={v:g}" for k, v in made.gains.items())
     LOGGER.info(
         f"Teacher: {path} with {get_num_params(teacher):,} parameters ({lessons}, distill_temp={args.distill_temp:g}), "

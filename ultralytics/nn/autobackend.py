@@ -1,20 +1,20 @@
-"""Runs a model for inference, whatever kind of file or object it comes as."""
+"""Inference with any kind of model: a PyTorch module, a weight file or an exported file."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from ultralytics.nn import features
+from ultralytics.nn.features import Output
 from ultralytics.nn.formats import FORMATS, Format, format_of
-from ultralytics.nn.formats.facts import check_outputs, checked_runner, run_once
+from ultralytics.nn.formats.facts import Runner, check_outputs, checked_runner, run_once
 from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
@@ -22,7 +22,6 @@ from ultralytics.utils.files import check_regular
 from ultralytics.utils.hostile import limits
 
 TORCH = (".pt", ".pth")  # weight files
-Output = torch.Tensor | Sequence  # what a model gives: a tensor, or several, some of them in lists
 
 
 class TorchBackend:
@@ -35,6 +34,7 @@ class TorchBackend:
     end2end = False
 
     def __init__(self, weights: str | Path | nn.Module, device: torch.device, fp16: bool, fuse: bool, verbose: bool):
+        model: nn.Module
         if isinstance(weights, nn.Module):
             model = deepcopy(weights)
         else:
@@ -42,26 +42,32 @@ class TorchBackend:
 
             model = attempt_load_weights(weights, device=device, inplace=True, fuse=False)
         model = model.to(device).eval().requires_grad_(False)
-        if fuse and hasattr(model, "fuse") and not (hasattr(model, "is_fused") and model.is_fused()):
-            model = model.fuse(verbose=verbose)
+        if fuse:
+            model = _fused(model, verbose)
         self.fp16 = fp16 and device.type != "cpu"
         model = model.half() if self.fp16 else model.float()
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-        self.model = model.to(memory_format=self.layout)
+        self.model: nn.Module = model.to(memory_format=self.layout)
 
     def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         return self.model(im.contiguous(memory_format=self.layout), **kwargs)
 
 
-class FileBackend:
-    """A file that another runtime runs, of whatever format (`nn.formats`).
+def _fused(model: nn.Module, verbose: bool) -> nn.Module:
+    """Return a model with its batch norms merged, if it has a `fuse` and was not fused before."""
+    fuse, is_fused = getattr(model, "fuse", None), getattr(model, "is_fused", None)
+    return fuse(verbose=verbose) if fuse and not (is_fused and is_fused()) else model
 
-    Batches that are greater or smaller than the file's are cut and filled up; images must have its size, unless it
+
+class FileBackend:
+    """A file of any format of `nn.formats`, run by another runtime.
+
+    Batches that are greater or smaller than the file's are split and padded; images must have its size, unless it
     was exported with `dynamic=True`.
     """
 
-    model = None
-    fp16 = False  # images go in as float32, whatever the file computes in
+    model: nn.Module | None = None
+    fp16 = False  # images are float32, whatever the file computes in
 
     def __init__(self, file: str | Path, form: Format, device: torch.device, threads: int | None, providers: str):
         form.require(writing=False)
@@ -69,7 +75,7 @@ class FileBackend:
             raise MissingFileError(f"The model '{file}' does not exist.")
         check_regular(file)
         make = form.load().Runner
-        self.run = make(file, device, threads or 0, providers)
+        self.run: Runner = make(file, device, threads or 0, providers)
         self.file, self.device, self.facts = file, device, checked_runner(self.run, file)
         self.dynamic, self.end2end = self.facts.dynamic, self.facts.nms
         self.imgsz, self.batch = self.facts.imgsz, self.facts.batch
@@ -79,9 +85,9 @@ class FileBackend:
             self.run = fastest(lambda n: make(file, device, n, providers), x)
 
     def __call__(self, im: torch.Tensor, **kwargs) -> Output:
-        """Run a batch; a tuple of outputs where the model has several."""
+        """Run a batch; several outputs come as a tuple."""
         if kwargs:
-            raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is none.")
+            raise ConfigError(f"{', '.join(kwargs)}: only PyTorch models can do that, and '{self.file}' is not one.")
         if im.shape[1] != self.facts.channels:
             raise ConfigError(f"'{self.file}' takes images of {self.facts.channels} channels, not of {im.shape[1]}.")
         if self.dynamic:
@@ -105,7 +111,7 @@ class FileBackend:
         return [y[:n] for y in self._run(torch.cat((im, im.new_zeros(self.batch - n, *im.shape[1:]))))]
 
     def _run(self, im: torch.Tensor) -> list[torch.Tensor]:
-        """Run a batch and look once more at what comes of it, for sizes may be open in the graph."""
+        """Run a batch and check its outputs again, as sizes may be open in the graph."""
         outputs = run_once(self.run, im, self.file)
         shapes = [tuple(y.shape) for y in outputs]
         check_outputs(self.facts, shapes, self.file)
@@ -116,13 +122,13 @@ class FileBackend:
         return outputs
 
 
-def fastest(make: Callable[[int], Any], x: torch.Tensor, seconds: float = 1.0) -> Any:
-    """Return the runner that is fastest on this machine: with one thread, half of the cores, all, or as it chooses.
+def fastest(make: Callable[[int], Runner], x: torch.Tensor, seconds: float = 1.0) -> Runner:
+    """Return the runner that is fastest on this machine: with one thread, half of the cores, all, or its own choice.
 
     Args:
-        make: makes a runner with so many threads.
-        x: what it runs.
-        seconds: that the trial takes in all, besides starting the runners.
+        make: makes a runner with a number of threads; 0 is its own choice.
+        x: the images of a run.
+        seconds: duration of the trial, besides starting the runners.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     runners = {n: make(n) for n in dict.fromkeys((0, cores, max(cores // 2, 1), 1))}
@@ -137,13 +143,13 @@ def fastest(make: Callable[[int], Any], x: torch.Tensor, seconds: float = 1.0) -
             times[n] = min(times[n], time.perf_counter() - start)
         if time.perf_counter() > end:
             break
-    best = min(times, key=times.get)
+    best = min(times, key=lambda n: times[n])
     LOGGER.debug(f"Threads and milliseconds: { ({n: round(t * 1e3, 1) for n, t in times.items()}) }; {best} it is.")
     return runners[best]
 
 
 class AutoBackend(nn.Module):
-    """Gives every kind of model the same call and the same attributes.
+    """One interface to every kind of model.
 
     Args:
         weights: path of a weight file, or a model in memory.
@@ -151,25 +157,25 @@ class AutoBackend(nn.Module):
         fp16: half precision; float32 is used where the device is a CPU.
         batch: batch size that `warmup` uses for backends of a fixed size.
         fuse: merge batch norms into the convolutions before them.
-        verbose: let the model say what was fused.
-        threads: CPU threads of an exported model; None takes the number that is fastest in a trial of a second, 0
-            the runtime's own.
+        verbose: log the fused model.
+        threads: CPU threads of an exported model; None takes the number that is fastest in a trial of one second, 0
+            the runtime's default.
         providers: what computes an exported model: ONNX Runtime's providers or OpenVINO's device.
         trusted: run what the file asks to run (see `nn.trust`).
 
     Attributes:
         model: the module that runs, or None where the backend has none.
         names: {class: name}.
-        stride: that image sides must be multiples of.
-        kpt_shape: number of key points and their dimensions, where it finds any, else None.
-        task, nc: what the model does, and for how many classes.
-        pt: whether images of any shape are taken, as PyTorch models do.
-        imgsz: (height, width) of the images where they must have one size, else None.
+        stride: of which image sides must be multiples.
+        kpt_shape: number of keypoints and their dimensions; None without.
+        task, nc: what the model does, and its number of classes.
+        pt: whether it takes images of any shape, as PyTorch models do.
+        imgsz: (height, width) of the images where the size is fixed, else None.
         end2end: whether NMS is in the model.
         nn_module: whether it was given in memory.
 
     Raises:
-        ModelError: no backend runs such a file.
+        ModelError: no backend runs this kind of file.
     """
 
     def __init__(
@@ -191,12 +197,14 @@ class AutoBackend(nn.Module):
         self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")
         self.fp16, self.batch, self.pt = self.backend.fp16, batch, self.backend.dynamic
         self.end2end = self.backend.end2end
-        self.imgsz = None if self.pt else self.backend.imgsz
-        model = self.model = self.backend.model
-        if model is None:
+        self.imgsz: tuple[int, int] | None = None
+        self.model = self.backend.model
+        if isinstance(self.backend, FileBackend):
             facts = self.backend.facts
             self.names, self.stride, self.task, self.kpt_shape = facts.names, facts.stride, facts.task, facts.kpt_shape
+            self.imgsz = None if self.pt else facts.imgsz
         else:
+            model = self.backend.model
             self.names, self.task = _names(model), getattr(model, "task", None)
             self.stride = int(torch.as_tensor(getattr(model, "stride", 32)).max())
             self.kpt_shape = getattr(model, "kpt_shape", None)
@@ -205,35 +213,44 @@ class AutoBackend(nn.Module):
             LOGGER.warning("WARNING: half=True works on a GPU only; this CPU computes in float32.")
 
     def _choose(
-        self, weights: Any, fp16: bool, fuse: bool, verbose: bool, threads: int | None, providers: str
+        self,
+        weights: str | Path | nn.Module,
+        fp16: bool,
+        fuse: bool,
+        verbose: bool,
+        threads: int | None,
+        providers: str,
     ) -> TorchBackend | FileBackend:
-        """Return what runs a module or a file, by its name."""
-        if self.nn_module or Path(str(weights)).suffix.lower() in TORCH:
+        """Return the backend of a module or, by its name, of a file."""
+        if isinstance(weights, nn.Module) or Path(weights).suffix.lower() in TORCH:
             return TorchBackend(weights, self.device, fp16, fuse, verbose)
         form = format_of(weights)
         if form is None:
             known = [*TORCH, *(f.suffix for f in FORMATS.values())]
-            suffix = Path(str(weights)).suffix.lower()
+            suffix = Path(weights).suffix.lower()
             hint = did_you_mean(suffix, known) if suffix else ""
-            raise ModelError(f"'{weights}' cannot be run: names that can end in {', '.join(known)}.{hint}")
+            raise ModelError(f"'{weights}' cannot be run: its name must end in {', '.join(known)}.{hint}")
         return FileBackend(weights, form, self.device, threads, providers)
 
     def forward(self, im: torch.Tensor, **kwargs) -> Output:
-        """Run a batch (b, 3, h, w) in 0..1 and return what the model's head gives."""
+        """Return the outputs of the model's head for a batch (b, 3, h, w) in 0..1."""
         return self.backend(im.half() if self.fp16 and im.dtype != torch.float16 else im, **kwargs)
 
     def embed(self, im: torch.Tensor, layers: list[int]) -> torch.Tensor:
         """Return the pooled features of layers (b, channels); PyTorch models only (see `nn.features.embed`)."""
-        return features.embed(self.network("Features come"), self._laid_out(im), layers)
+        backend = self._torch("Features come")
+        images = (im.half() if self.fp16 else im).contiguous(memory_format=backend.layout)
+        return features.embed(backend.model, images, layers)
 
     def network(self, what: str) -> nn.Module:
-        """Return the module with the layers, from which something comes; an exported file has none: ConfigError."""
-        if self.model is None:
-            raise ConfigError(f"{what} from PyTorch models, and '{self.backend.file}' is none: give a .pt file.")
-        return self.model
+        """Return the module with the layers; raise ConfigError, which begins with `what`, for an exported file."""
+        return self._torch(what).model
 
-    def _laid_out(self, im: torch.Tensor) -> torch.Tensor:
-        return (im.half() if self.fp16 else im).contiguous(memory_format=self.backend.layout)
+    def _torch(self, what: str) -> TorchBackend:
+        """Return the backend of a PyTorch model, see `network`."""
+        if isinstance(self.backend, FileBackend):
+            raise ConfigError(f"{what} from PyTorch models, and '{self.backend.file}' is not one: give a .pt file.")
+        return self.backend
 
     def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
         """Run once on zeros, so that the first image does not wait for the GPU to start; a CPU needs none."""

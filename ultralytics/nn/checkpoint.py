@@ -1,14 +1,14 @@
-"""Weight files: written with builtins and tensors only, read without running anything, those of ultralytics 8.x too."""
+"""Weight files: written with builtins and tensors only, read without running code; those of ultralytics 8.x, too."""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ KEPT = (*REQUIRED, "best_fitness", "metrics", "date", "version")  # what inferen
 HALF_TOLERANCE = 5e-3  # largest change of an output by half precision, as a part of its row's range (1 at least)
 WEIGHT_TOLERANCE = 2e-3  # largest change of a tensor, as a part of its norm; rounding to half alone makes 3e-4
 
+T = TypeVar("T")
+_PLAIN: tuple[type, ...] = (bool, int, float, str, bytes)
 _REMEDIES = {
     errno.ENOSPC: "the disk is full. Free some space",
     getattr(errno, "EDQUOT", -1): "the disk quota is used up. Free some space",  # unknown on Windows
@@ -42,8 +44,8 @@ _REMEDIES = {
 # ------------------------------------------------------------------------------------------------------------ writing
 
 
-def save_checkpoint(path: str | Path, ckpt: dict[str, Any], keep: Path | None = None) -> None:
-    """Write a checkpoint that `torch.load(path, weights_only=True)` reads, all of it or nothing.
+def save_checkpoint(path: str | Path, ckpt: Mapping[str, object], keep: Path | None = None) -> None:
+    """Write a checkpoint that `torch.load(path, weights_only=True)` reads, completely or not at all.
 
     Args:
         path: file to write; an older file stays as it is until the new one is complete on the disk.
@@ -56,7 +58,7 @@ def save_checkpoint(path: str | Path, ckpt: dict[str, Any], keep: Path | None = 
     _write(Path(path), ckpt, Path(path), keep)
 
 
-def _write(path: Path, ckpt: dict[str, Any], named: Path, keep: Path | None = None) -> None:
+def _write(path: Path, ckpt: Mapping[str, object], named: Path, keep: Path | None = None) -> None:
     """Write a checkpoint to `path`; errors name the file `named`."""
     absent = [k for k in REQUIRED if k not in ckpt]
     if absent:
@@ -73,7 +75,7 @@ def _write(path: Path, ckpt: dict[str, Any], named: Path, keep: Path | None = No
 
 
 def _unwritable(path: Path, e: BaseException) -> str:
-    """Return the sentence for a failed write; the system's own error may stand behind torch's."""
+    """Return the message for a failed write, by the system's own error, which may be the cause of torch's."""
     cause: BaseException | None = e
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
@@ -85,7 +87,7 @@ def _unwritable(path: Path, e: BaseException) -> str:
     return f"The weight file '{path}' could not be written: {reason}.{old}"
 
 
-def _storable(value: Any, where: str) -> Any:
+def _storable(value: object, where: str) -> object:
     """Return a value as builtins and tensors; `where` names it in the error."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
@@ -96,7 +98,7 @@ def _storable(value: Any, where: str) -> Any:
     if isinstance(value, np.ndarray):
         simple = value.dtype.kind in "bif" or value.dtype == np.uint8  # torch lacks most unsigned types
         return torch.from_numpy(value.copy()) if simple else value.tolist()
-    for kind in (bool, int, float, str, bytes):
+    for kind in _PLAIN:
         if isinstance(value, kind):
             return value if type(value) is kind else kind(value)
     if value is None:
@@ -121,7 +123,7 @@ def _storable(value: Any, where: str) -> Any:
 # ------------------------------------------------------------------------------------------------------------ reading
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path) -> dict:
     """Read a weight file of this package or of ultralytics 8.x; no code in the file is run.
 
     Returns:
@@ -149,7 +151,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return {**defaults, **ckpt}
 
 
-def _own(archive: Archive, tree: dict) -> dict[str, Any]:
+def _own(archive: Archive, tree: dict) -> dict:
     """Return the content of a file of this package."""
     version = archive.plain(tree.get("format_version"))
     if not isinstance(version, int) or version > FORMAT_VERSION:
@@ -174,20 +176,21 @@ def _own(archive: Archive, tree: dict) -> dict[str, Any]:
     }
 
 
-def _imported(archive: Archive, tree: dict) -> dict[str, Any]:
+def _imported(archive: Archive, tree: dict) -> dict:
     """Return the content of a file of ultralytics 8.x."""
     model = next((tree[k] for k in ("ema", "model") if isinstance(tree.get(k), Record)), None)
-    if model is None or not isinstance(model.get("yaml"), dict):
+    yaml = model.get("yaml") if model else None
+    if model is None or not isinstance(yaml, dict):
         raise CheckpointError(_no_model(archive, tree, model))
     layers = model.get("model")
     head = next(reversed(layers.state["_modules"].values())) if isinstance(layers, Record) else None
     args = archive.plain(tree.get("train_args") or model.get("args")) or {}
     names = archive.plain(model.get("names")) or {}
     names = dict(names.items() if isinstance(names, dict) else enumerate(names))
-    nc = (head.get("nc") if isinstance(head, Record) else None) or len(names) or model.get("yaml").get("nc")
+    nc = (head.get("nc") if isinstance(head, Record) else None) or len(names) or yaml["nc"]
     stride = archive.plain(model.get("stride"))
     return {
-        "yaml": archive.plain(model.get("yaml")),
+        "yaml": archive.plain(yaml),
         "task": _task(archive, args, model, head),
         "names": clean_names(names) or {i: f"{i}" for i in range(min(int(nc), CLASSES))},
         "nc": int(nc),
@@ -202,17 +205,17 @@ def _imported(archive: Archive, tree: dict) -> dict[str, Any]:
     }
 
 
-def _number(value: Any, default: Any) -> Any:
+def _number(value: object, default: T) -> float | T:
     return value if isinstance(value, (int, float)) else default
 
 
-def _as_float(items: Iterator | Any) -> dict[str, torch.Tensor]:
+def _as_float(items: Iterable[tuple[object, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Return a state dict in which half precision became float32."""
     return {str(k): v.float() if v.dtype in (torch.float16, torch.bfloat16) else v for k, v in items}
 
 
-def _task(archive: Archive, args: dict, model: Record, head: Any) -> str:
-    """Return the task that a recorded model is for: what its training said, else by the class of its head."""
+def _task(archive: Archive, args: dict, model: Record, head: object) -> str:
+    """Return the task of a recorded model, by its training's settings or else by the class of its head."""
     head_name = head.kind if isinstance(head, Record) else ""
     by_class = (t.name for t in TASKS.values() if head_name in t.heads or t.model.endswith(f":{model.kind}"))
     task = args.get("task") or next(by_class, None) or model.kind
@@ -225,7 +228,7 @@ def _task(archive: Archive, args: dict, model: Record, head: Any) -> str:
 
 
 def _no_model(archive: Archive, tree: dict, model: Record | None) -> str:
-    """Return the sentence for a file that holds something, but no model with its description."""
+    """Return the message for a file that holds no model with its description."""
     if model is not None:
         return (
             f"The weight file '{archive.path}' holds a {model.path} without a model YAML. Save its state_dict() and "
@@ -233,17 +236,18 @@ def _no_model(archive: Archive, tree: dict, model: Record | None) -> str:
         )
     if _state_dict(tree):
         return (
-            f"'{archive.path}' holds weights without a description of their model. Build the model that "
-            f"they are of from its YAML, and load them into it: YOLO('yolo11n.yaml').load('{archive.path}') for a "
+            f"'{archive.path}' holds weights without a description of their model. Build that model from "
+            f"its YAML, and load them into it: YOLO('yolo11n.yaml').load('{archive.path}') for a "
             f"YOLO11n, or in training pretrained={archive.path}."
         )
     keys = ", ".join(str(key)[:40] for key in list(tree)[:6]) or "nothing"
-    return f"'{archive.path}' is no checkpoint of YOLO: it holds {keys}. {NAME_ONE}"
+    return f"'{archive.path}' is not a checkpoint of YOLO: it holds {keys}. {NAME_ONE}"
 
 
-def _state_dict(tree: Any) -> dict[str, TensorRecord]:
+def _state_dict(tree: object) -> dict[str, TensorRecord]:
     """Return the names and tensors of a bare state dict, also one under 'state_dict' or 'model'; {} if none."""
-    for found in (tree, *(tree.get(k) for k in ("state_dict", "model") if isinstance(tree, dict))):
+    inner = (tree.get("state_dict"), tree.get("model")) if isinstance(tree, dict) else ()
+    for found in (tree, *inner):
         if isinstance(found, dict) and found and all(isinstance(v, TensorRecord) for v in found.values()):
             return {str(k).removeprefix("module."): v for k, v in found.items()}
     return {}
@@ -273,24 +277,24 @@ def strip_checkpoint(
     check: Callable[[dict], torch.Tensor | float] | None = None,
     save_as: str | Path | None = None,
     tolerance: float = HALF_TOLERANCE,
-) -> dict[str, Any]:
-    """Keep what inference needs, in half precision where that changes no output; say in one line which was kept.
+) -> dict:
+    """Keep what inference needs, in half precision where that changes no output, and log which precision was kept.
 
     Args:
         path: weight file; replaced by the stripped one unless `save_as` is given.
-        check: gives the outputs of a checkpoint's model for a fixed input. They are compared before and after, with the
-            file read back from the disk. Without it the weights themselves are compared.
+        check: returns the outputs of a checkpoint's model for a fixed input. They are compared before and after, with
+            the file read back from the disk. Without it the weights themselves are compared.
         save_as: where to write instead.
         tolerance: largest change, as a part of the range of the outputs' last dimension (1 at least).
 
     Returns:
-        The checkpoint as it was kept, with 'precision' added: 'float16' or 'float32'.
+        The checkpoint that was kept, with 'precision' added: 'float16' or 'float32'.
     """
     path, target = Path(path), Path(save_as or path)
     full = load_checkpoint(path)
     full = {**{k: full[k] for k in KEPT if k in full}, "epoch": -1, "precision": "float32"}
     weights = {k: v.half() if v.is_floating_point() else v for k, v in full["model"].items()}
-    trial = target.with_name(f".{target.stem[:40]}-{os.getpid()}-half.tmp")  # resuming removes such
+    trial = target.with_name(f".{target.stem[:40]}-{os.getpid()}-half.tmp")  # resuming removes such files
     try:
         _write(trial, {**full, "precision": "float16", "model": weights}, named=target)
         read = load_checkpoint(trial)

@@ -1,9 +1,8 @@
-"""What a pass through a model takes, told before each layer runs: a YAML from a stranger may ask for hours of it."""
+"""A limit on the compute of a forward pass, checked before each layer: an untrusted YAML may ask for hours of it."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,20 +12,20 @@ from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.hostile import limits
 
-COUNTED = (_ConvNd, _MaxPoolNd, _AvgPoolNd, nn.Upsample)  # whose numbers ask for much while having few weights
+COUNTED = (_ConvNd, _MaxPoolNd, _AvgPoolNd, nn.Upsample)  # layers that may compute much with few weights
 
 
 def limit_work(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
-    """Make a pass through a model raise ModelError before it takes more than `utils/hostile/limits.py` allows a model.
+    """Make a forward pass raise ModelError before it computes more than `utils/hostile/limits.py` allows a model.
 
     Returns:
         the hooks that do so, to be removed after the pass.
     """
-    done = 0
+    done: float = 0
 
-    def add(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def add(module: nn.Module, inputs: tuple) -> None:
         nonlocal done
-        if not inputs or not isinstance(inputs[0], torch.Tensor):  # given by name, in a module of one's own
+        if not inputs or not isinstance(inputs[0], torch.Tensor):  # passed by keyword, in a user's own module
             return
         if isinstance(module, _ConvNd) and max(module.kernel_size) > limits.KERNEL:
             raise ModelError(f"a convolution has the kernel {max(module.kernel_size)}; allowed are {limits.KERNEL}.")
@@ -40,11 +39,11 @@ def limit_work(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
     return [m.register_forward_pre_hook(add) for m in model.modules() if isinstance(m, COUNTED)]
 
 
-def cost(module: nn.Module, x: torch.Tensor) -> tuple[int, int]:
-    """Return how often a layer multiplies or compares for its input (b, c, h, w), and how many values it gives."""
+def cost(module: nn.Module, x: torch.Tensor) -> tuple[float, float]:
+    """Return the number of multiplications or comparisons of a layer for an input (b, c, h, w), and of its outputs."""
     if isinstance(module, nn.Upsample):
-        sides = module.size or [n * s for n, s in zip(x.shape[2:], _each_side(module.scale_factor, x))]
-        values = int(x.shape[0] * x.shape[1] * prod(_each_side(sides, x)))
+        scaled = [n * s for n, s in zip(x.shape[2:], _each_side(module.scale_factor or 1, x))]
+        values = int(x.shape[0] * x.shape[1] * prod(_each_side(module.size or scaled, x)))
         return 0, values
     kernel, stride, pad, step = (
         _each_side(getattr(module, name, 1), x) for name in ("kernel_size", "stride", "padding", "dilation")
@@ -59,6 +58,8 @@ def cost(module: nn.Module, x: torch.Tensor) -> tuple[int, int]:
     return places * each, places * channels
 
 
-def _each_side(given: Any, x: torch.Tensor) -> tuple[float, ...]:
-    """Return a setting such as a stride for each side of the input's images; words such as 'same' count as 0."""
-    return tuple(given) if isinstance(given, tuple | list) else (0 if isinstance(given, str) else given,) * (x.ndim - 2)
+def _each_side(given: float | str | tuple[float, ...] | list[float], x: torch.Tensor) -> tuple[float, ...]:
+    """Return a setting such as a stride for each side of the input; words such as 'same' count as 0."""
+    if isinstance(given, (tuple, list)):
+        return tuple(given)
+    return (0 if isinstance(given, str) else given,) * (x.ndim - 2)

@@ -1,10 +1,10 @@
-"""What lies between the layers: their maps, pooled features of chosen layers, and test-time augmentation."""
+"""Feature maps of the layers, their pooled features, and test-time augmentation."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -14,23 +14,28 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import scale_img
 
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
+T = TypeVar("T")
+Output = torch.Tensor | Sequence  # of a model: a tensor, or several, some of them in lists
 VIEWS = ((1.0, False), (0.83, True), (0.67, False))  # scale, and whether mirrored left to right
 
 
 class _Reached(Exception):
-    """The last layer that is wanted has run; the rest is left out."""
+    """The last layer that is wanted has run; the others are skipped."""
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """Return the layers of a model of this package, or the parts of any other."""
+    """Return the layers of a model of this package, or the children of any other module."""
     inner = getattr(model, "model", None)
     return list(inner if isinstance(inner, nn.Sequential) else model.children())
 
 
-def watch_layers(run: Callable[[], Any], model: nn.Module, see: Callable[[int, nn.Module, Any], None]) -> Any:
-    """Call `run`, and `see(index, layer, output)` after each layer of a model meanwhile; return what `run` gives."""
+def watch_layers(run: Callable[[], T], model: nn.Module, see: Callable[[int, nn.Module, object], None]) -> T:
+    """Return the result of `run`, during which `see(index, layer, output)` is called after each layer of the model."""
 
-    def hook(layer: nn.Module, _: Any, out: Any) -> None:  # what a hook returns would take the place of the output
+    def hook(layer: nn.Module, _: object, out: object) -> None:  # what a hook returns would replace the output
         see(getattr(layer, "i", numbers[layer]), layer, out)
 
     numbers = {layer: i for i, layer in enumerate(layers_of(model))}
@@ -51,15 +56,15 @@ def network_of(model: nn.Module) -> nn.Module:
     return max(inner, key=len, default=model)
 
 
-def feature_maps(run: Callable[[], Any], model: nn.Module) -> tuple[Any, dict[int, tuple[str, torch.Tensor]]]:
+def feature_maps(run: Callable[[], T], model: nn.Module) -> tuple[T, dict[int, tuple[str, torch.Tensor]]]:
     """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
 
     A backbone on one line fills an index with each of its maps. Layers without a map, such as heads, are missing.
     """
     found: dict[int, tuple[str, torch.Tensor]] = {}
 
-    def see(i: int, layer: nn.Module, out: Any) -> None:
-        outputs = out if getattr(layer, "span", 1) > 1 else [out]
+    def see(i: int, layer: nn.Module, out: object) -> None:
+        outputs = out if isinstance(out, (list, tuple)) and getattr(layer, "span", 1) > 1 else [out]
         maps = {i + k: y for k, y in enumerate(outputs) if isinstance(y, torch.Tensor) and y.ndim == 4}
         found.update({index: (type(layer).__name__, y) for index, y in maps.items()})
 
@@ -108,38 +113,40 @@ def embed(model: nn.Module, x: torch.Tensor, layers: Sequence[int]) -> torch.Ten
     Args:
         model: of any task.
         x: (b, ch, h, w) images.
-        layers: indices as in the model's YAML, lower than the head's.
+        layers: indices as in the model's YAML, less than the head's.
 
     Raises:
-        ConfigError: there is no such layer, or it gives no feature map.
+        ConfigError: there is no such layer, or its output is not a feature map.
     """
-    wanted, found = set(layers), {}
-    last = max(wanted)
+    wanted, last = set(layers), max(layers)
+    found: dict[int, object] = {}
 
-    def see(i: int, layer: nn.Module, out: Any) -> None:
-        outputs = out if getattr(layer, "span", 1) > 1 else [out]
+    def see(i: int, layer: nn.Module, out: object) -> None:
+        outputs = out if isinstance(out, (list, tuple)) and getattr(layer, "span", 1) > 1 else [out]
         found.update({i + k: y for k, y in enumerate(outputs) if i + k in wanted})
         if i + len(outputs) > last:
             raise _Reached
 
     with contextlib.suppress(_Reached):
         watch_layers(lambda: model(x), model, see)
+    pooled = []
     for i in layers:
-        if not isinstance(found.get(i), torch.Tensor) or found[i].ndim not in {2, 4}:
+        y = found.get(i)
+        if not isinstance(y, torch.Tensor) or y.ndim not in {2, 4}:
             count = getattr(layers_of(model)[-1], "i", len(layers_of(model)) - 1)
             raise ConfigError(f"embed={list(layers)}: layer {i} gives no features. Choose from 0 to {count - 1}.")
-    pooled = [adaptive_avg_pool2d(found[i], 1).flatten(1) if found[i].ndim == 4 else found[i] for i in layers]
+        pooled.append(adaptive_avg_pool2d(y, 1).flatten(1) if y.ndim == 4 else y)
     return torch.cat(pooled, 1)
 
 
-def predict_augmented(model: nn.Module, x: torch.Tensor) -> Any:
+def predict_augmented(model: BaseModel, x: torch.Tensor) -> Output:
     """Return the predictions of a detector for a batch and for smaller and mirrored copies of it, side by side.
 
-    Copies see objects at other sizes. Positions of the coarsest map at full size, and of the finest at the smallest,
-    are left out: what they are for is seen better at another scale. Other tasks predict on the batch alone.
+    Copies show objects at other sizes. Positions of the coarsest map at full size, and of the finest at the smallest,
+    are left out: their objects are found better at another scale. Other tasks predict on the batch alone.
 
     Returns:
-        (b, 4 + nc, positions of all copies) boxes as xywh in pixels of `x`, and None in the place of the maps.
+        (b, 4 + nc, positions of all copies) boxes as xywh in pixels of `x`, and None instead of the maps.
     """
     if getattr(model, "task", "detect") != "detect":
         LOGGER.warning(f"WARNING: augment=True is for detection; {model.task} predicts on the image itself.")

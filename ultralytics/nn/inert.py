@@ -1,8 +1,8 @@
-"""Unpickling without running anything: whatever a pickle names becomes an inert record, and what it builds is counted.
+"""Unpickling without running code: whatever a pickle names becomes an inert record, and what it builds is counted.
 
 A pickle is a small program that may call whatever it names. Here each name is looked up in one table of harmless
 builders; names of module classes give a `Record`; any other name is refused before anything is called. Since a builder
-may be called again and again on one thing, 200 bytes can ask for gigabytes: so each opcode pays for what it takes.
+may be called many times on one object, 200 bytes can ask for gigabytes: so the memory of each opcode is counted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pickle
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
@@ -38,16 +38,16 @@ STORAGES = {
 
 _STEP = 100  # bytes of an opcode besides the value it makes: its place on the stack, in a dict, in the memo
 _ENTRY = 100  # bytes of an entry of a dict
-_PLACE = 32  # bytes of a place in a list, with what it takes to look at it
+_PLACE = 32  # bytes of a place in a list, with the time to visit it
 _RECORD = 400  # bytes of a record with its dicts
 _CLASS = 2048  # bytes of a class
-_DIMS = 64  # dimensions of a tensor, which are as many as torch takes
+_DIMS = 64  # most dimensions of a tensor in torch
 _WORD = 4096  # characters of a path or a device
 _NAME = 300  # characters of a name with its module
 _PARTS = 16  # of a tuple that is a key
-_ODD_KEYS = 10_000  # keys whose hashes a file can choose, so that all of them meet in one place
+_ODD_KEYS = 10_000  # keys whose hashes a file can choose, so that all of them collide
 
-# The opcodes of a weight file. What the first ones push is made already, or costs no more than a step.
+# The opcodes of a weight file. What the first ones push exists already, or costs no more than a step.
 _MOVING = (
     "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "BINGET",
     "LONG_BINGET", "BINPUT", "LONG_BINPUT", "MEMOIZE", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD",
@@ -68,10 +68,13 @@ class _Sealed(type):
 
 
 class Record(metaclass=_Sealed):
-    """What stands for an object in a file: the name of its class, the arguments and the state, and no behaviour."""
+    """A stand-in for an object in a file: the name of its class, arguments and state, without behaviour."""
 
     __slots__ = ("args", "items", "state")
     path = ""  # the dotted name in the file
+    args: tuple
+    items: dict
+    state: dict
 
     def __new__(cls, *args, **kwargs):
         self = object.__new__(cls)
@@ -126,9 +129,10 @@ class TensorRecord(NamedTuple):
 
 
 class Builder:
-    """A function that a pickle may call; a pickle cannot look into it or change it."""
+    """A function that a pickle may call but neither inspect nor change."""
 
     __slots__ = ("_run",)
+    _run: Callable
 
     def __init__(self, run: Callable):
         object.__setattr__(self, "_run", run)
@@ -152,9 +156,9 @@ class _Dtype(Record):
         return super().__new__(cls, code, *args)
 
     def resolve(self) -> np.dtype:
-        order = next((p for p in self.items.get("state", ()) if p in ("<", ">")), "")
-        dtype = np.dtype(self.args[0])
-        return dtype.newbyteorder(order) if order else dtype
+        orders = [p for p in self.items.get("state", ()) if p in ("<", ">")]
+        dtype: np.dtype = np.dtype(self.args[0])
+        return dtype.newbyteorder(">" if orders[0] == ">" else "<") if orders else dtype
 
     def __setstate__(self, state: object) -> None:
         self.items["state"] = state[:4] if isinstance(state, tuple) else ()
@@ -167,6 +171,8 @@ class Array(Record):
     __slots__ = ()
 
     def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple):
+            raise pickle.UnpicklingError("a NumPy array without state")
         _, shape, dtype, fortran, data = state
         self.items["value"] = np.frombuffer(data, dtype.resolve()).reshape(shape, order="F" if fortran else "C")
 
@@ -176,14 +182,15 @@ class Array(Record):
 
 
 def rebuild_tensor(storage: Storage, offset: int, size: tuple, stride: tuple, *_) -> TensorRecord:
-    """Return what stands for a tensor."""
+    """Return the record of a tensor."""
     if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("a tensor without storage")
-    return TensorRecord(storage, *_counts((offset,)), _counts(size), _counts(stride))
+    (start,) = _counts((offset,))
+    return TensorRecord(storage, start, _counts(size), _counts(stride))
 
 
-def _counts(values: Any) -> tuple[int, ...]:
-    """Return numbers of a tensor's layout; those of hundreds of digits would take years to multiply."""
+def _counts(values: object) -> tuple[int, ...]:
+    """Return checked numbers of a tensor's layout; those of hundreds of digits would take years to multiply."""
     if not isinstance(values, (tuple, list)) or len(values) > _DIMS:
         raise pickle.UnpicklingError("a tensor of impossible shape")
     if not all(isinstance(n, int) and 0 <= n < 1 << 63 for n in values):
@@ -192,7 +199,7 @@ def _counts(values: Any) -> tuple[int, ...]:
 
 
 def _complex(real: float, imaginary: float = 0.0) -> complex:
-    if not isinstance(real, (int, float)) or not isinstance(imaginary, (int, float)):  # a text takes long to read
+    if not isinstance(real, (int, float)) or not isinstance(imaginary, (int, float)):  # a text takes long to parse
         raise pickle.UnpicklingError("a complex number of something else")
     return complex(real, imaginary)
 
@@ -211,12 +218,12 @@ def _path(*parts: str) -> str:
     return _words(parts, lambda words: str(PurePosixPath(*words)))
 
 
-def _device(*parts: Any) -> str:
+def _device(*parts: object) -> str:
     return _words(parts, ":".join)
 
 
 def _words(parts: tuple, join: Callable[[list[str]], str]) -> str:
-    """Join texts of which one may stand there a thousand times."""
+    """Join texts, of which one may occur a thousand times."""
     words = list(map(plain_text, parts[:_DIMS]))
     if sum(map(len, words)) > _WORD or len(parts) > _DIMS:
         raise pickle.UnpicklingError(f"a path or device of more than {_WORD} characters")
@@ -224,25 +231,25 @@ def _words(parts: tuple, join: Callable[[list[str]], str]) -> str:
 
 
 def plain_text(value: object) -> str:
-    """Return a text or number as text; of lists in lists it could be one without end."""
+    """Return a text or number as text; the text of nested lists could be endless."""
     if not isinstance(value, (str, int, float)):
         raise pickle.UnpicklingError(f"a {type(value).__name__} where a text belongs")
     return str(value)
 
 
-def _builders(key: Callable[[Any], Any], items: Callable[[Any], Iterable]) -> dict[str, Any]:
-    """Return what each allowed name gives: immutable types of Python's own, or sealed functions made for one file.
+def _builders(key: Callable[[object], Hashable], items: Callable[[object], Collection]) -> dict[str, object]:
+    """Return the substitute of each allowed name: immutable types of Python's own, or sealed functions.
 
     Args:
-        key: returns what may be a key of a dict or a member of a set, and raises for anything else.
-        items: returns what may be copied into another container, and counts that.
+        key: returns a key of a dict or a member of a set, and raises for what may not be one.
+        items: returns and counts what is copied into another container.
     """
 
-    def ordered(pairs: Any = ()) -> OrderedDict:
-        pairs = items(pairs)
+    def ordered(given: object = ()) -> OrderedDict:
+        pairs = items(given)
         return OrderedDict((key(k), v) for k, v in (pairs.items() if isinstance(pairs, dict) else pairs))
 
-    calls = {
+    calls: dict[str, Callable] = {
         "builtins.set": lambda given=(): set(map(key, items(given))),
         "builtins.frozenset": lambda given=(): frozenset(map(key, items(given))),
         "builtins.slice": lambda *_: None,
@@ -268,7 +275,7 @@ def _builders(key: Callable[[Any], Any], items: Callable[[Any], Iterable]) -> di
 
 
 class _Rest:
-    """What is left of a file. `read` of more than that fails at once, where a file would first make room for it."""
+    """The rest of a file. `read` of more bytes than are left fails at once, where a file would allocate them first."""
 
     def __init__(self, file: IO[bytes]):
         self.file, here = file, file.tell()
@@ -288,19 +295,20 @@ class _Rest:
 
 
 class _Opcodes(dict):
-    """What runs each opcode that is allowed."""
+    """The functions that run each opcode that is allowed."""
 
     def __missing__(self, code: int) -> Callable:
         raise pickle.UnpicklingError(f"no weight file holds the opcode {code:#x}")
 
 
 class InertUnpickler(pickle._Unpickler):
-    """An unpickler whose every name is inert and whose every opcode is counted; see the module's docstring.
+    """An unpickler whose names are all inert and whose opcodes are all counted; see the module's docstring.
 
-    It is the one written in Python: that in C makes room for as many memories as a pickle of 20 bytes says it has.
+    It extends the one in Python: that in C allocates a memo of whatever size a pickle of 20 bytes names.
     """
 
     dispatch = _Opcodes()
+    stack: list  # of the objects that are being built
 
     def __init__(self, file: IO[bytes], path: Path):
         super().__init__(_Rest(file), encoding="utf-8")
@@ -308,25 +316,25 @@ class InertUnpickler(pickle._Unpickler):
         self.storages: dict[str, Storage] = {}
         self.built = self.odd_keys = 0
         self._builders = _builders(self.key, self.items)
-        self._classes: dict[str, type[Record]] = {}
+        self._classes: dict[str, _Sealed] = {}
 
     def count(self, size: int) -> None:
-        """Count bytes that are about to be taken, or were."""
+        """Count bytes of memory that are about to be taken, or were."""
         self.built += size
         if self.built > limits.PICKLE_BUILT:
             raise pickle.UnpicklingError(f"its description takes more than {limits.PICKLE_BUILT} bytes of memory")
 
-    def items(self, values: Any) -> Iterable:
-        """Return what is copied into another container, which takes time even where little comes of it."""
-        if not isinstance(values, (list, tuple, dict, set, frozenset)):  # of a text would come eight times its size
+    def items(self, values: object) -> Collection:
+        """Return and count values that are copied into another container, even if that keeps few of them."""
+        if not isinstance(values, (list, tuple, dict, set, frozenset)):  # a text would take eight times its size
             raise pickle.UnpicklingError(f"a {type(values).__name__} where a list belongs")
         self.count(_PLACE * len(values))
         return values
 
-    def key(self, value: Any) -> Any:
-        """Return a key of a dict or a member of a set; the hash of tuples in tuples could take years to compute."""
-        parts = value if type(value) is tuple else (value,)
-        if len(parts) > _PARTS:  # its hash is computed anew each time
+    def key(self, value: object) -> Hashable:
+        """Return a key of a dict or a member of a set; the hash of nested tuples could take years to compute."""
+        parts: tuple = value if type(value) is tuple else (value,)
+        if len(parts) > _PARTS:  # its hash is computed again each time
             raise pickle.UnpicklingError(f"a tuple of {len(parts)} parts as a key")
         for part in parts:
             if not isinstance(part, (str, int, float, complex, bytes, type(None), torch.dtype, Record)):
@@ -337,8 +345,8 @@ class InertUnpickler(pickle._Unpickler):
                 raise pickle.UnpicklingError(f"more than {_ODD_KEYS} keys that are neither texts nor whole numbers")
         return value
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a name in the pickle stands for.
+    def find_class(self, module: str, name: str) -> object:
+        """Return the substitute for a name in the pickle.
 
         Raises:
             CheckpointError: it is not on the list.
@@ -359,15 +367,15 @@ class InertUnpickler(pickle._Unpickler):
             f"save its weights alone with torch.save(model.state_dict(), ...) and load them into a model YAML."
         )
 
-    def record_of(self, full: str) -> type[Record]:
-        """Return the class that stands for one in the file."""
+    def record_of(self, full: str) -> _Sealed:
+        """Return the subclass of `Record` for a class in the file."""
         if full not in self._classes:
             self.count(_CLASS)
             name = full.rpartition(".")[2]
             self._classes[full] = _Sealed(name, (Record,), {"path": full, "__slots__": ()})
         return self._classes[full]
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: tuple) -> object:
         """Return the storage that a tensor refers to, or the class that the older format wraps with its source code."""
         if pid[0] == "module":
             return pid[1]
@@ -375,16 +383,17 @@ class InertUnpickler(pickle._Unpickler):
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError("an unknown reference")
         key = plain_text(key)
-        return self.storages.setdefault(key, Storage(dtype, key, *_counts((numel,))))
+        (count,) = _counts((numel,))
+        return self.storages.setdefault(key, Storage(dtype, key, count))
 
 
-def _copied(state: Any) -> int:
-    """Return the bytes that a record takes to copy its state."""
+def _copied(state: object) -> int:
+    """Return the bytes that the copy of a record's state takes."""
     parts = state if isinstance(state, tuple) else (state,)
     return _RECORD + _PLACE * len(parts) + _ENTRY * sum(len(part) for part in parts if isinstance(part, dict))
 
 
-# What an opcode will take besides its result, told by the stack before it runs
+# Bytes that an opcode takes besides its result, by the stack before it runs
 _TAKES: dict[str, Callable[[list], int]] = {
     "REDUCE": lambda stack: _RECORD + sys.getsizeof(stack[-1]),
     "NEWOBJ": lambda stack: _RECORD + sys.getsizeof(stack[-1]),
@@ -395,7 +404,7 @@ _TAKES: dict[str, Callable[[list], int]] = {
     "BUILD": lambda stack: _copied(stack[-1]),
 }
 
-# What will become a key, likewise
+# Objects that become keys, by the same stack
 _KEYS: dict[str, Callable[[list], list]] = {
     "SETITEM": lambda stack: stack[-2:-1],
     "SETITEMS": lambda stack: stack[::2],
@@ -406,8 +415,8 @@ _KEYS: dict[str, Callable[[list], list]] = {
 
 
 def _counted(name: str) -> Callable[[InertUnpickler], None]:
-    """Return what runs an opcode of pickle between a look at what it takes and one at what it made."""
-    run = pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+    """Return a function that runs an opcode of pickle and counts what it takes before and what it makes after."""
+    run: Callable = pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
     takes, keys, makes = _TAKES.get(name), _KEYS.get(name), name in _MAKING
 
     def counted(self: InertUnpickler) -> None:

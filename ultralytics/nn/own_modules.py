@@ -1,8 +1,8 @@
 """Files of users' modules that a model YAML names (`modules: [my_blocks.py]`), run only where the caller trusts them.
 
 A YAML or a checkpoint names such files with the hash of their content; neither can make them run. `load_trusted` runs
-them, once for each content. What a file registers is seen by the models that name the file, and by no others, so two
-projects or two versions of a file may use one class name in one process.
+them, once for each content. What a file registers is visible only to the models that name the file, so two projects or
+two versions of a file may use the same class name in one process.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ultralytics.nn.registry import OWN, Entry, lookup
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import MissingFileError, ModelError, UserError
 
-LOADED: dict[str, dict[str, Entry]] = {}  # what each file registered, by the hash of its content
+LOADED: dict[str, dict[str, Entry]] = {}  # classes that each file registered, by the hash of its content
 
 
 class ModuleFile(NamedTuple):
-    """A file that a model names: its path as it was when the YAML was read, and the hash of its content."""
+    """A file that a model names: its path when the YAML was read, and the hash of its content."""
 
     file: str  # with forward slashes
     sha256: str
@@ -38,7 +38,7 @@ class ModuleFile(NamedTuple):
 
 
 class _Loader(SourceFileLoader):
-    """Loads a module from text that has been read already, so that what runs is what was hashed, never a stale .pyc."""
+    """Loader of a module from source that was read before, so that what was hashed is run, never a stale .pyc."""
 
     def __init__(self, name: str, path: str, source: bytes):
         super().__init__(name, path)
@@ -49,10 +49,10 @@ class _Loader(SourceFileLoader):
 
 
 def module_files(d: dict) -> list[ModuleFile]:
-    """Return the files that a model description names, as `describe_files` or a checkpoint wrote them, or bare names.
+    """Return the files that a model description names, as `describe_files` or a checkpoint wrote them, or by name.
 
     Raises:
-        ModelError: `modules` is no list of file names.
+        ModelError: `modules` is not a list of file names.
     """
     given = d.get("modules") or []
     if isinstance(given, list) and given and all(isinstance(m, dict) and {"file", "sha256"} <= m.keys() for m in given):
@@ -66,7 +66,7 @@ def describe_files(d: dict, folder: Path) -> list[dict[str, str]]:
     given = [given] if isinstance(given, str) else given
     if not isinstance(given, list) or not all(isinstance(name, str) and name.endswith(".py") for name in given):
         raise ModelError(
-            f"modules: {given!r} in '{d.get('yaml_file') or 'the model'}' is no list of Python files. "
+            f"modules: {given!r} in '{d.get('yaml_file') or 'the model'}' is not a list of Python files. "
             "Write their names relative to the YAML, such as modules: [my_blocks.py]."
         )
     described = []
@@ -82,15 +82,15 @@ def describe_files(d: dict, folder: Path) -> list[dict[str, str]]:
 
 
 def own_entries(d: dict, named: str = "", namespace: Mapping[str, object] | None = None) -> dict[str, Entry]:
-    """Return what the files that a model names have registered.
+    """Return the entries that the files of a model have registered.
 
     Args:
         d: a model description.
-        named: what holds it, for the error; the description's own `yaml_file` if not given.
-        namespace: where classes may stand that are not registered (see `lookup`).
+        named: the file that holds it, for the error; by default the description's own `yaml_file`.
+        namespace: of classes that are not registered (see `lookup`).
 
     Raises:
-        ModelError: a file was not loaded, and a layer is known by no other way.
+        ModelError: a file was not loaded, and a layer is not known otherwise.
     """
     files = module_files(d)
     missing = [f for f in files if f.sha256 not in LOADED]
@@ -100,13 +100,13 @@ def own_entries(d: dict, named: str = "", namespace: Mapping[str, object] | None
         raise ModelError(
             f"'{named}' uses modules from {names}, which nobody has allowed to run. Look into the file, and if you "
             f"trust it, pass trust_modules=True: YOLO('{named}', trust_modules=True), or trust_modules=true behind "
-            "`yolo`. (If the file lies elsewhere now, name its folder instead: trust_modules=FOLDER.)"
+            "`yolo`. (If the file is elsewhere now, name its folder instead: trust_modules=FOLDER.)"
         )
     return loaded_entries(d)
 
 
 def loaded_entries(d: dict) -> dict[str, Entry]:
-    """Return what those of the files that a model names have registered which were run."""
+    """Return the entries of those files of a model that were run."""
     return {name: entry for f in module_files(d) for name, entry in LOADED.get(f.sha256, {}).items()}
 
 
@@ -121,12 +121,12 @@ def _all_known(d: dict, namespace: Mapping[str, object] | None) -> bool:
 
 
 def load_trusted(d: dict, where: bool | str, named: str | Path) -> None:
-    """Load the files that a model names, because the caller trusts them.
+    """Load the files that a model names, as the caller trusts them.
 
     Args:
         d: a model description from a YAML or a checkpoint.
         where: True: as recorded, beside the model's file, or in the working directory, with unchanged content.
-            A folder, or a file in it: from there, whatever the content.
+            A folder, or a file in it: from there, whatever their content.
         named: the YAML or weight file.
 
     Raises:
@@ -140,9 +140,9 @@ def load_trusted(d: dict, where: bool | str, named: str | Path) -> None:
 
 
 def _find(f: ModuleFile, where: bool | str, named: Path) -> Path:
-    """Return where a module file lies."""
+    """Return the path of a module file."""
     if where is not True:
-        folder = Path(where)
+        folder = Path(str(where))
         path = (folder.parent if folder.suffix == ".py" else folder) / f.name
         if not path.is_file():
             raise MissingFileError(f"'{named}' needs the module file '{f.name}', but there is no '{path}'.")
@@ -166,7 +166,7 @@ def _find(f: ModuleFile, where: bool | str, named: Path) -> Path:
 
 
 def load_file(path: Path) -> dict[str, Entry]:
-    """Run a module file, unless its content has run already; return what it registered.
+    """Run a module file, unless its content was run before; return the entries that it registered.
 
     Raises:
         ModelError: it fails; the message names file and line.
@@ -177,14 +177,16 @@ def load_file(path: Path) -> dict[str, Entry]:
         return LOADED[sha256]
     name = "own_" + re.sub(r"\W", "_", path.stem) + "_" + sha256[:12]
     loader = _Loader(name, str(path.resolve()), source)
-    module = module_from_spec(spec_from_file_location(name, loader.path, loader=loader))
+    spec = spec_from_file_location(name, loader.path, loader=loader)
+    assert spec is not None  # as there is a loader
+    module = module_from_spec(spec)
     OWN[name] = {}
     sys.modules[name] = module  # before it runs, as an import does: dataclasses and pickle look there
     try:
         loader.exec_module(module)
     except (Exception, SystemExit) as e:
         del sys.modules[name], OWN[name]
-        raise ModelError(f"The module file '{path}' cannot be loaded: {_fault(e, module)}. Mend it there.") from e
+        raise ModelError(f"The module file '{path}' cannot be loaded: {_fault(e, module)}. Correct it there.") from e
     if not OWN[name]:
         LOGGER.warning(f"The module file '{path}' registers nothing: put @register above its classes.")
     else:
@@ -194,7 +196,7 @@ def load_file(path: Path) -> dict[str, Entry]:
 
 
 def _fault(e: BaseException, module: ModuleType) -> str:
-    """Return 'line 3: NameError: ...' for an error that arose while a module file ran."""
+    """Return 'line 3: NameError: ...' for an error in a module file."""
     lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == module.__file__]
     line = e.lineno if isinstance(e, SyntaxError) and e.filename == module.__file__ else lines[-1] if lines else None
     reason = e.msg if isinstance(e, SyntaxError) else " ".join(str(e).split()).removesuffix(".")
@@ -203,5 +205,5 @@ def _fault(e: BaseException, module: ModuleType) -> str:
 
 
 def _hash(source: bytes) -> str:
-    """Return the hash of a file's content, whatever its line ends."""
+    """Return the hash of a file's content, the same for both kinds of line ends."""
     return hashlib.sha256(source.replace(b"\r\n", b"\n")).hexdigest()

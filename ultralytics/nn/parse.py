@@ -1,4 +1,4 @@
-"""From a model YAML to layers: find the file, read its scale, build each line, and say in which line a mistake is."""
+"""From a model YAML to layers: find the file, read its scale, build each line, and name the line of a mistake."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
@@ -21,6 +21,25 @@ from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.hostile import limits
 
+
+class Layer(nn.Module):
+    """The attributes that `build_layers` sets on each layer, whatever its class.
+
+    Attributes:
+        i: index of its first output.
+        f: index, or indices, of the outputs that it reads; -1 is the output before its own.
+        span: number of indices that it fills.
+        np: number of parameters.
+        type: its class with the module's name.
+    """
+
+    i: int
+    f: int | list[int]
+    span: int
+    np: int
+    type: str  # type: ignore[assignment]  # hides nn.Module's method, as in 8.3.0
+
+
 _OF_LAYERS = ("i", "f", "type", "np", "span")  # attributes that `build_layers` sets
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
 
@@ -32,7 +51,7 @@ def guess_model_scale(path: str | Path) -> str:
 
 
 def yaml_model_load(path: str | Path) -> dict:
-    """Read the YAML that a model name stands for, with `scale` from the name and `yaml_file` as given added.
+    """Read the YAML of a model name, with `scale` from the name and `yaml_file` as given added.
 
     Module files that it names under `modules` become entries of path and hash; they are not run.
     """
@@ -65,31 +84,31 @@ def _scale(d: dict, verbose: bool) -> tuple[str, float, float, float]:
     return letter, *_factors(scales[letter], d)
 
 
-def _factors(given: Any, d: dict) -> tuple[float, float, float]:
-    """Return the depth, the width and the largest number of channels of a scale, after a look at them."""
+def _factors(given: object, d: dict) -> tuple[float, float, float]:
+    """Return the checked depth, width and largest number of channels of a scale."""
     numbers = list(given) if isinstance(given, (list, tuple)) else []
     kinds = all(isinstance(n, (int, float)) and not isinstance(n, bool) and 0 < n <= limits.NUMBER for n in numbers)
     if not kinds or not 2 <= len(numbers) <= 3:
         raise ModelError(
-            f"{d.get('yaml_file', 'The model')} has the scale {str(given)[:60]}; wanted are depth, width and the "
-            "largest number of channels, as [0.50, 0.25, 1024]."
+            f"{d.get('yaml_file', 'The model')} has the scale {str(given)[:60]}; it must be depth, width and the "
+            "largest number of channels, such as [0.50, 0.25, 1024]."
         )
     return numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else float("inf")
 
 
 def _check_keys(d: dict) -> None:
-    """Raise ModelError where a model description lacks layers, or its numbers cannot be right."""
+    """Raise ModelError if a model description lacks layers, or its numbers are out of range."""
     name = d.get("yaml_file") or "The model"
     missing = [k for k in ("backbone", "head") if not isinstance(d.get(k), (list, tuple))]
     if missing or not (d["backbone"] or d["head"]):
         raise ModelError(f"{name} has no list of layers under {' and '.join(missing) or 'backbone and head'}.")
     for key, most in {"nc": limits.CLASSES, "ch": limits.NUMBER}.items():
         if key in d and (type(d[key]) is not int or not 1 <= d[key] <= most):
-            raise ModelError(f"{name} says `{key}: {str(d[key])[:40]}`; a whole number from 1 to {most} is wanted.")
+            raise ModelError(f"{name} says `{key}: {str(d[key])[:40]}`; it must be a whole number from 1 to {most}.")
 
 
-def _check_numbers(values: Any) -> int:
-    """Return the product of the greater numbers among a layer's arguments; raise ModelError for one beyond any."""
+def _check_numbers(values: object) -> int:
+    """Return the product of the greater numbers among a layer's arguments; raise ModelError if one is out of range."""
     product = 1
     for value in values if isinstance(values, (list, tuple)) else [values]:
         if isinstance(value, (list, tuple)):
@@ -102,39 +121,41 @@ def _check_numbers(values: Any) -> int:
 
 
 def _check_size(entry: Entry, args: list, repeats: int) -> None:
-    """Raise ModelError for a layer of more parameters than any has; it is built without memory if it may be one."""
+    """Raise ModelError if a layer has too many parameters; one that may is first built without memory."""
     if _check_numbers(args) <= limits.USUAL:
         return
     try:
         with torch.device("meta"):
             count = sum(p.numel() for p in entry.cls(*args).parameters())
-    except Exception:  # a user's own that cannot be built so, or arguments that do not fit: that is told later
+    except (
+        Exception
+    ):  # a user's class that cannot be built so, or arguments that do not fit, which `_build_line` reports
         return
     if count * max(repeats, 1) > limits.PARAMETERS:
         raise ModelError(f"it would have {count * max(repeats, 1)} parameters; allowed are {limits.PARAMETERS}.")
 
 
 def _activation(text: str | None) -> nn.Module:
-    """Return the module of `activation: nn.LeakyReLU(0.1)` in a YAML, else SiLU; the text is parsed, never run."""
+    """Return the module of `activation: nn.LeakyReLU(0.1)` in a YAML, SiLU by default; the text is never run."""
     if not text:
-        return nn.SiLU()  # one of the model's own, for fusing changes it
+        return nn.SiLU()  # the model's own instance, as fusing changes it
     try:
         call = ast.parse(str(text).strip(), mode="eval").body
         func, args, kwargs = (call.func, call.args, call.keywords) if isinstance(call, ast.Call) else (call, [], [])
-        name = func.attr if isinstance(func, ast.Attribute) else func.id
+        name = func.attr if isinstance(func, ast.Attribute) else ast.unparse(func)
         if name not in nn.modules.activation.__all__ or name == "MultiheadAttention":
             raise ValueError(f"it has no {name}")
         cls = getattr(nn.modules.activation, name)
-        values, named = [ast.literal_eval(a) for a in args], {k.arg: ast.literal_eval(k.value) for k in kwargs}
+        values, named = [ast.literal_eval(a) for a in args], {str(k.arg): ast.literal_eval(k.value) for k in kwargs}
         _check_numbers([*values, *named.values()])
         return cls(*values, **named)
     except (SyntaxError, AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as e:
         given = str(text)[:80]
-        raise ModelError(f"activation: '{given}' is no activation of torch.nn, such as nn.ReLU(): {e}.") from None
+        raise ModelError(f"activation: '{given}' is not an activation of torch.nn, such as nn.ReLU(): {e}.") from None
 
 
-def _argument(value: Any, d: dict) -> Any:
-    """Return what a YAML argument means: the name of a YAML key (nc) its value, a literal in quotes the literal."""
+def _argument(value: object, d: dict) -> object:
+    """Resolve a YAML argument: the name of a YAML key (nc) is its value, a literal in quotes the literal."""
     if not isinstance(value, str):
         return value
     if value in d and not isinstance(d[value], dict):
@@ -146,12 +167,13 @@ def _argument(value: Any, d: dict) -> Any:
 
 
 def line_numbers(d: dict) -> list[int]:
-    """Return the line of each layer of a model description in its YAML file; [] if there is no such file any more."""
+    """Return the line number of each layer of a model description in its YAML file; [] if that is gone."""
     from ultralytics.utils.hostile import safe_yaml
 
     try:
         text = read_text(find_model_yaml(d.get("yaml_file") or ""), limits.YAML_BYTES)
-        nodes = {k.value: v for k, v in safe_yaml.compose(text).value if isinstance(k.value, str)}
+        root = safe_yaml.compose(text)
+        nodes = {k.value: v for k, v in root.value if isinstance(k.value, str)} if root else {}
         return [row.start_mark.line + 1 for part in ("backbone", "head") for row in nodes[part].value]
     except (UserError, OSError, KeyError, AttributeError, TypeError, ValueError):
         return []  # the model came from a dictionary or a checkpoint
@@ -165,10 +187,11 @@ def describe_line(d: dict, number: int) -> str:
     return f"{where} (layer {number}: {str(line).replace(chr(39), '')}): "
 
 
-def _checked(line: Any, i: int) -> tuple[list[int], int]:
-    """Return the indices that a YAML line reads and its repeats, after a look at the line's form."""
-    kinds = ((int, list), int, str, list)
-    form = isinstance(line, (list, tuple)) and len(line) == 4 and all(map(isinstance, line, kinds))
+def _checked(given: object, i: int) -> tuple[list[int], int]:
+    """Return the indices that a YAML line reads and its repeats, having checked the line's form."""
+    kinds: tuple[type | tuple[type, ...], ...] = ((int, list), int, str, list)
+    line = given if isinstance(given, (list, tuple)) else []
+    form = len(line) == 4 and all(isinstance(part, kind) for part, kind in zip(line, kinds))
     sources = (line[0] if isinstance(line[0], list) else [line[0]]) if form else []
     if not form or not sources or not all(isinstance(j, int) for j in sources):
         raise ModelError("a layer is written [from, repeats, module, [arguments]], such as [-1, 1, Conv, [64, 3, 2]].")
@@ -180,20 +203,22 @@ def _checked(line: Any, i: int) -> tuple[list[int], int]:
     return sources, line[1]
 
 
-def _file_place(line: Any, own: Mapping[str, Entry]) -> int | None:
-    """Return the place of a weight file among the arguments of a YAML line; None if it has none."""
-    whole = isinstance(line, (list, tuple)) and len(line) == 4 and isinstance(line[3], list)
-    entry = own.get(str(line[2])) or REGISTRY.get(str(line[2])) if whole else None
+def _file_place(line: object, own: Mapping[str, Entry]) -> int | None:
+    """Return the index of a weight file among the arguments of a YAML line; None if it has none."""
+    if not (isinstance(line, (list, tuple)) and len(line) == 4 and isinstance(line[3], list)):
+        return None
+    entry = own.get(str(line[2])) or REGISTRY.get(str(line[2]))
     return entry.weights if entry and entry.weights is not None and entry.weights < len(line[3]) else None
 
 
 def weight_files(d: dict) -> dict[int, str]:
     """Return the weight files that a new model starts from, by the number of the line that names them."""
-    own, found = loaded_entries(d), {}
+    own = loaded_entries(d)
+    found: dict[int, str] = {}
     for number, line in enumerate([*d["backbone"], *d["head"]]):
         place = _file_place(line, own)
         if place is not None and (file := _argument(line[3][place], d)):
-            found[number] = file
+            found[number] = str(file)
     return found
 
 
@@ -202,7 +227,7 @@ def without_weight_files(d: dict) -> dict:
     _check_keys(d)
     own = loaded_entries(d)
 
-    def bare(line: Any) -> Any:
+    def bare(line: list) -> list:
         place = _file_place(line, own)
         return line if place is None else [*line[:3], line[3][:place] + line[3][place + 1 :]]
 
@@ -211,7 +236,7 @@ def without_weight_files(d: dict) -> dict:
 
 def _build_line(
     context: Context, line: list, own: Mapping[str, Entry], namespace: Mapping[str, object] | None
-) -> tuple[nn.Module, list[int]]:
+) -> tuple[Layer, list[int]]:
     """Return the module of one YAML line and the channels of each of its outputs."""
     name, place = line[2], _file_place(line, own)
     args = [_argument(a, context.yaml) for k, a in enumerate(line[3]) if k != place]
@@ -223,25 +248,25 @@ def _build_line(
         modules = _repeated(entry, bound, context.c1)
     except UserError:
         raise
-    except Exception as e:  # constructors raise whatever their arguments make them stumble over
+    except Exception as e:  # constructors raise anything where arguments do not fit
         given = f"{context.channels} input channels and the arguments {str(args)[:200]}"
         raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
     if place is not None and len(modules) > 1:
         raise ModelError(f"{name} starts from a weight file, so it cannot be repeated. Write 1 repeat.")
-    module = modules[0] if len(modules) == 1 else nn.Sequential(*modules)
-    own = [k for k in _OF_LAYERS if any(k in held for held in (vars(module), module._modules, module._parameters))]
-    if own:
-        raise ModelError(f"{name} has an attribute '{own[0]}', which each layer gets from the model. Rename its own.")
+    module = cast(Layer, modules[0] if len(modules) == 1 else nn.Sequential(*modules))
+    taken = [k for k in _OF_LAYERS if any(k in held for held in (vars(module), module._modules, module._parameters))]
+    if taken:
+        raise ModelError(f"{name} has an attribute '{taken[0]}', which each layer gets from the model. Rename its own.")
     module.type = f"{entry.cls.__module__}.{entry.cls.__name__}".replace("__main__.", "")
     out = getattr(modules[-1], "out_channels", bound.channels)
     return module, out if isinstance(out, list) else [out]
 
 
 def _repeated(entry: Entry, bound: Bound, c1: int) -> list[nn.Module]:
-    """Return as many modules as a line asks for; what follows the first takes the channels that the one before gives.
+    """Return the repeats of a line; after the first, each takes the channels that the one before gives.
 
     Raises:
-        ModelError: the first gives several maps, so that none can follow.
+        ModelError: the first gives several maps, so none can follow.
     """
     modules = [entry.cls(*bound.args)]
     for _ in range(bound.repeats - 1):
@@ -264,16 +289,17 @@ def build_layers(
         namespace: classes that are neither registered nor of `torch.nn`, by name.
 
     Returns:
-        The layers, each with `i` (index of its first output), `f` (from), `type`, `np` (parameters), `span` (how many
-        indices it fills); and the indices whose outputs later layers read.
+        The layers, each with the attributes of `Layer`; and the indices whose outputs later layers read.
 
     Raises:
-        ModelError: a module is unknown, its arguments or channels do not fit, or it reads a layer that is not there.
+        ModelError: a module is unknown, its arguments or channels do not fit, or it reads a layer that does not exist.
     """
     _check_keys(d)
     own = own_entries(d, namespace=namespace)
     letter, depth, width, max_channels = _scale(d, verbose)
-    channels, layers, save, i = [ch], OrderedDict(), set(), 0  # channels: of the image, then of each index
+    channels, i = [ch], 0  # channels: of the image, then of each index
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    save: set[int] = set()
     if verbose:
         LOGGER.info(f"\n{'':>3}{'from':>20}{'n':>3}{'params':>10}  {'module':<45}{'arguments':<30}")
     with default_activation(_activation(d.get("activation"))):

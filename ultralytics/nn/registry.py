@@ -18,14 +18,14 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, TypeVar, overload
 
 from ultralytics.utils.errors import ModelError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know of a layer's place in the model: input channels, the model's scale, the YAML's own keys."""
+    """A layer's place in the model, as rules see it: input channels, the model's scale, the YAML's own keys."""
 
     channels: list[int]  # of each layer that this one reads
     repeats: int  # depth-scaled
@@ -42,7 +42,7 @@ class Context:
     def scaled(self, c2: int) -> int:
         """Return `c2` channels scaled by the model's width, as a multiple of 8.
 
-        A number that equals the class count stays as it is, whatever it stands for, as in 8.3.0: its weights must fit.
+        A number that equals the class count stays as it is, whatever its meaning, as in 8.3.0: its weights must fit.
         """
         return c2 if c2 == self.yaml.get("nc") else self.widened(c2)
 
@@ -69,27 +69,40 @@ class Entry:
 
     cls: type
     bind: Rule
-    weights: int | None = None  # place among the YAML arguments of a weight file
+    weights: int | None = None  # index of a weight file among the YAML arguments
 
 
+C = TypeVar("C", bound=type)
 REGISTRY: dict[str, Entry] = {}
 OWN: dict[str, dict[str, Entry]] = {}  # of the files that model YAMLs name, by Python module (see own_modules.py)
 
 
+class StartsFromFile(Protocol):
+    """A module whose YAML line may name a weight file (see `register`)."""
+
+    def load_weights(self, file: str) -> object: ...
+
+
+@overload
+def register(cls: C, *, bind: Rule | None = None, name: str | None = None, weights: int | None = None) -> C: ...
+@overload
 def register(
-    cls: type | None = None, *, bind: Rule | None = None, name: str | None = None, weights: int | None = None
-) -> Any:
+    cls: None = None, *, bind: Rule | None = None, name: str | None = None, weights: int | None = None
+) -> Callable[[C], C]: ...
+def register(
+    cls: C | None = None, *, bind: Rule | None = None, name: str | None = None, weights: int | None = None
+) -> C | Callable[[C], C]:
     """Make a module usable in model YAMLs under its class name (or `name`); a name that is taken raises ValueError.
 
     Args:
         cls: the module's class.
-        bind: turns the YAML arguments into those of the constructor, in the place of the rule of its signature.
-        name: to be written in YAMLs.
-        weights: place among the YAML arguments of a weight file. The constructor does not get it: a new model, once it
+        bind: turns the YAML arguments into those of the constructor, instead of the rule by its signature.
+        name: to use in YAMLs.
+        weights: index of a weight file among the YAML arguments. The constructor does not get it: a new model, once it
             is built, calls the module's `load_weights(file)`; one whose weights come from a checkpoint does not.
     """
 
-    def add(cls: type) -> type:
+    def add(cls: C) -> C:
         key, registry = name or cls.__name__, OWN.get(cls.__module__, REGISTRY)
         known = registry.get(key) or REGISTRY.get(key)
         if known and registry is not REGISTRY and not known.cls.__module__.startswith("ultralytics."):
@@ -108,15 +121,15 @@ def register(
 
 
 def lookup(name: str, own: Mapping[str, Entry] | None = None, namespace: Mapping[str, object] | None = None) -> Entry:
-    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or of a namespace.
+    """Return the entry of a module named in a YAML: registered, of `torch.nn`, or in a namespace.
 
     Args:
-        name: as the YAML has it.
+        name: as in the YAML.
         own: what the YAML's own module files registered; it comes first.
-        namespace: where people put their own classes without registering them; it comes last.
+        namespace: where users put their own classes without registering them; it comes last.
 
     Raises:
-        ModelError: nothing has that name; the message has the nearest ones.
+        ModelError: nothing has that name; the message lists similar ones.
     """
     from torch import nn
 
@@ -135,8 +148,8 @@ def lookup(name: str, own: Mapping[str, Entry] | None = None, namespace: Mapping
 
 
 def rule_from_signature(cls: type) -> Rule:
-    """Return the rule that the parameter names of a constructor stand for (see the module's docstring)."""
-    names = [*inspect.signature(cls.__init__).parameters][1:]
+    """Return the rule for the parameter names of a constructor (see the module's docstring)."""
+    names = [*inspect.signature(cls.__init__).parameters][1:]  # type: ignore[misc]  # it is only inspected
     if names[:2] == ["c1", "c2"]:
         return bind_repeated if names[2:3] == ["n"] else bind_scaled
     if "ch" in names:

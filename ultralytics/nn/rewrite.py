@@ -1,15 +1,15 @@
-"""Lossless changes of a model before it is exported, which make its graph faster and which runtimes do not find.
+"""Lossless rewriting of a model before export, which makes its graph faster in ways that runtimes do not find.
 
-Concatenation and splitting copy maps, for which the blocks of channels that CPUs work on are taken apart and put
-together again; a 1x1 convolution can read and write maps where they are. Each rule is a function that changes a model
-in place and returns how often it did; `RULES` names them. docs/export-graph.md has what each of them is worth.
+Concatenation and splitting copy maps, for which CPUs take their blocks of channels apart and put them together again; a
+1x1 convolution can read and write maps where they are. Each rule is a function that changes a model in place and
+returns how often it did; `RULES` names them. docs/export-graph.md has what each of them gains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from ultralytics.utils.errors import ConfigError, ModelError, did_you_mean
 
 Place = tuple[nn.Module, str]  # a module and the name of one of its children
 
-# Activations that do with each channel the same, whatever the others hold.
+# Activations that work on each channel alone.
 ELEMENTWISE = (
     nn.ELU,
     nn.GELU,
@@ -37,17 +37,17 @@ ELEMENTWISE = (
 
 
 class Plan(NamedTuple):
-    """How the convolutions of a block hang together, by their names."""
+    """The roles of a block's convolutions, by their names."""
 
     reads: tuple[str, ...]  # all that read the block's input
-    halves: str = ""  # whose output is taken apart into two halves
-    joins: str = ""  # which reads several maps of as many channels each
-    maps: Callable[[nn.Module], int] = lambda block: 0  # how many these are
+    halves: str = ""  # whose output is split into two halves
+    joins: str = ""  # which reads several maps of equally many channels
+    maps: Callable[[nn.Module], int] = lambda block: 0  # number of these maps
 
 
-# By the function that says it; a subclass with a forward of its own is not known.
+# By the block's forward; a subclass with its own forward is not known.
 PLANS: dict[Callable, Plan] = {
-    C2f.forward: Plan(("cv1",), "cv1", "cv2", lambda block: 2 + len(block.m)),
+    C2f.forward: Plan(("cv1",), "cv1", "cv2", lambda block: 2 + len([*block.get_submodule("m").children()])),
     C2PSA.forward: Plan(("cv1",), "cv1", "cv2", lambda block: 2),
     C3.forward: Plan(("cv1", "cv2"), "", "cv3", lambda block: 2),
     GhostConv.forward: Plan(("cv1",)),
@@ -57,14 +57,14 @@ PLANS: dict[Callable, Plan] = {
 
 
 def rewrite(model: nn.Module, skip: Collection[str] = ()) -> dict[str, int]:
-    """Change a fused model in eval mode so that it computes the same, but faster once it is exported.
+    """Rewrite a fused model in eval mode so that it computes the same, but faster once it is exported.
 
-    What has a hook on it stays as it is. The counts are kept as `model.rewritten`, and a model that has them is left
-    alone: a rule that was skipped is not applied later either.
+    Modules with hooks stay as they are. The counts are kept as `model.rewritten`, and a model that has them is not
+    changed again: a rule that was skipped is not applied later either.
 
     Args:
-        model: a copy made for export, since it cannot be trained any more and its weights have other names.
-        skip: rules of `RULES` that are left out.
+        model: a copy for export: it cannot be trained any more, and its weights get other names.
+        skip: rules of `RULES` to skip.
 
     Returns:
         How often each rule was applied.
@@ -78,10 +78,10 @@ def rewrite(model: nn.Module, skip: Collection[str] = ()) -> dict[str, int]:
             raise ConfigError(f"There is no rule '{name}', but {', '.join(RULES)}.{did_you_mean(name, RULES)}")
     if model.training:
         raise ModelError("A model in training mode cannot be rewritten: call model.eval().fuse() first.")
-    if not hasattr(model, "rewritten"):
+    if "rewritten" not in vars(model):
         with torch.no_grad():
-            model.rewritten = {name: rule(model) for name, rule in RULES.items() if name not in skip}
-    return model.rewritten
+            vars(model)["rewritten"] = {name: rule(model) for name, rule in RULES.items() if name not in skip}
+    return vars(model)["rewritten"]
 
 
 # ------------------------------------------------------------------------------------------------------------- rules
@@ -90,9 +90,11 @@ def rewrite(model: nn.Module, skip: Collection[str] = ()) -> dict[str, int]:
 class ProductDFL(nn.Module):
     """`DFL` by one matrix product, which gives numerator and denominator of each side's expectation.
 
-    The greatest logit of each side is subtracted before exp, as softmax does: nothing overflows in any precision, and
-    no denominator is below 1. Runtimes transpose to take a softmax over an axis that is not the last; this needs none.
+    The greatest logit of each side is subtracted before exp, as in softmax: nothing overflows in any precision, and no
+    denominator is below 1. Runtimes transpose for a softmax over an axis that is not the last; this needs no transpose.
     """
+
+    sums: torch.Tensor
 
     def __init__(self, dfl: DFL):
         super().__init__()
@@ -109,13 +111,13 @@ class ProductDFL(nn.Module):
 
 
 def product_dfl(model: nn.Module) -> int:
-    """Take the box distribution's expectation by exp and one product instead of a softmax over a middle axis."""
-    places = [(m, name) for m in model.modules() for name, child in m.named_children() if type(child) is DFL]
-    return sum(_put(place, ProductDFL(_at(place))) for place in places if _is_untouched(_at(place)))
+    """Compute the box distribution's expectation by exp and one product instead of a softmax over a middle axis."""
+    found = [(m, name, child) for m in model.modules() for name, child in m.named_children() if type(child) is DFL]
+    return sum(_put((m, name), ProductDFL(dfl)) for m, name, dfl in found if _is_untouched(dfl))
 
 
 def join_in_blocks(model: nn.Module) -> int:
-    """Let the convolutions that end blocks read the maps that the blocks collect without concatenating them."""
+    """Let the last convolutions of blocks read the maps that the blocks collect without concatenation."""
     count = 0
     for block, plan in _blocks(model):
         if plan.joins and _is_pointwise(conv := getattr(block, plan.joins)):
@@ -125,7 +127,7 @@ def join_in_blocks(model: nn.Module) -> int:
 
 
 def join_layers(model: nn.Module) -> int:
-    """Let the 1x1 convolutions behind a Concat line of the YAML read its inputs where they are."""
+    """Let the 1x1 convolutions after a Concat line of the YAML read its inputs where they are."""
     count = 0
     for graph, node in _nodes(model):
         consumer = _only_reader(graph, node)
@@ -134,20 +136,23 @@ def join_layers(model: nn.Module) -> int:
         places = _readers(_place(model, consumer), _is_pointwise)
         channels = [graph.ch if n == IMAGE else graph.nodes[n].channels[k] for n, k in node.inputs]
         for place in places:
-            _put(place, _by_columns(_at(place), channels))
+            if _is_pointwise(conv := _at(place)):
+                _put(place, _by_columns(conv, channels))
         count += bool(places) and _put(_place(model, node), Maps())
     return count
 
 
-def enlarge_products(model: nn.Module) -> int:
-    """Move nearest upsampling behind the 1x1 convolutions that read its output: they work on a quarter of it."""
+def upsample_products(model: nn.Module) -> int:
+    """Move nearest upsampling after the 1x1 convolutions that read its output: they work on a quarter of it."""
     count = 0
     for graph, node in _nodes(model):
         consumer = _only_reader(graph, node)
-        if not _enlarges(node.module) or consumer is None or not isinstance(consumer.module, Maps):
+        if not _upsamples(node.module) or consumer is None or not isinstance(consumer.module, Maps):
             continue
         reader = _only_reader(graph, consumer)
-        joins = [_at(place) for place in _readers(_place(model, reader), lambda m: isinstance(m, JoinConv))]
+        assert reader is not None  # `join_layers` put the Maps there for it
+        places = _readers(_place(model, reader), lambda m: isinstance(m, JoinConv))
+        joins = [join for place in places if isinstance(join := _at(place), JoinConv)]
         for join in joins:
             join.factors[consumer.inputs.index((node.number, 0))] = node.module.scale_factor
         count += bool(joins) and _put(_place(model, node), nn.Identity())
@@ -155,7 +160,7 @@ def enlarge_products(model: nn.Module) -> int:
 
 
 def split_in_blocks(model: nn.Module) -> int:
-    """Compute the halves into which blocks take a convolution's output apart by a convolution each."""
+    """Compute the halves into which blocks split a convolution's output by one convolution each."""
     count = 0
     for block, plan in _blocks(model):
         conv = getattr(block, plan.halves) if plan.halves else None
@@ -164,12 +169,12 @@ def split_in_blocks(model: nn.Module) -> int:
     return count
 
 
-# In this order: a rule works on what the ones before it have made.
+# In this order: a rule works on the results of those before it.
 RULES: dict[str, Callable[[nn.Module], int]] = {
     "dfl": product_dfl,
     "join": join_in_blocks,
     "concat": join_layers,
-    "upsample": enlarge_products,
+    "upsample": upsample_products,
     "split": split_in_blocks,
 }
 
@@ -178,22 +183,21 @@ RULES: dict[str, Callable[[nn.Module], int]] = {
 
 
 class Maps(nn.Identity):
-    """In the place of a Concat: the list of maps goes on to what reads them."""
+    """The replacement of a Concat: it passes the list of maps on."""
 
 
 def _cut(conv: nn.Conv2d, rows: slice = slice(None), columns: slice = slice(None)) -> nn.Conv2d:
     """Return the 1x1 convolution with some of the weight's rows and columns; only the first columns have the bias."""
-    weight = conv.weight[rows, columns]
-    biased = conv.bias is not None and not columns.start
-    piece = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=biased, device="meta")
+    weight, bias = conv.weight[rows, columns], None if columns.start else conv.bias
+    piece = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None, device="meta")
     piece.weight = nn.Parameter(weight.clone(), requires_grad=False)
-    if biased:
-        piece.bias = nn.Parameter(conv.bias[rows].clone(), requires_grad=False)
+    if bias is not None:
+        piece.bias = nn.Parameter(bias[rows].clone(), requires_grad=False)
     return piece
 
 
-def _join(convs: list[nn.Conv2d], like: nn.Module) -> JoinConv:
-    """Return the sum of convolutions with the activation, and the factors of enlargement if any, of `like`."""
+def _join(convs: list[nn.Conv2d], like: Conv | JoinConv) -> JoinConv:
+    """Return the sum of convolutions with the activation, and the factors of upsampling if any, of `like`."""
     with torch.device("meta"):  # its own weights are not needed
         join = JoinConv([1] * len(convs), 1, act=like.act)
     join.convs, join.bn = nn.ModuleList(convs), None
@@ -203,7 +207,7 @@ def _join(convs: list[nn.Conv2d], like: nn.Module) -> JoinConv:
 
 
 def _by_columns(conv: Conv, channels: list[int]) -> JoinConv:
-    """Return what reads maps of so many channels apart as `conv` does side by side."""
+    """Return the equivalent of `conv` that reads maps with these channels without concatenation."""
     stops = [*accumulate(channels)]
     slices = [slice(stop - c, stop) for c, stop in zip(channels, stops)]
     return _join([_cut(conv.conv, columns=s) for s in slices], conv)
@@ -211,10 +215,12 @@ def _by_columns(conv: Conv, channels: list[int]) -> JoinConv:
 
 def _by_rows(conv: Conv | JoinConv) -> SplitConv:
     """Return the two halves of a convolution's output channels as convolutions of the same input."""
-    whole = conv.convs if isinstance(conv, JoinConv) else [conv.conv]
-    middle, parts = (whole[0].out_channels + 1) // 2, []  # as torch.chunk
+    whole = [*conv.convs] if isinstance(conv, JoinConv) else [conv.conv]
+    plain = [c for c in whole if isinstance(c, nn.Conv2d)]
+    middle = (plain[0].out_channels + 1) // 2  # as torch.chunk
+    parts: list[nn.Module] = []
     for rows in (slice(None, middle), slice(middle, None)):
-        convs = [_cut(c, rows) for c in whole]
+        convs = [_cut(c, rows) for c in plain]
         if isinstance(conv, JoinConv):
             parts.append(_join(convs, conv))
         else:
@@ -223,12 +229,12 @@ def _by_rows(conv: Conv | JoinConv) -> SplitConv:
 
 
 def _is_untouched(m: nn.Module) -> bool:
-    """Tell whether nobody watches a module nor has changed what it does: others may take its place."""
+    """Return whether a module has neither hooks nor a changed forward, so that it may be replaced."""
     return not (m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m))
 
 
-def _is_pointwise(m: nn.Module | None) -> bool:
-    """Tell whether a module is a fused 1x1 convolution with its activation, and nothing else."""
+def _is_pointwise(m: nn.Module | None) -> TypeGuard[Conv]:
+    """Return whether a module is a fused 1x1 convolution with its activation, and nothing else."""
     if type(m) is not Conv or m.bn is not None or type(m.conv) is not nn.Conv2d:
         return False
     c = m.conv
@@ -236,8 +242,8 @@ def _is_pointwise(m: nn.Module | None) -> bool:
     return plain and all(map(_is_untouched, (m, c, m.act)))
 
 
-def _enlarges(m: nn.Module) -> bool:
-    """Tell whether a module repeats pixels, which what is computed for each pixel alone may come before."""
+def _upsamples(m: nn.Module) -> TypeGuard[nn.Upsample]:
+    """Return whether a module repeats pixels, so that a computation per pixel may come before it."""
     factor = m.scale_factor if type(m) is nn.Upsample and m.mode == "nearest" else None
     return factor is not None and min(factor if isinstance(factor, tuple) else (factor,)) > 1
 
@@ -250,7 +256,7 @@ def _blocks(model: nn.Module) -> Iterator[tuple[nn.Module, Plan]]:
 
 
 def _readers(place: Place, wanted: Callable[[nn.Module], bool]) -> list[Place]:
-    """Return where the convolutions stand that read the input of a module, if all that reads it is as wanted; or []."""
+    """Return the places of the convolutions that read a module's input, if all that read it are `wanted`; else []."""
     m = _at(place)
     if wanted(m):
         return [place]
@@ -262,13 +268,13 @@ def _readers(place: Place, wanted: Callable[[nn.Module], bool]) -> list[Place]:
 
 
 def _nodes(model: nn.Module) -> list[tuple[Graph, Node]]:
-    """Return the lines of the model's YAML that may give way to others, with the graph; [] of a model without lines."""
+    """Return the lines of the model's YAML that may be replaced, with the graph; [] for a model without lines."""
     graph = graph_of(model) if has_graph(model) else Graph([], {}, 0, 0)
     return [(graph, node) for node in graph.nodes if _is_untouched(node.module)]
 
 
 def _only_reader(graph: Graph, node: Node) -> Node | None:
-    """Return the one line that reads a line's output, once; None if others do, or it reads for others besides."""
+    """Return the only line that reads a line's output, once; None if there are others, or if it is shared."""
     reader = graph.nodes[node.consumers[0]] if len(node.consumers) == 1 else None
     if reader is None or reader.inputs.count((node.number, 0)) != 1:
         return None
@@ -277,7 +283,7 @@ def _only_reader(graph: Graph, node: Node) -> Node | None:
 
 
 def _place(model: nn.Module, node: Node) -> Place:
-    return model.model, str(node.index)
+    return model.get_submodule("model"), str(node.index)
 
 
 def _at(place: Place) -> nn.Module:
@@ -285,7 +291,7 @@ def _at(place: Place) -> nn.Module:
 
 
 def _put(place: Place, new: nn.Module) -> bool:
-    """Put a module in the place of another one, with what a layer knows of its place in the graph; return True."""
+    """Replace a module, with the attributes of its layer; return True."""
     old = _at(place)
     for name in ("i", "f", "span", "type", "np"):
         if name in vars(old):

@@ -1,10 +1,12 @@
-"""The models: layers from a YAML, the forward pass through them, fusing, loss, and loading from weight files."""
+"""The models: layers from a YAML, the forward pass through them, fusing, loss, and loading of weight files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from torch import nn
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.nn.compute_limit import limit_work
-from ultralytics.nn.features import predict_augmented
+from ultralytics.nn.features import Output, predict_augmented
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
@@ -38,6 +40,10 @@ from ultralytics.utils.loss import (
 )
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, initialize_weights, model_info
 
+if TYPE_CHECKING:
+    from ultralytics.nn.parse import Layer
+    from ultralytics.nn.registry import StartsFromFile
+
 __all__ = (
     "BaseModel",
     "ClassificationModel",
@@ -54,35 +60,40 @@ __all__ = (
 )
 
 
+Criterion = Callable[..., tuple[torch.Tensor, torch.Tensor]]  # (preds, batch) -> (loss, parts for the log)
+
+
 def parse_model(d: dict, ch: int, verbose: bool = True) -> tuple[nn.Sequential, list[int]]:
-    """Build the layers of a model description (see `build_layers`); it may name what people put into this module."""
+    """Build the layers of a model description (see `build_layers`); it may name classes put into this module."""
     return build_layers(d, ch, verbose, namespace=globals())
 
 
 class BaseModel(nn.Module):
     """Layers `model` with the indices `save` whose outputs later layers read; a batch (dict) gives the loss.
 
-    A subclass says its `task`, how it finds its strides (`prepare`) and what its training minimises (`init_criterion`).
-    A new model starts from the weight files that its YAML names, and else from random weights.
+    A subclass sets its `task`, finds its strides (`prepare`) and makes its loss (`init_criterion`). A new model starts
+    from the weight files that its YAML names, or else from random weights.
 
     Args:
         cfg: name of a model YAML, or its content.
         ch: channels of the input image.
-        nc: number of classes, in the place of the YAML's.
+        nc: number of classes, instead of the YAML's.
         verbose: log the table of layers and the size of the model.
 
     Raises:
         ModelError: a line of the YAML cannot be built, or shapes do not fit; the message names the line.
-        MissingFileError: a weight file that the YAML names is not there.
+        MissingFileError: a weight file that the YAML names does not exist.
         CheckpointError: it does not fit.
     """
 
     task = ""
-    yaml_file = ""  # built where no other is named
+    yaml_file = ""  # the default model YAML
+    args: dict | SimpleNamespace  # settings of its training
+    pt_path: str  # of the weight file that it was read from
 
     def __init__(self, cfg: str | Path | dict = "", ch: int = 3, nc: int | None = None, verbose: bool = True):
         super().__init__()
-        self._made_criterion: tuple[Any, Any] = None, None  # by `loss`, and the settings for which it was made
+        self._made_criterion: tuple[Criterion | None, object] = None, None  # by `loss`, and its settings
         cfg = cfg or self.yaml_file
         self.yaml = deepcopy(cfg) if isinstance(cfg, dict) else yaml_model_load(cfg)
         self.yaml["ch"] = ch = self.yaml.get("ch", ch)
@@ -94,41 +105,42 @@ class BaseModel(nn.Module):
         self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
         self.prepare(ch)
         for number, file in weight_files(self.yaml).items():
-            self.model[number].load_weights(file)
+            cast("StartsFromFile", self.model[number]).load_weights(file)
         if verbose:
             self.info()
             LOGGER.info("")
 
     def prepare(self, ch: int) -> None:
-        """Do what is left once the layers stand; `stride` is what the sides of an image must be multiples of."""
+        """Finish a model whose layers are built; the sides of an image must be multiples of `stride`."""
         self.stride = torch.tensor([1.0])
 
-    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Any:
+    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Output:
         return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)
 
-    def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Any:
-        """Pass a batch (b, ch, h, w) through all layers and return what the last one returns.
+    def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Output:
+        """Return the outputs of the last layer for a batch (b, ch, h, w).
 
-        With `augment`, a detector does so for scaled and mirrored copies as well (see `predict_augmented`).
+        With `augment`, a detector also predicts on scaled and mirrored copies (see `predict_augmented`).
         """
         if augment:
             return predict_augmented(self, x)
-        kept = []
-        for m in self.model:
+        kept: list = []
+        y: Output = x
+        for m in cast("Iterable[Layer]", self.model):
             if m.f != -1:
-                x = kept[m.f] if isinstance(m.f, int) else [x if j == -1 else kept[j] for j in m.f]
-            x = m(x)
-            outputs = x if m.span > 1 else [x]
-            kept += [y if m.i + k in self.save else None for k, y in enumerate(outputs)]
-            x = outputs[-1]
-        return x
+                y = kept[m.f] if isinstance(m.f, int) else [y if j == -1 else kept[j] for j in m.f]
+            y = m(y)
+            outputs = y if m.span > 1 else [y]
+            kept += [out if m.i + k in self.save else None for k, out in enumerate(outputs)]
+            y = outputs[-1]
+        return y
 
-    def loss(self, batch: dict, preds: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of a batch to be minimised, and its parts for the log."""
+    def loss(self, batch: dict, preds: Output | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of a batch, and its parts for the log."""
         return self._criterion()(self.predict(batch["img"]) if preds is None else preds, batch)
 
-    def _criterion(self) -> Any:
-        """Return `criterion`: what was set from outside, else the task's own, made once for the settings `args`."""
+    def _criterion(self) -> Criterion:
+        """Return `criterion`: the one set from outside, or else the task's own, made once for the settings `args`."""
         given, args = getattr(self, "criterion", None), getattr(self, "args", None)
         made, made_for = self._made_criterion
         if given is None or (given is made and args is not made_for):
@@ -137,7 +149,7 @@ class BaseModel(nn.Module):
         return self.criterion
 
     def forget_criterion(self) -> None:
-        """Drop the criterion that was made for a training which has ended; one that was set from outside stays."""
+        """Delete the criterion made for a training that has ended; one that was set from outside stays."""
         made, self._made_criterion = self._made_criterion[0], (None, None)
         if made is not None and getattr(self, "criterion", None) is made:
             del self.criterion
@@ -146,8 +158,8 @@ class BaseModel(nn.Module):
         """Fold each batch norm into the convolution before it, for inference."""
         if not self.is_fused(thresh=1):
             for m in [*self.modules()]:
-                if m is not self and callable(getattr(m, "fuse", None)):
-                    m.fuse()
+                if m is not self and callable(fuse := getattr(m, "fuse", None)):
+                    fuse()
                 elif isinstance(m, nn.Sequential):
                     _fuse_pairs(m)
                 elif isinstance(m, (nn.SiLU, nn.Hardswish)):
@@ -156,16 +168,18 @@ class BaseModel(nn.Module):
         return self
 
     def is_fused(self, thresh: int = 10) -> bool:
-        """Return whether fewer than `thresh` normalisation layers are left."""
+        """Return whether fewer than `thresh` normalization layers are left."""
         norms = tuple(v for k, v in nn.__dict__.items() if "Norm" in k and isinstance(v, type))
         return sum(isinstance(m, norms) for m in self.modules()) < thresh
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> Any:
+    def info(
+        self, detailed: bool = False, verbose: bool = True, imgsz: int = 640
+    ) -> tuple[int, int, int, float] | None:
         """Log and return layers, parameters, gradients and GFLOPs."""
         return model_info(self, detailed=detailed, verbose=verbose, imgsz=imgsz)
 
     def load(self, weights: dict | nn.Module | str | Path, verbose: bool = True) -> Report:
-        """Take over what fits from a model, a checkpoint, a state dict or a weight file; say and return how much."""
+        """Transfer what fits from a model, checkpoint, state dict or weight file; log and return a report."""
         if isinstance(weights, (str, Path)):
             weights, _ = read_weights(weights)
         report = transfer(_model_or_weights(weights), self)
@@ -178,7 +192,7 @@ class BaseModel(nn.Module):
             LOGGER.info(report.summary())
         return report
 
-    def init_criterion(self) -> Any:
+    def init_criterion(self) -> Criterion:
         """Return the loss function `(preds, batch) -> (loss, items)` of the task."""
         raise NotImplementedError(f"{type(self).__name__} has no loss.")
 
@@ -191,12 +205,12 @@ def _model_or_weights(source: nn.Module | dict) -> nn.Module | dict[str, torch.T
         try:
             return build_from_checkpoint(source)
         except UserError as e:
-            LOGGER.warning(f"WARNING: the layers are matched by name only, for their model cannot be built: {e}")
+            LOGGER.warning(f"WARNING: the layers are matched by name only, as their model cannot be built: {e}")
     return source["model"]
 
 
 def _fuse_pairs(layers: nn.Sequential) -> None:
-    """Fold each BatchNorm2d that follows a Conv2d directly, in place; the rest moves up."""
+    """Fold each BatchNorm2d that directly follows a Conv2d into it, in place; later layers move up."""
     for k in range(len(layers) - 1, 0, -1):
         conv, bn = layers[k - 1], layers[k]
         if type(conv) is nn.Conv2d and isinstance(bn, nn.BatchNorm2d):
@@ -211,20 +225,20 @@ class DetectionModel(BaseModel):
     yaml_file = "yolo11n.yaml"
 
     def prepare(self, ch: int, size: int = 256) -> None:
-        """Find the head's strides by a pass of zeros, and start its biases; a misfit of shapes is explained."""
+        """Find the head's strides by a pass of zeros, and start its biases; raise ModelError if shapes do not fit."""
         head, maps = self.model[-1], self._probe(torch.zeros(1, ch, size, size))
         initialize_weights(self)
         if not isinstance(head, Detect):
             self.stride = torch.tensor([32.0])
             return
-        maps = maps[0] if isinstance(maps, tuple) else maps  # other heads than Detect give more besides
+        maps = maps[0] if isinstance(maps, tuple) else maps  # heads derived from Detect give more
         head.stride.copy_(torch.tensor([size / m.shape[-2] for m in maps]))
         self.stride = head.stride.clone()
         head.bias_init()
 
-    def _probe(self, x: torch.Tensor) -> Any:
-        """Run the layers once in training mode, batch statistics kept; raise ModelError at the layer that fails."""
-        seen: list[tuple[int, Any]] = []
+    def _probe(self, x: torch.Tensor) -> Output:
+        """Run the layers once in training mode, with batch statistics kept; raise ModelError for a layer that fails."""
+        seen: list[tuple[int, object]] = []
         hooks = [
             m.register_forward_pre_hook(lambda _m, inputs, n=n: seen.append((n, inputs[0])))
             for n, m in enumerate(self.model)
@@ -238,10 +252,11 @@ class DetectionModel(BaseModel):
                 return self.predict(x)
         except ModelError as e:
             raise ModelError(f"{describe_line(self.yaml, seen[-1][0])}{e}") from None
-        except Exception as e:  # layers raise whatever their inputs make them stumble over
+        except Exception as e:  # layers raise anything where inputs do not fit
             number, given = seen[-1]
-            shapes = [tuple(getattr(t, "shape", ())) for t in (given if isinstance(given, (list, tuple)) else [given])]
-            shapes = shapes if isinstance(given, (list, tuple)) else shapes[0]
+            several = isinstance(given, (list, tuple))
+            each = [tuple(getattr(t, "shape", ())) for t in (given if isinstance(given, (list, tuple)) else [given])]
+            shapes = each if several else each[0]
             where = describe_line(self.yaml, number)
             reason = " ".join(str(e).split())
             raise ModelError(
@@ -252,7 +267,8 @@ class DetectionModel(BaseModel):
                 hook.remove()
             for m, momentum in norms.items():
                 m.momentum = momentum
-                m.num_batches_tracked.zero_()
+                if m.num_batches_tracked is not None:
+                    m.num_batches_tracked.zero_()
 
     def init_criterion(self) -> v8DetectionLoss:
         return v8DetectionLoss(self)
@@ -269,10 +285,10 @@ class SegmentationModel(DetectionModel):
 
 
 class PoseModel(DetectionModel):
-    """A detector with key points for each object.
+    """A detector with keypoints for each object.
 
     Args:
-        data_kpt_shape: number of key points and their dimensions (2 or 3), in the place of the YAML's `kpt_shape`.
+        data_kpt_shape: number of keypoints and their dimensions (2 or 3), instead of the YAML's `kpt_shape`.
     """
 
     task = "pose"
@@ -318,9 +334,9 @@ class ClassificationModel(BaseModel):
     task = "classify"
     yaml_file = "yolo11n-cls.yaml"
 
-    def loss(self, batch: dict, preds: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss(self, batch: dict, preds: Output | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         preds = self.predict(batch["img"]) if preds is None else preds
-        if not self.training:  # probabilities, whose logarithms are logits as good as any
+        if not self.training and isinstance(preds, torch.Tensor):  # probabilities, whose logarithms serve as logits
             preds = preds.float().clamp_min(torch.finfo(torch.float32).tiny).log()
         return super().loss(batch, preds)
 
@@ -329,7 +345,7 @@ class ClassificationModel(BaseModel):
 
     @staticmethod
     def reshape_outputs(model: nn.Module, nc: int) -> None:
-        """Give a classifier, of this package or of torchvision, `nc` outputs: its last linear or 1x1 layer is new."""
+        """Give a classifier, of this package or torchvision, `nc` outputs by a new last linear or 1x1 layer."""
         parent, name = next(
             (
                 (model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2])
@@ -340,19 +356,18 @@ class ClassificationModel(BaseModel):
         )
         if parent is None:
             raise ModelError(
-                f"{type(model).__name__} has no linear layer nor convolution that could give {nc} classes."
+                f"{type(model).__name__} has neither a linear layer nor a convolution that could give {nc} classes."
             )
         last = getattr(parent, name)
         if isinstance(last, nn.Linear) and last.out_features != nc:
             setattr(parent, name, nn.Linear(last.in_features, nc, bias=last.bias is not None))
         elif isinstance(last, nn.Conv2d) and last.out_channels != nc:
-            setattr(
-                parent, name, nn.Conv2d(last.in_channels, nc, last.kernel_size, last.stride, bias=last.bias is not None)
-            )
+            (kh, kw), (sh, sw) = last.kernel_size, last.stride
+            setattr(parent, name, nn.Conv2d(last.in_channels, nc, (kh, kw), (sh, sw), bias=last.bias is not None))
 
 
 def guess_model_task(model: str | Path | dict | nn.Module) -> str:
-    """Return the task of a model, of its YAML content, or of its file name; one with an unknown head is a detector."""
+    """Return the task of a model, by its YAML's content or its file name; 'detect' for an unknown head."""
     if isinstance(model, nn.Module):
         return getattr(model, "task", None) or guess_model_task(getattr(model, "yaml", {}))
     if isinstance(model, dict):
@@ -373,7 +388,7 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
         ModelError: the weights do not fit the YAML.
     """
     d = without_weight_files({**ckpt["yaml"], "nc": ckpt["nc"]})
-    with torch.random.fork_rng(devices=[]):  # the weights that are drawn are replaced
+    with torch.random.fork_rng(devices=[]):  # the random weights are replaced
         model = load(TASKS[ckpt["task"]].model)(d, verbose=verbose)
     try:
         missing, unexpected = model.load_state_dict(ckpt["model"], strict=False)
@@ -390,7 +405,7 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
 
 
 def describe(model: BaseModel) -> dict:
-    """Return a checkpoint of a model, from which `build_from_checkpoint` makes the same again."""
+    """Return a checkpoint of a model, from which `build_from_checkpoint` makes the same model."""
     args = getattr(model, "args", {})
     args = args if isinstance(args, dict) else vars(args)
     return {
@@ -418,7 +433,7 @@ def attempt_load_one_weight(
     """
     trust_modules(weight, trusted)
     ckpt = load_checkpoint(weight)
-    own_entries(ckpt["yaml"], str(weight), globals())  # says what is missing in the name of the file
+    own_entries(ckpt["yaml"], str(weight), globals())  # an error names this file
     ckpt["yaml"] = without_weight_files(ckpt["yaml"])
     model = build_from_checkpoint(ckpt)
     model.pt_path = str(weight)
@@ -427,14 +442,14 @@ def attempt_load_one_weight(
 
 
 def read_weights(file: str | Path, trusted: bool | str = False) -> tuple[BaseModel | dict[str, torch.Tensor], dict]:
-    """Return what `attempt_load_one_weight` does.
+    """Return the model in a weight file and the file's content, as `attempt_load_one_weight` does.
 
-    Of a file that holds weights alone, as those of published GhostNets do, it is their names and tensors.
+    For a file that holds only weights, such as those of published GhostNets, the model is their names and tensors.
     """
     try:
         return attempt_load_one_weight(file, trusted=trusted)
     except CheckpointError:
-        weights = load_state_dict_file(file)  # says what is wrong where there are none
+        weights = load_state_dict_file(file)  # raises if there are none
         return weights, {"model": weights}
 
 

@@ -1,4 +1,4 @@
-"""Read a torch file without running anything in it: classes become inert records, tensors are read when asked for."""
+"""Reading torch files without running code in them: classes become inert records, tensors are read on demand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ultralytics.utils.hostile import limits
 from ultralytics.utils.hostile.archives import check_zip
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of files written by torch before 1.6
-AGAIN = "Copy or download it again, or train anew."
+AGAIN = "Copy or download it again, or train again."
 NAME_ONE = "Name a .pt file written by training or by torch.save."
-_KINDS = (  # how files that are no checkpoint begin, to name them in the error
+_KINDS = (  # how other files begin, to name them in the error
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG", "a PNG image"),
     (b"GIF8", "a GIF image"),
@@ -45,16 +45,18 @@ class Archive:
 
         Raises:
             MissingFileError: there is no such file.
-            CheckpointError: it is no torch file, it is damaged, or it asks for something that is not allowed.
+            CheckpointError: it is not a torch file, it is damaged, or it asks for something that is not allowed.
         """
         self.path = Path(path)
         self._cache: dict[str, torch.Tensor] = {}
         self._legacy: dict[str, bytes] = {}
         self._zip: zipfile.ZipFile | None = None
-        self._given = 0
+        self._given = 0  # bytes of the tensors that were read
+        self._root = ""  # folder in the zip file
+        self._swapped = False  # whether the file has the other byte order
         self._check_file()
         try:
-            self.tree = self._read_zip() if self._is_zip() else self._read_legacy()
+            self.tree: object = self._read_zip() if self._is_zip() else self._read_legacy()
         except CheckpointError:
             self.close()
             raise
@@ -74,12 +76,12 @@ class Archive:
             self._zip.close()
 
     def damaged(self, e: Exception) -> CheckpointError:
-        """Return the error for a file that made another part of this program raise `e`."""
+        """Return the error for a file whose content made some code raise `e`."""
         cause = " ".join(f"{type(e).__name__}: {e}".split())[:200]
         return CheckpointError(f"The weight file '{self.path}' is damaged ({cause}). {AGAIN}")
 
     def _check_file(self) -> None:
-        """Raise where a look at the file's kind and first bytes shows that it is no weight file."""
+        """Raise if the file's kind and first bytes show that it is not a weight file."""
         if self.path.is_dir():
             raise CheckpointError(
                 f"'{self.path}' is a folder, not a weight file. Name the .pt file in it, such as best.pt."
@@ -111,7 +113,7 @@ class Archive:
         except zipfile.BadZipFile as e:  # it is one, and damaged
             raise self.damaged(e) from e
 
-    def _read_zip(self) -> Any:
+    def _read_zip(self) -> object:
         self._zip = zipfile.ZipFile(self.path)
         check_zip(self._zip)
         names = self._zip.namelist()
@@ -126,12 +128,12 @@ class Archive:
         self._swapped = order in names and self._zip.read(order).decode().strip() != sys.byteorder
         return InertUnpickler(io.BytesIO(self._zip.read(entry)), self.path).load()
 
-    def _read_legacy(self) -> Any:
+    def _read_legacy(self) -> object:
         """Read the format before torch 1.6: three small pickles, the content, the storages' keys, their bytes."""
         self._swapped = sys.byteorder != "little"
         with open_regular(self.path) as f:
 
-            def load() -> tuple[Any, dict[str, Storage]]:
+            def load() -> tuple[object, dict[str, Storage]]:
                 reader = InertUnpickler(f, self.path)
                 return reader.load(), reader.storages
 
@@ -140,7 +142,10 @@ class Archive:
                 raise CheckpointError(f"'{self.path}' is a plain pickle, not a weight file. {NAME_ONE}")
             load(), load()  # protocol version, sizes of integers
             tree, storages = load()
-            for key in load()[0]:
+            keys, _ = load()
+            if not isinstance(keys, list):
+                raise ValueError("no list of storages")
+            for key in keys:
                 (numel,) = struct.unpack("<q", f.read(8))
                 size = numel * storages[plain_text(key)].dtype.itemsize
                 if not 0 <= size <= self.path.stat().st_size:
@@ -154,10 +159,10 @@ class Archive:
         found = entry.file_size if entry else len(self._legacy[key])
         if found != size:
             raise ValueError(f"storage {key} has {found} bytes, not {size}")
-        return self._zip.read(entry) if entry else self._legacy[key]
+        return self._zip.read(entry) if self._zip and entry else self._legacy[key]
 
     def _account(self, size: int) -> None:
-        """Count the bytes of a tensor; tensors without end may share one storage, and each will be copied."""
+        """Count the bytes of a tensor; any number of tensors may share one storage, and each will be copied."""
         self._given += size
         if self._given > limits.SHARED * self.path.stat().st_size + 64 * limits.MIB:
             raise ValueError("its tensors are many times as large as the file")
@@ -182,8 +187,8 @@ class Archive:
         except Exception as e:  # zlib, zipfile and torch each have their own
             raise self.damaged(e) from e
 
-    def plain(self, value: Any) -> Any:
-        """Return a value without records: they become tensors, dicts (of namespaces) or else None."""
+    def plain(self, value: object) -> Any:
+        """Return a value without records, which become tensors, dicts (of namespaces) or else None."""
         return _Plain(self).convert(value)
 
 
@@ -191,15 +196,15 @@ class _Plain:
     """One conversion: remembers what it made, so that what is shared stays shared and a cycle is an error.
 
     What is shared counts as often as it is used: a list that holds one twice, which holds one twice, and so on, would
-    be endless for whoever copies or prints it.
+    be endless to copy or print.
     """
 
     def __init__(self, archive: Archive):
         self.archive = archive
-        self.done: dict[int, tuple[Any, Any, int]] = {}  # the source is kept, so that its id stays its own
+        self.done: dict[int, tuple[object, object, int]] = {}  # the source is kept, so that its id stays its own
         self.count = 0
 
-    def convert(self, value: Any) -> Any:
+    def convert(self, value: object) -> object:
         if isinstance(value, (str, bytes, int, float, complex, type(None), torch.dtype)):
             self._add(1 + (len(value) // 64 if isinstance(value, (str, bytes)) else 0))
             return value
@@ -215,9 +220,9 @@ class _Plain:
     def _add(self, count: int) -> None:
         self.count += count
         if self.count > limits.PICKLE_NODES:
-            raise ValueError(f"it stands for more than {limits.PICKLE_NODES} values")
+            raise ValueError(f"it holds more than {limits.PICKLE_NODES} values")
 
-    def _convert(self, value: Any) -> Any:
+    def _convert(self, value: object) -> object:
         if isinstance(value, TensorRecord):
             return self.archive.tensor(value)
         if isinstance(value, Array):
@@ -240,7 +245,7 @@ def module_tensors(module: Record, prefix: str = "") -> Iterator[tuple[str, Tens
     """Yield names and tensors of a recorded module in the order of `state_dict()`: parameters, buffers, children.
 
     Raises:
-        ValueError: it has more modules than any model; they may be few that stand in each other.
+        ValueError: it has more modules than any model; they may be few that contain each other.
     """
     for i, (name, tensor) in enumerate(_module_tensors(module, prefix)):
         if i > limits.MODULES:
@@ -253,7 +258,7 @@ def module_tensors(module: Record, prefix: str = "") -> Iterator[tuple[str, Tens
 
 
 def _module_tensors(module: Record, prefix: str) -> Iterator[tuple[str, TensorRecord | None]]:
-    """Yield the same, and None for each module."""
+    """Yield the same as `module_tensors`, and None for each module."""
     yield prefix, None
     hidden = module.state.get("_non_persistent_buffers_set") or ()
     for group, skip in ((module.state.get("_parameters"), ()), (module.state.get("_buffers"), hidden)):

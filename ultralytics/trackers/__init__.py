@@ -1,4 +1,4 @@
-"""Trackers: they give detections of one object in many frames one number."""
+"""Trackers: they give the detections of one object in successive frames one id."""
 
 from ultralytics import modules_of
 from ultralytics.trackers.bot_sort import BOTSORT

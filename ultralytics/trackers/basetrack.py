@@ -1,4 +1,4 @@
-"""What every track has: a number, a state, and when it was seen."""
+"""The base of all tracks: id, state, and when it was seen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class BaseTrack:
     """One object over time.
 
     Attributes:
-        track_id: its number from 1, or 0 before it has one.
-        is_activated: whether it counts; a track that begins after the first frame has to be seen twice.
+        track_id: its id from 1, or 0 before it has one.
+        is_activated: whether it counts; a track that starts after the first frame has to be seen twice.
         start_frame, frame_id: when it was first and last seen.
         tracklet_len: frames in which it was seen since it began or was last found again.
     """
@@ -30,11 +30,11 @@ class BaseTrack:
         return self.frame_id
 
     def mark_lost(self) -> None:
-        """It was not seen, but may come back."""
+        """Mark the track as not seen in this frame; it may be found again."""
         self.state = TrackState.Lost
 
     def mark_removed(self) -> None:
-        """It is given up."""
+        """Mark the track as given up."""
         self.state = TrackState.Removed
 
     def __repr__(self) -> str:

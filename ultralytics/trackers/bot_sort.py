@@ -1,4 +1,4 @@
-"""BoT-SORT without re-identification: ByteTrack whose boxes have a width of their own and follow the camera.
+"""BoT-SORT without re-identification: ByteTrack with width in the filter's state and camera motion compensation.
 
 Aharon et al., BoT-SORT: Robust Associations Multi-Pedestrian Tracking, arXiv 2206.14651.
 """
@@ -6,7 +6,7 @@ Aharon et al., BoT-SORT: Robust Associations Multi-Pedestrian Tracking, arXiv 22
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -33,10 +33,10 @@ class BOTrack(STrack):
 
     @staticmethod
     def multi_gmc(tracks: Sequence[STrack], warp: np.ndarray) -> None:
-        """Move tracks by a matrix (2, 3).
+        """Transform tracks by a matrix (2, 3).
 
-        Places and their velocities are turned and zoomed; sizes are only zoomed, since boxes stay upright. (The paper
-        turns sizes too, which takes from a tall box part of its height as if it were width.)
+        Positions and their velocities are rotated and scaled; sizes are only scaled, since boxes stay upright. (The
+        paper rotates sizes too, which turns part of a tall box's height into width.)
         """
         turn, shift = warp[:, :2], warp[:, 2]
         zoom = np.sqrt(abs(np.linalg.det(turn))) * np.eye(2)
@@ -52,11 +52,11 @@ class BOTrack(STrack):
 
 
 class BOTSORT(BYTETracker):
-    """Follows the objects of one video, also when the camera moves; see BYTETracker."""
+    """Tracks the objects of one video, also when the camera moves; see BYTETracker."""
 
     track = BOTrack
 
-    def __init__(self, args: Any, frame_rate: float = 30):
+    def __init__(self, args: SimpleNamespace, frame_rate: float = 30):
         self.gmc = GMC(method=args.gmc_method)
         super().__init__(args, frame_rate)
 
@@ -65,7 +65,7 @@ class BOTSORT(BYTETracker):
         self.gmc.reset_params()
 
     def compensate(self, img: np.ndarray | None, tracks: Sequence[STrack], detections: Sequence[STrack]) -> None:
-        """Move tracks as the camera moved since the frame before."""
+        """Move tracks as the camera moved since the previous frame."""
         if img is not None:
             warp = self.gmc.apply(img, np.array([d.xyxy for d in detections]).reshape(-1, 4))
             BOTrack.multi_gmc(tracks, warp)

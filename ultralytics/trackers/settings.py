@@ -1,4 +1,4 @@
-"""The settings of a tracker: each key once, and the reading of a tracker's YAML."""
+"""The settings of trackers, and the reading of a tracker's YAML."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KINDS: dict[str, type] = {"bytetrack": ByteTrackSettings, "botsort": BotSortSett
 
 
 def check_tracker(given: dict, name: str = "the tracker's settings") -> IterableSimpleNamespace:
-    """Return a tracker's settings, what is not given by default; `name` is for messages.
+    """Check a tracker's settings and fill in the defaults; `name` is for messages.
 
     Raises:
         ConfigError: the type of tracker or a key is unknown, or a value is not allowed.
@@ -65,10 +65,10 @@ def check_tracker(given: dict, name: str = "the tracker's settings") -> Iterable
 
 
 def read_tracker(file: str | Path) -> IterableSimpleNamespace:
-    """Read a tracker's YAML, the user's own or one of the package by its name, and check it."""
+    """Read and check a tracker's YAML: a file, or one of the package by its name."""
     found = check_yaml(file, hard=False)
     if not found:
         own = [path.name for path in sorted((ROOT / "cfg" / "trackers").glob("*.yaml"))]
-        hint = did_you_mean(file, own, n=1)
+        hint = did_you_mean(str(file), own, n=1)
         raise MissingFileError(f"There is no tracker '{file}': give {' or '.join(own)}, or the path of a YAML.{hint}")
     return check_tracker(yaml_load(found), f"'{file}'")

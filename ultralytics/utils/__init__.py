@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +29,7 @@ def colorstr(*parts: str) -> str:
 class IterableSimpleNamespace(SimpleNamespace):
     """A namespace that iterates over its (key, value) pairs and has `get`."""
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[str, object]]:
         return iter(vars(self).items())
 
     def __str__(self) -> str:
@@ -47,7 +48,7 @@ def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
 
     Raises:
         MissingFileError: there is no such file.
-        ConfigError: the file is no YAML mapping.
+        ConfigError: the file is not a YAML mapping.
         DataError: it is far too large, or cannot be read.
     """
     from ultralytics.utils.errors import ConfigError, MissingFileError
@@ -60,7 +61,7 @@ def yaml_load(file: str | Path, append_filename: bool = False) -> dict:
     try:
         data = safe_yaml.load(read_text(file, limits.YAML_BYTES, errors="replace")) or {}
     except ConfigError as e:
-        raise ConfigError(f"'{file}' is not valid YAML: {e}. Mend that line and try again.") from None
+        raise ConfigError(f"'{file}' is not valid YAML: {e}. Fix that line and try again.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"'{file}' holds a {type(data).__name__}, but a mapping of 'key: value' lines is wanted.")
     if append_filename:
@@ -79,7 +80,7 @@ def yaml_save(file: str | Path = "data.yaml", data: dict | None = None, header: 
         f.write(header + yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
-# Names that cost an import or a file, or whose work is done a floor above: looked up when first asked for.
+# Names that cost an import or a file, or that live a floor above: looked up when first asked for.
 _LAZY = {
     "DEFAULT_CFG": "ultralytics.cfg:DEFAULT_CFG",
     "DEFAULT_CFG_DICT": "ultralytics.cfg:DEFAULT_CFG_DICT",
@@ -90,7 +91,7 @@ _LAZY = {
     "TQDM": "ultralytics.utils.system.progress:TQDM",
     "strip_optimizer": "ultralytics.nn.checkpoint:strip_optimizer",
 }
-# Further names of 8.3.0 that scripts import from here: words, for the modules that hold them.
+# Further names of 8.3.0 that scripts import from here, separated by spaces, by the modules that hold them.
 _ELSEWHERE = {
     "ultralytics.utils.system.environment": """
         MACOS LINUX WINDOWS ARM64 PYTHON_VERSION TORCH_VERSION TORCHVISION_VERSION NUM_THREADS VERBOSE LOGGING_NAME

@@ -1,29 +1,33 @@
-"""Where 8.3.0 keeps its benchmark of exported formats; the work is done some floors above, in `lab.benchmark`."""
+"""The benchmark of exported formats under its name of 8.3.0; it lives some floors above, in `lab.benchmark`."""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ultralytics.utils.errors import ModelError
 
+if TYPE_CHECKING:
+    import torch
+    from pandas import DataFrame
+
 
 def benchmark(
-    model: Any = "yolo11n.pt",
+    model="yolo11n.pt",
     data: str | None = None,
     imgsz: int = 160,
     half: bool = False,
     int8: bool = False,
-    device: Any = "cpu",
+    device: str | int | torch.device = "cpu",
     verbose: bool | float = False,
-    **settings: Any,
-) -> Any:
-    """Export a model to each format, measure size, accuracy and latency, and return the table (a DataFrame).
+    **settings: object,
+) -> DataFrame:
+    """Export a model to each format, measure size, accuracy and latency, and return them as a table.
 
     Args:
-        model: a YOLO, or what one is made of: a weight file or a YAML.
-        data: to validate on; without it there is no metric.
+        model: a YOLO, or its weight file or YAML.
+        data: dataset to validate on; without it there is no metric.
         imgsz, half, int8, device: as in `yolo benchmark`.
         verbose: raise ModelError if a format failed or, given as a number, has a lower metric.
         settings: more of `yolo benchmark`.

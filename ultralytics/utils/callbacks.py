@@ -1,9 +1,8 @@
-"""Where 8.3.0 keeps its functions for callbacks; here they stand with the engines, a few floors above."""
+"""Functions for callbacks under their names of 8.3.0; they live with the engines, a few floors above."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 _HOMES = {
     "EVENTS": "ultralytics.engine.callbacks",
@@ -14,7 +13,7 @@ _HOMES = {
 __all__ = tuple(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'ultralytics.utils.callbacks' has no attribute '{name}'")
     return getattr(importlib.import_module(_HOMES[name]), name)

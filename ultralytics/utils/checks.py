@@ -1,4 +1,4 @@
-"""Checks of what was given (files, sizes, versions, names) and of the machine; they report, and never install."""
+"""Checks of arguments (files, sizes, versions, names) and of the machine; they report, and never install."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ultralytics.utils import LOGGER, ROOT, colorstr
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, MissingPackageError, did_you_mean
 from ultralytics.utils.hostile.names import LONGEST, clean_name
+
+if TYPE_CHECKING:
+    import torch
+
 
 PYTHON_MINIMUM = "3.10"
 PCI = Path("/sys/bus/pci/devices")
@@ -43,24 +47,29 @@ _OPERATORS = {
 
 
 def check_imgsz(
-    imgsz: int | str | Sequence[int], stride: Any = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
+    imgsz: int | str | Sequence[int],
+    stride: int | torch.Tensor = 32,
+    min_dim: int = 1,
+    max_dim: int = 2,
+    floor: int = 0,
 ) -> int | list[int]:
-    """Return the image size brought up to a multiple of the stride.
+    """Round the image size up to a multiple of the stride.
 
     Args:
         imgsz: side, or [height, width], in pixels.
-        stride: greatest stride of the model; a tensor of strides counts by its maximum.
+        stride: largest stride of the model; of a tensor of strides, the maximum.
         min_dim: 2 returns [height, width] even for one number.
         max_dim: 1 takes the longer side of [height, width].
-        floor: least side in pixels.
+        floor: smallest side in pixels.
 
     Raises:
-        ConfigError: the size is no whole number of at least 1, or has more than two of them.
+        ConfigError: the size is not one or two whole numbers of at least 1.
     """
     stride = int(stride.max() if hasattr(stride, "max") else stride)
+    sides: list[int] = []
     try:
-        sides = ast.literal_eval(imgsz) if isinstance(imgsz, str) else imgsz
-        sides = [sides] if isinstance(sides, (int, float)) else list(sides)
+        given = ast.literal_eval(imgsz) if isinstance(imgsz, str) else imgsz
+        sides = list(given) if isinstance(given, Iterable) else [given]
         good = 0 < len(sides) <= 2 and all(int(s) == s and s >= 1 for s in sides)
     except (TypeError, ValueError, SyntaxError, MemoryError, RecursionError, OverflowError):
         good = False
@@ -80,10 +89,10 @@ def check_imgsz(
 
 
 def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
-    """Return class names as {index: name}, whether they came as a list or with indices written as text.
+    """Return class names as {index: name}, from a list or from a dict whose indices may be text.
 
     Raises:
-        DataError: the indices are not 0 to n - 1, or a name cannot be meant.
+        DataError: the indices are not 0 to n - 1, or a name is too long or has odd characters.
     """
     try:
         if any(isinstance(k, float) and k != int(k) for k in names if isinstance(names, dict)):
@@ -104,7 +113,7 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
     if odd is not None:
         raise DataError(
             f"The name of class {odd}, {ascii(pairs[odd])[:100]}, has more than {LONGEST} characters or some that "
-            "cannot be seen, such as line ends. Write it anew."
+            "cannot be seen, such as line ends. Write it again."
         )
     return dict(sorted(pairs.items()))
 
@@ -112,8 +121,10 @@ def check_class_names(names: dict | Sequence[str]) -> dict[int, str]:
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def check_suffix(file: str | Path | Iterable = "yolo11n.pt", suffix: str | Sequence[str] = ".pt", msg: str = ""):
-    """Raise ConfigError if a file, or one of several, does not end as it must."""
+def check_suffix(
+    file: str | Path | Iterable = "yolo11n.pt", suffix: str | Sequence[str] = ".pt", msg: str = ""
+) -> None:
+    """Raise ConfigError if a file, or one of several, does not have an allowed suffix."""
     allowed = (suffix,) if isinstance(suffix, str) else tuple(suffix)
     for one in [file] if isinstance(file, (str, Path)) else file:
         ending = Path(str(one).strip()).suffix.lower()
@@ -122,7 +133,7 @@ def check_suffix(file: str | Path | Iterable = "yolo11n.pt", suffix: str | Seque
 
 
 def check_file(file: str | Path, suffix: str | Sequence[str] = "", hard: bool = True) -> str:
-    """Return the path of a file that lies here or, by its name, in the package's cfg folder; nothing is downloaded.
+    """Find a file by its path or, in the package's cfg folder, by its name; nothing is downloaded.
 
     Args:
         file: path or bare name.
@@ -152,12 +163,12 @@ def check_file(file: str | Path, suffix: str | Sequence[str] = "", hard: bool = 
 
 
 def check_yaml(file: str | Path, suffix: str | Sequence[str] = (".yaml", ".yml"), hard: bool = True) -> str:
-    """Return the path of a YAML file that lies here or in the package's cfg folder."""
+    """Find a YAML file by its path or, in the package's cfg folder, by its name."""
     return check_file(file, suffix, hard=hard)
 
 
 def _names_near(wanted: Path, suffix: str | Sequence[str], bundled: Iterable[Path]) -> list[str]:
-    """Return names of files that could have been meant: those beside the wanted one, and the package's own."""
+    """Return the names of files that may have been meant: those beside the wanted one, and the package's own."""
     endings = tuple(s for s in ((suffix,) if isinstance(suffix, str) else suffix) if s) or (wanted.suffix,)
     beside = wanted.parent.iterdir() if os.path.isdir(wanted.parent) else ()
     return [p.name for p in (*beside, *bundled) if p.name.endswith(endings)]
@@ -167,7 +178,7 @@ def _names_near(wanted: Path, suffix: str | Sequence[str], bundled: Iterable[Pat
 
 
 def parse_version(version: str = "0.0.0") -> tuple[int, ...]:
-    """Return the release part of a version: '2.1.0+cpu' gives (2, 1, 0); (0, 0, 0) if there is none."""
+    """Parse the release part of a version: '2.1.0+cpu' gives (2, 1, 0); (0, 0, 0) if there is none."""
     match = re.match(r"v?(\d+(?:\.\d+)*)", str(version).strip())
     return tuple(map(int, match[1].split("."))) if match else (0, 0, 0)
 
@@ -190,7 +201,7 @@ def check_version(
     verbose: bool = False,
     msg: str = "",
 ) -> bool:
-    """Tell whether a version meets a requirement such as '>=2.1,<3' ('2.1' alone means at least 2.1).
+    """Check whether a version meets a requirement such as '>=2.1,<3' ('2.1' alone means at least 2.1).
 
     Args:
         current: a version, or the name of an installed package.
@@ -205,6 +216,7 @@ def check_version(
     meets = bool(current) or not required
     for condition in filter(None, required.replace(" ", "").split(",")):
         match = re.match(r"([<>=!~]*)(.+)", condition)
+        assert match  # any text but an empty one does
         have, want = parse_version(current), parse_version(match[2])
         have += (0,) * (len(want) - len(have))
         compatible = match[1] == "~="
@@ -220,23 +232,26 @@ def check_version(
 
 
 def check_python(minimum: str = PYTHON_MINIMUM, hard: bool = True) -> bool:
-    """Tell whether this Python is new enough."""
+    """Check whether this Python is new enough."""
     return check_version(platform.python_version(), minimum, name="Python", hard=hard)
 
 
 def check_requirements(requirements: str | Path | Sequence[str], exclude: Sequence[str] = ()) -> bool:
-    """Tell whether packages are installed in the versions wanted, and warn with a `pip install` line if they are not.
+    """Check whether packages are installed in the versions wanted, and warn with a `pip install` line if they are not.
 
     Args:
         requirements: one requirement such as 'onnx>=1.12', several, or the path of a requirements.txt.
-        exclude: names of packages to pass over.
+        exclude: names of packages to skip.
     """
     if isinstance(requirements, Path):
         lines = requirements.read_text(encoding="utf-8").splitlines()
         requirements = [line for line in (raw.split("#")[0].strip() for raw in lines) if line]
     missing = []
     for requirement in [requirements] if isinstance(requirements, str) else requirements:
-        name, condition = re.match(r"([\w.-]+)(?:\[[^]]*])?\s*([^;]*)", requirement.strip()).groups()
+        match = re.match(r"([\w.-]+)(?:\[[^]]*])?\s*([^;]*)", requirement.strip())
+        if match is None:
+            raise ConfigError(f"'{requirement}' is not a requirement. Give the name of a package, as 'onnx>=1.12'.")
+        name, condition = match.groups()
         version = installed_version(name)
         if name not in exclude and (version is None or not check_version(version, condition)):
             missing.append(requirement)
@@ -256,28 +271,28 @@ def cuda_device_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def check_amp(model: Any) -> bool:
-    """Tell whether mixed precision gives right results on the model's device; see `torch_utils.check_amp`."""
+def check_amp(model: torch.nn.Module) -> bool:
+    """Check whether mixed precision gives right results on the model's device; see `torch_utils.check_amp`."""
     from ultralytics.utils.torch_utils import check_amp
 
     return check_amp(model)
 
 
 def check_is_path_safe(basedir: str | Path, path: str | Path) -> bool:
-    """Tell whether a path below a folder exists and does not lead out of it."""
+    """Check whether a path below a folder exists and does not lead out of it."""
     base, full = Path(basedir).resolve(), (Path(basedir) / path).resolve()
     return full.exists() and full.is_relative_to(base)
 
 
 def cuda_is_available() -> bool:
-    """Tell whether torch can use a CUDA GPU."""
+    """Check whether torch can use a CUDA GPU."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def check_imshow(warn: bool = False) -> bool:
-    """Tell whether OpenCV can show images in a window."""
+    """Check whether OpenCV can show images in a window."""
     shown = has_screen() and _opens_windows()
     if not shown and warn:
         why = "OpenCV opens no window here" if has_screen() else "There is no screen to show images on"
@@ -286,7 +301,7 @@ def check_imshow(warn: bool = False) -> bool:
 
 
 def has_screen() -> bool:
-    """Tell whether this process was given a screen."""
+    """Check whether this process was given a screen."""
     named = any(os.getenv(v) for v in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
     return sys.platform in {"win32", "darwin"} or named
 
@@ -311,7 +326,7 @@ def memory_gb() -> float | None:
 
 
 def torchvision_state() -> str:
-    """Return the installed torchvision's version and, if it does not fit the installed torch, what that means."""
+    """Return the installed torchvision's version and, if it does not fit the installed torch, the consequence."""
     version = installed_version("torchvision")
     if version is None:
         return "not installed; NMS runs on OpenCV"
@@ -326,7 +341,7 @@ def torchvision_state() -> str:
 
 
 def _torch_info() -> dict[str, str]:
-    """Return what is known of torch and its GPUs; empty if torch cannot be imported."""
+    """Describe torch and its GPUs, or why torch cannot be imported."""
     try:
         import torch
     except (ImportError, OSError) as e:
@@ -339,7 +354,7 @@ def _torch_info() -> dict[str, str]:
 
 
 def has_nvidia_card() -> bool:
-    """Tell whether an NVIDIA card or its driver is here, whatever torch thinks; no process is started for it."""
+    """Check whether an NVIDIA card or its driver is here, whatever torch thinks; no process is started for it."""
     if os.getenv("CUDA_VISIBLE_DEVICES") in {"", "-1"}:  # hidden on purpose
         return False
     if shutil.which("nvidia-smi") or os.path.isdir("/proc/driver/nvidia/gpus"):
@@ -353,14 +368,14 @@ def has_nvidia_card() -> bool:
 
 
 def _why_no_gpu(cuda: str | None) -> str:
-    """Return what to say of a torch, built for this CUDA or none, that finds no GPU."""
+    """Explain why a torch that was built for this CUDA, or for none, finds no GPU."""
     if not has_nvidia_card():
         return "no GPU found"
     return f"{cuda}, but the NVIDIA card cannot be used" if cuda else "none in this torch, but there is an NVIDIA card"
 
 
 def collect_system_info() -> dict[str, str]:
-    """Return what matters of the machine and its packages as text, and log it line by line."""
+    """Describe the machine and its packages, and log it line by line."""
     import ultralytics
 
     memory = memory_gb()
@@ -384,7 +399,7 @@ def collect_system_info() -> dict[str, str]:
 
 
 def find_faults(info: dict[str, str]) -> list[str]:
-    """Return a sentence for each thing in `collect_system_info`'s report that does not fit."""
+    """Return a sentence for each fault in the report of `collect_system_info`."""
     faults = []
     if not check_python(hard=False):
         faults.append(f"Python {info['Python']} is too old; {PYTHON_MINIMUM} or newer is needed.")
@@ -410,7 +425,7 @@ def find_faults(info: dict[str, str]) -> list[str]:
 
 
 def report_faults(info: dict[str, str]) -> bool:
-    """Log what of a report does not fit; return whether all fits."""
+    """Log the faults in a report; return whether there are none."""
     faults = find_faults(info)
     for fault in faults:
         LOGGER.warning(f"Does not fit: {fault}")
@@ -420,7 +435,7 @@ def report_faults(info: dict[str, str]) -> bool:
 
 
 def run_checks() -> bool:
-    """Report Python, packages, GPU, memory and disk, and what of them does not fit; return whether all fits."""
+    """Report Python, packages, GPU, memory and disk, and their faults; return whether there are none."""
     return report_faults(collect_system_info())
 
 
@@ -428,8 +443,8 @@ checks = run_checks  # `from ultralytics import checks`
 
 
 def print_args(args: dict | None = None, show_file: bool = True, show_func: bool = False) -> None:
-    """Log the arguments of the calling function, or those given."""
-    frame = inspect.currentframe().f_back
+    """Log the arguments of the calling function, or the given ones."""
+    frame = sys._getframe(1)
     if args is None:
         names, _, _, values = inspect.getargvalues(frame)
         args = {name: values[name] for name in names}

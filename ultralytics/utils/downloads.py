@@ -1,4 +1,4 @@
-"""Fetching files, only when called by name: nothing in this package calls it by itself."""
+"""Downloads of files, only when called by name: nothing in this package calls them by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError
@@ -26,14 +26,14 @@ def safe_download(
     timeout: float = 30.0,
     resume: bool = False,
 ) -> Path:
-    """Fetch one file unless it is there already; a broken transfer leaves no file.
+    """Download one file unless it exists already; a broken transfer leaves no file.
 
     Args:
         url: an http or https address.
-        file: where to put it; by default the address's own file name in `dir`.
+        file: where to put it; by default the file name of the URL in `dir`.
         dir: folder used when `file` is not given.
         timeout: seconds to wait for an answer.
-        resume: keep what came of a broken transfer as `FILE.part`, and go on from there the next time.
+        resume: keep the beginning of a broken transfer as `FILE.part`, and resume there the next time.
     """
     parts = check_url(url)
     name = Path(unquote(parts.path)).name
@@ -49,11 +49,11 @@ def safe_download(
     return target
 
 
-def check_url(url: str):
-    """Return the parts of an http or https address.
+def check_url(url: str) -> SplitResult:
+    """Split an http or https address into its parts.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not such an address.
     """
     parts = urlsplit(str(url))
     if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -67,7 +67,7 @@ def _fetch(url: str, target: Path, timeout: float) -> None:
 
 
 def _fetch_on(url: str, target: Path, timeout: float) -> None:
-    """Fetch into `TARGET.part`, from its end on if the server says that the file is still the same."""
+    """Download into `TARGET.part`, from its end on if the server says that the file is still the same."""
     part, note = Path(f"{target}.part"), Path(f"{target}.part.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     request = urllib.request.Request(url)
@@ -80,7 +80,7 @@ def _fetch_on(url: str, target: Path, timeout: float) -> None:
     except urllib.error.HTTPError as e:
         if e.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        part.unlink()  # as long as the file or longer: begin anew
+        part.unlink()  # as long as the file or longer: start over
         response = urllib.request.urlopen(url, timeout=timeout)
     with response:
         goes_on = response.status == http.HTTPStatus.PARTIAL_CONTENT
@@ -99,7 +99,7 @@ def _fetch_on(url: str, target: Path, timeout: float) -> None:
 
 
 def _mark(note: Path, url: str) -> str:
-    """Return what the server said of the file of which a part is here, or '' if that cannot be told any more."""
+    """Return the server's mark of the file that a part belongs to, or '' if it is unknown."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         known = json.loads(note.read_text(encoding="utf-8"))
         mark = str(known.get("mark") or "")
@@ -109,7 +109,7 @@ def _mark(note: Path, url: str) -> str:
 
 
 def _copy(response: http.client.HTTPResponse, out: IO[bytes]) -> None:
-    """Copy what comes, and raise OSError if it is less than the server said."""
+    """Copy a response, and raise OSError if it is shorter than announced."""
     before, size = out.tell(), response.headers.get("Content-Length")
     if size and int(size) > (free := shutil.disk_usage(os.path.dirname(os.path.abspath(out.name))).free):
         raise OSError(f"it has {size} bytes, and the disk has room for {free}")
@@ -119,5 +119,5 @@ def _copy(response: http.client.HTTPResponse, out: IO[bytes]) -> None:
 
 
 def download(url: str | Iterable[str], dir: str | Path = ".") -> list[Path]:
-    """Fetch one or several files into a folder."""
+    """Download one or several files into a folder."""
     return [safe_download(one, dir=dir) for one in ([url] if isinstance(url, str) else url)]

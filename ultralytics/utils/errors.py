@@ -1,4 +1,4 @@
-"""The mistakes a user can mend: each message is a sentence that says what was given, what is allowed and what to do."""
+"""Errors that a user can fix: each message says in a sentence what was given, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class DataError(UserError, ValueError):
 
 
 class CheckpointError(UserError, ValueError):
-    """A weight file is damaged, foreign, or asks for something that a weight file may not ask for."""
+    """A weight file is damaged, foreign, or imports something that a weight file may not import."""
 
 
 class NumbersError(UserError, ArithmeticError):
-    """A training met a loss, gradients or weights that are not finite."""
+    """A training met a non-finite loss, gradient or weight."""
 
 
 class RunError(UserError, RuntimeError):
@@ -49,7 +49,7 @@ class MissingPackageError(UserError, ImportError):
 
 
 def did_you_mean(word: str, allowed: Iterable[str], n: int = 3) -> str:
-    """Return ' Did you mean ...?' with the nearest of `allowed`, or '' if nothing is near."""
+    """Return ' Did you mean ...?' with the nearest of `allowed`, or '' if nothing is close."""
     word, by_lower = str(word).lower(), {str(a).lower(): str(a) for a in allowed}
     alike = {*difflib.get_close_matches(word, list(by_lower), n=len(by_lower) or 1, cutoff=0.55)}
     near = [a for a in by_lower if a in alike or (len(a) > 2 and word.startswith(a))]
@@ -59,7 +59,7 @@ def did_you_mean(word: str, allowed: Iterable[str], n: int = 3) -> str:
 
 
 def _slips(word: str, meant: str) -> float:
-    """Return how many letters were left out, added or mistaken; two that changed places are half a slip."""
+    """Count the letters left out, added or mistaken; a swap of two counts half."""
     if meant.startswith(word):  # epoch, retina
         return 0.5
     if word.startswith(meant):  # conf_thres

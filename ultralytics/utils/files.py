@@ -1,4 +1,4 @@
-"""Names, sizes and dates of files, and writing that never leaves half a file behind."""
+"""Names, sizes and dates of files, safe reading, and atomic writing."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ultralytics.utils.system.logger import LOGGER
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
-    """Return the path if it is free, else the first free one of path2, path3, ...: `runs/exp` gives `runs/exp2`.
+    """Return the path if it is unused, else the first unused one of path2, path3, ...: `runs/exp` gives `runs/exp2`.
 
     Args:
         path: file or folder; a file keeps its suffix (`a.txt` gives `a2.txt`).
         exist_ok: return the path itself even if it exists.
-        sep: stands between the name and the number.
+        sep: separator between the name and the number.
         mkdir: create the folder. Of two processes that ask at once, each gets its own.
     """
     path = Path(path)
@@ -49,16 +49,16 @@ def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdi
 
 
 class RunFolder:
-    """The folder of a run: chosen at once, made by `make`, in one step with its number, so that no two runs share one.
+    """The folder of a run: chosen at once, but created and numbered by `make`, so that no two runs share one.
 
-    `with RunFolder(...) as path:` makes it, and removes it in the end if nothing was written into it.
+    `with RunFolder(...) as path:` creates it, and removes it in the end if nothing was written into it.
 
     Args:
-        wanted: the folder, which gets a number if it is taken.
-        numbered: whether it does; else one that is there is used.
+        wanted: the folder, which gets a number if it exists.
+        numbered: whether it does; else an existing one is used.
 
     Attributes:
-        path: the folder, free when it was chosen; only `make` settles it.
+        path: the folder, unused when it was chosen; only `make` settles it.
     """
 
     def __init__(self, wanted: str | Path, numbered: bool = True):
@@ -67,10 +67,10 @@ class RunFolder:
         self.made: list[Path] = []  # the innermost first
 
     def make(self) -> Path:
-        """Make the folder, once; where another run was faster, the next that is free.
+        """Create the folder once; if another run was faster, create the next unused one.
 
         Raises:
-            ConfigError: it cannot be made.
+            ConfigError: it cannot be created.
         """
         tries = 0
         while not self.made:
@@ -92,7 +92,7 @@ class RunFolder:
         return self.path
 
     def remove_if_empty(self) -> None:
-        """Remove what `make` made, if nothing was written into it."""
+        """Remove the folders that `make` created, if nothing was written into them."""
         for folder in self.made:
             try:
                 folder.rmdir()
@@ -110,7 +110,7 @@ class RunFolder:
 
 @contextlib.contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Raise DataError, which says that a file cannot be written and why, where the system refuses in this block."""
+    """Turn an OSError in this block into a DataError that says which file cannot be written and why."""
     try:
         yield
     except OSError as e:
@@ -120,7 +120,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def append(path: str | Path, text: str) -> None:
-    """Append text to a file, whole or not at all; missing folders are made.
+    """Append text to a file, whole or not at all; missing folders are created.
 
     Raises:
         DataError: it cannot be written.
@@ -145,12 +145,12 @@ def append(path: str | Path, text: str) -> None:
 def atomic_write(
     path: str | Path, mode: str = "wb", keep: str | Path | None = None, sync: bool = True, **kwargs
 ) -> Iterator[IO]:
-    """Open a temporary file beside `path` for writing; it takes the place of `path` only when the block ends well.
+    """Open a temporary file beside `path` for writing; it replaces `path` only if the block ends without an error.
 
-    If the block, the disk or the rename fails, the old file is untouched, the temporary is gone and the error goes on.
-    Missing folders are made. Usage: `with atomic_write("best.pt") as f: torch.save(x, f)`. With `keep` the old file
-    gets that name in the same folder, and at no moment is either name without a whole file. Without `sync` that holds
-    for whatever happens to this process, but not to the machine.
+    If the block, the disk or the rename fails, the old file is untouched, the temporary is removed and the error is
+    raised. Missing folders are created. Usage: `with atomic_write("best.pt") as f: torch.save(x, f)`. With `keep` the
+    old file gets that name in the same folder, and at no moment is either name without a whole file. Without `sync`
+    that holds for whatever happens to this process, but not to the machine.
     """
     path = Path(os.path.realpath(path))  # a link stays a link, and its target is replaced
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def atomic_write(
 
 
 def _keep(file: Path, name: Path) -> None:
-    """Let `name` be what `file` is now."""
+    """Make `name` a copy of `file`, atomically."""
     temporary = name.with_name(f".{name.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         try:
@@ -186,7 +186,7 @@ def _keep(file: Path, name: Path) -> None:
 
 
 def move_into_place(made: str | Path, path: str | Path) -> None:
-    """Move a new file or folder, wherever it lies, to `path`; what is there stays until the new one lies beside it."""
+    """Move a new file or folder from anywhere to `path`; what exists there stays until the new one lies beside it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
@@ -206,7 +206,7 @@ def move_into_place(made: str | Path, path: str | Path) -> None:
 
 
 def open_regular(path: str | Path) -> IO[bytes]:
-    """Open a file to read its bytes; to open a pipe waits for ever, and a device may give bytes without end.
+    """Open a regular file to read its bytes; a pipe could block forever, and a device yield bytes without end.
 
     Raises:
         MissingFileError: there is no such file.
@@ -231,27 +231,27 @@ def open_regular(path: str | Path) -> IO[bytes]:
 
 
 def _refuse_odd(found: os.stat_result, path: str | Path) -> None:
-    """Raise DataError for what is no regular file."""
+    """Raise DataError for anything but a regular file."""
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
         raise DataError(f"'{path}' is {what}, not a file. Name a file.")
 
 
 def check_regular(path: str | Path) -> None:
-    """Raise DataError where a file, or one in a folder, is a pipe or a device, which a runtime would wait for."""
+    """Raise DataError if a file, or one in a folder, is a pipe or a device, on which a runtime would block."""
     for file in [path, *Path(path).iterdir()] if os.path.isdir(path) else [path]:
-        with contextlib.suppress(OSError):  # told by who opens it
+        with contextlib.suppress(OSError):  # reported by whoever opens it
             if not os.path.isdir(file):
                 _refuse_odd(os.stat(file), file)
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder below one, itself first, and the files in it. Links are followed, but no folder comes twice.
+    """Yield a folder and all below it, with their files. Links are followed, but no folder is yielded twice.
 
-    Two links to the folder in which they stand would be 2 ** 40 folders for `os.walk` and `glob`.
+    Two links to the folder that they lie in would be 2 ** 40 folders for `os.walk` and `glob`.
     """
     seen, starts = set(), [os.fspath(folder)]
-    for start in starts:  # links are put behind, so that a folder comes by its own name if it has one here
+    for start in starts:  # links come last, so that a folder is yielded by its own name if it has one here
         for path, folders, files in os.walk(start):
             real = os.path.realpath(path)
             if real in seen:
@@ -264,11 +264,11 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "strict") -> str:
-    """Return the text of a file of up to `limit` bytes; its encoding is found as `decode` says.
+    """Read the text of a file of up to `limit` bytes; see `decode` for its encoding.
 
     Raises:
         MissingFileError: there is no such file.
-        DataError: it is too large, or no text, or cannot be read.
+        DataError: it is too large, not text, or cannot be read.
     """
     try:
         with open_regular(path) as f:
@@ -277,7 +277,7 @@ def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "s
             raise DataError(f"'{path}' has more than {limit} bytes, which no honest file of its kind has.")
         return decode(data, path, errors)
     except UnicodeDecodeError as e:
-        raise DataError(f"'{path}' is no text in UTF-8 (byte {e.start}). Save it as UTF-8.") from None
+        raise DataError(f"'{path}' is not text in UTF-8 (byte {e.start}). Save it as UTF-8.") from None
     except MissingFileError:
         raise
     except OSError as e:
@@ -285,7 +285,7 @@ def read_text(path: str | Path, limit: int = limits.TEXT_BYTES, errors: str = "s
 
 
 def decode(data: bytes, path: str | Path, errors: str = "strict") -> str:
-    """Return the text of a file's bytes: UTF-8; UTF-16 where its mark stands in front; else GBK, which is said once.
+    """Decode a file's bytes: UTF-8; UTF-16 if it starts with its mark; else GBK, which is logged once.
 
     Raises:
         UnicodeDecodeError: it is none of these, and `errors` is 'strict'.
@@ -296,22 +296,22 @@ def decode(data: bytes, path: str | Path, errors: str = "strict") -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         with contextlib.suppress(UnicodeDecodeError):
-            if b"\0" not in data:  # no text, which GBK would make one of
+            if b"\0" not in data:  # binary data, which GBK would accept
                 text = data.decode("gb18030")
-                _say_read_as_gbk(str(path))
+                _warn_of_gbk(str(path))
                 return text
         return data.decode("utf-8-sig", errors)
 
 
 @functools.lru_cache(maxsize=1000)
-def _say_read_as_gbk(path: str) -> None:
+def _warn_of_gbk(path: str) -> None:
     LOGGER.warning(
-        f"WARNING ⚠️ '{path}' is not in UTF-8 and was read as GBK. Save it as UTF-8, lest words come out wrong."
+        f"WARNING ⚠️ '{path}' is not in UTF-8 and was read as GBK. Save it as UTF-8 to be sure that its text is right."
     )
 
 
 def read_json(path: str | Path, limit: int = limits.RECORD_BYTES) -> Any:
-    """Return what a JSON file holds; raises as `read_text` does, and DataError where it is no JSON."""
+    """Read a JSON file; raises like `read_text`, and DataError if it is not JSON."""
     text = read_text(path, limit)
     try:
         return json.loads(text)
@@ -320,12 +320,12 @@ def read_json(path: str | Path, limit: int = limits.RECORD_BYTES) -> Any:
 
 
 def file_age(path: str | Path = __file__) -> int:
-    """Return the whole days since the file was changed."""
+    """Return the number of whole days since a file was changed."""
     return int((time.time() - Path(path).stat().st_mtime) // 86400)
 
 
 def file_date(path: str | Path = __file__) -> str:
-    """Return the day on which the file was changed, for instance '2024-9-30'."""
+    """Return the day on which a file was changed, for instance '2024-9-30'."""
     t = datetime.fromtimestamp(Path(path).stat().st_mtime)
     return f"{t.year}-{t.month}-{t.day}"
 

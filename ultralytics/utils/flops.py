@@ -1,8 +1,8 @@
-"""What one forward pass costs, counted by PyTorch's own counter, and which operators that counter does not know.
+"""The cost of a forward pass by PyTorch's own counter, and the operators that the counter does not know.
 
 `torch.utils.flop_counter` has formulas for convolutions, matrix products and attention: two FLOPs for each
-multiply-accumulate. Operators that hold no multiply-accumulates (views, activations, norms, pooling, ...) count as 0 by
-convention. Whatever is neither of the two is listed by name, for its cost is unknown and not 0.
+multiply-accumulate. Operators without multiply-accumulates (views, activations, norms, pooling, ...) count as 0 by
+convention. All others are listed by name, since their cost is unknown and not 0.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ultralytics.utils.wrappers import unwrap
 
-# Operators of ATen that hold no multiply-accumulates, by the beginnings of their names; views and those that PyTorch
-# itself tags as pointwise need no entry.
+# Operators of ATen without multiply-accumulates, by the beginnings of their names; views and those that PyTorch itself
+# tags as pointwise need no entry.
 _FREE = (
     *(
         "batch_norm",
@@ -58,24 +58,24 @@ _FREE = (
 
 @dataclass
 class Tally:
-    """What the operators of one pass, or of one part of it, cost."""
+    """The cost of the operators of a forward pass, or of a part of it."""
 
     flops: int = 0
-    memory: int = 0  # bytes of all results that are made; views and changes in place make none
-    peak: int = 0  # bytes of input and results that are held at once, at most
-    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of the tensors that a part hands on
-    unknown: Counter[str] = field(default_factory=Counter)  # calls of operators whose cost is not known
+    memory: int = 0  # bytes of all results that are allocated; views and in-place changes need none
+    peak: int = 0  # most bytes of input and results that are held at once
+    shapes: list[tuple[int, ...]] = field(default_factory=list)  # of a part's outputs
+    unknown: Counter[str] = field(default_factory=Counter)  # calls of operators whose cost is unknown
 
 
 @dataclass
 class Forward(Tally):
-    """What a whole pass costs, and each of the parts that were asked for."""
+    """The cost of a whole forward pass, and of each requested part."""
 
     parts: dict[str, Tally] = field(default_factory=dict)
 
 
-def has_no_products(op: Any) -> bool:
-    """Say whether an operator (of torch.ops) is known to hold no multiply-accumulates."""
+def has_no_products(op: OpOverload) -> bool:
+    """Check whether an operator (of torch.ops) is known to have no multiply-accumulates."""
     if getattr(op, "is_view", False) or torch.Tag.pointwise in op.tags:
         return True
     space, _, name = op._schema.name.partition("::")
@@ -83,18 +83,20 @@ def has_no_products(op: Any) -> bool:
 
 
 class _Watch(TorchDispatchMode):
-    """Notes of each operator what it makes and whether it is known; results are followed until they are freed."""
+    """Records the memory of each operator's results, until they are freed, and whether its cost is known."""
 
-    def __init__(self, whole: Tally, known: Callable[[Any], bool], inputs: Iterable[torch.Tensor]):
+    def __init__(self, whole: Tally, known: Callable[[OpOverload], bool], inputs: Iterable[torch.Tensor]):
         super().__init__()
         self.running = [whole]  # the tallies of what runs now
         self.known = known
         self.alive = 0
-        self.storages: dict[int, Any] = {}
+        self.storages: dict[int, object] = {}
         for t in inputs:
             self._follow(t)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         out = func(*args, **(kwargs or {}))
         for t in out if isinstance(out, (list, tuple)) else [out]:
             made = self._follow(t) if isinstance(t, torch.Tensor) else 0
@@ -107,13 +109,13 @@ class _Watch(TorchDispatchMode):
         return out
 
     def _follow(self, t: torch.Tensor, keep: bool = False) -> int:
-        """Return the bytes of a tensor's storage if it is new, and count them until it is freed."""
+        """Count the bytes of a tensor's storage until it is freed; return them if the storage is new, else 0."""
         storage = t.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self.storages:
             return 0
 
-        def freed(_: Any, key: int = key, size: int = size) -> None:
+        def freed(_: object, key: int = key, size: int = size) -> None:
             del self.storages[key]
             self.alive -= size
 
@@ -122,7 +124,7 @@ class _Watch(TorchDispatchMode):
         return 0 if keep else size
 
     def keep(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Pass over tensors that are there anyway: parameters and buffers."""
+        """Exclude tensors that exist anyway: parameters and buffers."""
         for t in tensors:
             self._follow(t, keep=True)
 
@@ -130,7 +132,7 @@ class _Watch(TorchDispatchMode):
 def weightless(model: nn.Module) -> nn.Module:
     """Return a copy on the meta device, whose tensors have shapes but no values and take no memory.
 
-    So do large plain attributes (cached anchors); short ones and short unsaved buffers (strides) are read by value.
+    That includes large plain attributes (cached anchors); short ones and short unsaved buffers (strides) keep values.
     """
     memo: dict[int, object] = {}
     for m in model.modules():
@@ -153,7 +155,7 @@ def sides(imgsz: int | Sequence[int]) -> tuple[int, int]:
 
 
 def input_channels(model: nn.Module) -> int:
-    """Return the channels of the images that a model takes; 3 if it does not tell."""
+    """Return the number of input channels of a model; 3 if unknown."""
     described = getattr(model, "yaml", None) or {}
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     return described.get("ch") or (first.in_channels if first else 3)
@@ -165,14 +167,14 @@ def count_forward(
 ) -> Forward:
     """Count a forward pass of one image in eval mode, on a copy without weights.
 
-    A module whose forward reads values of tensors, or has an operator without a form for shapes alone, runs on zeros
-    on the CPU instead. What leaves PyTorch (NumPy, say) cannot be seen.
+    A module whose forward reads values of tensors, or has an operator that the meta device lacks, runs on zeros on the
+    CPU instead. What leaves PyTorch (NumPy, say) is not counted.
 
     Args:
         model: any module that takes a (1, channels, height, width) batch; it is not touched.
         imgsz: pixels, one number or [height, width].
         parts: names of submodules that do not contain each other; each gets a tally of its own.
-        channels: of the image; by default those that the model tells.
+        channels: of the image; by default those of the model.
     """
     model = unwrap(model)
     shape = (1, channels or input_channels(model), *sides(imgsz))
@@ -197,7 +199,7 @@ def _count(twin: nn.Module, device: str, model: nn.Module, shape: tuple[int, ...
         tally.peak = max(tally.peak, watch.alive)
         watch.running.append(tally)
 
-    def leave(tally: Tally, output: Any) -> None:
+    def leave(tally: Tally, output: object) -> None:
         watch.running.remove(tally)
         tally.flops += counter.get_total_flops()
         tally.shapes = [tuple(t.shape) for t in tensors_in(output)]
@@ -213,13 +215,13 @@ def _count(twin: nn.Module, device: str, model: nn.Module, shape: tuple[int, ...
 
 
 def describe_unknown(unknown: Counter[str]) -> str:
-    """Return a sentence on the operators whose cost is not known."""
+    """Word a sentence on the operators whose cost is unknown."""
     names = ", ".join(f"{name} ({calls} call{'s' * (calls > 1)})" for name, calls in unknown.most_common())
     return f"Not counted, for PyTorch's counter has no formula: {names}. The true FLOPs are higher."
 
 
-def tensors_in(output: Any) -> list[torch.Tensor]:
-    """Return the tensors in what a module gives, however they are nested."""
+def tensors_in(output: object) -> list[torch.Tensor]:
+    """Return the tensors in a module's output, however they are nested."""
     if isinstance(output, torch.Tensor):
         return [output]
     if isinstance(output, dict):

@@ -11,7 +11,7 @@ import urllib.parse
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 from ultralytics.utils import LOGGER, yaml_load
 from ultralytics.utils.system.console import ESCAPE
@@ -28,7 +28,7 @@ class SimpleClass:
     def __repr__(self) -> str:
         return str(self)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         known = ", ".join(k for k in dir(type(self)) if not k.startswith("_"))
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'. It has {known or 'none'}.")
 
@@ -42,7 +42,7 @@ class TryExcept(contextlib.ContextDecorator):
     def __enter__(self) -> None:
         """Nothing to set up."""
 
-    def __exit__(self, exc_type: type | None, value: BaseException | None, traceback: Any) -> bool:
+    def __exit__(self, exc_type: type | None, value: BaseException | None, traceback: TracebackType | None) -> bool:
         if value is None:
             return False
         if not isinstance(value, Exception):  # Ctrl+C and the like
@@ -56,7 +56,7 @@ class Retry:
     """Calls a function again when it fails: `@Retry(times=3, delay=2)`.
 
     Args:
-        times: most calls.
+        times: maximum number of calls.
         delay: seconds before the second one; doubled each time.
     """
 
@@ -94,7 +94,7 @@ class ThreadingLocked:
 
 
 def threaded(func: Callable) -> Callable:
-    """Run a function in a thread of its own, which is returned; `threaded=False` in the call runs it here."""
+    """Run a function in a thread of its own, and return that; `threaded=False` in the call runs it directly."""
 
     @wraps(func)
     def run(*args, **kwargs):
@@ -117,8 +117,8 @@ def remove_colorstr(input_string: str) -> str:
     return ESCAPE.sub("", input_string)
 
 
-def get_default_args(func: Callable) -> dict[str, Any]:
-    """Return the parameters of a function that have a default, with it."""
+def get_default_args(func: Callable) -> dict[str, object]:
+    """Return the defaults of a function's parameters."""
     parameters = inspect.signature(func).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
 
@@ -132,12 +132,12 @@ def yaml_print(yaml_file: str | Path | dict) -> None:
 
 
 def clean_url(url: str) -> str:
-    """Return an address without its query."""
+    """Return a URL without its query."""
     return urllib.parse.unquote(str(url).replace(":\\", "://")).split("?")[0]
 
 
 def url2file(url: str) -> str:
-    """Return the file name at the end of an address."""
+    """Return the file name at the end of a URL."""
     return clean_url(url).rpartition("/")[2]
 
 

@@ -1,4 +1,4 @@
-"""What training minimises, under the names of 8.3.0; a file for each task stands in `utils/losses`."""
+"""The losses under their names of 8.3.0; each task has a file in `utils/losses`."""
 
 from ultralytics.utils.losses.classify import v8ClassificationLoss
 from ultralytics.utils.losses.detect import BboxLoss, DFLoss, per_process, v8DetectionLoss

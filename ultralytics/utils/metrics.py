@@ -1,4 +1,4 @@
-"""How good a model is: average precision, top-1 and top-5, task by task."""
+"""Metrics of each task: average precision, top-1 and top-5 accuracy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ultralytics.utils.geometry.overlap import (  # noqa: F401
 )
 
 
-def __getattr__(name: str):
-    """Offer the curves here too, where 8.3.0 keeps them; drawing is imported when asked for."""
+def __getattr__(name: str) -> Callable:
+    """Provide the curves of 8.3.0 here too; drawing is imported when they are first used."""
     if name in {"plot_pr_curve", "plot_mc_curve"}:
         from ultralytics.utils.drawing import curves
 
@@ -38,10 +38,10 @@ def __getattr__(name: str):
 def match_predictions(
     pred_classes: torch.Tensor, true_classes: torch.Tensor, iou: torch.Tensor, iouv: torch.Tensor
 ) -> torch.Tensor:
-    """Tell which predictions are right at which IoU threshold: (n, t), bool.
+    """Mark which predictions are right at which IoU threshold: (n, t), bool.
 
-    Each prediction goes for the object of its class that it overlaps most; an object counts for the first of those
-    that come near enough, and predictions are given by falling confidence.
+    Each prediction is matched with the object of its class that it overlaps most; an object counts for the first
+    prediction above the threshold, by falling confidence.
 
     Args:
         pred_classes: (n,) of predictions sorted by falling confidence.
@@ -52,10 +52,10 @@ def match_predictions(
     n = len(pred_classes)
     correct = np.zeros((n, len(iouv)), dtype=bool)
     if n and len(true_classes):
-        near, target = (iou * (true_classes[:, None] == pred_classes)).max(0)
-        near, target = near.cpu().numpy(), target.cpu().numpy()
+        best, index = (iou * (true_classes[:, None] == pred_classes)).max(0)
+        near, target = best.cpu().numpy(), index.cpu().numpy()
         for column, threshold in zip(correct.T, iouv.tolist()):
-            rows = (near >= max(threshold, 1e-9)).nonzero()[0]  # an overlap of 0 is none, nor is another class
+            rows = (near >= max(threshold, 1e-9)).nonzero()[0]  # an overlap of 0, or another class, never matches
             column[rows[np.unique(target[rows], return_index=True)[1]]] = True
     return torch.from_numpy(correct).to(pred_classes.device)
 
@@ -67,7 +67,7 @@ def smooth(y: np.ndarray, f: float = 0.05) -> np.ndarray:
 
 
 def compute_ap(recall: Sequence[float], precision: Sequence[float]) -> tuple[float, np.ndarray, np.ndarray]:
-    """Return the average precision at 101 recalls, as COCO counts it, and the envelope it was read from.
+    """Compute the average precision at 101 recalls, as COCO does, and the envelope it is read from.
 
     Args:
         recall: rising, one for each prediction by falling confidence.
@@ -84,7 +84,7 @@ def compute_ap(recall: Sequence[float], precision: Sequence[float]) -> tuple[flo
 
 
 class APResult(NamedTuple):
-    """What `ap_per_class` found, for c classes that have objects."""
+    """Result of `ap_per_class`, for c classes that have objects."""
 
     tp: np.ndarray  # (c,) true positives at the confidence of best mean F1
     fp: np.ndarray  # (c,) false positives there
@@ -92,7 +92,7 @@ class APResult(NamedTuple):
     r: np.ndarray  # (c,) recall there
     f1: np.ndarray  # (c,) there
     ap: np.ndarray  # (c, t) average precision at each IoU threshold
-    unique_classes: np.ndarray  # (c,) class numbers
+    unique_classes: np.ndarray  # (c,) class indices
     p_curve: np.ndarray  # (c, 1000) precision by confidence
     r_curve: np.ndarray  # (c, 1000)
     f1_curve: np.ndarray  # (c, 1000)
@@ -120,7 +120,7 @@ def ap_per_class(
         conf: (n,).
         pred_cls: (n,).
         target_cls: (m,).
-        plot: draw the four curves into `save_dir`, their names begun by `prefix`.
+        plot: draw the four curves into `save_dir`, with file names that start with `prefix`.
         keep: return the curve of precision by recall even if none is drawn.
     """
     order = np.argsort(-conf)
@@ -139,7 +139,7 @@ def ap_per_class(
         right = tp[mine].cumsum(0)
         recall = right / (n_objects + eps)
         precision = right / np.arange(1, len(right) + 1)[:, None]
-        # Confidence falls while np.interp wants it to rise
+        # Confidence falls, but np.interp needs it to rise
         r_curve[i] = np.interp(-x, -conf[mine], recall[:, 0], left=0)
         p_curve[i] = np.interp(-x, -conf[mine], precision[:, 0], left=1)
         for t in range(tp.shape[1]):
@@ -148,31 +148,30 @@ def ap_per_class(
                 prec_values[i] = np.interp(x, mrec, mpre)
 
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
-    if plot:
-        names = _names_of(classes, names)
-        _plot_curves(x, prec_values, ap, p_curve, r_curve, f1_curve, Path(save_dir), names, on_plot, prefix)
-    elif not keep:
-        prec_values = np.zeros(0)
     best = smooth(f1_curve.mean(0), 0.1).argmax() if len(classes) else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     hits = (r * objects).round()
     false = (hits / (p + eps) - hits).round()
-    return APResult(hits, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, x, prec_values)
+    result = APResult(hits, false, p, r, f1, ap, classes, p_curve, r_curve, f1_curve, x, prec_values)
+    if plot:
+        _plot_curves(result, Path(save_dir), _names_of(classes, names), on_plot, prefix)
+    return result if plot or keep else result._replace(prec_values=np.zeros(0))
 
 
 def _names_of(classes: np.ndarray, names: dict[int, str] | Sequence[str]) -> dict[int, str]:
-    """Return {row: name} for the rows of `classes`; a class without a name is called by its number."""
+    """Return {row: name} for the rows of `classes`; a class without a name is called by its index."""
     table = dict(names) if isinstance(names, dict) else dict(enumerate(names))
     return {i: str(table.get(int(c), c)) for i, c in enumerate(classes)}
 
 
-def _plot_curves(x, prec_values, ap, p_curve, r_curve, f1_curve, save_dir, names, on_plot, prefix) -> None:
+def _plot_curves(found: APResult, save_dir: Path, names: dict[int, str], on_plot: Callable | None, prefix: str) -> None:
     """Draw precision over recall, and F1, precision and recall over confidence."""
     from ultralytics.utils.plotting import plot_mc_curve, plot_pr_curve
 
-    plot_pr_curve(x, prec_values, ap, save_dir / f"{prefix}PR_curve.png", names, on_plot=on_plot)
-    for short, name, curve in (("F1", "F1", f1_curve), ("P", "Precision", p_curve), ("R", "Recall", r_curve)):
-        plot_mc_curve(x, curve, save_dir / f"{prefix}{short}_curve.png", names, ylabel=name, on_plot=on_plot)
+    plot_pr_curve(found.x, found.prec_values, found.ap, save_dir / f"{prefix}PR_curve.png", names, on_plot=on_plot)
+    curves = (("F1", "F1", found.f1_curve), ("P", "Precision", found.p_curve), ("R", "Recall", found.r_curve))
+    for short, name, curve in curves:
+        plot_mc_curve(found.x, curve, save_dir / f"{prefix}{short}_curve.png", names, ylabel=name, on_plot=on_plot)
 
 
 class Metric:
@@ -185,7 +184,7 @@ class Metric:
         self.p_curve, self.r_curve, self.f1_curve, self.px, self.prec_values = np.zeros((5, 0))
 
     def update(self, results: Sequence[np.ndarray]) -> None:
-        """Take p, r, f1, ap, classes, p_curve, r_curve, f1_curve, x and prec_values: `ap_per_class(...)[2:]`."""
+        """Set p, r, f1, ap, classes, p_curve, r_curve, f1_curve, x and prec_values: `ap_per_class(...)[2:]`."""
         self.p, self.r, self.f1, self.all_ap, self.ap_class_index = results[:5]
         self.p_curve, self.r_curve, self.f1_curve, self.px, self.prec_values = results[5:]
 
@@ -240,7 +239,7 @@ class Metric:
         return tuple(figure.by_class(self)[i] for figure in FIGURES)
 
     def fitness(self) -> float:
-        """Return what the best weights are chosen by: 0.1 mAP50 + 0.9 mAP50-95."""
+        """Return the figure that the best weights are chosen by: 0.1 mAP50 + 0.9 mAP50-95."""
         return 0.1 * self.map50 + 0.9 * self.map
 
     @property
@@ -261,7 +260,7 @@ class Metric:
 class Figure(NamedTuple):
     """One figure of a `Metric`: a column in results.csv and in the table of a validation."""
 
-    key: str  # in results.csv, where the letter of the part follows: metrics/mAP50(B)
+    key: str  # in results.csv, where the letter of the part is appended: metrics/mAP50(B)
     title: str  # in the table
     mean: Callable[[Metric], float]
     by_class: Callable[[Metric], np.ndarray]  # (c,) of the classes that have objects
@@ -276,12 +275,12 @@ FIGURES = (
 
 
 def _speed() -> dict[str, float]:
-    """Return milliseconds an image, by stage; zero yet."""
+    """Return the milliseconds per image of each stage, initially zero."""
     return {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
 
 
 def _of_part(names: Sequence[str], letter: str) -> list[str]:
-    """Return names with the letter of what they are about behind: 'F1-Confidence(B)'."""
+    """Append the letter of a part, such as boxes, to names: 'F1-Confidence(B)'."""
     return [f"{name}({letter})" for name in names]
 
 
@@ -290,10 +289,10 @@ AP_CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recal
 
 
 class DetMetrics:
-    """The metrics of a detector: `process` what was matched, then read them.
+    """The metrics of a detector: `process` the matches, then read them.
 
-    A task that also judges something else than boxes names it in `second`: the attribute, and how the names of its
-    images begin.
+    A task that also evaluates something other than boxes names it in `second`: the attribute, and the prefix of its
+    plots.
     """
 
     task = "detect"
@@ -318,15 +317,23 @@ class DetMetrics:
             self.parts.append(getattr(self, self.second[0]))
 
     def __getstate__(self) -> dict:
-        """Leave the engine behind that is told of drawings: figures may be sent to another process, it may not."""
+        """Drop the callback for plots, so that metrics can be sent to another process."""
         return {**self.__dict__, "on_plot": None}
 
     def process(self, tp: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray) -> None:
         """Compute the metrics; the arguments are those of `ap_per_class`."""
         self._update(self.box, tp, conf, pred_cls, target_cls, "Box" if self.second else "")
 
-    def _update(self, metric: Metric, tp, conf, pred_cls, target_cls, prefix: str) -> None:
-        """Compute one part; its images' names begin with `prefix`."""
+    def _update(
+        self,
+        metric: Metric,
+        tp: np.ndarray,
+        conf: np.ndarray,
+        pred_cls: np.ndarray,
+        target_cls: np.ndarray,
+        prefix: str,
+    ) -> None:
+        """Compute one part, whose plots have names that start with `prefix`."""
         results = ap_per_class(
             tp,
             conf,
@@ -353,11 +360,11 @@ class DetMetrics:
     @property
     def maps(self) -> np.ndarray:
         """(nc,) average precision of every class, summed over the parts."""
-        return sum(part.maps for part in self.parts)
+        return np.stack([part.maps for part in self.parts]).sum(0)
 
     @property
     def fitness(self) -> float:
-        """What the best weights are chosen by, summed over the parts."""
+        """The figure that the best weights are chosen by, summed over the parts."""
         return sum(part.fitness() for part in self.parts)
 
     @property
@@ -366,7 +373,7 @@ class DetMetrics:
 
     @property
     def coco(self) -> dict[str, float]:
-        """COCO's twelve figures for boxes, as pycocotools gives them (see `CocoAP.results`), made when asked for."""
+        """COCO's twelve figures for boxes, as pycocotools gives them (see `CocoAP.results`), computed on access."""
         return self.coco_ap.results()
 
     @property
@@ -392,14 +399,16 @@ class SegmentMetrics(DetMetrics):
     curves = _of_part(AP_CURVES, "B") + _of_part(AP_CURVES, "M")
     seg: Metric
 
-    def process(self, tp, tp_m, conf, pred_cls, target_cls) -> None:
+    def process(  # type: ignore[override]  # as in 8.3.0
+        self, tp: np.ndarray, tp_m: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray
+    ) -> None:
         """Compute the metrics from boxes (`tp`) and masks (`tp_m`, (n, t)) that are right, see `ap_per_class`."""
         super().process(tp, conf, pred_cls, target_cls)
         self._update(self.seg, tp_m, conf, pred_cls, target_cls, self.second[1])
 
 
 class PoseMetrics(DetMetrics):
-    """The metrics of a pose estimator: of its boxes (`box`) and of its key points (`pose`)."""
+    """The metrics of a pose estimator: of its boxes (`box`) and of its keypoints (`pose`)."""
 
     task = "pose"
     second = ("pose", "Pose")
@@ -407,20 +416,22 @@ class PoseMetrics(DetMetrics):
     curves = _of_part(AP_CURVES, "B") + _of_part(AP_CURVES, "P")
     pose: Metric
 
-    def process(self, tp, tp_p, conf, pred_cls, target_cls) -> None:
+    def process(  # type: ignore[override]  # as in 8.3.0
+        self, tp: np.ndarray, tp_p: np.ndarray, conf: np.ndarray, pred_cls: np.ndarray, target_cls: np.ndarray
+    ) -> None:
         """Compute the metrics from boxes (`tp`) and poses (`tp_p`, (n, t)) that are right, see `ap_per_class`."""
         super().process(tp, conf, pred_cls, target_cls)
         self._update(self.pose, tp_p, conf, pred_cls, target_cls, self.second[1])
 
 
 class OBBMetrics(DetMetrics):
-    """The metrics of a detector of rotated boxes: those of a detector."""
+    """The metrics of a detector of rotated boxes."""
 
     task = "obb"
 
 
 class ClassifyMetrics:
-    """The metrics of a classifier: how often the true class is the first guess, and among the first five."""
+    """The metrics of a classifier: top-1 and top-5 accuracy."""
 
     task = "classify"
     keys = ["metrics/accuracy_top1", "metrics/accuracy_top5"]
@@ -432,14 +443,14 @@ class ClassifyMetrics:
         self.speed = _speed()
 
     def process(self, targets: Sequence[torch.Tensor], pred: Sequence[torch.Tensor]) -> None:
-        """Compute the metrics from batches of true classes [(b,)] and of guesses [(b, up to 5)], best first."""
+        """Compute the metrics from batches of true classes [(b,)] and of predictions [(b, up to 5)], best first."""
         right = torch.cat(list(pred)) == torch.cat(list(targets))[:, None]
         if len(right):
             self.top1, self.top5 = right[:, 0].float().mean().item(), right[:, :5].any(1).float().mean().item()
 
     @property
     def fitness(self) -> float:
-        """What the best weights are chosen by: the mean of both."""
+        """The figure that the best weights are chosen by: the mean of both."""
         return (self.top1 + self.top5) / 2
 
     @property

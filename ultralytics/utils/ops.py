@@ -1,4 +1,4 @@
-"""Boxes, masks and suppression under the names of 8.3.0 (see `utils/geometry`), and a stopwatch."""
+"""Boxes, masks and suppression under the names of 8.3.0 (see `utils/geometry`), and a timer."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def make_divisible(x: float, divisor: int | torch.Tensor) -> int:
 
 
 def clean_str(s: str) -> str:
-    """Replace characters that file names and windows dislike by underscores."""
+    """Replace characters that file names or window titles may not have by underscores."""
     return re.sub(r"[|@#!¡·$€%&()=?¿^*;:,¨´><+]", "_", s)
 
 
 class Profile(contextlib.ContextDecorator):
-    """A stopwatch: `with Profile() as p: ...` leaves the seconds in `p.dt` and adds them to `p.t`.
+    """A timer: `with Profile() as p: ...` stores the seconds in `p.dt` and adds them to `p.t`.
 
-    On a CUDA device the clock is read when all queued work is done.
+    On a CUDA device it waits for all queued work before it reads the clock.
     """
 
     def __init__(self, t: float = 0.0, device: torch.device | str | None = None):

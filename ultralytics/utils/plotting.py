@@ -1,4 +1,4 @@
-"""Images of a run: mosaics of batches, statistics of labels, and the losses and metrics over the epochs."""
+"""Plots of a run: mosaics of batches, statistics of labels, and losses and metrics over the epochs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import csv
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.drawing.annotator import Annotator, Colors, colors, contrast, imwrite, save_one_box
+from ultralytics.utils.drawing.annotator import Annotator, Color, Colors, colors, contrast, imwrite, save_one_box
 from ultralytics.utils.drawing.curves import (
     ACCENT,
     GRID,
@@ -34,6 +36,10 @@ from ultralytics.utils.files import read_text
 from ultralytics.utils.hostile import limits
 from ultralytics.utils.ops import xywh2xyxy, xywhr2xyxyxyxy
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
 __all__ = (
     "Annotator",
     "Colors",
@@ -55,7 +61,7 @@ __all__ = (
 )
 
 
-def _numpy(values) -> np.ndarray:
+def _numpy(values: ArrayLike) -> np.ndarray:
     """Return a tensor, a list or an array as an array."""
     if hasattr(values, "detach"):
         values = values.detach().float().cpu().numpy()
@@ -64,7 +70,7 @@ def _numpy(values) -> np.ndarray:
 
 # Batches -----------------------------------------------------------------------------------------------------------
 def output_to_target(output: Sequence, max_det: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Turn the detections of a batch into what `plot_images` takes.
+    """Turn the detections of a batch into arguments of `plot_images`.
 
     Args:
         output: one (n, 6+) tensor an image: x1, y1, x2, y2 in pixels, confidence, class.
@@ -83,7 +89,7 @@ def output_to_target(output: Sequence, max_det: int = 300) -> tuple[np.ndarray, 
 def output_to_rotated_target(
     output: Sequence, max_det: int = 300
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Turn the rotated detections of a batch into what `plot_images` takes.
+    """Turn the rotated detections of a batch into arguments of `plot_images`.
 
     Args:
         output: one (n, 7+) tensor an image: x, y, w, h in pixels, confidence, class, ..., angle in radians.
@@ -98,16 +104,16 @@ def output_to_rotated_target(
     return index, stacked[:, 6], stacked[:, :5], stacked[:, 5]
 
 
-def _to_images(images) -> np.ndarray:
-    """Return (b, 3, h, w) RGB, floats in 0..1 or bytes, as (b, h, w, 3) uint8 BGR."""
-    images = _numpy(images)
-    if images.dtype != np.uint8 and images.size and images.max() <= 1:
-        images = images * 255
-    return np.ascontiguousarray(images.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
+def _to_images(images: ArrayLike) -> np.ndarray:
+    """Convert (b, 3, h, w) RGB, floats in 0..1 or bytes, to (b, h, w, 3) uint8 BGR."""
+    pixels = _numpy(images)
+    if pixels.dtype != np.uint8 and pixels.size and pixels.max() <= 1:
+        pixels = pixels * 255
+    return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)[..., ::-1])
 
 
 def _mosaic(images: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray, float, int, int]:
-    """Lay images (b, h, w, 3) on a grid; return it, the scale of each image, its height and its width."""
+    """Arrange images (b, h, w, 3) in a grid; return it, the scale of each image, its height and its width."""
     height, width = images.shape[1:3]
     rows = math.ceil(len(images) / columns)
     scale = min(max_size / columns / max(height, width), 1.0)
@@ -120,9 +126,9 @@ def _mosaic(images: np.ndarray, max_size: int, columns: int) -> tuple[np.ndarray
 
 
 def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
-    """Return xywh (n, 4) as corners (n, 4), or xywhr (n, 5) as corners (n, 4, 2), on an image drawn h x w large.
+    """Convert xywh (n, 4) to corners (n, 4), or xywhr (n, 5) to corners (n, 4, 2), on an image drawn h x w large.
 
-    The boxes are in pixels of the image, drawn at `scale`, or shares of it.
+    The boxes are in pixels of the image, drawn at `scale`, or fractions of it.
     """
     boxes = boxes.copy()
     shares = len(boxes) and boxes[:, :4].max() <= 1.1
@@ -133,7 +139,7 @@ def _to_corners(boxes: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
 def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
     """Return the masks (n, h, w) of the n objects of image i, in their order.
 
-    `masks` are one an object, or one an image whose pixels are 1 + the place of the object in its image.
+    `masks` are one an object, or one an image whose pixels are 1 + the index of the object in its image.
     """
     mine = batch_idx == i
     if len(masks) == len(batch_idx) and masks.max(initial=0) <= 1:
@@ -142,14 +148,23 @@ def _masks_of(masks: np.ndarray, batch_idx: np.ndarray, i: int) -> np.ndarray:
 
 
 def _points_on(points: np.ndarray, scale: float, h: int, w: int) -> np.ndarray:
-    """Return key points (n, k, 2 or 3), pixels or shares of an image, as pixels of its drawing, h x w large."""
+    """Convert keypoints (n, k, 2 or 3), in pixels or fractions of an image, to pixels of its drawing, h x w large."""
     points = points.copy()
     shares = points[..., :2].max(initial=0) <= 1.01
     points[..., :2] *= (w, h) if shares else scale
     return points
 
 
-def _draw_objects(annotator: Annotator, title: str, found: list[str], shades, conf_thres: float, boxes, masks, kpts):
+def _draw_objects(
+    annotator: Annotator,
+    title: str,
+    found: list[str],
+    shades: list[Color],
+    conf_thres: float,
+    boxes: np.ndarray | None,
+    masks: np.ndarray | None,
+    kpts: np.ndarray | None,
+) -> None:
     """Draw the objects of one image, and its title in a corner."""
     size = annotator.im.shape[:2]
     if masks is not None:
@@ -165,13 +180,13 @@ def _draw_objects(annotator: Annotator, title: str, found: list[str], shades, co
 
 
 def plot_images(
-    images,
-    batch_idx,
-    cls,
-    bboxes=(),
-    confs=None,
-    masks=(),
-    kpts=(),
+    images: ArrayLike,
+    batch_idx: ArrayLike,
+    cls: ArrayLike,
+    bboxes: ArrayLike = (),
+    confs: ArrayLike | None = None,
+    masks: ArrayLike = (),
+    kpts: ArrayLike = (),
     paths: Sequence[str] | None = None,
     fname: str | Path = "images.jpg",
     names: dict | Sequence[str] | None = None,
@@ -181,17 +196,17 @@ def plot_images(
     save: bool = True,
     conf_thres: float = 0.25,
 ) -> np.ndarray | None:
-    """Draw up to 16 images of a batch with what is on them as one mosaic.
+    """Draw up to 16 images of a batch with their objects as one mosaic.
 
     Args:
         images: (b, 3, h, w) RGB, floats in 0..1 or bytes.
         batch_idx: (n,) image of each object.
-        cls: (n,) or (n, 1) class of each object; without boxes, masks and key points it is written on the image.
-        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as shares of the image, angles in radians.
-        confs: (n,) confidences of predictions, those below `conf_thres` are left out; None: these are labels.
-        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the place of the object in its image.
-        kpts: (n, k, 2) or (n, k, 3), in pixels or as shares of the image, with visibility or confidence.
-        paths: of the images, their file names are written on them.
+        cls: (n,) or (n, 1) class of each object; without boxes, masks and keypoints it is written on the image.
+        bboxes: (n, 4) xywh or (n, 5) xywhr, in pixels or as fractions of the image, angles in radians.
+        confs: (n,) confidences of predictions, those below `conf_thres` are left out; None for labels.
+        masks: (n, mask h, mask w) one an object, or (b, mask h, mask w) 1 + the index of the object in its image.
+        kpts: (n, k, 2) or (n, k, 3), in pixels or as fractions of the image, with visibility or confidence.
+        paths: of the images, whose file names are written on them.
         save: write to `fname` and return None; else return the mosaic, (h, w, 3) BGR.
     """
     images = _to_images(images)[:max_subplots]
@@ -207,17 +222,17 @@ def plot_images(
     line_width, font_size = max(round((h + w) * 0.002), 1), max(round((h + w) * 0.02), 12)
     for i in range(len(images)):
         y, x = i // columns * h, i % columns * w
-        # each image is drawn on by itself, so that no label runs into its neighbour
+        # each image has an annotator of its own, so that no label runs into its neighbour
         annotator = Annotator(canvas[y : y + h, x : x + w], line_width, font_size, example=texts)
         mine = np.flatnonzero(batch_idx == i)
-        sure = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
-        rows = mine[sure]
+        shown = np.full(len(mine), True) if confs is None else confs[mine] >= conf_thres
+        rows = mine[shown]
         found = [table[cls[j]] if table else str(cls[j]) for j in rows]
         if confs is not None:
             found = [f"{name} {confs[j]:.1f}" for name, j in zip(found, rows)]
         objects = {
             "boxes": boxes[rows] if len(boxes) else None,
-            "masks": _masks_of(masks, batch_idx, i)[sure] if len(masks) else None,
+            "masks": _masks_of(masks, batch_idx, i)[shown] if len(masks) else None,
             "kpts": kpts[rows] if len(kpts) else None,
         }
         title = Path(paths[i]).name[:40] if paths and i < len(paths) else ""
@@ -228,7 +243,7 @@ def plot_images(
         return canvas
     try:
         file = imwrite(fname, canvas)
-    except DataError as e:  # no image is worth a run
+    except DataError as e:  # a plot must not end a run
         LOGGER.warning(f"{e} It is left out.")
         return None
     if on_plot:
@@ -237,8 +252,8 @@ def plot_images(
 
 
 # Labels ------------------------------------------------------------------------------------------------------------
-def _class_histogram(ax, cls: np.ndarray, names) -> None:
-    """Draw how many boxes each class has."""
+def _class_histogram(ax: Axes, cls: np.ndarray, names: dict | Sequence[str]) -> None:
+    """Draw the number of boxes of each class."""
     nc = max(int(cls.max(initial=0)) + 1, len(names), 1)
     counts = np.bincount(cls, minlength=nc)
     ax.bar(range(nc), counts, color=[unit_color(i) for i in range(nc)], width=min(0.8, 0.2 + 0.1 * nc))
@@ -246,7 +261,7 @@ def _class_histogram(ax, cls: np.ndarray, names) -> None:
     ax.grid(axis="y", **GRID)
     if nc <= 30 and names:
         labels, font = drawable(as_names(names, nc), longest=24)
-        extra = {"fontproperties": font} if font else {}
+        extra: dict = {"fontproperties": font} if font else {}
         rotation = rotation_of(labels, 9, 4.2 / nc)  # the panel is about 4.2 inches wide
         ax.set_xticks(range(nc), labels, rotation=rotation, fontsize=9, **extra)
         for i, count in enumerate(counts if nc <= 12 else ()):
@@ -255,8 +270,8 @@ def _class_histogram(ax, cls: np.ndarray, names) -> None:
         ax.set_xlabel("class")
 
 
-def _box_overlay(ax, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size: int = 800) -> None:
-    """Draw up to `limit` boxes (n, 4) xywh over each other, centred, as they compare in size."""
+def _box_overlay(ax: Axes, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size: int = 800) -> None:
+    """Draw up to `limit` boxes (n, 4) xywh over each other, centred, to compare their sizes."""
     canvas = np.full((size, size, 3), 255, np.uint8)
     keep = np.linspace(0, len(boxes) - 1, min(len(boxes), limit)).round().astype(int)  # spread over the whole set
     for box, c in zip(boxes[keep], cls[keep]):
@@ -267,7 +282,7 @@ def _box_overlay(ax, boxes: np.ndarray, cls: np.ndarray, limit: int = 1000, size
     ax.set(xlabel="width", ylabel="height", xticks=[0, 0.25, 0.5, 0.75, 1], yticks=[0, 0.25, 0.5, 0.75, 1])
 
 
-def _density(ax, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None:
+def _density(ax: Axes, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None:
     """Draw a 2-D histogram over the unit square."""
     bins = int(np.clip(2 * math.sqrt(max(len(x), 1)), 12, 50))
     counts, _, _ = np.histogram2d(x, y, bins=bins, range=[[0, 1], [0, 1]])
@@ -281,12 +296,16 @@ def _density(ax, x: np.ndarray, y: np.ndarray, xlabel: str, ylabel: str) -> None
 
 
 def plot_labels(
-    boxes, cls, names: dict | Sequence[str] = (), save_dir: str | Path = Path(""), on_plot: Callable | None = None
+    boxes: ArrayLike,
+    cls: ArrayLike,
+    names: dict | Sequence[str] = (),
+    save_dir: str | Path = Path(""),
+    on_plot: Callable | None = None,
 ) -> None:
-    """Draw the statistics of a training set into `save_dir/labels.jpg`.
+    """Plot the statistics of a training set into `save_dir/labels.jpg`.
 
     Args:
-        boxes: (n, 4) xywh as shares of the image.
+        boxes: (n, 4) xywh as fractions of the image.
         cls: (n,) or (n, 1) classes.
     """
     boxes, cls = _numpy(boxes).astype(float).reshape(-1, 4), _numpy(cls).reshape(-1).astype(int)
@@ -303,7 +322,7 @@ def plot_labels(
 
 # Results -----------------------------------------------------------------------------------------------------------
 def read_results(file: str | Path) -> dict[str, np.ndarray]:
-    """Read a results.csv as columns of floats; names may be padded with blanks, a cell without a number is NaN."""
+    """Read a results.csv as columns of floats; names may be padded with blanks, and a cell without a number is NaN."""
 
     def number(text: str) -> float:
         try:
@@ -315,7 +334,7 @@ def read_results(file: str | Path) -> dict[str, np.ndarray]:
         lines = read_text(file, limits.RECORD_BYTES).splitlines()
         rows = [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
     except csv.Error as e:
-        raise DataError(f"'{file}' is no table of results ({e}).") from None
+        raise DataError(f"'{file}' is not a table of results ({e}).") from None
     header = [name.strip() for name in rows[0]] if rows else []
     body = [[number(cell) for cell in (row + [""] * len(header))[: len(header)]] for row in rows[1:]]
     table = np.asarray(body, dtype=float).reshape(-1, len(header))
@@ -323,7 +342,7 @@ def read_results(file: str | Path) -> dict[str, np.ndarray]:
 
 
 def _smooth(y: np.ndarray, sigma: float = 3.0) -> np.ndarray:
-    """Smooth a curve by a Gaussian of `sigma` points; missing points count nothing."""
+    """Smooth a curve by a Gaussian of `sigma` points; missing points are ignored."""
     at = np.arange(len(y))
     weights = np.exp(-((at[:, None] - at[None]) ** 2) / (2 * sigma**2)) * np.isfinite(y)
     total = weights.sum(1)
@@ -333,7 +352,7 @@ def _smooth(y: np.ndarray, sigma: float = 3.0) -> np.ndarray:
 
 
 def _panels(columns: Sequence[str]) -> list[list[str]]:
-    """Return two rows of column names: training losses and half of the metrics, validation losses and the rest."""
+    """Split column names into two rows: training losses and half of the metrics, validation losses and the rest."""
     train, val, metrics = ([c for c in columns if c.startswith(p)] for p in ("train/", "val/", "metrics/"))
     half = math.ceil(len(metrics) / 2)
     return [train + metrics[:half], val + metrics[half:]]
@@ -342,7 +361,7 @@ def _panels(columns: Sequence[str]) -> list[list[str]]:
 def plot_results(
     file: str | Path = "path/to/results.csv", dir: str | Path = "", on_plot: Callable | None = None
 ) -> None:
-    """Draw the losses and metrics of a results.csv (or of each results*.csv in `dir`) into results.png beside it.
+    """Plot the losses and metrics of a results.csv (or of each results*.csv in `dir`) into results.png beside it.
 
     Raises:
         MissingFileError: there is no such file.
@@ -370,8 +389,8 @@ def plot_results(
     save_figure(figure, folder / "results.png", on_plot, dpi=160)
 
 
-def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
-    """Draw one column of each run over the epochs, and a smoothed line where there are points enough."""
+def _draw_panel(ax: Axes, name: str, runs: list[tuple[str, dict]]) -> None:
+    """Draw one column of each run over the epochs, and a smoothed line if there are enough points."""
     for i, (stem, table) in enumerate(runs):
         if name not in table:
             LOGGER.warning(f"WARNING: '{stem}.csv' has no column '{name}'; that panel leaves it out.")
@@ -387,7 +406,7 @@ def _draw_panel(ax, name: str, runs: list[tuple[str, dict]]) -> None:
     ax.set_title(name, fontsize=10, color=INK, loc="left")
     ax.grid(**GRID)
     if any(np.isfinite(table[name]).any() for _, table in runs if name in table):
-        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # no half of an epoch
+        ax.locator_params("x", integer=True, min_n_ticks=1)  # no half epochs
     else:
         ax.text(0.5, 0.5, "no number", transform=ax.transAxes, ha="center", va="center", color=INK)
         ax.set(xticks=[], yticks=[])

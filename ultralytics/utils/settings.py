@@ -1,4 +1,4 @@
-"""What a user sets once for all runs: folders and integrations, kept as JSON in the user's configuration folder."""
+"""Settings of the user for all runs: folders and integrations, kept as JSON in the user's configuration folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import atomic_write, read_json
 from ultralytics.utils.system.logger import LOGGER
 
-# Relative folders are taken from the working directory at the time of use. Integrations that talk to other machines
+# Relative folders are relative to the working directory at the time of use. Integrations that talk to other machines
 # are off until asked for.
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, object] = {
     "settings_version": "0.0.6",
     "datasets_dir": "datasets",
     "weights_dir": "weights",
@@ -53,7 +53,7 @@ class SettingsManager(MutableMapping):
 
     def __init__(self, file: str | Path | None = None) -> None:
         self._file = Path(file) if file else None
-        self._values: dict[str, Any] | None = None
+        self._values: dict[str, object] | None = None
 
     @property
     def file(self) -> Path:
@@ -64,7 +64,7 @@ class SettingsManager(MutableMapping):
         self._check_key(key)
         return self._read()[key]
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: object) -> None:
         self.update({key: value})
 
     def __delitem__(self, key: str) -> None:
@@ -82,7 +82,7 @@ class SettingsManager(MutableMapping):
     def __repr__(self) -> str:
         return f"SettingsManager({self.file}: {dict(self)})"
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
+    def update(self, *args, **kwargs) -> None:
         """Change values and write the file; nothing changes if one of them is wrong."""
         changes = dict(*args, **kwargs)
         for key, value in changes.items():
@@ -97,7 +97,7 @@ class SettingsManager(MutableMapping):
             self._write(values)
 
     def reset(self) -> None:
-        """Bring back all defaults."""
+        """Restore all defaults."""
         self._values = dict(DEFAULTS)
         if self.file.exists():
             self._write(self._values)
@@ -106,7 +106,7 @@ class SettingsManager(MutableMapping):
         if key not in DEFAULTS:
             raise UnknownSettingError(f"'{key}' is not one of the settings.{did_you_mean(key, DEFAULTS, n=1)}")
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, object]:
         if self._values is None:
             self._values = dict(DEFAULTS)
             try:
@@ -119,12 +119,12 @@ class SettingsManager(MutableMapping):
                 LOGGER.warning(f"The settings file '{self.file}' cannot be read ({e}); defaults are used.")
         return self._values
 
-    def _write(self, values: dict[str, Any]) -> None:
+    def _write(self, values: dict[str, object]) -> None:
         try:
             with atomic_write(self.file, "w", encoding="utf-8") as f:
                 json.dump(values, f, indent=2, ensure_ascii=False)
         except UnicodeEncodeError:
-            raise ConfigError("A value has a character that is no text, so it was not kept. Give another.") from None
+            raise ConfigError("A value has a character that is not text, so it was not kept. Give another.") from None
         except OSError as e:
             raise ConfigError(
                 f"The settings file '{self.file}' cannot be written ({e.strerror}). "
@@ -134,7 +134,7 @@ class SettingsManager(MutableMapping):
 
 
 class UnknownSettingError(ConfigError, KeyError):
-    """A key that is no setting; a KeyError too, as `in` and `get` of a mapping expect."""
+    """A key that is not a setting; a KeyError too, as `in` and `get` of a mapping expect."""
 
     __str__ = Exception.__str__  # KeyError would put the sentence in quotes
 

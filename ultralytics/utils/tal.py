@@ -1,4 +1,4 @@
-"""Which anchor point learns which object: task-aligned assignment, and anchor points themselves."""
+"""Anchor points, and their task-aligned assignment to objects."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ class Assignment(NamedTuple):
     image: torch.Tensor  # (p,) index of the image in the batch
     anchor: torch.Tensor  # (p,) index of the anchor point
     gt: torch.Tensor  # (p,) index of the object among all objects of the batch
-    score: torch.Tensor  # (p,) class score that the anchor shall reach, 0..1
+    score: torch.Tensor  # (p,) target class score, 0..1
 
 
 class TaskAlignedAssigner(nn.Module):
     """Assign each object to the anchors inside it that classify and locate it best.
 
     Feng et al., TOOD: Task-aligned One-stage Object Detection, arXiv 2108.07755, section 3.2: alignment is
-    score^alpha * IoU^beta (CIoU here); each object takes its `topk` best anchors; an anchor wanted by several objects
+    score^alpha * IoU^beta (CIoU here); each object takes its `topk` best anchors; an anchor claimed by several objects
     goes to the one that its box overlaps most; target scores are the alignments scaled to the object's best IoU.
 
-    Objects lie side by side for the whole batch and only (object, anchor inside it) pairs are worked on, so nothing
-    grows with the fullest image nor with the number of classes.
+    The objects of the whole batch are concatenated and only (object, anchor inside it) pairs are computed, so nothing
+    grows with the fullest image or with the number of classes.
     """
 
     def __init__(self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0, eps: float = 1e-9):
@@ -135,10 +135,10 @@ class TaskAlignedAssigner(nn.Module):
         gt_labels: torch.Tensor,
         gt_boxes: torch.Tensor,
     ) -> Assignment:
-        """Assign g objects of a batch, given side by side.
+        """Assign the g concatenated objects of a batch.
 
         Args:
-            predict: tells what was predicted; called once, with the pairs that matter.
+            predict: looks up predictions; called once, with the pairs that matter.
             points: (a, 2) x, y, pixels.
             images: batch size.
             gt_image: (g,) image of each object.
@@ -178,7 +178,8 @@ class TaskAlignedAssigner(nn.Module):
         if len(masks) > 1:
             for i, pairs in enumerate(masks):
                 pairs[:, 0] += i * rows
-        return torch.cat(masks).unbind(1)
+        pairs = torch.cat(masks)
+        return pairs[:, 0], pairs[:, 1]
 
     @staticmethod
     def _inside(x: torch.Tensor, y: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
@@ -198,14 +199,14 @@ class TaskAlignedAssigner(nn.Module):
         table = align.new_full((n, width), -1.0)  # a row for each object, its pairs from the left
         table[gt, column] = align
         value, column = table.topk(min(self.topk, width), 1)
-        # What aligns with nothing teaches nothing: its target score is 0
+        # Without any alignment the target score would be 0, from which nothing is learned
         row, k = (value > 0).nonzero(as_tuple=True)
         chosen[start[row] + column[row, k]] = True
         return chosen
 
     @staticmethod
     def _first_of_each(pairs: torch.Tensor, place: torch.Tensor, size: int) -> torch.Tensor:
-        """Of pairs (p,) at the same place, keep the first; objects of equal overlap are rare but do occur twice."""
+        """Keep the first of pairs (p,) at the same place; objects of equal overlap are rare but do occur."""
         first = place.new_full((size,), size).scatter_reduce_(
             0, place, torch.arange(len(place), device=place.device), "amin"
         )
@@ -213,7 +214,7 @@ class TaskAlignedAssigner(nn.Module):
 
 
 class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
-    """The same for rotated boxes (..., 5) xywhr: probabilistic IoU, and the anchors inside the turned rectangle."""
+    """The same for rotated boxes (..., 5) xywhr: probabilistic IoU, and the anchors inside the rotated rectangle."""
 
     def iou(self, gt_boxes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
         return probiou(gt_boxes, boxes.float())[:, 0].clamp(0)

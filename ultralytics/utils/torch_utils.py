@@ -1,4 +1,4 @@
-"""What torch needs beside layers and losses: devices, seeds, averaging, stopping, fusing, counting, timing."""
+"""Devices, seeds, mixed precision, averaging of weights, early stopping, fusing, counting and timing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from ultralytics.utils.wrappers import StandIn, is_parallel, unwrap  # noqa: F40
 
 
 def __getattr__(name: str) -> Callable:
-    """Offer `strip_optimizer` here, where 8.3.0 has it; checkpoints are read and written a floor above."""
+    """Provide `strip_optimizer` here, where 8.3.0 has it; checkpoints are read and written a floor above."""
     if name == "strip_optimizer":
         return utils.strip_optimizer
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
@@ -38,7 +39,7 @@ def __getattr__(name: str) -> Callable:
 
 
 def _available_devices() -> str:
-    """Return the values that `device` can take on this machine, as words."""
+    """List the values that `device` can take on this machine."""
     gpus = [f"{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     return ", ".join(["cpu", *(["mps"] if torch.backends.mps.is_available() else []), *gpus])
 
@@ -50,10 +51,10 @@ def _no_device(device: object, why: str) -> ConfigError:
 
 
 def parse_device(device: object = "") -> str | list[int]:
-    """Return 'cpu', 'mps' or the GPU numbers that a `device` setting means; empty means GPU 0, or the CPU without one.
+    """Parse a `device` setting into 'cpu', 'mps' or GPU indices; empty means GPU 0, or the CPU without one.
 
     Raises:
-        ConfigError: the setting cannot be read, or it names a device that this machine does not have.
+        ConfigError: the setting cannot be parsed, or it names a device that this machine does not have.
     """
     given = device
     if isinstance(device, (list, tuple)):
@@ -83,17 +84,17 @@ def parse_device(device: object = "") -> str | list[int]:
     return numbers
 
 
-def select_device(device: object = "", batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
+def select_device(device: object = "", batch: float = 0, newline: bool = False, verbose: bool = True) -> torch.device:
     """Return the torch device for a `device` setting and say in one line what it is; of several GPUs, the first.
 
     Args:
         device: '', None, 'cpu', 'mps', 0, '0,1', [0, 1], 'cuda:0' or a torch.device.
-        batch: batch size that several GPUs must share evenly; below 1 is not checked.
+        batch: batch size that several GPUs must share evenly; not checked below 1.
         newline: end the log line with an empty line.
         verbose: write the log line.
 
     Raises:
-        ConfigError: the setting cannot be read, the device is not there, or the batch does not divide.
+        ConfigError: the setting cannot be parsed, the device does not exist, or the batch does not divide.
     """
     if isinstance(device, torch.device) and device.type not in {"cuda", "mps"}:
         return device
@@ -107,8 +108,8 @@ def select_device(device: object = "", batch: int = 0, newline: bool = False, ve
             line += "MPS (Apple)"
         arg = chosen
     else:
-        if batch > 0 and batch % len(chosen):
-            fits = max(batch // len(chosen), 1) * len(chosen)
+        if batch >= 1 and batch % len(chosen):
+            fits = max(int(batch) // len(chosen), 1) * len(chosen)
             raise ConfigError(f"batch={batch} cannot be shared evenly by GPUs {chosen}. Try batch={fits}.")
         props = [(i, torch.cuda.get_device_properties(i)) for i in chosen]
         line += ", ".join(f"CUDA:{i} ({p.name}, {p.total_memory / 2**20:.0f}MiB)" for i, p in props)
@@ -119,7 +120,7 @@ def select_device(device: object = "", batch: int = 0, newline: bool = False, ve
 
 
 def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and torch; `deterministic` asks torch for repeatable kernels, and names those it has not."""
+    """Seed Python, NumPy and torch; `deterministic` asks torch for such kernels, and names operators without one."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)  # also of every GPU
@@ -127,14 +128,15 @@ def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         os.environ["PYTHONHASHSEED"] = str(seed)  # reaches worker processes
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and repeats nothing more here
+        # It costs time and makes nothing here more deterministic; it is a property of the module's class
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         name_operators()
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 @contextlib.contextmanager
-def torch_distributed_zero_first(local_rank: int):
-    """Let local rank 0 do the block first (make a cache, say) while the other ranks wait for it."""
+def torch_distributed_zero_first(local_rank: int) -> Iterator[None]:
+    """Run the block on local rank 0 first (to make a cache, say) while the other ranks wait for it."""
     together = dist.is_available() and dist.is_initialized()
     if together and local_rank not in {-1, 0}:
         dist.barrier()
@@ -144,13 +146,13 @@ def torch_distributed_zero_first(local_rank: int):
 
 
 def autocast(enabled: bool, device: str = "cuda") -> torch.autocast:
-    """Return the context in which operations on `device` run in mixed precision, if `enabled`."""
+    """Return the context that runs operations on `device` in mixed precision, if `enabled`."""
     return torch.autocast(device, enabled=enabled)
 
 
 @torch.no_grad()
 def check_amp(model: nn.Module) -> bool:
-    """Say whether mixed precision can be trusted: a small convolution and product must match float32 (CUDA only)."""
+    """Check whether mixed precision can be trusted: a small convolution and product must match float32 (CUDA only)."""
     device = next(model.parameters()).device
     if device.type != "cuda":
         return False
@@ -179,7 +181,7 @@ def _amp_agrees(device: torch.device, tolerance: float = 0.02) -> bool:
 
 
 def smart_inference_mode() -> Callable:
-    """Return a decorator that runs a function under `torch.inference_mode`, or leaves it alone where that is on."""
+    """Return a decorator that runs a function under `torch.inference_mode`, unless that is on already."""
 
     def decorate(fn: Callable) -> Callable:
         return fn if torch.is_inference_mode_enabled() else torch.inference_mode()(fn)
@@ -226,13 +228,13 @@ def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[f
 
 @contextlib.contextmanager
 def single_values(model: nn.Module, images: int) -> Iterator[None]:
-    """In this block, norms of a model in training take a map of one value per channel, which has no variance.
+    """Let norms of a model in training accept a map of one value per channel, which has no variance.
 
-    That is one image whose map has shrunk to 1x1. Such a norm uses its running statistics then, as in inference.
+    That is the map of a single image reduced to 1x1, for which a norm uses its running statistics as in inference.
 
     Args:
-        model: that is called in the block.
-        images: in the batch; of several, no norm sees a single value.
+        model: the model that is called in the block.
+        images: images in the batch; of several, no norm sees a single value.
     """
 
     def before(norm: nn.Module, inputs: tuple) -> None:
@@ -260,7 +262,7 @@ def single_values(model: nn.Module, images: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_eval(model: nn.Module) -> Iterator[None]:
-    """Within this context a model is in eval mode; then each of its layers has the mode that it had."""
+    """Put a model into eval mode within this block, and restore the mode of each of its layers."""
     modes = {m: m.training for m in model.modules()}
     model.eval()
     try:
@@ -271,9 +273,9 @@ def in_eval(model: nn.Module) -> Iterator[None]:
 
 
 def initialize_weights(model: nn.Module) -> None:
-    """Set what the recipe asks of every layer: batch norm eps 1e-3 and momentum 0.03, and ReLUs in place.
+    """Set batch norm eps to 1e-3 and momentum to 0.03, as the recipe asks, and ReLUs to in-place.
 
-    SiLU and Hardswish need their input for the gradient, so in place they would copy it first; they stay as they are
+    SiLU and Hardswish need their input for the gradient, so in place they would copy it first; they are left unchanged
     until a model is fused for inference.
     """
     for m in model.modules():
@@ -296,7 +298,7 @@ class ModelEMA:
         self.enabled = True
 
     def decay(self, updates: int) -> float:
-        """Return the share of the old average that is kept at the given update."""
+        """Return the fraction of the old average that is kept at the given update."""
         return self.base * (1 - math.exp(-updates / self.tau))
 
     @torch.no_grad()
@@ -322,7 +324,7 @@ class ModelEMA:
 
 
 class EarlyStopping:
-    """Tell when fitness has not risen for `patience` epochs; 0 never stops."""
+    """Stops a training when fitness has not risen for `patience` epochs; 0 never stops."""
 
     def __init__(self, patience: int = 50):
         self.best_fitness = -math.inf  # some are negative
@@ -350,22 +352,28 @@ class EarlyStopping:
 # ------------------------------------------------------------------------------------------------------------ fusing
 
 
-def _fold(conv: nn.Module, bn: nn.Module, axis: int, groups: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return weight and bias of a convolution with the batch norm behind it; `axis` of the weight: output channels."""
+Conv = TypeVar("Conv", nn.Conv2d, nn.ConvTranspose2d)
+
+
+def _fold(
+    conv: nn.Conv2d | nn.ConvTranspose2d, bn: nn.BatchNorm2d, axis: int, groups: int
+) -> tuple[nn.Parameter, nn.Parameter]:
+    """Fold a batch norm into the weight and bias of a convolution; `axis` of the weight: output channels."""
+    assert bn.running_var is not None and bn.running_mean is not None
     scale = torch.rsqrt(bn.running_var + bn.eps)
     scale = scale if bn.weight is None else scale * bn.weight
     shift = torch.zeros_like(scale) if bn.bias is None else bn.bias
     bias = shift - bn.running_mean * scale if conv.bias is None else shift + (conv.bias - bn.running_mean) * scale
     if axis == 0:
         weight = conv.weight * scale.view(-1, 1, 1, 1)
-    else:  # transposed: (in, out / groups, k, k), the inputs of one group after those of another
+    else:  # transposed: (in, out / groups, k, k), with inputs ordered by group
         weight = conv.weight.unflatten(0, (groups, -1)) * scale.view(groups, 1, -1, 1, 1)
         weight = weight.flatten(0, 1)
     return nn.Parameter(weight.detach(), requires_grad=False), nn.Parameter(bias.detach(), requires_grad=False)
 
 
-def _fused_like(conv: nn.Module, kind: type[nn.Module], **extra) -> nn.Module:
-    """Return an empty copy of a convolution that has a bias; on the meta device, since its weights are replaced."""
+def _fused_like(conv: nn.Module, kind: type[Conv], **extra) -> Conv:
+    """Return an empty copy of a convolution with a bias, on the meta device, since its weights are replaced."""
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
     return kind(**{k: getattr(conv, k) for k in names}, **extra, bias=True, device="meta")
 
@@ -395,12 +403,12 @@ def get_num_params(model: nn.Module) -> int:
 
 
 def get_num_gradients(model: nn.Module) -> int:
-    """Return the number of parameters that are trained."""
+    """Return the number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
-    """Return the GFLOPs (2 x multiply-accumulates) that one image costs, as torch's own counter counts them.
+    """Return the GFLOPs (2 x multiply-accumulates) of one image by torch's own counter.
 
     Args:
         model: any module that takes a (1, channels, height, width) batch; it is not touched.
@@ -414,8 +422,8 @@ def model_info(
 ) -> tuple[int, int, int, float] | None:
     """Return (layers, parameters, gradients, GFLOPs) and log them in one line; `detailed` adds a line per parameter.
 
-    Operators whose cost is not known are logged in a line of their own, for they are missing from the GFLOPs. As in
-    8.3.0, nothing is counted and None is returned when not `verbose`.
+    Operators whose cost is unknown are logged in a line of their own, since the GFLOPs lack them. As in 8.3.0, nothing
+    is counted and None is returned when not `verbose`.
     """
     if not verbose:
         return None
@@ -466,23 +474,24 @@ def profile(
         A row [parameters, GFLOPs, forward ms, backward ms, input shape, output shape] for each; None for a failure.
     """
     device = device if isinstance(device, torch.device) else select_device(device, verbose=False)
-    rows = []
+    rows: list[list | None] = []
     LOGGER.info(f"{'params':>12}{'GFLOPs':>12}{'forward (ms)':>14}{'backward (ms)':>14}{'input':>24}{'output':>24}")
     for x in input if isinstance(input, list) else [input]:
         x = x.to(device).requires_grad_(x.is_floating_point())
         for op in ops if isinstance(ops, list) else [ops]:
             try:
-                rows.append(_profile_one(op.to(device) if isinstance(op, nn.Module) else op, x, n))
-                params, flops, forward, backward, s_in, s_out = rows[-1]
+                row = _profile_one(op.to(device) if isinstance(op, nn.Module) else op, x, n)
+                rows.append(row)
+                params, flops, forward, backward, s_in, s_out = row
                 LOGGER.info(f"{params:12}{flops:12.4g}{forward:14.4g}{backward:14.4g}{s_in!s:>24}{s_out!s:>24}")
-            except Exception as e:  # one that fails must not hide the others
+            except Exception as e:  # a failure must not hide the other results
                 LOGGER.warning(f"{type(op).__name__}: {e}")
                 rows.append(None)
     return rows
 
 
 def _profile_one(op: nn.Module | Callable, x: torch.Tensor, n: int) -> list:
-    """Return one row of `profile`: means over n runs, after one to warm up."""
+    """Measure one row of `profile`: means over n runs, after a warm-up run."""
     forward = backward = 0.0
     y = op(x)
     for _ in range(n):
@@ -493,9 +502,9 @@ def _profile_one(op: nn.Module | Callable, x: torch.Tensor, n: int) -> list:
         if loss.requires_grad:
             loss.backward()
         forward, backward = forward + (t1 - t0), backward + (time_sync() - t1)
-    is_module = isinstance(op, nn.Module)
     flops = float("nan")
-    if is_module and x.ndim == 4:
+    if isinstance(op, nn.Module) and x.ndim == 4:
         flops = count_forward(op, list(x.shape[-2:]), channels=x.shape[1]).flops / 1e9
     shape = tuple(y.shape) if isinstance(y, torch.Tensor) else "list"
-    return [get_num_params(op) if is_module else 0, flops, forward / n * 1e3, backward / n * 1e3, tuple(x.shape), shape]
+    params = get_num_params(op) if isinstance(op, nn.Module) else 0
+    return [params, flops, forward / n * 1e3, backward / n * 1e3, tuple(x.shape), shape]

@@ -1,25 +1,35 @@
-"""What a model is wrapped in for several devices, compiling or distilling, and the model inside."""
+"""Wrappers of models for several devices, compiling and distillation, and the model inside."""
 
 from __future__ import annotations
 
 import sys
+from typing import TypeGuard, cast
 
 from torch import nn
 
 
-def is_parallel(model: nn.Module) -> bool:
-    """Say whether the model is wrapped for several devices."""
+def is_parallel(model: nn.Module) -> TypeGuard[nn.parallel.DataParallel | nn.parallel.DistributedDataParallel]:
+    """Check whether a model is wrapped for several devices."""
     return isinstance(model, (nn.parallel.DataParallel, nn.parallel.DistributedDataParallel))
 
 
 class StandIn(nn.Module):
-    """A module that trains in the place of its `student`, and adds to it what is no part of the model."""
+    """A module that trains in place of its `student`, with parts that do not belong to the model."""
 
     student: nn.Module
+    loss_names: tuple[str, ...]  # of the parts that it adds to the student's loss
+
+    def state(self, with_grads: bool) -> dict:
+        """Return what a checkpoint holds of it besides the student."""
+        raise NotImplementedError
+
+    def restore(self, ckpt: dict) -> None:
+        """Go on from the checkpoint that holds its `state`."""
+        raise NotImplementedError
 
 
 def _is_compiled(model: object) -> bool:
-    """Say whether torch.compile made this; its class is asked for only where something was compiled."""
+    """Check whether torch.compile made a module, without importing the compiler."""
     compiler = sys.modules.get("torch._dynamo.eval_frame")
     return compiler is not None and isinstance(model, compiler.OptimizedModule)
 
@@ -27,7 +37,7 @@ def _is_compiled(model: object) -> bool:
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model inside DataParallel, DistributedDataParallel, torch.compile and distillation wrappers.
 
-    They are told by their class: a model of one's own may have a `student` or a `module`, too.
+    They are recognised by their class: a user's own model may have a `student` or a `module` too.
     """
     while True:
         if is_parallel(model):
@@ -35,6 +45,6 @@ def unwrap(model: nn.Module) -> nn.Module:
         elif isinstance(model, StandIn):
             model = model.student
         elif _is_compiled(model):
-            model = model._orig_mod
+            model = cast("nn.Module", model._orig_mod)
         else:
             return model

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.resume import resume_command
 from ultralytics.utils import LOGGER, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError
@@ -85,23 +86,27 @@ def trial_batch(model: nn.Module, n: int, imgsz: int, device: torch.device) -> d
     return batch
 
 
-def halve_batch(trainer: Any) -> None:
-    """After memory ran out in the first batches, let the trainer start its epoch anew with half the batch, once.
+def half_of(progress: Progress, last: Path, device: torch.device, imgsz: int | list[int]) -> int:
+    """Return half the batch size, with which a training whose memory ran out is to start its epoch anew, once.
+
+    Args:
+        progress: of the training.
+        last: file of the last state.
+        device: whose memory ran out.
+        imgsz: side of the images.
 
     Raises:
-        ConfigError: it ran out later, or again; the message says which batch fitted.
+        ConfigError: it ran out after the first batches, or again; the message says which batch fitted.
     """
-    size, done = trainer.batch_size, trainer.batches_done
-    trainer.batch = trainer.loss = None  # they hold memory
-    first = done < FIRST_BATCHES and not trainer.halved and size > 1
-    if not first or WORLD_SIZE > 1 or not trainer.last.exists():
+    size, done = progress.batch_size, progress.fitting
+    first = done < FIRST_BATCHES and not progress.halved and size > 1
+    if not first or WORLD_SIZE > 1 or not last.exists():
         fitted = size if done else None
-        resumed = f"{resume_command(trainer.last)} " if trainer.last.exists() else ""
+        resumed = f"{resume_command(last)} " if last.exists() else ""
         raise ConfigError(
-            f"The memory of {trainer.device} is too small for batch={size} at imgsz={trainer.args.imgsz}. "
+            f"The memory of {device} is too small for batch={size} at imgsz={imgsz}. "
             + (f"batch={fitted} did fit for {done} batches before. " if fitted else "No batch has fitted so far. ")
             + f"Train with fewer images in a batch: {resumed}batch={max(size // 2, 1)}"
         )
-    LOGGER.warning(f"batch={size} does not fit into the memory of {trainer.device}: batch={size // 2} is taken.")
-    trainer.use_batch(size // 2)
-    trainer.halved = True
+    LOGGER.warning(f"batch={size} does not fit into the memory of {device}: batch={size // 2} is taken.")
+    return size // 2

@@ -11,24 +11,28 @@ import faulthandler
 import gc
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import torch
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
-from ultralytics.engine.training import watchdog
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK, WORLD_SIZE
-from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.system.console import ERR, say
+from ultralytics.utils.errors import ConfigError, RunError
 from ultralytics.utils.system.processes import end_with_parent
 from ultralytics.utils.system.threads import physical_cores, set_cpu_threads
 from ultralytics.utils.torch_utils import parse_device, select_device
 
-WAIT = timedelta(hours=3)  # for the others, while rank 0 validates; the watch knows earlier whether something is wrong
+BEAT = 1.0  # seconds between two signs of life
+POLL = 0.02  # seconds between two looks at the others
+GLOO_TIMEOUT = ("Timed out waiting", "Application timeout caused pair closure")  # in its errors
+FOLLOWING = 1.0  # seconds that a rank which failed after another waits to be ended, so that the first ends first
 
 
 def parse_ranks(device: Any) -> list[str]:
@@ -83,9 +87,76 @@ def local_device(device: Any) -> torch.device | None:
     return torch.device("cuda", gpus[LOCAL_RANK])
 
 
+class Peers:
+    """What ranks tell each other beside their collectives, through the store where they met.
+
+    Each gives a sign of life every second, from a thread of its own. So the others can wait for one that works alone,
+    such as rank 0 that validates, however long that takes, and notice where it is stopped or lost.
+
+    Args:
+        store: that all ranks share.
+        rank: of this process.
+        world: number of ranks.
+        limit: seconds without a sign of life after which a rank is lost.
+        group: in which small values are compared; None for that of all ranks.
+    """
+
+    def __init__(self, store: dist.Store, rank: int, world: int, limit: float, group: dist.ProcessGroup | None = None):
+        self.store, self.rank, self.world, self.limit, self.group = store, rank, world, limit, group
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Peers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._left.set()
+        self._thread.join(5)
+
+    def _beat(self) -> None:
+        with suppress(RuntimeError):  # the store is gone, and with it the run
+            while not self._left.wait(BEAT):
+                self.store.add(f"beats of {self.rank}", 1)
+
+    def meet(self) -> None:
+        """Wait until all ranks are here, as long as those that are late give signs of life.
+
+        Raises:
+            RunError: one of them has given none for too long.
+        """
+        meeting = self.store.add(f"meetings of {self.rank}", 1)
+        for rank in range(self.world):
+            beats, silent = 0, 0.0
+            while self.store.add(f"meetings of {rank}", 0) < meeting:
+                before, beats = beats, self.store.add(f"beats of {rank}", 0)
+                silent = 0.0 if beats > before else silent + POLL
+                if silent > self.limit:
+                    raise RunError(
+                        f"Rank {rank} has given no sign of life for {self.limit:g} s (ddp_timeout): it is stopped or "
+                        "lost, so training ends."
+                    )
+                time.sleep(POLL)
+
+    def first_failed(self) -> int:
+        """Say that this rank has failed; return the rank that has said so first."""
+        with suppress(RuntimeError):  # the store was lost with another rank
+            return int(self.store.compare_set("failed", "", str(self.rank)))
+        return self.rank
+
+
+_peers: Peers | None = None  # of this process, while it trains with others
+
+
 @contextmanager
-def together(device: torch.device) -> Iterator[None]:
-    """Under torchrun, meet the other processes for this block, and see that none of them hangs or is lost."""
+def together(device: torch.device, limit: float) -> Iterator[None]:
+    """Under torchrun, train with the other processes in this block.
+
+    Args:
+        device: of this process: NCCL joins GPUs, Gloo CPUs.
+        limit: seconds that a collective may take, and that a rank may give no sign of life.
+    """
+    global _peers
     if RANK == -1:
         yield
         return
@@ -93,80 +164,107 @@ def together(device: torch.device) -> Iterator[None]:
         end_with_parent(os.getppid())
     with suppress(OSError, ValueError, AttributeError, RuntimeError):  # a stream that is no file
         faulthandler.enable()  # one that is ended by a fault or from outside says where it stood
-    join(device)
-    watch = watchdog.start(RANK, WORLD_SIZE)
-    try:
-        yield
-    except Exception as e:
-        if (
-            watch and (first := watch.claim()) != RANK and not isinstance(e, UserError)
-        ):  # broken connections are no news
-            say(f"Rank {RANK} ends, because rank {first} has failed: see its own words.", file=ERR)
-            raise SystemExit(1) from None
-        raise
-    finally:
-        watchdog.stop()
+    with join(device, limit) as _peers:
+        try:
+            yield
+        except SystemExit:  # after a signal; the agent ends all others once one has left, so all leave together
+            _peers.meet()
+            raise
+        except Exception as e:
+            if _peers.first_failed() != RANK:  # broken connections are no news
+                time.sleep(FOLLOWING)
+                raise SystemExit(1) from None
+            if any(words in str(e) for words in GLOO_TIMEOUT):
+                raise RunError(
+                    f"Rank {RANK} has waited {limit:g} s (ddp_timeout) for the others, one of which is stopped or "
+                    "hangs, so training ends."
+                ) from e
+            raise
+        finally:
+            _peers = None
     leave()  # not after an error: the others may be waiting for this process, which has to end
 
 
-def join(device: torch.device) -> None:
-    """Meet the other processes: NCCL between GPUs, Gloo between CPUs."""
-    if dist.is_initialized():
-        return
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=WAIT)
-    LOGGER.info(f"Training in {WORLD_SIZE} processes ({backend}).")
+def join(device: torch.device, limit: float) -> Peers:
+    """Join the other processes, unless that is done."""
+    backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=limit)
+    if not dist.is_initialized():
+        store = _of_this_attempt(next(rendezvous("env://", timeout=timeout))[0])
+        dist.init_process_group(backend, store=store, rank=RANK, world_size=WORLD_SIZE, timeout=timeout)
+        LOGGER.info(f"Training in {WORLD_SIZE} processes ({backend}).")
+    # a connection of its own: a call of the group may hold that one for long
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+    # a group without the GPUs, that neither waits for them nor holds them up
+    group = dist.new_group(backend="gloo", timeout=timeout) if backend == "nccl" else None
+    return Peers(dist.PrefixStore("peers", _of_this_attempt(store)), RANK, WORLD_SIZE, limit, group)
+
+
+def _of_this_attempt(store: dist.Store) -> dist.Store:
+    """Return the part of a store that holds nothing of ranks which torchrun has started again (--max-restarts)."""
+    return dist.PrefixStore(f"attempt {os.getenv('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def leave() -> None:
-    """End the meeting, once no DistributedDataParallel is left."""
+    """End the group, once no DistributedDataParallel is left."""
     if dist.is_available() and dist.is_initialized():
-        _small_group.cache_clear()
         gc.collect()  # one that outlives the group ends it from its destructor, where Gloo's threads can wait for ever
         dist.destroy_process_group()
+
+
+def meet() -> None:
+    """Wait for all ranks, however long one of them works alone (see `Peers`); each has to call it."""
+    if _peers:
+        _peers.meet()
+
+
+@contextmanager
+def first_alone(local_rank: int) -> Iterator[None]:
+    """Let the first rank of a machine do the block (make a cache, say) before the others; -1 does it for itself."""
+    if local_rank > 0:
+        meet()
+    yield
+    if local_rank == 0:
+        meet()
+
+
+# Values that all ranks have to ask for. Of `broadcast` and `gather`, which come between epochs or less often, one may
+# be late for long; of the others, which come with each batch, for as long as the group's limit.
 
 
 def mean(x: torch.Tensor) -> torch.Tensor:
     """Return the mean of `x` over all processes."""
     if WORLD_SIZE > 1:
         x = x.clone()
-        with watchdog.meeting():
-            dist.all_reduce(x)
+        dist.all_reduce(x)
         x = x / WORLD_SIZE
     return x
+
+
+def highest(value: int) -> int:
+    """Return the highest of all ranks' values."""
+    if WORLD_SIZE <= 1:
+        return int(value)
+    box = torch.tensor(int(value))
+    dist.all_reduce(box, dist.ReduceOp.MAX, group=_peers.group if _peers else None)
+    return int(box)
 
 
 def broadcast(value: Any) -> Any:
     """Return rank 0's value on every rank."""
     if WORLD_SIZE > 1:
+        meet()
         box = [value if RANK == 0 else None]
-        with watchdog.meeting():
-            dist.broadcast_object_list(box, 0)
+        dist.broadcast_object_list(box, 0)
         value = box[0]
     return value
 
 
 def gather(value: Any) -> list[Any]:
-    """Return the values of all ranks, in their order; each has to ask for it."""
+    """Return the values of all ranks, in their order."""
     if WORLD_SIZE <= 1:
         return [value]
+    meet()
     box: list[Any] = [None] * WORLD_SIZE
-    with watchdog.meeting():
-        dist.all_gather_object(box, value)
+    dist.all_gather_object(box, value)
     return box
-
-
-def highest(value: int) -> int:
-    """Return the highest of all ranks' values; each has to ask for it."""
-    if WORLD_SIZE <= 1:
-        return int(value)
-    box = torch.tensor(int(value))
-    with watchdog.meeting():
-        dist.all_reduce(box, dist.ReduceOp.MAX, group=_small_group())
-    return int(box)
-
-
-@lru_cache(maxsize=1)
-def _small_group() -> Any:
-    """Return a group that meets without the GPUs, and neither waits for them nor holds them up."""
-    return dist.new_group(backend="gloo", timeout=WAIT)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.cfg.schema import Settings
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.torch_utils import one_cycle
@@ -20,7 +20,7 @@ SMALL_BATCH = 8  # of images, for as many steps as possible; smaller ones make b
 OptimizerMaker = Callable[[list[dict], float, float], torch.optim.Optimizer]  # of groups, learning rate, momentum
 
 
-def _with_betas(cls: type[torch.optim.Optimizer]) -> OptimizerMaker:
+def _with_betas(cls: Callable[..., torch.optim.Optimizer]) -> OptimizerMaker:
     """Return the maker of an optimizer of the Adam family, in which `momentum` is the first beta."""
     return lambda params, lr, momentum: cls(params, lr=lr, betas=(momentum, 0.999))
 
@@ -39,7 +39,9 @@ OPTIMIZERS: dict[str, OptimizerMaker] = {
 def param_groups(model: nn.Module, decay: float) -> list[dict]:
     """Split trainable and frozen parameters into biases, decayed weights, and norm weights, in this order."""
     norms = tuple(v for k, v in vars(nn).items() if "Norm" in k and isinstance(v, type))
-    biases, weights, scales = [], [], []
+    biases: list[nn.Parameter] = []
+    weights: list[nn.Parameter] = []
+    scales: list[nn.Parameter] = []
     for module in model.modules():
         for name, p in module.named_parameters(recurse=False):
             (biases if name == "bias" else scales if isinstance(module, norms) else weights).append(p)
@@ -60,7 +62,7 @@ class OptimizerChoice:
     warmup_bias_lr: float
 
 
-def choose_optimizer(args: SimpleNamespace, nc: int, iterations: float) -> OptimizerChoice:
+def choose_optimizer(args: Settings, nc: int, iterations: float) -> OptimizerChoice:
     """Return the optimizer that the settings name; `auto` takes SGD for long runs (over 10,000 steps), else AdamW.
 
     Raises:
@@ -170,8 +172,8 @@ def advice_on_steps(images: int, batch: int, nbs: int, epochs: int) -> str:
     )
 
 
-def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.Module]:
-    """Stop the gradients of some layers, and of the DFL; return these layers.
+def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> dict[str, nn.Module]:
+    """Stop the gradients of some layers, and of the DFL; return these layers by the prefix of their parameters' names.
 
     Args:
         model: whose layers are in `model.model`.
@@ -181,7 +183,8 @@ def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.M
         ConfigError: nothing would be left to train, or a layer is named that there is not.
     """
     layers = freeze if isinstance(freeze, list) else range(freeze or 0)
-    numbers = [name for name, _ in model.model.named_children()]
+    children = dict(model.get_submodule("model").named_children())
+    numbers = [*children]
     if isinstance(freeze, list) and (absent := [i for i in layers if str(i) not in numbers]):
         whole = numbers == [str(i) for i in range(len(numbers))]
         raise ConfigError(
@@ -194,7 +197,7 @@ def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> list[nn.M
         fixed = name.startswith(tuple(prefixes)) or ".dfl" in name
         p.requires_grad = not fixed and p.dtype.is_floating_point
         frozen += fixed and ".dfl" not in name
-    found = [m for k, m in model.model.named_children() if f"model.{k}." in prefixes]
+    found = {f"model.{k}.": m for k, m in children.items() if f"model.{k}." in prefixes}
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(f"freeze={freeze} freezes all {len(found)} layers: nothing is left to train. Freeze fewer.")
     if prefixes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg import get_cfg, get_save_dir
-from ultralytics.engine.training.run_files import PREVIOUS
+from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG_DICT, LOGGER, RANK, yaml_load
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
@@ -19,7 +19,7 @@ from ultralytics.utils.files import get_latest_run
 AUTO = "auto"
 RESUME_MAY_CHANGE = (
     "device", "batch", "workers", "epochs", "time", "patience", "cache", "plots", "data", "imgsz", "verbose", "save",
-    "save_period", "autosave",
+    "save_period", "autosave", "ddp_timeout",
 )  # fmt: skip
 _SAYS_WHICH_RUN = {"resume", "model", "task", "mode", "cfg", "save_dir", "exist_ok", "trust_modules"}
 _SAYS_WHERE = ("project", "name", "save_dir", "exist_ok")
@@ -39,13 +39,13 @@ def resume_command(last: Path) -> str:
     return f"yolo train resume model={quote}{last}{quote}"
 
 
-def how_to_go_on(trainer: Any, interrupted: Exception) -> str:
-    """Return what to say where a signal ends a training."""
-    kept = "The state of this moment is kept" if trainer.args.save else "With save=False no state is kept"
-    if trainer.last in trainer.files.failing:
+def how_to_go_on(interrupted: Exception, epoch: int, files: RunFiles, save: bool) -> str:
+    """Return what to say where a signal ends a training, whose epoch is counted from 0."""
+    kept = "The state of this moment is kept" if save else "With save=False no state is kept"
+    if files.last in files.failing:
         kept = "The state of this moment could not be written, an earlier one is kept"
-    on = f"; go on with\n\n  {resume_command(trainer.last)}\n" if trainer.last.exists() else "."
-    return f"\n{interrupted}: training stops within epoch {trainer.epoch + 1}. {kept}{on}"
+    on = f"; go on with\n\n  {resume_command(files.last)}\n" if files.last.exists() else "."
+    return f"\n{interrupted}: training stops within epoch {epoch + 1}. {kept}{on}"
 
 
 def last_state(path: str | Path) -> tuple[Path, dict]:
@@ -135,7 +135,7 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
             f"epochs={changed['epochs']} cannot be given to the run of '{path}', which has trained {ckpt['epoch'] + 1} "
             f"epochs already. Give more to go on, or epochs={ckpt['epoch'] + 1} to end it here."
         )
-    settings = {**before, **changed, "resume": str(path), "model": str(path), "mode": "train"}
+    settings = {**before, **changed, "resume": str(path), "mode": "train"}
     return settings, ckpt, folder
 
 

@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from ultralytics.engine.training import distributed
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.utils import LOGGER, RANK, yaml_save
+from ultralytics.utils import LOGGER, yaml_save
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import atomic_write
 
 PREVIOUS = "previous.pt"
-
-
-@contextlib.contextmanager
-def own_folder(trainer: Any) -> Iterator[None]:
-    """Make a trainer's run folder, the same for all ranks; it goes again if the run ends before it wrote anything."""
-    first = RANK in {-1, 0}
-    with trainer.folder if first else contextlib.nullcontext():
-        use_folder(trainer, distributed.broadcast(trainer.folder.path))
-        yield
-
-
-def use_folder(trainer: Any, folder: Path) -> None:
-    """Let a folder be that of a trainer's run."""
-    trainer.save_dir, trainer.files = folder, RunFiles(folder)
-    trainer.args.save_dir = str(folder)
-    if trainer.resume_ckpt:
-        trainer.files.damaged = Path(trainer.args.resume).name == PREVIOUS
-    trainer.wdir, trainer.last, trainer.best, trainer.csv = (
-        trainer.files.weights, trainer.files.last, trainer.files.best, trainer.files.csv,
-    )  # fmt: skip
 
 
 class RunFiles:
@@ -41,16 +18,17 @@ class RunFiles:
 
     Args:
         folder: of the run.
+        damaged: whether last.pt is, so that previous.pt is the better one.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, damaged: bool = False):
         self.folder, self.weights = folder, folder / "weights"
         self.last, self.best = self.weights / "last.pt", self.weights / "best.pt"
         self.previous = self.weights / PREVIOUS  # the last.pt before this one
         self.csv = folder / "results.csv"
         self.rows: list[dict[str, float]] = []  # of results.csv, one an epoch
         self.failing: set[Path] = set()  # files whose newest content could not be written
-        self.damaged = False  # whether last.pt is, so that previous.pt is the better one
+        self.damaged = damaged
 
     def clear(self) -> None:
         """Remove what a killed process left half written."""

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import time
 from copy import deepcopy
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ultralytics import __build__
+from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.training import distributed
+from ultralytics.engine.training.attributes import TrainerAttributes
 from ultralytics.engine.training.interrupt import Interrupted
 from ultralytics.engine.training.resume import resume_command
-from ultralytics.engine.training.state import rank_states, state_of
+from ultralytics.engine.training.state import process_states
 from ultralytics.nn.checkpoint import strip_checkpoint
+from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.torch_utils import de_parallel
 
 
-class Saving:
+class Saving(TrainerAttributes, Callbacks):
     """Mixin of the trainer: its files, written while it trains and reduced to what inference needs at the end."""
 
-    args: Any
-    files: Any
+    def recorded_args(self) -> dict[str, Any]:
+        """Return the settings as files and loggers record them: with what the run has settled itself."""
+        return {**vars(self.args), "epochs": self.progress.epochs, "batch": self.progress.batch_size}
 
-    def checkpoint(self, batches: int | None = None) -> dict:
-        """Return all that `last.pt` holds after an epoch, or within one after so many batches (see `state_of`)."""
-        return state_of(self, batches)
+    def checkpoint(self) -> dict:
+        """Return all that `last.pt` holds: the EMA's weights to use, and the state to resume from."""
+        return {
+            **describe(de_parallel(self.model)),
+            "args": self.recorded_args(),
+            **self.learner.state_dict(waiting=self.progress.since_step > 0),
+            **self.progress.state_dict(),
+            "rows": self.files.rows,
+            "images": getattr(self.train_loader.dataset, "signature", None),
+            "date": datetime.now().isoformat(timespec="seconds"),
+            "version": __build__,
+        }
 
     def save_model(self) -> None:
         """Write last.pt, and best.pt and epochN.pt where due; what cannot be written is said, and training goes on."""
@@ -38,35 +54,35 @@ class Saving:
             paths.insert(0, self.wdir / f"epoch{self.epoch + 1}.pt")
         if all([self.files.write(path, ckpt) for path in paths]):
             self.run_callbacks("on_model_save")
-        self.saved_at = time.time()
+        self.progress.saved_at = time.time()
 
-    def save_state(self, batches: int) -> None:
-        """Write last.pt within an epoch, of which so many batches are done; all processes meet here."""
-        self.rank_states = rank_states(self)
+    def save_state(self) -> None:
+        """Write last.pt within an epoch; all processes meet here."""
+        self.progress.ranks = process_states(self.device, self.tloss)
         if RANK in {-1, 0} and self.args.save:
-            self.files.write(self.last, self.checkpoint(batches))
-        self.saved_at = time.time()
+            self.files.write(self.last, self.checkpoint())
+        self.progress.saved_at = time.time()
 
     def keep_what_is_done(self) -> str:
         """Write last.pt with the epoch's batches that are done, if no other process trains; say how to go on."""
         if WORLD_SIZE == 1:
-            self.save_state(self.iteration + 1 - self.epoch * len(self.train_loader))
+            self.save_state()
         return f"Go on with: {resume_command(self.last)}" if self.last.exists() else "No state was kept."
 
-    def _save_if_wanted(self, batches: int) -> None:
+    def _save_if_wanted(self) -> None:
         """Between two batches: save if `autosave` minutes have passed, and leave if a signal asks for that."""
         minutes = self.args.autosave
-        due = bool(minutes) and self.args.save and time.time() - self.saved_at > minutes * 60
+        due = bool(minutes) and self.args.save and time.time() - self.progress.saved_at > minutes * 60
         wish = distributed.highest(self.interrupts.received or int(due))
         if wish:
-            self.save_state(batches)
+            self.save_state()
         if wish > 1:
             raise Interrupted(wish)
 
     def leave_validation_if_wanted(self) -> None:
         """Between two batches of validation: leave if a signal asks for it. The epoch's batches are all done."""
         if self.interrupts.received:
-            self.save_state(len(self.train_loader))  # where the others wait for the end of the validation
+            self.save_state()  # where the others wait for the end of the validation
             distributed.broadcast((self.stop, self.interrupts.received))
             raise Interrupted(self.interrupts.received)
 
@@ -79,7 +95,7 @@ class Saving:
         self._strip(self.best)
         if self.best.exists():
             LOGGER.info(f"\nValidating {self.best}...")
-            self.validator.args.plots = self.args.plots
+            self.validator.args = self.validator.args.replaced(plots=self.args.plots)
             self.metrics = self.validator(model=self.best)
             self.metrics.pop("fitness", None)
             self.run_callbacks("on_fit_epoch_end")

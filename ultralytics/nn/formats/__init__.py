@@ -1,4 +1,4 @@
-"""The kinds of files that a model can be exported to and run from, one module each.
+"""Export formats: the kinds of files that a model can be written to and run from, one module each.
 
 A module of this folder is a format if it has `FORMAT`, a row that describes it. It then has `write(job)`, which writes
 `job.file`, and a class `Runner`, which runs such a file. Packages that it needs are imported in these two alone.
@@ -21,7 +21,7 @@ ALIASES = {"tensorrt": "engine", "trt": "engine"}  # as 8.3.0 has them
 
 
 def format_named(name: str) -> Format:
-    """Return the format that `format=` calls so, in letters of either case; raise ConfigError if there is none."""
+    """Return the format that `format=` names, in upper or lower case; raise ConfigError if there is none."""
     key = str(name).strip().lower()
     key = ALIASES.get(key, key)
     if key not in FORMATS:
@@ -32,6 +32,6 @@ def format_named(name: str) -> Format:
 
 
 def format_of(path: str | Path) -> Format | None:
-    """Return the format of a file or folder by its name, or None."""
+    """Return the format of a file or folder by the end of its name, or None."""
     name = Path(path).name.lower()
     return next((f for f in FORMATS.values() if name.endswith(f.suffix)), None)

@@ -1,4 +1,4 @@
-"""A kind of file that a model can be exported to: its name, its suffix, and the packages it needs."""
+"""The description of an export format: its name, its suffix, and the packages it needs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ultralytics.utils.errors import MissingPackageError
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file.
+    """An export format.
 
     Attributes:
         name: what `format=` calls it.
-        title: what people call it.
+        title: its proper name.
         suffix: of the file; where it has no dot in front, the end of a folder's name.
         module: dotted name of the module that writes and runs it: `__name__` there.
-        writing, running: packages, by the names that pip knows, of which the module needs all.
-        options: settings of `export` that it obeys, besides those that every format obeys.
+        writing, running: packages that the module needs, by their pip names.
+        options: settings of `export` that it supports, besides those that every format supports.
         note: what it is for.
-        threaded: whether its runner obeys a number of threads.
+        threaded: whether its runner takes a number of threads.
     """
 
     name: str
@@ -56,5 +56,5 @@ class Format:
 
 
 def missing_packages(names: tuple[str, ...]) -> list[str]:
-    """Return those of the packages, by their pip names, that are not installed."""
+    """Return the packages, by their pip names, that are not installed."""
     return [name for name in dict.fromkeys(names) if not importlib.util.find_spec(name.replace("-", "_"))]

@@ -1,12 +1,11 @@
 """ExecuTorch: one program, run by a small runtime on phones and boards; its convolutions by XNNPACK.
 
-A program as `torch.export.save` writes it (.pt2) is no format here: opening one may run code that it holds.
+The programs of `torch.export.save` (.pt2) are not supported: opening one may run code that it holds.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ FORMAT = Format(
 
 
 def write(job: Job) -> None:
-    """Write the program; what XNNPACK knows is its own, the rest is left to portable kernels."""
+    """Write the program: XNNPACK takes the operators that it knows, portable kernels the rest."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
@@ -34,12 +33,12 @@ def write(job: Job) -> None:
 
 
 class Runner:
-    """Runs a program of ExecuTorch on the CPU; how many threads is up to it.
+    """Runs an ExecuTorch program on the CPU, with as many threads as it chooses.
 
     Args:
         file: to run.
         device: 'cpu'.
-        threads, providers: of no use here.
+        threads, providers: not used.
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
@@ -48,9 +47,9 @@ class Runner:
 
         try:
             self.program = Runtime.get().load_program(payload)
-            self.method: Any = self.program.load_method("forward")
+            self.method = self.program.load_method("forward")
         except RuntimeError as e:
-            raise ModelError(f"'{file}' is no ExecuTorch program that this ExecuTorch can run: export it again.") from e
+            raise ModelError(f"'{file}' is not a program that this ExecuTorch can run: export it again.") from e
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
         return [y.float() for y in self.method.execute([x.cpu().contiguous()])]

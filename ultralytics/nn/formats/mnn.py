@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,13 @@ FORMAT = Format(
     frozenset({"half", "int8", "opset", "simplify"}), "phones and small boards",
 )  # fmt: skip
 
-# The converter without the command around it (MNN.tools), which would install a package and report to a server
+# The converter without the command around it (MNN.tools), which installs a package and reports to a server
 CONVERT = "import sys, MNN, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 BACKENDS = ("CPU", "OPENCL", "VULKAN", "METAL", "CUDA", "NN")
 
 
 def write(job: Job) -> None:
-    """Write the file by way of ONNX; half and int8 are the weights' precision, it computes in float32."""
+    """Write the file by way of ONNX; half and int8 are the precision of the weights, it computes in float32."""
     source = job.file.with_name("model.onnx")
     onnx.write(Job(job.net, job.x, source, job.metadata, opset=job.opset, simplify=job.simplify))
     options = [*(["--fp16"] if job.half else []), *(["--weightQuantBits", "8"] if job.int8 else [])]
@@ -63,10 +62,10 @@ class Runner:
         self.manager = MNN.nn.create_runtime_manager((options,))
         self.net = MNN.nn.load_module_from_file(str(file), [], [], runtime_manager=self.manager, rearrange=True)
         if self.net is None:
-            raise ModelError(f"'{file}' is no MNN file that can be read: it is damaged or of another kind.")
+            raise ModelError(f"'{file}' is not an MNN file that can be read: it is damaged or of another kind.")
         self.mnn = MNN
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
         image = np.ascontiguousarray(x.cpu().numpy())
-        y: Any = self.net.onForward([self.mnn.expr.const(image, list(image.shape), self.mnn.expr.NCHW)])
+        y = self.net.onForward([self.mnn.expr.const(image, list(image.shape), self.mnn.expr.NCHW)])
         return [torch.from_numpy(np.array(each.read())) for each in y]

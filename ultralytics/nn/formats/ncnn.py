@@ -22,7 +22,7 @@ MAGIC = b"7767517\n"  # first line of a .param file
 
 
 def write(job: Job) -> None:
-    """Write the folder by pnnx, from TorchScript; ncnn knows no batches, so that images are run one by one."""
+    """Write the folder by pnnx, from TorchScript; ncnn has no batches, so images are run one by one."""
     import pnnx
 
     job.file.mkdir()
@@ -65,7 +65,7 @@ class Runner:
         param, weights = find_one(folder, "*.param", "NCNN"), find_one(folder, "*.bin", "NCNN")
         self.metadata = read_metadata(folder)
         if not param.read_bytes().startswith(MAGIC):
-            raise ModelError(f"'{param}' is no NCNN graph: it is damaged or of another kind.")
+            raise ModelError(f"'{param}' is not an NCNN graph: it is damaged or of another kind.")
         if providers not in {"", "cpu", "vulkan"}:
             raise ConfigError(f"providers='{providers}' is not known to NCNN. Choose cpu or vulkan.")
         self.net = ncnn.Net()
@@ -76,7 +76,7 @@ class Runner:
         if threads:
             options.num_threads = threads
         if self.net.load_param(str(param)) or self.net.load_model(str(weights)):
-            raise ModelError(f"'{file}' is no NCNN model that can be read: it is damaged or of another kind.")
+            raise ModelError(f"'{file}' is not an NCNN model that can be read: it is damaged or of another kind.")
         self.inputs, self.outputs = self.net.input_names(), sorted(self.net.output_names())
         self.ncnn = ncnn
 

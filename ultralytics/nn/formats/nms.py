@@ -1,7 +1,7 @@
 """Non-maximum suppression inside an exported graph: output (batch, max_det, 6 + extra), rows of zeros at the end.
 
-A row is x1, y1, x2, y2 (of rotated boxes x, y, w, h), confidence, class and what the task adds. What stays is what
-`utils.nms.non_max_suppression` keeps with one class a box.
+A row is x1, y1, x2, y2 (of rotated boxes x, y, w, h), confidence, class and what the task adds. It keeps the boxes that
+`non_max_suppression` keeps with one class a box.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from ultralytics.utils.geometry.overlap import batch_probiou
 if TYPE_CHECKING:
     import onnx
 
-APART = 7680  # pixels between the boxes of two classes, so that they do not meet; single precision would blur that
-TOP = 1024  # rotated boxes that are compared; a graph of fixed shapes compares each with each
+    from ultralytics.nn.formats.job import Exportable
+
+APART = 7680  # pixels between the boxes of two classes, so that they do not overlap; too far for single precision
+TOP = 1024  # rotated boxes that are compared, each with each in a graph of fixed shapes
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ class NMS:
 
 
 class WithNMS(nn.Module):
-    """A model with the suppression behind it, in operators of PyTorch."""
+    """A model followed by the suppression, in operators of PyTorch."""
 
-    def __init__(self, net: nn.Module, nms: NMS):
+    outputs: list[str]
+
+    def __init__(self, net: Exportable, nms: NMS):
         super().__init__()
         self.net, self.nms, self.outputs = net, nms, net.outputs
 
@@ -61,21 +65,21 @@ def rows_of(pred: torch.Tensor, nms: NMS) -> torch.Tensor:
 
 
 def suppress_upright(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
-    """Return of rows (b, n, w) those that stay (b, max_det, w)."""
+    """Return the rows (b, max_det, w) that the suppression keeps of (b, n, w) with upright boxes."""
     boxes = rows[..., :4].double() + rows[..., 5:6].double() * (0 if nms.agnostic else APART)
     return _greedy()(rows, boxes, nms.conf, nms.iou, nms.max_det)
 
 
 @functools.cache
 def _greedy() -> torch.jit.ScriptFunction:
-    """Return the suppression of upright boxes, compiled, for its loops do not survive a trace."""
+    """Return `greedy` compiled, as its loops do not survive a trace."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch would rather compile
         return torch.jit.script(greedy)
 
 
 def greedy(rows: torch.Tensor, boxes: torch.Tensor, conf: float, iou: float, max_det: int) -> torch.Tensor:
-    """Return of rows (b, n, w), whose boxes (b, n, 4) xyxy may be moved apart, those that stay (b, max_det, w)."""
+    """Return the rows (b, max_det, w) kept of (b, n, w), by boxes (b, n, 4) xyxy, moved apart class by class."""
     out = rows.new_zeros((rows.shape[0], max_det, rows.shape[2]))
     for i in range(rows.shape[0]):
         sure = (rows[i, :, 4] > conf).nonzero()[:, 0]
@@ -95,7 +99,7 @@ def greedy(rows: torch.Tensor, boxes: torch.Tensor, conf: float, iou: float, max
 
 
 def suppress_rotated(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
-    """Return of rows (b, n, w), the angle last, those that have no surer one near them (b, max_det, w)."""
+    """Return the rows (b, max_det, w) of (b, n, w), the angle last, that no higher-scoring one overlaps."""
     best = rows[..., 4].topk(min(TOP, rows.shape[1]), 1).indices
     rows = _picked(rows, best)
     sure = rows[..., 4] > nms.conf
@@ -111,12 +115,12 @@ def suppress_rotated(rows: torch.Tensor, nms: NMS) -> torch.Tensor:
 
 
 def _picked(rows: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
-    """Return of rows (b, n, w) those with the indices (b, m)."""
+    """Return the rows (b, m, w) at the indices (b, m) of rows (b, n, w)."""
     return rows.gather(1, which[..., None].expand(-1, -1, rows.shape[2]))
 
 
 def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
-    """Put the suppression of upright boxes behind the first output of an ONNX model (b, 4 + nc + extra, n)."""
+    """Append the suppression of upright boxes to the first output (b, 4 + nc + extra, n) of an ONNX model."""
     from onnx import checker, helper, numpy_helper, shape_inference
 
     graph = model.graph
@@ -136,7 +140,9 @@ def append_to_onnx(model: onnx.ModelProto, nms: NMS) -> onnx.ModelProto:
     def add(op: str, inputs: list[str], outputs: list[str] | str, **attributes: object) -> str:
         outputs = [outputs] if isinstance(outputs, str) else outputs
         outputs = [f"nms_{name}" for name in outputs]
-        graph.node.append(helper.make_node(op, inputs, outputs, outputs[0], **attributes))
+        node = helper.make_node(op, inputs, outputs, outputs[0])
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        graph.node.append(node)
         return outputs[0]
 
     add("Transpose", [raw], "p", perm=[0, 2, 1])

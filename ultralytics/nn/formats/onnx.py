@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.formats.base import Format
-from ultralytics.nn.formats.facts import Shape
+from ultralytics.nn.formats.facts import Metadata, Shape
 from ultralytics.nn.formats.job import HalfInside, Job, from_texts
 from ultralytics.nn.formats.nms import WithNMS, append_to_onnx
 from ultralytics.utils.checks import check_version
@@ -24,18 +25,18 @@ FORMAT = Format(
 
 # Since 2.9 torch exports by torch.export and ONNX Script, from opset 18 on; below, and before, by tracing.
 MODERN = check_version(torch.__version__, ">=2.9")
-OPSET = 18 if MODERN else 17  # where none is asked for
-OPSETS = range(11, 24 if MODERN else 18)  # that can be written, and that runtimes read; with NMS from 12 on
+OPSET = 18 if MODERN else 17  # default
+OPSETS = range(11, 24 if MODERN else 18)  # that can be written and that runtimes read; with NMS from 12
 
 
 def write(job: Job) -> None:
-    """Write an ONNX file; images and outputs are float32 also where the weights are float16."""
+    """Write an ONNX file; images and outputs are float32 even where the weights are float16."""
     import onnx
 
     opset = checked_opset(job.opset, OPSETS[1:] if job.nms else OPSETS)
     modern = MODERN and opset >= OPSET
-    net = WithNMS(job.net, job.nms) if job.nms and job.nms.rotated else job.net
-    net = HalfInside(net) if job.half else net
+    whole = WithNMS(job.net, job.nms) if job.nms and job.nms.rotated else job.net
+    net = HalfInside(whole) if job.half else whole
     options: dict[str, Any] = {"input_names": ["images"], "output_names": job.outputs}
     options |= {"opset_version": opset, **_axes(job, modern)}
     if modern:
@@ -55,7 +56,7 @@ def write(job: Job) -> None:
 
 
 def checked_opset(opset: int | None, allowed: range, who: str = "this package writes") -> int:
-    """Return the opset to write, `OPSET` if none is asked for; raise ConfigError if it is not among the allowed."""
+    """Return the opset to write, `OPSET` by default; raise ConfigError if it is not allowed."""
     if opset is None:
         return OPSET
     if opset not in allowed:
@@ -67,7 +68,7 @@ def checked_opset(opset: int | None, allowed: range, who: str = "this package wr
 
 
 def _example(job: Job) -> torch.Tensor:
-    """Return images to export with; where sizes stay open, no map of theirs has a side of 1, taken for constant."""
+    """Return images to export with; where sizes stay open, no feature map has a side of 1, taken as constant."""
     if not job.dynamic:
         return job.x
     least = 2 * job.metadata["stride"]
@@ -75,7 +76,7 @@ def _example(job: Job) -> torch.Tensor:
     return nn.functional.interpolate(torch.cat((job.x, job.x)), (h, w))
 
 
-def _axes(job: Job, modern: bool) -> dict[str, Any]:
+def _axes(job: Job, modern: bool) -> dict[str, object]:
     """Return the arguments that leave sizes open."""
     if not job.dynamic:
         return {}
@@ -83,7 +84,7 @@ def _axes(job: Job, modern: bool) -> dict[str, Any]:
     if modern:
         sides = (stride * torch.export.Dim(name, min=1, max=8192 // stride) for name in ("rows", "columns"))
         return {"dynamic_shapes": ({0: torch.export.Dim("batch", max=4096), **dict(zip((2, 3), sides))},)}
-    axes = {"images": {0: "batch", 2: "height", 3: "width"}}
+    axes: dict[str, dict[int, str]] = {"images": {0: "batch", 2: "height", 3: "width"}}
     return {"dynamic_axes": axes | {name: {0: "batch"} for name in job.outputs}}
 
 
@@ -94,7 +95,7 @@ class Runner:
         file: to run.
         device: where; a GPU needs the package onnxruntime-gpu.
         threads: of one run; 0 leaves it to ONNX Runtime.
-        providers: what computes, in order of preference, such as 'OpenVINOExecutionProvider,CPUExecutionProvider'.
+        providers: in order of preference, such as 'OpenVINOExecutionProvider,CPUExecutionProvider'.
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
@@ -110,20 +111,23 @@ class Runner:
         except ConfigError:
             raise
         except Exception as e:  # ONNX Runtime's own kinds of errors share no base
-            raise ModelError(f"'{file}' is no ONNX file that can be read: it is damaged or of another kind.") from e
+            raise ModelError(f"'{file}' is not an ONNX file that can be read: it is damaged or of another kind.") from e
         self.name = next((each.name for each in self.session.get_inputs()), "")
-        self.texts = self.session.get_modelmeta().custom_metadata_map
+        self.texts: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         self.file = file
 
     @property
-    def shapes(self) -> tuple[list[Shape], list[Shape]]:
+    def shapes(self) -> tuple[Sequence[Shape], Sequence[Shape]]:
         """Shapes of the inputs and of the outputs, as the graph states them."""
-        ends = self.session.get_inputs(), self.session.get_outputs()
-        return tuple([[n if isinstance(n, int) else None for n in each.shape] for each in end] for end in ends)
+        inputs, outputs = (
+            [[n if isinstance(n, int) else None for n in each.shape] for each in ports]
+            for ports in (self.session.get_inputs(), self.session.get_outputs())
+        )
+        return inputs, outputs
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        """What the file says of itself."""
+    def metadata(self) -> Metadata:
+        """The metadata in the file."""
         return from_texts(self.texts, self.file)
 
     def __call__(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -131,7 +135,7 @@ class Runner:
 
 
 def _providers(wanted: str, device: torch.device) -> list[str]:
-    """Return the names of ONNX Runtime's providers for a device, or those that were asked for."""
+    """Return the names of the execution providers that were asked for, or those for a device."""
     there = quiet_import("onnxruntime").get_available_providers()
     if wanted:
         names = [name.strip() for name in wanted.split(",")]

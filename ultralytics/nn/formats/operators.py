@@ -1,7 +1,7 @@
-"""The operators that a TorchScript file from a stranger may use: what computes with tensors and does nothing else.
+"""The operators that an untrusted TorchScript file may use: what computes with tensors and does nothing else.
 
-Those that exported models of this package and of ultralytics 8.x use, and their relatives that modules of one's own are
-made of. None reads or writes a file, loads a library, connects, prints, or gives memory that was not computed.
+They are those that exported models of this package and of ultralytics 8.x use, and related ones that users' own modules
+are made of. None reads or writes a file, loads a library, connects, prints, or gives memory that was not computed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The source in a TorchScript file: read, compared with lists of what it may hold, and written anew.
+"""The source in a TorchScript file: parsed, compared with lists of what it may hold, and written again.
 
-TorchScript is written in Python's syntax, so `ast` reads it, and what PyTorch gets is what `ast` wrote of what was
-looked at: no two readers find two programs in it. Everything is on a list: kinds of statements and expressions, the
-operators, the names that may be called, the classes (those of the same file), and what an attribute may be called.
+TorchScript has Python's syntax, so `ast` parses it, and PyTorch gets what `ast` writes of the checked tree: no two
+readers can find different programs in it. Everything is on a list: kinds of statements and expressions, operators,
+functions that may be called, classes (those of the same file), and names of attributes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _RESERVED = {"torch", "ops", "CONSTANTS", "getattr", "annotate", "range", "unini
 
 
 class Refused(Exception):
-    """What a file asks for and may not, as the end of a sentence."""
+    """A file asks for what it may not; the text is the end of a sentence."""
 
 
 def checked_sources(sources: dict[str, str]) -> tuple[dict[str, str], set[str]]:
-    """Return sources written anew, and the classes that they define.
+    """Return sources, parsed and written again, and the classes that they define.
 
     Args:
         sources: by the name of their module, such as '__torch__.torch.nn.modules.conv'.
@@ -42,21 +42,23 @@ def checked_sources(sources: dict[str, str]) -> tuple[dict[str, str], set[str]]:
     return _checked(tuple(sources.items()))
 
 
-@functools.lru_cache(maxsize=2)  # a file is opened twice: to see what it is, and to run it
+@functools.lru_cache(maxsize=2)  # a file is opened twice: to learn its task, and to run it
 def _checked(sources: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], set[str]]:
-    """Return what `checked_sources` does."""
+    """Do the work of `checked_sources`."""
     trees = {module: _parsed(module, text) for module, text in sources}
-    classes, functions = set(), set()
+    classes: set[str] = set()
+    functions: set[str] = set()
+    definitions: list[ast.ClassDef | ast.FunctionDef] = []
     for module, tree in trees.items():
         for node in tree.body:
-            found = classes if isinstance(node, ast.ClassDef) else functions
             if not isinstance(node, (ast.ClassDef, ast.FunctionDef)):
                 raise _strange(node)
+            found = classes if isinstance(node, ast.ClassDef) else functions
             found.add(f"{module}.{_plain(node.name)}")
+            definitions.append(node)
     check = _Check(classes, functions)
-    for tree in trees.values():
-        for node in tree.body:
-            check.definition(node)
+    for definition in definitions:
+        check.definition(definition)
     return {module: ast.unparse(tree) + "\n" for module, tree in trees.items()}, classes
 
 
@@ -73,7 +75,7 @@ def _parsed(module: str, text: str) -> ast.Module:
 
 
 def _plain(name: str) -> str:
-    """Return a name that is none of Python's inner ones and has no second meaning."""
+    """Return a name that is neither special in Python nor reserved."""
     if not _NAME.fullmatch(name) or name in _RESERVED:
         raise Refused(f"the name '{name[:100]}'")
     return name
@@ -84,7 +86,7 @@ def _strange(node: ast.AST) -> Refused:
 
 
 def _dotted(node: ast.AST) -> str:
-    """Return 'a.b.c' of such an expression, '' of any other."""
+    """Return 'a.b.c' for such an expression, '' for any other."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
@@ -93,7 +95,7 @@ def _dotted(node: ast.AST) -> str:
 
 
 class _Check:
-    """Goes through definitions; each method takes what it knows and raises `Refused` for the rest."""
+    """Visitor of definitions; each method accepts what is on its list and raises `Refused` for the rest."""
 
     def __init__(self, classes: set[str], functions: set[str]):
         self.classes, self.functions = classes, functions
@@ -106,7 +108,7 @@ class _Check:
             return self.function(node)
         bare = not (node.keywords or node.decorator_list or getattr(node, "type_params", None))
         if not bare or [_dotted(base) for base in node.bases] != ["Module"]:
-            raise Refused(f"the class '{node.name[:100]}', which is no plain module")
+            raise Refused(f"the class '{node.name[:100]}', which is not a plain module")
         for part in node.body:
             if isinstance(part, ast.FunctionDef) and _METHOD.fullmatch(part.name):
                 self.function(part)
@@ -134,7 +136,7 @@ class _Check:
         a = node.args
         odd = (a.posonlyargs, a.kwonlyargs, a.vararg, a.kwarg, a.defaults, node.decorator_list)
         if any(odd) or getattr(node, "type_params", None) or node.returns is None:
-            raise Refused(f"the function '{node.name[:100]}', whose head is none that PyTorch writes")
+            raise Refused(f"the function '{node.name[:100]}', whose signature is not one that PyTorch writes")
         self.type(node.returns)
         for arg in a.args:
             if arg.annotation is None:
@@ -148,7 +150,7 @@ class _Check:
         self.block(node.body)
 
     def _aliases(self, node: ast.FunctionDef) -> set[str]:
-        """Return the names in a function that stand for one of the file's functions, and for nothing else."""
+        """Return the names in a function that stand only for one of the file's functions."""
         aliases = {
             part.targets[0].id
             for part in node.body
@@ -193,7 +195,7 @@ class _Check:
             raise _strange(node)
 
     def target(self, node: ast.expr) -> None:
-        """Check what is assigned to: names, whose spelling was looked at, and tuples of names."""
+        """Check the target of an assignment: a name, whose spelling was checked before, or a tuple of names."""
         parts = node.elts if isinstance(node, ast.Tuple) else [node]
         if strange := next((part for part in parts if not isinstance(part, ast.Name)), None):
             raise _strange(strange)
@@ -202,10 +204,11 @@ class _Check:
 
     def value(self, node: ast.expr) -> None:
         """Check an expression."""
-        check: Callable | None = {
+        checks: dict[type, Callable] = {
             ast.Constant: self.constant, ast.Name: self.name, ast.Attribute: self.attribute, ast.Call: self.call,
             ast.Subscript: self.subscript, ast.List: self.values, ast.Tuple: self.values, ast.UnaryOp: self.minus,
-        }.get(type(node))  # fmt: skip
+        }  # fmt: skip
+        check = checks.get(type(node))
         if check is None:
             raise _strange(node)
         check(node)
@@ -229,10 +232,11 @@ class _Check:
         elif node.value is not None and not isinstance(node.value, (bool, int, float)):
             raise _strange(node)
 
-    def text(self, node: ast.expr) -> None:
-        """Check a constant text, such as the name of a submodule or of a device."""
+    def text(self, node: ast.expr) -> str:
+        """Return a constant text, such as the name of a submodule or of a device."""
         if not (isinstance(node, ast.Constant) and isinstance(node.value, str) and TEXT.fullmatch(node.value)):
             raise _strange(node)
+        return node.value
 
     def name(self, node: ast.Name) -> None:
         if node.id not in self.locals and node.id not in {"inf", "nan"}:
@@ -268,8 +272,7 @@ class _Check:
         if len(node.args) != 2 or node.keywords:
             raise _strange(node)
         self.value(node.args[0])
-        self.text(node.args[1])
-        if node.args[1].value.startswith("__"):
+        if self.text(node.args[1]).startswith("__"):
             raise _strange(node)
 
     def typed(self, node: ast.Call) -> None:

@@ -1,9 +1,9 @@
-"""TorchScript from strangers: a graph is data, but its operators may write files, even while it is loaded.
+"""Untrusted TorchScript: a graph is data, but its operators may write files, even while it is loaded.
 
 `torch.jit.load` runs what a file calls `__setstate__`, and `aten::save` and `aten::from_file` write and read any file,
 by a dozen spellings. So nothing is searched for: all that a file holds must be on lists of what `yolo export` and
-ultralytics 8.x write, and PyTorch gets a zip written anew of what was looked at, since two readers may find two
-contents in one. Who knows a file that asks for more can `trust` it.
+ultralytics 8.x write, and PyTorch gets a new zip of what was checked, since two readers may find different contents in
+one. A caller who knows a file that needs more can `trust` it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pickletools
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from ultralytics.nn.formats.script_source import Refused, checked_sources
 from ultralytics.nn.inert import STORAGES, Builder, InertUnpickler, Record, Storage, TensorRecord, rebuild_tensor
@@ -29,7 +28,7 @@ _TENSORS = re.compile(r"(data|constants)/\d{1,7}")
 _SOURCE = re.compile(r"code/(__torch__(?:/[A-Za-z_][A-Za-z0-9_]*)*)\.py")
 _PICKLES = ("data.pkl", "constants.pkl")
 _TEXTS = {"version": re.compile(rb"\d{1,4}\s?"), "byteorder": re.compile(rb"little|big")}
-_NOT_READ = re.compile(  # what PyTorch writes besides, which loading needs not: it is left out
+_NOT_READ = re.compile(  # what PyTorch writes as well and loading does not need: it is left out
     r"code/__torch__[\w/]*\.py\.debug_pkl|traced_inputs\.pkl|traced_inputs/\d{1,7}|\.data/serialization_id"
     r"|\.format_version|\.storage_alignment|bytecode\.pkl|mobile_debug_handles\.pkl", re.ASCII
 )  # fmt: skip
@@ -42,7 +41,7 @@ _OPCODES = {
 
 
 def trust(file: str | Path) -> None:
-    """Let a TorchScript file be opened in this process, whatever it holds; the caller knows where it comes from."""
+    """Let a TorchScript file be opened in this process, whatever it holds; the caller vouches for it."""
     with open_regular(file) as f:
         TRUSTED.add(hashlib.sha256(f.read()).hexdigest())
 
@@ -51,30 +50,30 @@ def checked_script(file: str | Path) -> io.BytesIO:
     """Return the content of a TorchScript file for `torch.jit.load`.
 
     Raises:
-        ModelError: it is none, or asks for something that exported models have no use for; the message names it.
+        ModelError: it is damaged, or asks for something that exported models do not use; the message names it.
     """
     try:
         with open_regular(file) as f:
-            content = io.BytesIO(f.read()) if TRUSTED else f
-            if TRUSTED and hashlib.sha256(content.getbuffer()).hexdigest() in TRUSTED:
-                return content
-            with zipfile.ZipFile(content) as archive:
+            whole = io.BytesIO(f.read()) if TRUSTED else None
+            if whole and hashlib.sha256(whole.getbuffer()).hexdigest() in TRUSTED:
+                return whole
+            with zipfile.ZipFile(whole or f) as archive:
                 check_zip(archive)
-                return _written_anew(_members(archive), file)
+                return _rewritten(_members(archive), file)
     except UserError:
         raise
     except Refused as e:
         raise ModelError(
-            f"The TorchScript file '{file}' asks for {e}, which exported models have no use for and which could change "
+            f"The TorchScript file '{file}' asks for {e}, which exported models do not use and which could change "
             "files or run code. Nothing in it was run. Take the file from a source that you trust, or export it again; "
             "if you know what is in it, pass trust_modules=True."
         ) from None
     except Exception as e:  # zipfile and its decoders raise whatever the damage calls for
-        raise ModelError(f"'{file}' is no TorchScript file that can be read: damaged, or of another kind.") from e
+        raise ModelError(f"'{file}' is not a TorchScript file that can be read: damaged, or of another kind.") from e
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """Return the members that PyTorch will read by their names, without the folder in which all of them stand."""
+    """Return the members that PyTorch will read, by their names without the top folder."""
     names = archive.namelist()
     top = names[0].partition("/")[0] + "/"
     members = {}
@@ -91,8 +90,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, bytes]:
     return members
 
 
-def _written_anew(members: dict[str, bytes], file: str | Path) -> io.BytesIO:
-    """Return a zip of members that were looked at."""
+def _rewritten(members: dict[str, bytes], file: str | Path) -> io.BytesIO:
+    """Return a new zip of the members, each of them checked."""
     sources = {found[1].replace("/", "."): name for name in members if (found := _SOURCE.fullmatch(name))}
     if sum(len(members[name]) for name in sources.values()) > limits.SCRIPT_BYTES:
         raise Refused(f"more than {limits.SCRIPT_BYTES} bytes of source")
@@ -112,7 +111,7 @@ def _written_anew(members: dict[str, bytes], file: str | Path) -> io.BytesIO:
 
 
 def _check_pickle(name: str, members: dict[str, bytes], classes: set[str], file: Path) -> None:
-    """Raise Refused unless a pickle holds modules of the file's own classes, tensors and plain values, and no more."""
+    """Raise Refused unless a pickle holds only modules of the file's own classes, tensors and plain values."""
     puts = 0
     for code, argument, _ in pickletools.genops(members[name]):
         if code.name not in _OPCODES:
@@ -133,19 +132,19 @@ def _check_pickle(name: str, members: dict[str, bytes], classes: set[str], file:
 
 
 class _ScriptUnpickler(InertUnpickler):
-    """Knows the names in TorchScript's pickles, and looks at sizes, which PyTorch's reader in C++ takes as they are."""
+    """An unpickler of TorchScript's pickles that also checks sizes, which PyTorch's reader in C++ does not."""
 
     def __init__(self, file: io.BytesIO, path: Path, classes: set[str]):
         super().__init__(file, path)
         self.classes = classes
-        self.known = {
+        self.known: dict[str, object] = {
             "collections.OrderedDict": self._builders["collections.OrderedDict"],
             "torch._utils._rebuild_tensor_v2": Builder(self._tensor),
             **{f"torch.{kind}": dtype for kind, dtype in STORAGES.items()},
         }
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a name in the pickle stands for; raise Refused if it is not on the list."""
+    def find_class(self, module: str, name: str) -> object:
+        """Return the substitute for a name in the pickle; raise Refused if it is not on the list."""
         full = f"{module}.{name}"
         if full in self.classes:
             return self.record_of(full)
@@ -153,16 +152,16 @@ class _ScriptUnpickler(InertUnpickler):
             raise Refused(full[:200])
         return self.known[full]
 
-    def persistent_load(self, pid: Any) -> Storage:
+    def persistent_load(self, pid: tuple) -> Storage:
         """Return a storage, which has one size and one type wherever it is named."""
-        kind, dtype, key, _, numel = pid
+        _, dtype, key, _, numel = pid
         storage = super().persistent_load(pid)
-        if kind != "storage" or (storage.dtype, storage.numel) != (dtype, numel):
+        if not isinstance(storage, Storage) or (storage.dtype, storage.numel) != (dtype, numel):
             raise Refused(f"the storage {key!r:.20} in two ways")
         return storage
 
-    def _tensor(self, storage: Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> TensorRecord:
-        """Return a tensor that lies in its storage."""
+    def _tensor(self, storage: Storage, offset: int, size: tuple, stride: tuple, *_: object) -> TensorRecord:
+        """Return the record of a tensor that lies within its storage."""
         record = rebuild_tensor(storage, offset, size, stride)
         last = record.offset + sum((n - 1) * step for n, step in zip(record.size, record.stride))
         if len(size) != len(stride) or (all(record.size) and last >= storage.numel):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ultralytics.nn.formats import onnx
 from ultralytics.nn.formats.base import Format
+from ultralytics.nn.formats.facts import Metadata
 from ultralytics.nn.formats.job import Job, from_text, to_text
 from ultralytics.utils.errors import ConfigError, ModelError
 
@@ -23,7 +23,7 @@ FORMAT = Format(
     threaded=False,
 )  # fmt: skip
 
-GREATEST = 2**24  # bytes of metadata; what claims more is none
+MAX_BYTES = 2**24  # of metadata
 
 
 def write(job: Job) -> None:
@@ -51,18 +51,18 @@ def write(job: Job) -> None:
     job.file.write_bytes(with_header(job.metadata, bytes(engine)))
 
 
-def with_header(metadata: dict[str, Any], engine: bytes) -> bytes:
-    """Return the bytes of a file: the metadata, and the engine behind."""
+def with_header(metadata: Metadata, engine: bytes) -> bytes:
+    """Return the content of a file: the metadata, followed by the engine."""
     text = to_text(metadata).encode()
     return struct.pack("<I", len(text)) + text + engine
 
 
-def split_header(file: str | Path) -> tuple[dict[str, Any], bytes]:
-    """Return the metadata and the engine of a file; raise ModelError if it does not begin as one."""
+def split_header(file: str | Path) -> tuple[Metadata, bytes]:
+    """Return the metadata and the engine of a file; raise ModelError if it has no such header."""
     content = Path(file).read_bytes()
     length = struct.unpack("<I", content[:4])[0] if len(content) > 4 else 0
-    if not 0 < length < min(len(content) - 4, GREATEST) or content[4:5] != b"{":
-        raise ModelError(f"'{file}' is no TensorRT file that `yolo export` wrote: it is damaged or from elsewhere.")
+    if not 0 < length < min(len(content) - 4, MAX_BYTES) or content[4:5] != b"{":
+        raise ModelError(f"'{file}' is not a TensorRT file that `yolo export` wrote: it is damaged or from elsewhere.")
     return from_text(content[4 : 4 + length].decode(errors="replace"), file), content[4 + length :]
 
 
@@ -77,7 +77,7 @@ class Runner:
     Args:
         file: to run.
         device: a CUDA device.
-        threads, providers: of no use here.
+        threads, providers: not used.
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cuda", threads: int = 0, providers: str = ""):
@@ -85,7 +85,7 @@ class Runner:
         self.device = torch.device(device)
         _need_gpu("Running")
         if self.device.type != "cuda":
-            raise ConfigError(f"'{file}' runs on an NVIDIA GPU alone: give device=0 instead of device={device}.")
+            raise ConfigError(f"'{file}' runs on NVIDIA GPUs only: give device=0 instead of device={device}.")
         import tensorrt
 
         with torch.cuda.device(self.device):

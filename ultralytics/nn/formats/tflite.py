@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ def write(job: Job) -> None:
 
 
 def _quantize(job: Job) -> None:
-    """Replace the file by one of coarser precision: 16-bit weights, or all in 8 bits but what decodes the boxes."""
+    """Replace the file by one of lower precision: 16-bit weights, or 8 bits for all but the decoding of boxes."""
     from ai_edge_quantizer import qtyping, quantizer
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -45,7 +44,7 @@ def _quantize(job: Job) -> None:
         config = qtyping.OpQuantizationConfig(weight_tensor_config=weights, explicit_dequantize=True)
         work.update_quantization_recipe(".*", every, config, AlgorithmName.FLOAT_CASTING)
     else:
-        head = len(job.net.model.model) - 1  # operators are named by their modules, with a number behind
+        head = job.head  # operators are named after their modules, with a number behind
         work.add_static_config(".*", every, activation_num_bits=8, weight_num_bits=8)
         for kept in (rf"head[.]\w+_{head}(;|$)|_dfl(;|/|$)", "^serving_default"):
             work.update_quantization_recipe(kept, every, algorithm_key=AlgorithmName.NO_QUANTIZE)
@@ -57,6 +56,7 @@ def _quantize(job: Job) -> None:
 def _samples(job: Job) -> list[dict[str, np.ndarray]]:
     """Return the user's images as the file takes them."""
     batch = len(job.x)
+    assert job.images is not None  # the exporter gives them with int8
     return [{"args_0": np.repeat(each[:1].transpose(0, 2, 3, 1), batch, 0)} for each in job.images()]
 
 
@@ -67,7 +67,7 @@ class Runner:
         file: to run.
         device: 'cpu'.
         threads: of one run; 0 leaves it to LiteRT.
-        providers: of no use here.
+        providers: not used.
     """
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
@@ -78,8 +78,8 @@ class Runner:
             self.net = Interpreter(model_content=payload, num_threads=threads or None)
             self.net.allocate_tensors()
         except (RuntimeError, ValueError) as e:
-            raise ModelError(f"'{file}' is no TensorFlow Lite file that LiteRT can run: export it again.") from e
-        self.run: Any = self.net.get_signature_runner(SIGNATURE)
+            raise ModelError(f"'{file}' is not a TensorFlow Lite file that LiteRT can run: export it again.") from e
+        self.run = self.net.get_signature_runner(SIGNATURE)
         self.input = next(iter(self.run.get_input_details()))
         self.outputs = sorted(self.run.get_output_details())
 

@@ -21,33 +21,35 @@ FORMAT = Format(
 
 
 def write(job: Job) -> None:
-    """Trace the model and write it; half precision is that of the weights, images stay float32."""
-    net = job.net if job.nms is None else WithNMS(job.net, job.nms)
-    net = HalfInside(net) if job.half else net
+    """Trace the model and write it; half is the precision of the weights, images stay float32."""
+    whole = job.net if job.nms is None else WithNMS(job.net, job.nms)
+    net = HalfInside(whole) if job.half else whole
     traced = torch.jit.trace(net, job.x, strict=False, check_trace=False)
     content = traced.save_to_buffer(_extra_files={METADATA[0]: to_text(job.metadata)})
-    job.file.write_bytes(content)  # PyTorch's own writing to a full disk ends the process
-    _say_what_it_needs(job.file)
+    job.file.write_bytes(content)  # PyTorch's own writer crashes the process where the disk is full
+    _warn_if_unusual(job.file)
 
 
-def _say_what_it_needs(file: Path) -> None:
-    """Warn of a new file that holds more than a stranger's may, and trust it in this process."""
+def _warn_if_unusual(file: Path) -> None:
+    """Warn of a new file that holds more than an untrusted one may, and trust it in this process."""
     try:
         checked_script(file)
     except ModelError as e:
-        LOGGER.warning(f"WARNING: to open the new file takes trust_modules=True, for a module in it is unusual. {e}")
+        LOGGER.warning(f"WARNING: the new file opens with trust_modules=True only, as a module in it is unusual. {e}")
         trust(file)
 
 
 class Runner:
-    """Runs a TorchScript file."""
+    """Runs a TorchScript file by PyTorch."""
 
     def __init__(self, file: str | Path, device: torch.device | str = "cpu", threads: int = 0, providers: str = ""):
         extra, content = dict.fromkeys(METADATA, ""), checked_script(file)
         try:
             self.net = torch.jit.load(content, map_location=device, _extra_files=extra).eval()
         except Exception as e:  # each part of PyTorch has its own
-            raise ModelError(f"'{file}' is no TorchScript file that can be read: damaged, or of another kind.") from e
+            raise ModelError(
+                f"'{file}' is not a TorchScript file that can be read: it is damaged or of another kind."
+            ) from e
         text = next((text for text in extra.values() if text), "")
         self.metadata = from_text(text.decode(errors="replace") if isinstance(text, bytes) else text, file)
         self.device = device

@@ -32,22 +32,24 @@ def round_channels(channels: float, divisor: int = 4) -> int:
 
 
 def conv_bn(c1: int, c2: int, k: int | tuple[int, int], s: int = 1, g: int = 1, act: bool = False) -> list[nn.Module]:
-    """Return a convolution that keeps the size at stride 1, its batch norm and, if asked for, ReLU."""
-    padding = k // 2 if isinstance(k, int) else tuple(n // 2 for n in k)
+    """Return a convolution that keeps the size at stride 1, its batch norm and, with `act`, ReLU."""
+    padding = k // 2 if isinstance(k, int) else (k[0] // 2, k[1] // 2)
     layers: list[nn.Module] = [nn.Conv2d(c1, c2, k, s, padding, groups=g, bias=False), BatchNorm2d(c2)]
     return [*layers, nn.ReLU(inplace=True)] if act else layers
 
 
 class GhostModule(nn.Module):
-    """Half of the maps by a convolution, the rest from those by a cheap depthwise one (1911.11907, section 3.1).
+    """Ghost module: half of the maps by a convolution, the others from them by a cheap depthwise one.
+
+    1911.11907, section 3.1.
 
     Args:
         c1: input channels.
         c2: output channels; ceil(c2 / ratio) of them are intrinsic.
         k: kernel of the primary convolution.
-        ratio: `s` of the paper, output maps for each intrinsic one.
+        ratio: `s` of the paper, output maps per intrinsic one.
         d: kernel of the cheap depthwise convolution.
-        act: ReLU behind both parts.
+        act: ReLU after both parts.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 1, ratio: int = 2, d: int = 3, act: bool = True):
@@ -66,7 +68,7 @@ class GhostModule(nn.Module):
 class DFCGhostModule(GhostModule):
     """A Ghost module gated by decoupled fully connected attention (2211.12905, section 4.1).
 
-    The gate sees a row, then a column, at half the size: two depthwise convolutions stand for the two fully connected
+    The gate sees a row, then a column, at half the size: two depthwise convolutions replace the two fully connected
     layers, so any image size fits.
     """
 
@@ -84,7 +86,7 @@ class DFCGhostModule(GhostModule):
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh each channel by a hard sigmoid of what all channels hold on average (Hu et al., arXiv 1709.01507)."""
+    """Squeeze-and-excitation: each channel is weighted by a hard sigmoid of all channels' means (arXiv 1709.01507)."""
 
     def __init__(self, c: int, ratio: float = 0.25):
         super().__init__()
@@ -98,7 +100,7 @@ class SqueezeExcite(nn.Module):
 
 
 class GhostNetBottleneck(nn.Module):
-    """Expand by a Ghost module, halve the size at stride 2, reduce by a second one without ReLU, add the shortcut.
+    """Ghost bottleneck: a Ghost module expands, a second one without ReLU reduces; plus a shortcut.
 
     1911.11907, section 3.2; with `attention` the first module is a DFC one: the block of 2211.12905, section 4.2.
 
@@ -117,7 +119,9 @@ class GhostNetBottleneck(nn.Module):
     ):
         super().__init__()
         self.ghost1 = (DFCGhostModule if attention else GhostModule)(c1, hidden)
-        self.conv_dw, self.bn_dw = conv_bn(hidden, hidden, k, s, g=hidden) if s > 1 else (nn.Identity(), nn.Identity())
+        downsample = conv_bn(hidden, hidden, k, s, g=hidden) if s > 1 else [nn.Identity(), nn.Identity()]
+        self.conv_dw: nn.Module = downsample[0]
+        self.bn_dw: nn.Module = downsample[1]
         self.se = SqueezeExcite(hidden, se_ratio) if se_ratio else nn.Identity()
         self.ghost2 = GhostModule(hidden, c2, act=False)
         keep = c1 == c2 and s == 1
@@ -129,7 +133,7 @@ class GhostNetBottleneck(nn.Module):
 
 
 class ConvBnAct(nn.Module):
-    """A 1x1 convolution, batch norm and ReLU, under the names of the published files."""
+    """A 1x1 convolution, batch norm and ReLU, with the names of the published weights."""
 
     def __init__(self, c1: int, c2: int):
         super().__init__()
@@ -167,8 +171,8 @@ def _divisor_near(n: int, wanted: int) -> int:
     return min((d for d in range(1, n + 1) if n % d == 0), key=lambda d: abs(d - wanted))
 
 
-STEM = 16  # channels behind the first convolution
-LAST, HEAD = 960, 1280  # channels of the last 1x1 convolution and of the vector that is classified
+STEM = 16  # channels after the first convolution
+LAST, HEAD = 960, 1280  # channels of the last 1x1 convolution, and length of the vector that is classified
 
 Head = Callable[[int, int], nn.Module]  # (in_features, num_classes) -> classifier
 HEADS: dict[str, Head] = {"linear": nn.Linear, "reduced": ReducedLinear}
@@ -202,13 +206,13 @@ STAGES: list[list[Row]] = [
     [Row(5, 672, 160, 0.25, 2)],
     [Row(5, 960, 160, 0, 1), Row(5, 960, 160, 0.25, 1), Row(5, 960, 160, 0, 1), Row(5, 960, 160, 0.25, 1)],
 ]
-# Where an image is at its last block before the next halving: strides 2, 4, 8, 16, 32.
+# Index of the last entry at each of the strides 2, 4, 8, 16, 32.
 TAPS = [i for i, stage in enumerate(STAGES) if i + 1 == len(STAGES) or STAGES[i + 1][0].s == 2]
-V2_ATTENTION_FROM = 2  # the maps of the first two entries are large, and long reach pays little there
+V2_ATTENTION_FROM = 2  # the maps of the first two entries are large, and attention gains little there
 
 
 class GhostTrunk(nn.Module):
-    """Stem and bottlenecks of a GhostNet, at any width; what is done with the maps is left to the subclass.
+    """Stem and bottlenecks of a GhostNet, at any width; a subclass uses the maps.
 
     Args:
         c1: input channels.
@@ -221,7 +225,7 @@ class GhostTrunk(nn.Module):
         super().__init__()
         if width <= 0:
             name = type(self).__name__
-            raise ModelError(f"The width of {name} is {width}; it is a factor above 0, such as 0.5 or 1.0.")
+            raise ModelError(f"The width of {name} is {width}; it must be a factor above 0, such as 0.5 or 1.0.")
         self.width = width
         c = round_channels(STEM * width)
         self.conv_stem = nn.Conv2d(c1, c, 3, 2, 1, bias=False)
@@ -246,7 +250,7 @@ class GhostTrunk(nn.Module):
             yield x
 
     def fuse(self) -> GhostTrunk:
-        """Fold each batch norm into the convolution before it, for inference; twice is as good as once."""
+        """Fold each batch norm into the convolution before it, for inference; a second call changes nothing."""
         for parent in [*self.modules()]:
             for (conv_name, conv), (bn_name, bn) in pairwise([*parent.named_children()]):
                 if isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d):
@@ -257,7 +261,7 @@ class GhostTrunk(nn.Module):
 
 
 class GhostNet(GhostTrunk):
-    """A GhostNet that classifies images; the versions differ in `attention_from` alone.
+    """A GhostNet that classifies images; the versions differ only in `attention_from`.
 
     Shapes: (b, in_channels, h, w) -> logits (b, num_classes).
 
@@ -287,28 +291,29 @@ class GhostNet(GhostTrunk):
         self.classifier = _head(head)(HEAD, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        *_, x = self.stages(x)
-        x = self.act2(self.conv_head(self.global_pool(x)))
-        return self.classifier(self.dropout(x.flatten(1)))
+        *_, last = self.stages(x)
+        features = self.act2(self.conv_head(self.global_pool(last)))
+        return self.classifier(self.dropout(features.flatten(1)))
 
 
 def bind_network(context: Context, args: list) -> Bound:
-    """The YAML's `[classes, dropout, head]`, the last two optional; the width comes with the model's scale letter."""
-    nc, dropout, head = (*args, *(0.2, None)[len(args) - 1 :])
+    """Bind the YAML's `[classes, dropout, head]`, the last two optional; the model's scale letter gives the width."""
+    defaults: list = [0.2, None]
+    nc, dropout, head = args + defaults[len(args) - 1 :]
     return Bound([context.width, nc, dropout, head, context.c1], nc)
 
 
 def _head(head: str | Head | None) -> Head:
-    """Return the function that makes a classifier for what the user asked for."""
+    """Return the function that makes the classifier named by `head`."""
     if callable(head):
         return head
     if head is not None and head not in HEADS:
         known = " or ".join(map(repr, HEADS))
-        raise ModelError(f"'{head}' is no classifier head. Give {known}, or a function (inputs, classes).")
+        raise ModelError(f"'{head}' is not a classifier head. Give {known}, or a function (inputs, classes).")
     return HEADS[head or "linear"]
 
 
-# What a published file holds and detection has no use for.
+# Entries of published weight files that detection does not use.
 CLASSIFIER = (f"blocks.{len(STAGES)}.", "conv_head.", "classifier.")
 
 
@@ -318,7 +323,7 @@ class GhostBackbone(GhostTrunk):
     Shapes: (b, c1, h, w) -> five maps (b, out_channels[i], ceil(h / 2^(i+1)), ceil(w / 2^(i+1))).
 
     The scale letter of a model (n, s, m, l, x) does not widen the backbone: `width` does, so that a weight file fits
-    whatever the scale of the head.
+    heads of any scale.
 
     Args:
         c1: input channels.
@@ -333,7 +338,7 @@ class GhostBackbone(GhostTrunk):
         return [m for i, m in enumerate(self.stages(x)) if i in TAPS]
 
     def load_weights(self, file: str | Path) -> GhostBackbone:
-        """Take over the weights of the classification network at the same width; say in one log line what was loaded.
+        """Load the weights of the classification network of the same width, and log how many entries were loaded.
 
         Raises:
             MissingFileError: there is no such file.
@@ -344,8 +349,8 @@ class GhostBackbone(GhostTrunk):
         trunk = {name: value for name, value in found.items() if not name.startswith(CLASSIFIER)}
         stem, c1, note = trunk.get("conv_stem.weight"), self.conv_stem.in_channels, ""
         if stem is not None and stem.ndim == 4 and stem.shape[1] != c1:
-            # The sum over colours, spread evenly: a grey image gives the same response as before.
-            note = f", its stem spread from {stem.shape[1]} to {c1} input channels"
+            # The sum over colours, distributed evenly: a grey image gives the same response as before.
+            note = f", its stem distributed from {stem.shape[1]} to {c1} input channels"
             trunk["conv_stem.weight"] = stem.sum(1, keepdim=True).expand(-1, c1, -1, -1) / c1
         self._check(file, own, trunk)
         self.load_state_dict(trunk)
@@ -357,7 +362,7 @@ class GhostBackbone(GhostTrunk):
         return self
 
     def _check(self, file: str | Path, own: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> None:
-        """Raise one sentence with counts if `found` is not entry for entry what this backbone holds."""
+        """Raise CheckpointError, with counts, unless `found` has the names and shapes of this backbone's entries."""
         missing, unknown = own.keys() - found.keys(), found.keys() - own.keys()
         shapes = [n for n in own if n in found and own[n].shape != found[n].shape]
         if not (missing or unknown or shapes):

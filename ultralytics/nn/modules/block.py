@@ -1,4 +1,4 @@
-"""Blocks of several convolutions: what YOLO11's backbone and neck are made of, and their Ghost counterparts."""
+"""Blocks of several convolutions: those of YOLO11's backbone and neck, and their Ghost counterparts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Proto(nn.Module):
 
 @register
 class SPPF(nn.Module):
-    """Spatial pyramid pooling, fast: three max-pools of size `k` one after the other see 5, 9 and 13 pixels."""
+    """Spatial pyramid pooling, fast: three max-pools of size `k` in sequence see 5, 9 and 13 pixels."""
 
     def __init__(self, c1: int, c2: int, k: int = 5):
         super().__init__()
@@ -138,7 +138,7 @@ class C3k(C3):
 
 
 def _bind_c3k2(context: Context, args: list) -> Bound:
-    """The scales m, l and x use C3k blocks inside whatever the YAML line says, as YOLO11 defines them."""
+    """Bind like (c1, c2, n, ...); the scales m, l and x always use C3k blocks, as YOLO11 defines them."""
     bound = bind_repeated(context, args)
     if context.scale in {"m", "l", "x"}:
         bound.args[3:4] = [True]
@@ -245,8 +245,8 @@ class GhostBottleneck(Ghost):
 class C3Ghost(C3):
     """C3 whose inner blocks are Ghost bottlenecks.
 
-    It saves parameters and FLOPs, but no latency to speak of: many small layers and concatenations take the place of a
-    few dense ones. Where latency counts, see `GhostStage`.
+    It saves parameters and FLOPs, but hardly any latency: many small layers and concatenations replace a few dense
+    ones. Where latency counts, see `GhostStage`.
     """
 
     def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from torch import nn
@@ -19,7 +20,7 @@ _default_act: ContextVar[nn.Module | None] = ContextVar("default_act", default=N
 
 @contextmanager
 def default_activation(act: nn.Module | None) -> Iterator[None]:
-    """Within this context, `act=True` stands for `act` (None: `Conv.default_act`) in every convolution built."""
+    """Make `act=True` mean `act` (None: `Conv.default_act`) in every convolution that is built within this context."""
     token = _default_act.set(act)
     try:
         yield
@@ -28,13 +29,13 @@ def default_activation(act: nn.Module | None) -> Iterator[None]:
 
 
 def activation(act: bool | nn.Module) -> nn.Module:
-    """Return the module that an `act` argument stands for: True the default, False none, a module itself."""
+    """Return the module that an `act` argument names: True the default, False none, or the module given."""
     if isinstance(act, nn.Module):
         return act
     return (_default_act.get() or Conv.default_act) if act else nn.Identity()
 
 
-def autopad(k: int | list[int], p: int | list[int] | None = None, d: int = 1) -> int | list[int]:
+def autopad(k: int | Sequence[int], p: int | Sequence[int] | None = None, d: int = 1) -> int | Sequence[int]:
     """Return the padding that keeps height and width at stride 1, for kernel `k` and dilation `d`."""
     if p is not None:
         return p
@@ -51,16 +52,17 @@ class Conv(nn.Module):
         self,
         c1: int,
         c2: int,
-        k: int | list[int] = 1,
+        k: int | tuple[int, int] = 1,
         s: int = 1,
-        p: int | list[int] | None = None,
+        p: int | tuple[int, int] | None = None,
         g: int = 1,
         d: int = 1,
         act: bool | nn.Module = True,
     ):
         super().__init__()
-        self.conv = nn.Conv2d(c1, c2, k, s, autopad(k, p, d), groups=g, dilation=d, bias=False)
-        self.bn: nn.Module | None = BatchNorm2d(c2)
+        padding = cast("int | tuple[int, int]", autopad(k, p, d))
+        self.conv = nn.Conv2d(c1, c2, k, s, padding, groups=g, dilation=d, bias=False)
+        self.bn: nn.BatchNorm2d | None = BatchNorm2d(c2)
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -90,7 +92,7 @@ class ConvTranspose(nn.Module):
     ):
         super().__init__()
         self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)
-        self.bn: nn.Module | None = BatchNorm2d(c2) if bn else None
+        self.bn: nn.BatchNorm2d | None = BatchNorm2d(c2) if bn else None
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -105,7 +107,7 @@ class ConvTranspose(nn.Module):
 
 @register
 class GhostConv(nn.Module):
-    """Ghost module: half of the channels from a convolution, the other half from a cheap 5x5 depthwise one of those.
+    """Ghost module: half of the channels from a convolution, the other half from a cheap 5x5 depthwise one of them.
 
     GhostNet: More Features from Cheap Operations, arXiv 1911.11907, section 3.1, with ratio s = 2 and d = 5. It saves
     nearly half of the parameters and FLOPs where `k` is 3, little where `k` is 1; the depthwise half is memory-bound,
@@ -127,9 +129,9 @@ class GhostConv(nn.Module):
 class Ghost(nn.Module):
     """Ghost bottleneck: two GhostConvs with half of the output channels between them, and a shortcut.
 
-    At stride 2 a depthwise convolution stands between the two and in the shortcut; at stride 1 the shortcut is the
+    At stride 2 there is a depthwise convolution between the two and in the shortcut; at stride 1 the shortcut is the
     identity, so `c1` must equal `c2`. arXiv 1911.11907, section 3.2, figure 3. It is the same network as
-    `GhostBottleneck` (names and shapes of the weights too): two names of one block, since tutorials use both.
+    `GhostBottleneck`, with the same names and shapes of weights: tutorials use both names.
     """
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1):

@@ -1,8 +1,8 @@
-"""Ghost blocks that are faster, not only smaller: what `yolo11-ghost.yaml` is made of.
+"""Ghost blocks that are faster, not only smaller: the blocks of `yolo11-ghost.yaml`.
 
 Each pair of layers is a dense convolution (the intrinsic maps) and a depthwise one of its output (their ghosts:
-GhostNet, arXiv 1911.11907). In training the identity stands beside a layer, a batch norm on each; `fuse` folds both
-into one convolution (RepVGG, arXiv 2101.03697; RepGhost, arXiv 2211.06088; GhostNetV3, arXiv 2404.11202). What
+GhostNet, arXiv 1911.11907). In training a layer has a parallel identity branch, with a batch norm on each; `fuse` folds
+both into one convolution (RepVGG, arXiv 2101.03697; RepGhost, arXiv 2211.06088; GhostNetV3, arXiv 2404.11202). What
 GhostConv concatenates is never concatenated here: the 1x1 convolution that reads it is split, W [p; g] = Wp p + Wg g.
 docs/ghost-design.md has the measurements.
 """
@@ -24,7 +24,7 @@ from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
 def sixteens(c: float) -> int:
-    """Return the multiple of 16 nearest to `c`, at least 16: the blocks in which CPUs lay out channels."""
+    """Return the multiple of 16 nearest to `c`, at least 16: CPUs store channels in blocks of 16."""
     return max(int(c / 16 + 0.5), 1) * 16
 
 
@@ -47,7 +47,7 @@ class GhostPWConv(Conv):
 
 @register
 class BranchConv(nn.Module):
-    """Convolution that trains with the identity beside it where shapes allow, a batch norm on each; then activation.
+    """Convolution with a parallel identity branch in training where shapes allow, a batch norm on each; activation.
 
     `fuse` folds both into one convolution. arXiv 2101.03697, section 3.
     """
@@ -55,16 +55,17 @@ class BranchConv(nn.Module):
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1, g: int = 1, act: bool | nn.Module = True):
         super().__init__()
         depthwise = 1 < g == c1
-        self.branch: nn.Module | None = (
+        self.branch: Conv | None = (
             GhostDWConv(c1, c2, k, s, act=False) if depthwise else Conv(c1, c2, k, s, g=g, act=False)
         )
-        self.identity: nn.Module | None = BatchNorm2d(c2) if c1 == c2 and s == 1 else None
-        self.conv: nn.Module | None = None  # what `fuse` makes of both
+        self.identity: nn.BatchNorm2d | None = BatchNorm2d(c2) if c1 == c2 and s == 1 else None
+        self.conv: nn.Conv2d | None = None  # both branches, once they are fused
         self.act = activation(act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.branch is None:
+        if self.conv is not None:
             return self.act(self.conv(x))
+        assert self.branch is not None
         y = self.branch(x)
         return self.act(y if self.identity is None else y + self.identity(x))
 
@@ -74,17 +75,17 @@ class BranchConv(nn.Module):
         if self.branch is None:
             return
         self.branch.fuse()
-        self.conv = self.branch.conv
+        self.conv = conv = self.branch.conv
         if self.identity is not None:
-            same = fuse_conv_and_bn(_identity_like(self.conv), self.identity)
-            middle = self.conv.kernel_size[0] // 2  # where a 1x1 kernel stands in a larger one
-            self.conv.weight[:, :, middle, middle] += same.weight[:, :, 0, 0]
-            self.conv.bias += same.bias
+            same = fuse_conv_and_bn(_identity_like(conv), self.identity)
+            middle = conv.kernel_size[0] // 2  # the place of a 1x1 kernel in a larger one
+            conv.weight[:, :, middle, middle] += same.weight[:, :, 0, 0]
+            conv.get_parameter("bias").add_(same.get_parameter("bias"))
         self.branch, self.identity = None, None
 
 
 def _identity_like(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the 1x1 convolution with the groups of `conv` that gives what it is given."""
+    """Return the 1x1 convolution with the groups of `conv` that is the identity."""
     same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=False).to(conv.weight)
     nn.init.dirac_(same.weight, conv.groups)
     return same
@@ -96,7 +97,7 @@ def _pair(c1: int, c2: int, s: int = 1) -> list[nn.Module]:
 
 
 def _bind_stage(context: Context, args: list) -> Bound:
-    """As (c1, c2, n, ...); all that is read becomes a list of channels where the line names several layers."""
+    """Bind like (c1, c2, n, ...); `c1` is a list of channels where the line reads several layers."""
     c2 = context.widened(args[0])
     c1 = context.c1 if len(context.channels) == 1 else context.channels
     return Bound([c1, c2, context.repeats, *args[1:]], c2)
@@ -104,7 +105,7 @@ def _bind_stage(context: Context, args: list) -> Bound:
 
 @register(bind=_bind_stage)
 class GhostStage(nn.Module):
-    """A chain of dense 3x3 and depthwise 5x5 convolutions in turn, each of which a last 1x1 convolution reads.
+    """A chain of alternating dense 3x3 and depthwise 5x5 convolutions, all of which a last 1x1 convolution reads.
 
     At stride 2 the first dense one halves height and width; at stride 1 a 1x1 convolution of all inputs comes first,
     and is kept as well. One-shot aggregation as in VoVNet, arXiv 1904.09730.
@@ -152,9 +153,9 @@ def _ghost_branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
 
 
 class _GhostBranches:
-    """In front of a head: of the two 3x3 convolutions of its branches the first, wide one is separable.
+    """Mixin of heads: of the two 3x3 convolutions of each branch the first, wide one is separable.
 
-    Class branches are YOLO11's, but start small as all depthwise and 1x1 kernels here do.
+    Class branches are YOLO11's, but start small, like all depthwise and 1x1 kernels here.
     """
 
     branch = staticmethod(_ghost_branch)
@@ -177,7 +178,7 @@ class GhostSegment(_GhostBranches, Segment):
 
 @register
 class GhostPose(_GhostBranches, Pose):
-    """`Pose` with lighter box and key point branches."""
+    """`Pose` with lighter box and keypoint branches."""
 
 
 @register

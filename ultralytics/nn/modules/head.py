@@ -16,26 +16,26 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def _legacy(context: Context) -> bool:
-    """Tell whether a model's head is that of YOLOv8: it is, unless the model has blocks of YOLO11 (C3k2), as in 8.3.0.
+    """Return whether a model has YOLOv8's head: it has, unless it contains blocks of YOLO11 (C3k2), as in 8.3.0.
 
-    Checkpoints and YAMLs of 8.x say it no other way; GhostStage is what stands for C3k2 in this package's own family.
+    Checkpoints and YAMLs of 8.x have no other mark; GhostStage takes the place of C3k2 in this package's own family.
     """
     return not any(line[2] in {"C3k2", "GhostStage"} for line in (*context.yaml["backbone"], *context.yaml["head"]))
 
 
 def _bind_head(context: Context, args: list) -> Bound:
-    """The YAML arguments, the channels of all inputs, and which kind of class branch the model's blocks ask for."""
+    """Bind the YAML arguments, the channels of all inputs, and the kind of class branch by the model's blocks."""
     bound = bind_channel_list(context, args)
     return Bound([*bound.args, _legacy(context)], bound.channels)
 
 
 def _bind_segment(context: Context, args: list) -> Bound:
-    """As other heads; the prototypes' hidden channels (third argument) are scaled by the model's width."""
+    """Bind like other heads; the prototypes' hidden channels (third argument) are scaled by the model's width."""
     return _bind_head(context, [*args[:2], *map(context.widened, args[2:3])])
 
 
 def _branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
-    """Return two 3x3 convolutions and a linear layer for each of the maps with `ch` channels."""
+    """Return two 3x3 convolutions and a linear layer for each map with `ch` channels."""
     return nn.ModuleList(
         nn.Sequential(Conv(x, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, out, 1)) for x in ch
     )
@@ -56,12 +56,12 @@ def light_branch(
 
 
 def _rows(branch: nn.ModuleList, x: list[torch.Tensor]) -> torch.Tensor:
-    """Return what a branch gives for all positions of all maps, side by side: (b, channels, positions)."""
+    """Return the outputs of a branch at all positions of all maps: (b, channels, positions)."""
     return torch.cat([layer(f).flatten(2) for layer, f in zip(branch, x)], 2)
 
 
 def _maps(pairs: list[Pair]) -> list[torch.Tensor]:
-    """Return what losses read: both of each pair in one map."""
+    """Return the maps that losses read: each pair concatenated."""
     return [torch.cat(pair, 1) for pair in pairs]
 
 
@@ -78,7 +78,8 @@ class Detect(nn.Module):
         legacy: plain convolutions in the class branch (YOLOv8) instead of depthwise ones (YOLO11).
     """
 
-    branch = staticmethod(_branch)  # makes all branches but that of the classes: (hidden, out, ch)
+    stride: torch.Tensor  # (nl,) of the maps, in pixels
+    branch = staticmethod(_branch)  # builds all branches but that of the classes: (hidden, out, ch)
     class_branch = staticmethod(light_branch)
 
     def __init__(self, nc: int = 80, ch: tuple[int, ...] = (), legacy: bool = False):
@@ -104,8 +105,8 @@ class Detect(nn.Module):
     def decode(self, pairs: list[Pair], *more: torch.Tensor) -> torch.Tensor:
         """Turn the pairs of all maps into boxes and class probabilities; `more` goes to `boxes`.
 
-        It does without the maps, which an exported graph then need not compute, and takes the sigmoid of each map on
-        its own, which ONNX Runtime does together with the convolution.
+        It does not use the maps, which an exported graph then need not compute, and takes the sigmoid of each map
+        separately, which ONNX Runtime fuses with the convolution.
         """
         anchors, strides = self.anchors(pairs)
         sides = torch.cat([box.flatten(2) for box, _ in pairs], 2)
@@ -113,19 +114,25 @@ class Detect(nn.Module):
         return torch.cat((self.boxes(self.dfl(sides), anchors[None], *more) * strides, scores), 1)
 
     def anchors(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return anchor points (2, positions) in strides and strides (1, positions)."""
+        """Return anchor points (2, positions), in strides, and strides (1, positions)."""
         points, strides = make_anchors([box for box, _ in pairs], self.stride, 0.5)
         return points.T, strides.T
 
-    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
         """Return boxes (b, 4, positions) xywh, in strides, for distances left, top, right, bottom."""
         return dist2bbox(distances, anchors, xywh=True, dim=1)
 
     def bias_init(self) -> None:
         """Start with boxes of about one cell and with the class odds of five objects in a 640-pixel image."""
         for box, cls, s in zip(self.cv2, self.cv3, self.stride.tolist()):
-            box[-1].bias.data[:] = 1.0
-            cls[-1].bias.data[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
+            _output_bias(box)[:] = 1.0
+            _output_bias(cls)[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
+
+
+def _output_bias(branch: nn.Module) -> torch.Tensor:
+    """Return the values of the bias of a branch's last layer."""
+    *_, last = branch.children()
+    return last.get_parameter("bias").data
 
 
 @register(bind=_bind_segment)
@@ -151,10 +158,10 @@ class Segment(Detect):
 
 @register(bind=_bind_head)
 class Pose(Detect):
-    """Detection with key points: `kpt_shape` is their number and 2 for x, y or 3 for x, y, visibility.
+    """Detection with keypoints: `kpt_shape` is their number and 2 for x, y or 3 for x, y, visibility.
 
-    In training it returns maps and raw key points (b, points * dimensions, positions); in inference the decoded
-    predictions with the key points below, x, y in input pixels and visibility 0..1, and these two.
+    In training it returns maps and raw keypoints (b, points * dimensions, positions); in inference the decoded
+    predictions with the keypoints below, x, y in input pixels and visibility 0..1, and these two.
     """
 
     def __init__(
@@ -171,7 +178,7 @@ class Pose(Detect):
         return raw if self.training else (torch.cat((self.decode(pairs), self.keypoints(pairs, kpts)), 1), raw)
 
     def keypoints(self, pairs: list[Pair], kpts: torch.Tensor) -> torch.Tensor:
-        """Turn raw key points (b, points * dimensions, positions) into pixels and visibility 0..1."""
+        """Turn raw keypoints (b, points * dimensions, positions) into pixels and visibility 0..1."""
         anchors, strides = self.anchors(pairs)
         y = kpts.view(kpts.shape[0], *self.kpt_shape, kpts.shape[2])
         xy = (y[:, :, :2] * 2 + (anchors - 0.5)) * strides
@@ -196,8 +203,9 @@ class OBB(Detect):
         raw = _, angle = _maps(pairs), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi
         return raw if self.training else (torch.cat((self.decode(pairs, angle), angle), 1), raw)
 
-    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-        """Return boxes (b, 4, positions) xywh, in strides; the width lies along the angle."""
+    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        """Return boxes (b, 4, positions) xywh, in strides; the width lies along the angle (b, 1, positions)."""
+        (angle,) = more
         return dist2rbox(distances, angle, anchors, dim=1)
 
 
@@ -217,14 +225,14 @@ class Classify(nn.Module):
         self.linear = nn.Linear(hidden, c2)
 
     def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor:
-        x = torch.cat(x, 1) if isinstance(x, list) else x
-        x = self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))
-        return x if self.training else x.softmax(1)
+        features = torch.cat(x, 1) if isinstance(x, list) else x
+        y = self.linear(self.drop(self.pool(self.conv(features)).flatten(1)))
+        return y if self.training else y.softmax(1)
 
 
 @register
 class Classifier(nn.Module):
-    """The end of a network that classifies by itself: its logits (b, nc) in training, probabilities in inference."""
+    """The end of a network that is a classifier itself: its logits (b, nc) in training, probabilities in inference."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.training else x.softmax(1)

@@ -1,25 +1,27 @@
-"""Batch norm whose statistics are exact on a CPU, too, for tensors that are channels-last in memory."""
+"""Batch norm with exact statistics on a CPU also for tensors that are channels-last in memory."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-MOST_ROWS = 2048  # values that may be added up one after the other; the rounding of more would show
+MOST_ROWS = 2048  # values that may be added up one by one before rounding matters
 
 
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d`, also exact where torch's own is not: in training, on a CPU, channels last.
 
-    There torch adds up the values of a channel, 200,000 in the first layer for 8 images of 320 pixels, one after the
-    other in single precision, so that each is rounded to what the sum has grown to. Where images are plain, and values
-    thus nearly alike, all are rounded the same way: statistics are off by thousandths of the deviation, and gradients
-    by up to a tenth. Channels-first tensors it adds up in double precision.
+    There torch adds up the values of a channel, 200,000 in the first layer for 8 images of 320 pixels, one by one in
+    single precision, so that each is rounded relative to the growing sum. In uniform images, whose values are nearly
+    equal, all are rounded the same way: statistics are off by thousandths of the deviation, and gradients by up to a
+    tenth. Channels-first tensors it adds up in double precision.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not (self.training and self._rounded(x)):
             return super().forward(x)
+        assert self.momentum is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None and self.running_var is not None  # all by `_rounded`
         self.num_batches_tracked.add_(1)
         y, mean, var = _Normalize.apply(x, self.weight, self.bias, self.eps)
         n = x.numel() // self.num_features
@@ -28,14 +30,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         return y
 
     def _rounded(self, x: torch.Tensor) -> bool:
-        """Whether torch's own sums over x would be off; settings that no model here has are left to torch."""
+        """Return whether torch's own sums over x are inexact; settings that no model here uses are left to torch."""
         usual = self.momentum is not None and self.weight is not None and self.running_mean is not None
         many = x.numel() > MOST_ROWS * self.num_features
         return usual and many and x.device.type == "cpu" and x.dtype == torch.float32 and _channels_last(x)
 
 
 class _Normalize(torch.autograd.Function):
-    """Batch norm of a channels-last tensor by torch's own kernels, which are given short columns alone to add up.
+    """Batch norm of a channels-last tensor by torch's own kernels, applied to short columns.
 
     Ioffe and Szegedy, Batch Normalization, arXiv 1502.03167, section 3.
     """
@@ -66,7 +68,7 @@ class _Normalize(torch.autograd.Function):
             [False, True, True],
         )  # fmt: skip
         dweight, dbias = (v.view(-1, c).double().sum(0) for v in (dweight, dbias))
-        # dx = weight * scale * (dy - mean of dy - normalised x * mean of dy * normalised x), as factor * dy + line of x
+        # dx = weight * scale * (dy - mean of dy - normalized x * mean of dy * normalized x), as factor * dy + line of x
         scale = (var.double() + ctx.eps).rsqrt()
         factor = weight * scale
         slope = -factor * scale * dweight / n
@@ -76,7 +78,7 @@ class _Normalize(torch.autograd.Function):
 
 
 def _channels_last(x: torch.Tensor) -> bool:
-    """Whether a tensor is dense, channels last, and not channels first at once, as one of a single pixel is."""
+    """Return whether a tensor is dense, channels last, and not also channels first, as one of a single pixel is."""
     return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 

@@ -1,4 +1,4 @@
-"""1x1 convolutions that read several maps, or give several, without putting them side by side in memory."""
+"""1x1 convolutions that read several maps, or give several, without concatenating them in memory."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from ultralytics.nn.modules.conv import activation
 from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
+Factor = float | tuple[float, ...]
+
 
 def start_like_dense(weight: torch.Tensor, k: int, c: int) -> None:
-    """Draw weights anew as those of a dense k x k convolution of `c` channels are drawn, from +-1 / (k sqrt(c)).
+    """Initialize weights like those of a dense k x k convolution of `c` channels, uniformly in +-1 / (k sqrt(c)).
 
-    Adam moves every weight by steps of one size. Behind a batch norm a depthwise or 1x1 kernel, which PyTorch starts
-    sqrt(c) or k times larger, turns as many times slower than the dense ones beside it: docs/ghost-design.md.
+    Adam moves every weight by steps of one size. Before a batch norm a depthwise or 1x1 kernel, which PyTorch starts
+    sqrt(c) or k times larger, turns that many times slower than the dense ones beside it: docs/ghost-design.md.
     """
     bound = 1 / (k * math.sqrt(c))
     nn.init.uniform_(weight, -bound, bound)
 
 
 class JoinConv(nn.Module):
-    """1x1 convolution over maps side by side, computed without putting them there: the sum of one for each map.
+    """1x1 convolution of concatenated maps, computed without concatenation: the sum of one convolution per map.
 
     Args:
         ch: channels of the maps.
         c2: output channels.
-        up: the first map has half of the others' height and width; its product is enlarged (nearest), which gives
-            the same as a convolution of the enlarged map at a quarter of the cost.
+        up: the first map has half of the others' height and width; its product is upsampled (nearest), which equals
+            the convolution of the upsampled map at a quarter of the cost.
     """
 
     def __init__(self, ch: list[int], c2: int, up: bool = False, act: bool | nn.Module = True):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(c, c2, 1, bias=False) for c in ch)
-        self.bn: nn.Module | None = BatchNorm2d(c2)
+        convs = [nn.Conv2d(c, c2, 1, bias=False) for c in ch]
+        self.convs = nn.ModuleList(convs)
+        self.bn: nn.BatchNorm2d | None = BatchNorm2d(c2)
         self.act = activation(act)
-        self.factors: list[float | None] = [2.0 if up and i == 0 else None for i in range(len(ch))]  # of enlargement
-        for conv in self.convs:
+        self.factors: list[Factor | None] = [2.0 if up and i == 0 else None for i in range(len(ch))]  # of upsampling
+        for conv in convs:
             start_like_dense(conv.weight, 3, sum(ch))
 
     def forward(self, x: list[torch.Tensor]) -> torch.Tensor:
@@ -55,14 +58,14 @@ class JoinConv(nn.Module):
         """Fold the batch norm into the convolutions; the first one takes the bias (inference only)."""
         if self.bn is None:
             return
-        folded = [fuse_conv_and_bn(conv, self.bn) for conv in self.convs]
+        folded = [fuse_conv_and_bn(conv, self.bn) for conv in self.convs if isinstance(conv, nn.Conv2d)]
         for conv in folded[1:]:
             conv.bias = None
         self.convs, self.bn = nn.ModuleList(folded), None
 
 
 class SplitConv(nn.Module):
-    """Convolutions of one input, each of which gives a share of the channels: the shares as a tuple."""
+    """Convolutions of one input, each giving a part of the channels; the parts come as a tuple."""
 
     def __init__(self, parts: Sequence[nn.Module]):
         super().__init__()
@@ -73,11 +76,11 @@ class SplitConv(nn.Module):
 
 
 def joined(conv: nn.Module, maps: list[torch.Tensor]) -> torch.Tensor:
-    """Return what a convolution makes of maps side by side; a `JoinConv` reads them where they are."""
+    """Return the convolution of concatenated maps; a `JoinConv` reads them where they are."""
     return conv(maps if isinstance(conv, JoinConv) else torch.cat(maps, 1))
 
 
 def halves(conv: nn.Module, x: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """Return the two halves of a convolution's output channels; a `SplitConv` has made them apart."""
+    """Return the two halves of a convolution's output channels; a `SplitConv` computes them separately."""
     y = conv(x)
     return y if isinstance(conv, SplitConv) else y.chunk(2, 1)

@@ -1,8 +1,8 @@
-"""Taking trained weights over into another model.
+"""Transfer of trained weights into another model.
 
-`transfer(source, target)` finds for each layer of the target the layer of the source that stands in its place, takes
-what fits, and returns a report of it. Names and indices need not agree: a line that was added, removed or replaced in
-the model YAML leaves the layers behind it their weights.
+`transfer(source, target)` finds for each layer of the target the corresponding layer of the source, takes what fits,
+and returns a report. Names and indices need not agree: where a line was added, removed or replaced in the model YAML,
+the layers after it keep their weights.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ __all__ = "HOWS", "Report", "Row", "known_names", "matching", "transfer"
 
 
 def matching(source: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the entries of `source` whose name and shape stand in `target`."""
+    """Return the entries of `source` whose name and shape match one of `target`."""
     return {k: v for k, v in source.items() if k in target and v.shape == target[k].shape}
 
 
 @torch.no_grad()
 def transfer(source: nn.Module | Mapping[str, torch.Tensor], target: BaseModel) -> Report:
-    """Take over into `target`, in place, what its layers can use of a source, and report it layer by layer.
+    """Transfer into `target`, in place, the weights of a source that its layers can use, and report layer by layer.
 
     Args:
-        source: a model, or a state dict; of the latter, which has no layers, entries are taken by name and shape. For
-            a checkpoint or a weight file see `BaseModel.load`.
-        target: the model that takes; what nothing fits stays as it is.
+        source: a model, or a state dict, whose entries are taken by name and shape, as it has no layers. For a
+            checkpoint or a weight file see `BaseModel.load`.
+        target: the model to change; layers that nothing fits stay as they are.
 
     Raises:
         ModelError: `source` is neither.
     """
     if isinstance(source, nn.Module):
-        by_place = has_graph(source) and has_graph(target)
-        return _by_place(source, target) if by_place else _by_name(source.state_dict(), target)
+        if has_graph(source) and has_graph(target):
+            return _by_place(source, target)
+        return _by_name(source.state_dict(), target)
     if not isinstance(source, Mapping) or not all(isinstance(t, torch.Tensor) for t in source.values()):
         raise ModelError(
             f"Weights cannot be taken from a {type(source).__name__}. Give a model or a state dict here; "
@@ -55,11 +56,12 @@ def transfer(source: nn.Module | Mapping[str, torch.Tensor], target: BaseModel) 
 
 
 def _by_place(source: BaseModel, target: BaseModel) -> Report:
-    """Take what fits from the layers in the same places."""
+    """Take what fits from the corresponding layers."""
     if _has_norms(source) and not _has_norms(target):  # the target was fused
         source = deepcopy(source).fuse(verbose=False)
     theirs, mine = graph_of(source), graph_of(target)
-    match, rows = align(theirs, mine), []
+    match = align(theirs, mine)
+    rows = []
     for b in mine.nodes:
         a = theirs.nodes[match[b.number]] if b.number in match else None
         taken = Pair(a, b, theirs, mine, match).take() if a else Taken(notes=["new line"])
@@ -73,7 +75,7 @@ def _has_norms(model: nn.Module) -> bool:
 
 
 def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:
-    """Take the entries whose name and shape fit; those of a part of the target, such as a backbone, into that part."""
+    """Take the entries whose name and shape match; those of a part, such as a backbone, into that part."""
     own = target.state_dict()
     taken = matching(entries, own) or _by_name_in_a_part(entries, own)
     target.load_state_dict(taken, strict=False)
@@ -90,9 +92,9 @@ def _by_name(entries: Mapping[str, torch.Tensor], target: BaseModel) -> Report:
 def _by_name_in_a_part(
     entries: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
 ) -> Mapping[str, torch.Tensor]:
-    """Return the entries that fit where they stand for a part alone, under their names in the whole; {} if none do.
+    """Return the entries that match a part of the target, under their names in the whole; {} if none do.
 
-    So do published classifiers, whose trunk is the first layer of a detector.
+    Published classifiers are of this kind: their trunk is the first layer of a detector.
     """
     roots = {name.partition(".")[0] for name in entries}
     dots = ((name, k + 1) for name in own for k, letter in enumerate(name) if letter == ".")
@@ -104,7 +106,7 @@ def _by_name_in_a_part(
 def _row(
     index: int, kind: str, entries: Mapping[str, torch.Tensor], counts: Mapping[str, int], notes: list[str], source: str
 ) -> Row:
-    """Return the row of a layer of which `counts` numbers of each entry were taken."""
+    """Return the row of a layer, with `counts` values of each entry taken."""
     taken, numbers = sum(counts.values()), sum(t.numel() for t in entries.values())
     how = NOTHING if not numbers else WHOLE if taken == numbers else PART if taken else RANDOM
     if how == PART:
@@ -114,7 +116,7 @@ def _row(
 
 
 def _left(entries: Mapping[str, torch.Tensor], counts: Mapping[str, int]) -> list[str]:
-    """Return a note on the submodules of which nothing, or not all, was taken."""
+    """Return a note on the submodules of which not all was taken."""
     left = []
     for child, names in by_child(entries).items():
         found = [name in counts for name in names]

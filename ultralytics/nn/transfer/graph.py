@@ -1,18 +1,20 @@
-"""A model as a graph: its YAML lines with what they read, who reads them, and the shapes that flow between them."""
+"""A model as a graph: its YAML lines, what they read, what reads them, and the shapes between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from ultralytics.nn.modules.conv import Concat
 from ultralytics.utils.torch_utils import in_eval
 
 if TYPE_CHECKING:
+    from ultralytics.nn.parse import Layer
     from ultralytics.nn.tasks import BaseModel
 
 TRACE_SIZES = (128, 640)  # pixels, multiples of every stride
@@ -22,9 +24,9 @@ Port = tuple[int, int]  # number of a node, and which of its outputs
 
 @dataclass
 class Node:
-    """One YAML line. `channels` and `strides` are those of its outputs, empty where no pass of zeros was possible."""
+    """One YAML line; `channels` and `strides` of its outputs are empty where no pass of zeros was possible."""
 
-    number: int  # among the lines; `index` differs behind a line that fills several indices
+    number: int  # among the lines; `index` differs after a line that fills several indices
     index: int
     kind: str
     module: nn.Module
@@ -32,16 +34,16 @@ class Node:
     consumers: list[int] = field(default_factory=list)
     channels: tuple[int, ...] = ()
     strides: tuple[float, ...] = ()
-    readers: set[str] = field(default_factory=set)  # submodules without children that read the layer's input itself
+    readers: set[str] = field(default_factory=set)  # submodules without children that read the layer's input
 
     def __post_init__(self) -> None:
         self.entries = self.module.state_dict()
-        # several of one class, one after the other, are a sequence with numbers before the names
+        # repeats of one class are a sequence, with numbers before the names
         self.repeated = type(self.module) is nn.Sequential and self.kind != "Sequential"
 
     @property
     def span(self) -> int:
-        """How many indices the line fills."""
+        """Number of indices that the line fills."""
         return getattr(self.module, "span", 1)
 
     @property
@@ -72,8 +74,8 @@ class Graph:
         return found
 
 
-def has_graph(model: Any) -> bool:
-    """Tell whether a model consists of YAML lines that say what they read."""
+def has_graph(model: object) -> TypeGuard[BaseModel]:
+    """Return whether a model consists of layers that know what they read."""
     layers = getattr(model, "model", None)
     return isinstance(layers, nn.Sequential) and all(hasattr(m, "f") and hasattr(m, "i") for m in layers)
 
@@ -82,7 +84,7 @@ def graph_of(model: BaseModel) -> Graph:
     """Return the graph of a model, which stays as it is."""
     producers: dict[int, Port] = {-1: (IMAGE, 0)}
     nodes: list[Node] = []
-    for number, m in enumerate(model.model):
+    for number, m in enumerate(cast("Iterable[Layer]", model.model)):
         sources = m.f if isinstance(m.f, list) else [m.f]
         inputs = [producers[j if j >= 0 else m.i + j] for j in sources]
         kind = getattr(m, "type", type(m).__name__).rpartition(".")[2]
@@ -98,7 +100,7 @@ def graph_of(model: BaseModel) -> Graph:
 
 @torch.no_grad()
 def _trace(model: BaseModel, nodes: list[Node]) -> None:
-    """Write channels, strides and readers into the nodes, from a pass of zeros in eval mode, which changes nothing."""
+    """Fill in channels, strides and readers of the nodes by a pass of zeros in eval mode, which changes nothing."""
     p = next(model.parameters())
     for size in TRACE_SIZES:
         x = torch.zeros(1, model.yaml.get("ch", 3), size, size, device=p.device, dtype=p.dtype)
@@ -107,7 +109,7 @@ def _trace(model: BaseModel, nodes: list[Node]) -> None:
             with in_eval(model):
                 model.predict(x)
             return
-        except Exception:  # whatever an own module raises that is made for another size
+        except Exception:  # of a user's module that is made for another size
             for node in nodes:
                 node.channels, node.strides, node.readers = (), (), set()
         finally:
@@ -115,11 +117,11 @@ def _trace(model: BaseModel, nodes: list[Node]) -> None:
                 hook.remove()
 
 
-def _watch(node: Node, size: int) -> list:
-    """Fill a node when its layer runs on an image of `size` pixels; return the hooks."""
-    given: list[Any] = []
+def _watch(node: Node, size: int) -> list[RemovableHandle]:
+    """Return hooks that fill a node when its layer runs on an image of `size` pixels."""
+    given: list[object] = []
 
-    def after(m: nn.Module, inputs: tuple, output: Any) -> None:
+    def after(m: nn.Module, inputs: tuple, output: torch.Tensor | list | tuple) -> None:
         given.clear()  # activations may be shared by layers
         maps = [t for t in (output if node.span > 1 else [output]) if isinstance(t, torch.Tensor)]
         node.channels = tuple(t.shape[1] for t in maps)

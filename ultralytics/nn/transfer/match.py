@@ -1,8 +1,8 @@
-"""Which layer of one model stands in the place of which layer of another.
+"""Alignment of two models: which layer of one corresponds to which layer of the other.
 
 The lines of both models are aligned as two sequences (Needleman and Wunsch, 1970): pairs keep their order, and lines
-without a partner are gaps. What a pair scores depends on its weights, class, stride and channels, and on whether its
-neighbours in the graph are pairs too; the latter is known from the alignment before, so a few rounds are made.
+without a partner are gaps. The score of a pair depends on its weights, class, stride and channels, and on whether its
+neighbours in the graph are pairs, too; the latter is known from the previous alignment, so it takes a few rounds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from ultralytics.nn.transfer.units import fitting, named_alike, units
 
 Match = dict[int, int]  # number of a target's node: number of the source's node
 
-# What a pair may score. Stride and neighbours together outweigh a gap, so that a line which was replaced finds the line
-# that it replaces once its neighbours have found theirs; weights and class make up for another stride.
+# Parts of a score. Stride and neighbours together outweigh a gap, so that a line is paired with its replacement once
+# its neighbours are paired; weights and class make up for another stride.
 WEIGHTS, KIND, STRIDE, CHANNELS, READS, READ_BY = 4.0, 1.0, 3.0, 1.0, 1.5, 1.5
 GAP = 5.0  # what a pair must score to be better than two lines without partners
 ROUNDS = 6
@@ -35,7 +35,7 @@ def align(source: Graph, target: Graph) -> Match:
 
 
 def _likeness(a: Node, b: Node) -> float | None:
-    """Return what two layers score by themselves; None if they cannot be a pair."""
+    """Return the score of two layers by themselves; None if they cannot be a pair."""
     if a.span != b.span or (not a.entries and not b.entries and a.kind != b.kind):
         return None
     score = WEIGHTS * _fit(a, b) + KIND * (a.kind == b.kind)
@@ -43,7 +43,7 @@ def _likeness(a: Node, b: Node) -> float | None:
 
 
 def _fit(a: Node, b: Node) -> float:
-    """Return how much of the weights of two layers goes together, from 0 to 1; 1 if neither has any."""
+    """Return the share of the weights of two layers that match, from 0 to 1; 1 if neither has any."""
     mine, theirs = named_alike(a, b)
     taken = sum(mine[name].numel() for unit in units(theirs) if fitting(unit, mine, theirs) for name in unit)
     numbers = sum(t.numel() for entries in (mine, theirs) for t in entries.values())
@@ -51,7 +51,7 @@ def _fit(a: Node, b: Node) -> float:
 
 
 def _with_neighbours(source: Graph, target: Graph, table: list[list[float | None]], match: Match) -> list[list[float]]:
-    """Return the scores of all pairs above a gap, given what is matched so far; -inf if they cannot be one."""
+    """Return the scores of all pairs above a gap, given the matches so far; -inf if they cannot be a pair."""
     known = {s: s for s in match.values()}
     ends = [
         (READS, _reached(source, known, _inputs), _reached(target, match, _inputs)),
@@ -89,7 +89,7 @@ def _reached(graph: Graph, match: Match, neighbours: Callable[[Node], list[int]]
 
 
 def _path(scores: list[list[float]]) -> Match:
-    """Return the pairs of the best alignment; of equal ones that whose pairs stand nearest to the image."""
+    """Return the pairs of the best alignment; of equal ones that whose pairs are nearest to the image."""
     rows, columns = len(scores), len(scores[0])
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]  # of what is left from (i, j) on
     for i in reversed(range(rows)):
@@ -107,7 +107,7 @@ def _path(scores: list[list[float]]) -> Match:
 
 
 def _moved(scores: list[list[float]], table: list[list[float | None]], match: Match) -> Match:
-    """Add pairs of layers that stand in another order but are alike and have a neighbour in common."""
+    """Add pairs of layers in another order that are alike and have a neighbour in common."""
     taken, found = set(match.values()), dict(match)
     rest = [
         (scores[i][j], -i, -j)

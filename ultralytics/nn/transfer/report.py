@@ -1,4 +1,4 @@
-"""What a transfer took over, layer by layer."""
+"""The report of a transfer, layer by layer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ WHOLE, PART, CONVERTED, RANDOM, NOTHING = HOWS = ("whole", "part", "converted", 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one layer of the target model.
+    """One layer of the target model in the report.
 
     Args:
         layer: index of the layer in the target.
         source: index and class of the source's layer, such as "3 Conv"; empty if there is none.
         kind: class of the layer, as its YAML line names it.
         how: "whole", "part", "converted" (computed from other weights), "random" (as it was), "-" (it has no weights).
-        taken: numbers of its state dict that came from the source.
-        numbers: numbers in its state dict.
-        note: what a reader should know besides.
+        taken: values of its state dict that came from the source.
+        numbers: values in its state dict.
+        note: further remarks.
         taken_entries: entries of its state dict that were taken whole.
         entries: entries in its state dict; 0 if they were not counted.
     """
@@ -38,7 +38,7 @@ class Row:
 
     def __post_init__(self) -> None:
         if self.how not in HOWS:
-            raise ValueError(f"how='{self.how}' is none of {', '.join(HOWS)}.")
+            raise ValueError(f"how='{self.how}' is not one of {', '.join(HOWS)}.")
 
 
 @dataclass
@@ -49,17 +49,17 @@ class Report:
 
     @property
     def taken(self) -> int:
-        """Numbers taken over."""
+        """Number of values taken."""
         return sum(r.taken for r in self.rows)
 
     @property
     def numbers(self) -> int:
-        """Numbers of the target's state dict."""
+        """Number of values in the target's state dict."""
         return sum(r.numbers for r in self.rows)
 
     @property
     def share(self) -> float:
-        """Share of the target's numbers that were taken over, from 0 to 1."""
+        """Share of the target's values that were taken, from 0 to 1."""
         return self.taken / max(self.numbers, 1)
 
     def row(self, layer: int) -> Row:
@@ -67,9 +67,9 @@ class Report:
         return next(r for r in self.rows if r.layer == layer)
 
     def replace(self, rows: Iterable[Row] | Report) -> Report:
-        """Return a report in which these rows stand in the place of those of the same layers, others being added.
+        """Return a report in which these rows replace those of the same layers; others are added.
 
-        A row of which fewer numbers were taken replaces none, and one of the same `how` keeps the note of the old one.
+        A row with fewer values taken replaces none, and one of the same `how` keeps the note of the old one.
         """
         found = {r.layer: r for r in self.rows}
         for r in rows.rows if isinstance(rows, Report) else rows:
@@ -78,14 +78,14 @@ class Report:
                 continue
             if old and r.how == old.how:
                 r = dataclasses.replace(r, note="; ".join(note for note in (old.note, r.note) if note))
-            if old and not r.entries:  # whoever made the row did not count them
+            if old and not r.entries:  # they were not counted for this row
                 whole = old.entries if r.taken == r.numbers else old.taken_entries
                 r = dataclasses.replace(r, taken_entries=whole, entries=old.entries)
             found[r.layer] = r
         return Report(sorted(found.values(), key=lambda r: r.layer))
 
     def summary(self) -> str:
-        """Return what was taken over in one line."""
+        """Return one line on what was taken."""
         entries, of = (sum(getattr(r, name) for r in self.rows) for name in ("taken_entries", "entries"))
         counts = Counter(r.how for r in self.rows if r.numbers)
         share = self.share if self.taken == self.numbers else min(self.share, 0.99)  # 100 % is all of them
@@ -96,7 +96,7 @@ class Report:
         )
 
     def table(self) -> str:
-        """Return the rows as text, one line each under a line of titles."""
+        """Return the rows as a text table with titles."""
         titles = ("layer", "kind", "from", "how", "taken", "of", "note")
         cells = [titles]
         for r in self.rows:

@@ -1,10 +1,9 @@
-"""What is taken from a layer: units, each a convolution or linear layer with the norms behind it, all or nothing.
+"""Units of a layer's weights: a convolution or linear layer with the norms after it, taken as a whole or not at all.
 
-A batch norm holds the mean and spread of what its convolution gives; beside another convolution they mean nothing. So
-neither is taken without the other. For the same reason no unit is cut to the width of a narrower one: which channels
-would be left, and what would read the others, is a question of pruning and not of names. Two cuts have a meaning: the
-rows of a class output belong to classes with names, and the columns of a layer behind a concat to the layers that the
-concat reads.
+A batch norm holds the mean and variance of its convolution's outputs, which mean nothing for another convolution. So
+neither is taken without the other. For the same reason no unit is cut to the width of a narrower one: which channels to
+keep is a question of pruning and not of names. Two cuts have a meaning: the rows of a class output belong to classes
+with names, and the columns of a layer after a concat to the layers that the concat reads.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from ultralytics.nn.modules.head import Detect
 from ultralytics.nn.transfer.graph import Graph, Node, Port
 
 Entries = Mapping[str, torch.Tensor]
-JOINED = "cv1.convs."  # of a GhostStage: one convolution for each map that it reads
+JOINED = "cv1.convs."  # of a GhostStage: one convolution per map that it reads
 COUNTER = "num_batches_tracked"  # of a norm; files of old versions lack it
-OWN_BRANCHES = ("cv4.", "proto.")  # of a detection head: masks, key points or angles, whichever its class stands for
+OWN_BRANCHES = ("cv4.", "proto.")  # of a detection head: masks, keypoints or angles, by its class
 
 
 def named_alike(a: Node, b: Node) -> tuple[Entries, Entries]:
@@ -37,12 +36,12 @@ def named_alike(a: Node, b: Node) -> tuple[Entries, Entries]:
 
 
 def units(entries: Entries) -> list[list[str]]:
-    """Return the names of a state dict in groups: weights, and with them the vectors of the norms that follow."""
+    """Return the names of a state dict in units: weights with the vectors of the norms that follow."""
     leaves: dict[str, list[str]] = {}
     for name in entries:
         leaves.setdefault(name.rpartition(".")[0], []).append(name)
     found: list[list[str]] = []
-    before = None  # parent of the submodule before
+    before = None  # parent of the previous submodule
     for leaf, names in leaves.items():
         parent = leaf.rpartition(".")[0]
         if parent == before and all(entries[name].ndim <= 1 for name in names):
@@ -54,7 +53,7 @@ def units(entries: Entries) -> list[list[str]]:
 
 
 def fitting(unit: list[str], source: Entries, target: Entries) -> bool:
-    """Tell whether all that a unit needs is there in its shape."""
+    """Return whether the source has all entries of a unit in the same shapes."""
     return all(
         name in source and source[name].shape == target[name].shape for name in unit if not name.endswith(COUNTER)
     ) and any(name in source for name in unit)
@@ -62,7 +61,7 @@ def fitting(unit: list[str], source: Entries, target: Entries) -> bool:
 
 @dataclass
 class Taken:
-    """Values for a layer by name, how many numbers of each came from the source, and remarks."""
+    """Values for a layer by name, how many of each came from the source, and notes."""
 
     values: dict[str, torch.Tensor] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -77,7 +76,7 @@ class Taken:
 
 
 class Pair:
-    """Two layers that stand in the same place, and what the second takes from the first."""
+    """Two corresponding layers, and what the second takes from the first."""
 
     def __init__(self, a: Node, b: Node, source: Graph, target: Graph, match: Mapping[int, int]):
         self.a, self.b, self.source, self.target, self.match = a, b, source, target, match
@@ -85,7 +84,7 @@ class Pair:
         self.lost = [n for n in self.theirs if n.endswith(".bias") and n not in self.mine]
 
     def take(self) -> Taken:
-        """Return what fits, under the names of the target's layer."""
+        """Return the values that fit, under the names of the target's layer."""
         taken, columns, levels = Taken(), self._columns(), self._levels()
         added = self._added(levels)
         for unit in units(self.mine):
@@ -105,13 +104,13 @@ class Pair:
                 for n in unit:
                     if n in theirs:
                         taken.add(n, theirs[n])
-        if self.a.repeated and not self.b.repeated:  # back to the names that the layer itself has
+        if self.a.repeated and not self.b.repeated:  # back to the layer's own names
             taken.values = {n.removeprefix("0."): t for n, t in taken.values.items()}
             taken.counts = {n.removeprefix("0."): c for n, c in taken.counts.items()}
         return taken
 
     def _is_folded(self, name: str) -> bool:
-        """Tell whether the source's weight has a norm in it that the target has behind it: a bias is there, or beside.
+        """Return whether a norm was folded into the source's weight, which shows by a bias that the target lacks.
 
         Of convolutions whose sum a norm follows (JoinConv) the first one has the bias.
         """
@@ -119,7 +118,7 @@ class Pair:
         return any(n == f"{leaf}.bias" or (joined and n.startswith(f"{joined}.convs.")) for n in self.lost)
 
     def _take_fused(self, unit: list[str], theirs: Entries, taken: Taken) -> bool:
-        """Take a convolution into which its batch norm was folded: the norm here gets its bias, and changes nothing."""
+        """Take a convolution with a folded batch norm: the target's norm gets the bias and is else the identity."""
         leaf, norms = unit[0].rpartition(".")[0], {n.rpartition(".")[0] for n in unit[1:]}
         weight, bias = theirs.get(unit[0]), self.theirs.get(f"{leaf}.bias")
         if len(norms) != 1 or f"{leaf}.bias" in unit or weight is None or bias is None or len(theirs) > 1:
@@ -146,7 +145,7 @@ class Pair:
     def _levels(self) -> dict[str, dict[int, int]]:
         """Return for each list of branches, one per map that the layer reads, which of the source's each one is.
 
-        A head has such lists, and a GhostStage convolutions whose sum is one over all that it reads.
+        A head has such lists, and a GhostStage has one convolution per map that it reads.
         """
         a, b = self.a, self.b
         order = self._same_inputs(b.inputs, a.inputs)
@@ -166,12 +165,12 @@ class Pair:
         return {prefix: order for prefix in lists[0] & lists[1]}
 
     def _in_place(self, order: dict[int, int]) -> dict[int, int]:
-        """Add the inputs that took the place of others."""
+        """Add the inputs that replaced others."""
         places = range(len(self.b.inputs) if len(self.b.inputs) == len(self.a.inputs) else 0)
         return order | {j: j for j in places if j not in order and j not in order.values()}
 
     def _added(self, levels: dict[str, dict[int, int]]) -> set[str]:
-        """Return the weights over inputs that were added to all that the source's layer reads."""
+        """Return the weights over inputs that were added to those of the source's layer."""
         order = levels.get(JOINED, {})
         if not order or {*order.values()} != {*range(len(self.a.inputs))}:
             return set()
@@ -193,10 +192,10 @@ class Pair:
                 found[j] = same[0]
         return dict(sorted(found.items()))
 
-    # Columns behind a concat -----------------------------------------------------------------------------------------
+    # Columns after a concat -------------------------------------------------------------------------------------------
 
     def _columns(self) -> list[tuple[slice, slice]]:
-        """Return which input channels of the target's layer are which of the source's; [] if all are in their place."""
+        """Return which input channels of the target's layer are which of the source's; [] if all are in place."""
         mine, theirs = _places(self.target.segments(self.b)), _places(self.source.segments(self.a))
         pairs: dict[int, int] = {}
         for j, ((n, k), place) in enumerate(mine):
@@ -207,7 +206,7 @@ class Pair:
                 pairs[j] = i
         for j, (_, place) in enumerate(mine if len(mine) == len(theirs) else ()):
             if j not in pairs and j not in pairs.values() and _width(theirs[j][1]) == _width(place):
-                pairs[j] = j  # a layer that took the place of another
+                pairs[j] = j  # a layer that replaced another
         found = [(mine[j][1], theirs[i][1]) for j, i in sorted(pairs.items())]
         ends = (mine[-1][1].stop, theirs[-1][1].stop) if mine and theirs else (0, 0)
         covered = sum(_width(x) for x, _ in found)
@@ -216,7 +215,7 @@ class Pair:
         return found if 2 * covered >= max(ends) else []
 
     def _reads_input(self, unit: list[str]) -> bool:
-        """Tell whether a unit begins with a convolution, in one group, over the layer's own input."""
+        """Return whether a unit begins with a convolution, in one group, of the layer's own input."""
         leaf = unit[0].rpartition(".")[0]
         own = leaf.removeprefix("0.") if self.a.repeated and not self.b.repeated else leaf
         if own not in self.b.readers:
@@ -225,19 +224,19 @@ class Pair:
         return isinstance(m, (nn.Conv2d, nn.Linear)) and getattr(m, "groups", 1) == 1
 
     def _take_columns(self, unit: list[str], theirs: Entries, columns: list[tuple[slice, slice]], taken: Taken) -> bool:
-        """Take a unit whose weight stands over other input channels; those that are new start at zero."""
+        """Take a unit whose weight has other input channels; new ones start at zero."""
         first, rest = unit[0], unit[1:]
         old, new = theirs.get(first), self.mine[first]
         ends = max(x.stop for x, _ in columns), max(y.stop for _, y in columns)
-        fits = old is not None and old.shape[:1] + old.shape[2:] == new.shape[:1] + new.shape[2:]
         if (
-            not fits
+            old is None
+            or old.shape[:1] + old.shape[2:] != new.shape[:1] + new.shape[2:]
             or new.shape[1] < ends[0]
             or old.shape[1] < ends[1]
             or (rest and not fitting(rest, theirs, self.mine))
         ):
             return False
-        added = sum(_width(y) for _, y in columns) == old.shape[1]  # none was replaced: the function stays
+        added = sum(_width(y) for _, y in columns) == old.shape[1]  # none was replaced: the function stays the same
         value, covered = (torch.zeros_like(new) if added else new.clone()), 0
         for x, y in columns:
             value[:, x] = old[:, y].to(value)
@@ -273,7 +272,7 @@ class Pair:
         return None if in_place else rows
 
     def _class_outputs(self) -> set[str]:
-        """Return the first entries of the units that give class logits: in the head's branch, or the last of all."""
+        """Return the first entries of the units that give class logits: in the head's branch, or the last unit."""
         found = [unit for unit in units(self.mine) if len(unit) == 2 and unit[1].endswith("bias")]
         if isinstance(self.b.module, Detect):
             lasts = {u[0].split(".")[1]: u[0] for u in found if u[0].startswith("cv3.")}
@@ -295,7 +294,7 @@ class Pair:
 
 
 def known_names(names: Mapping[int, str]) -> dict[int, str]:
-    """Return class names in a form to compare; {} if they are but numbers."""
+    """Return class names in a form to compare; {} if they are only numbers."""
     found = {int(i): str(name).strip().lower() for i, name in names.items()}
     return {} if all(name == str(i) for i, name in found.items()) else found
 
@@ -314,7 +313,7 @@ def _width(place: slice) -> int:
 
 
 def _renumbered(name: str, levels: Mapping[str, Mapping[int, int]]) -> str:
-    """Return the source's name of an entry in a branch of a head; a branch that is new has none ('')."""
+    """Return the source's name of an entry in a branch of a head; '' for a new branch."""
     for prefix, order in levels.items():
         if name.startswith(prefix):
             number, _, rest = name.removeprefix(prefix).partition(".")

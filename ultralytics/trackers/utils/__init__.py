@@ -1,1 +1,1 @@
-"""What trackers compute with: Kalman filters, matching, and the movement of the camera."""
+"""Computations of trackers: Kalman filters, matching, and camera motion."""

@@ -1,4 +1,4 @@
-"""Global motion compensation: how the camera moved from one frame to the next, as a 2 x 3 matrix."""
+"""Global motion compensation: the camera's motion between two frames, as a 2 x 3 matrix."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import cv2
 import numpy as np
 
 METHODS = ("sparseOptFlow", "orb", "sift", "ecc", "none")
-_LEAST_SIDE = 96  # pixels; frames are not made smaller than this
-_LEAST_POINTS = 6  # points that must agree on a movement
+_LEAST_SIDE = 96  # pixels; frames are not scaled below this
+_LEAST_POINTS = 6  # points that must agree on a motion
 _MAX_ZOOM = 1.5  # from one frame to the next; more is a failure
 
 
 class GMC:
-    """Finds the movement of the camera, best of what is still: boxes of objects are left out.
+    """Estimates the camera's motion from the background: boxes of objects are masked out.
 
     Args:
-        method: one of METHODS, or None for 'none'. sparseOptFlow: corners followed by optical flow (Lucas and Kanade);
+        method: one of METHODS, or None for 'none'. sparseOptFlow: corners tracked by optical flow (Lucas and Kanade);
             orb, sift: features matched; ecc: brightness aligned (Evangelidis and Psarakis 2008).
-        downscale: how many times smaller the frames are made.
+        downscale: factor by which the frames are reduced.
     """
 
     def __init__(self, method: str | None = "sparseOptFlow", downscale: int = 2):
@@ -30,20 +30,22 @@ class GMC:
             "ecc": self._by_ecc,
             "none": None,
         }[self.method]
-        self._detector = self._matcher = None
+        self._detector: cv2.Feature2D | None = None
+        self._matcher: cv2.BFMatcher | None = None
         self.reset_params()
 
     def reset_params(self) -> None:
-        """Forget the frame before."""
+        """Forget the previous frame."""
         self._gray: np.ndarray | None = None
-        self._points: tuple | np.ndarray | None = None
+        self._corners: np.ndarray | None = None  # of the previous frame
+        self._features: tuple[np.ndarray, np.ndarray | None] | None = None  # its points and their descriptors
 
     def apply(self, raw_frame: np.ndarray, detections: np.ndarray | None = None) -> np.ndarray:
-        """Return the matrix (2, 3) that takes pixels of the frame before to this one; at first, none moves.
+        """Return the matrix (2, 3) from pixels of the previous frame to this one; the identity for the first frame.
 
         Args:
             raw_frame: (h, w, 3) uint8 BGR, or (h, w).
-            detections: (n, 4) xyxy boxes of what may move by itself, in pixels.
+            detections: (n, 4) xyxy boxes of objects that may move by themselves, in pixels.
         """
         if self._estimate is None:
             return np.eye(2, 3)
@@ -53,7 +55,7 @@ class GMC:
             gray = cv2.resize(gray, (gray.shape[1] // scale, gray.shape[0] // scale), interpolation=cv2.INTER_AREA)
         if self._gray is not None and self._gray.shape != gray.shape:
             self.reset_params()
-        warp = self._estimate(gray, self._still(gray.shape, detections, scale))
+        warp = self._estimate(gray, self._background(gray.shape, detections, scale))
         self._gray = gray
         if warp is None or not np.isfinite(warp).all() or not _is_plausible(warp):
             return np.eye(2, 3)
@@ -62,40 +64,40 @@ class GMC:
         return warp
 
     @staticmethod
-    def _still(shape: tuple[int, int], detections: np.ndarray | None, scale: int) -> np.ndarray:
-        """Return a mask (h, w) uint8 that is 255 where no object is."""
+    def _background(shape: tuple[int, ...], detections: np.ndarray | None, scale: int) -> np.ndarray:
+        """Return a mask (h, w) uint8 that is 255 outside all objects."""
         mask = np.full(shape, 255, np.uint8)
         for x1, y1, x2, y2 in np.asarray(() if detections is None else detections).reshape(-1, 4) / scale:
             mask[max(0, int(y1)) : max(0, int(np.ceil(y2))), max(0, int(x1)) : max(0, int(np.ceil(x2)))] = 0
         return mask
 
     def _by_flow(self, gray: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-        """Follow corners of the frame before."""
-        before, warp = self._points, None
-        if before is not None and len(before):
-            now, ok, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, before, None)
-            ok = ok.ravel() == 1
-            warp = _fit(before[ok], now[ok])
-        self._points = cv2.goodFeaturesToTrack(gray, maxCorners=1000, qualityLevel=0.01, minDistance=3, mask=mask)
+        """Track corners of the previous frame."""
+        before, warp = self._corners, None
+        if self._gray is not None and before is not None and len(before):
+            now, status, _ = cv2.calcOpticalFlowPyrLK(self._gray, gray, before, None)  # type: ignore[call-overload]
+            found = status.ravel() == 1  # the stub above lacks the None that lets OpenCV allocate the result
+            warp = _fit(before[found], now[found])
+        self._corners = cv2.goodFeaturesToTrack(gray, maxCorners=1000, qualityLevel=0.01, minDistance=3, mask=mask)
         return warp
 
     def _by_features(self, gray: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-        """Match features with those of the frame before."""
-        if self._detector is None:
+        """Match features with those of the previous frame."""
+        if self._detector is None or self._matcher is None:
             sift = self.method == "sift"
-            self._detector = cv2.SIFT_create(nfeatures=1000) if sift else cv2.ORB_create(nfeatures=1000)
+            self._detector = (cv2.SIFT if sift else cv2.ORB).create(nfeatures=1000)
             self._matcher = cv2.BFMatcher(cv2.NORM_L2 if sift else cv2.NORM_HAMMING)
         keypoints, descriptors = self._detector.detectAndCompute(gray, mask)
-        now = cv2.KeyPoint_convert(keypoints), descriptors
-        before, self._points = self._points, now
+        points = np.asarray(cv2.KeyPoint.convert(keypoints))
+        before, self._features = self._features, (points, descriptors)
         if before is None or before[1] is None or descriptors is None:
             return None
         pairs = [p for p in self._matcher.knnMatch(before[1], descriptors, k=2) if len(p) == 2]
-        sure = [best for best, second in pairs if best.distance < 0.8 * second.distance]
-        return _fit(before[0][[m.queryIdx for m in sure]], now[0][[m.trainIdx for m in sure]]) if sure else None
+        good = [best for best, second in pairs if best.distance < 0.8 * second.distance]
+        return _fit(before[0][[m.queryIdx for m in good]], points[[m.trainIdx for m in good]]) if good else None
 
     def _by_ecc(self, gray: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-        """Turn and shift the frame before until its brightness fits; the first guess is their shift by phase."""
+        """Rotate and shift the previous frame until its brightness fits, at first by the phase correlation's shift."""
         if self._gray is None:
             return None
         window = cv2.createHanningWindow(gray.shape[::-1], cv2.CV_32F)
@@ -103,20 +105,20 @@ class GMC:
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
         best, warp = -1.0, None
         for dx, dy in (shift, (0.0, 0.0)):
-            guess = np.float32([[1, 0, dx], [0, 1, dy]])
+            guess = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
             try:
-                fit, guess = cv2.findTransformECC(self._gray, gray, guess, cv2.MOTION_EUCLIDEAN, criteria, mask, 5)
+                fit, found = cv2.findTransformECC(self._gray, gray, guess, cv2.MOTION_EUCLIDEAN, criteria, mask, 5)
             except cv2.error:  # frames without any pattern, or nothing in common
                 continue
             if fit > best:
-                best, warp = fit, guess
+                best, warp = fit, np.asarray(found)
             if best > 0.9:
                 break
         return warp
 
 
 def _fit(before: np.ndarray, now: np.ndarray) -> np.ndarray | None:
-    """Return the turn, zoom and shift on which most points agree, or None if too few do."""
+    """Fit the rotation, scale and shift on which most points agree, or return None if too few do."""
     if len(before) < _LEAST_POINTS:
         return None
     warp, inliers = cv2.estimateAffinePartial2D(before, now, method=cv2.RANSAC, ransacReprojThreshold=3)

@@ -1,30 +1,30 @@
-"""Kalman filters that follow a box at constant velocity: SORT's state (arXiv 1703.07402) and BoT-SORT's.
+"""Kalman filters that track a box at constant velocity: SORT's state (arXiv 1703.07402) and BoT-SORT's.
 
-The state holds four numbers of a box and their four velocities; the unit of time is one frame. All noise grows with the
-size of the box, as far objects move by fewer pixels than near ones.
+The state holds the four coordinates of a box and their velocities; the unit of time is one frame. All noise grows with
+the size of the box, as distant objects move by fewer pixels than near ones.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-_POSITION, _VELOCITY = 1 / 20, 1 / 160  # standard deviations of a frame, as shares of the size of the box
-_LEAST_SIZE = 1e-3  # pixels; a box that shrinks by its velocity never turns inside out
+_POSITION, _VELOCITY = 1 / 20, 1 / 160  # standard deviations per frame, as fractions of the size of the box
+_LEAST_SIZE = 1e-3  # pixels; keeps a box that shrinks by its velocity from turning inside out
 
 
 class KalmanFilterXYAH:
-    """Follows centre, aspect (width / height) and height."""
+    """Tracks centre, aspect ratio (width / height) and height."""
 
     _motion = np.eye(8) + np.eye(8, k=4)
     _first_position, _first_velocity = 2 * _POSITION, 10 * _VELOCITY
 
     def _deviations(self, box: np.ndarray, position: float, velocity: float) -> np.ndarray:
-        """Return standard deviations (..., 8) of a state for noise of these shares of a box (..., 4)."""
+        """Return standard deviations (..., 8) of a state for noise of these fractions of a box (..., 4)."""
         h = box[..., 3]
-        sure = np.ones_like(h)  # the aspect changes little, whatever the size
+        one = np.ones_like(h)  # the aspect ratio changes little, whatever the size
         return np.stack(
-            (position * h, position * h, 1e-2 * sure, position * h)
-            + (velocity * h, velocity * h, 1e-5 * sure, velocity * h),
+            (position * h, position * h, 1e-2 * one, position * h)
+            + (velocity * h, velocity * h, 1e-5 * one, velocity * h),
             -1,
         )
 
@@ -33,13 +33,13 @@ class KalmanFilterXYAH:
         return np.array([1, 1, 0, 1]) * _POSITION * box[3] + [0, 0, 1e-1, 0]
 
     def initiate(self, measurement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Begin with a box (4,) at rest; return mean (8,) and covariance (8, 8)."""
+        """Start with a box (4,) at rest; return mean (8,) and covariance (8, 8)."""
         box = np.asarray(measurement, float)
         deviations = self._deviations(box, self._first_position, self._first_velocity)
         return np.r_[box, np.zeros(4)], np.diag(deviations**2)
 
     def predict(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Go one frame on; mean (..., 8) and covariance (..., 8, 8) of one track or of many."""
+        """Predict one frame ahead; mean (..., 8) and covariance (..., 8, 8) of one track or of many."""
         noise = self._deviations(mean[..., :4], _POSITION, _VELOCITY) ** 2
         mean = mean @ self._motion.T
         mean[..., 2:4] = np.maximum(mean[..., 2:4], _LEAST_SIZE)
@@ -48,7 +48,7 @@ class KalmanFilterXYAH:
     multi_predict = predict
 
     def project(self, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean (4,) and covariance (4, 4) of the box that a detector would give."""
+        """Return mean (4,) and covariance (4, 4) of the box that a detector would find."""
         return mean[:4], covariance[:4, :4] + np.diag(self._measured(mean[:4]) ** 2)
 
     def update(
@@ -64,7 +64,7 @@ class KalmanFilterXYAH:
 
 
 class KalmanFilterXYWH(KalmanFilterXYAH):
-    """Follows centre, width and height (BoT-SORT, arXiv 2206.14651, section 3.1)."""
+    """Tracks centre, width and height (BoT-SORT, arXiv 2206.14651, section 3.1)."""
 
     def _deviations(self, box: np.ndarray, position: float, velocity: float) -> np.ndarray:
         sizes = box[..., [2, 3, 2, 3]]

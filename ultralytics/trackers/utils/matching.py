@@ -1,13 +1,25 @@
-"""Matching of tracks with detections: distances between them, and the best assignment."""
+"""Matching of tracks with detections: distances between them, and the optimal assignment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from ultralytics.utils.metrics import batch_probiou, bbox_ioa
+
+
+class Tracked(Protocol):
+    """A track or detection with a box."""
+
+    angle: float | None
+    score: float
+
+    @property
+    def xyxy(self) -> np.ndarray: ...
+    @property
+    def xywha(self) -> np.ndarray: ...
 
 
 def _solve(cost: np.ndarray) -> np.ndarray:
@@ -43,10 +55,10 @@ def _solve(cost: np.ndarray) -> np.ndarray:
 
 
 def _groups(allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows and columns of the parts of a matrix (n, m) that no allowed pair connects: few objects meet many."""
+    """Yield the rows and columns of each connected part of a matrix (n, m) of allowed pairs, mostly small ones."""
     n = len(allowed)
     of_row, before = np.arange(n), None
-    while before is None or (of_row != before).any():  # each takes the least label that it meets
+    while before is None or (of_row != before).any():  # each takes the smallest label it is connected to
         before = of_row
         of_column = np.where(allowed, of_row[:, None], n).min(0, initial=n)
         of_row = np.where(allowed, of_column, n).min(1, initial=n)
@@ -55,9 +67,9 @@ def _groups(allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def linear_assignment(cost_matrix: np.ndarray, thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match rows with columns so that the sum of `cost - thresh` over the matches is the least that can be.
+    """Match rows with columns so that the sum of `cost - thresh` over the matches is minimal.
 
-    No match costs `thresh` or more. Costs that are no finite numbers are never matched.
+    No match costs `thresh` or more. Non-finite costs are never matched.
 
     Returns:
         matches (k, 2), rows without a match, columns without a match.
@@ -69,16 +81,16 @@ def linear_assignment(cost_matrix: np.ndarray, thresh: float) -> tuple[np.ndarra
         part = gain[np.ix_(rows, columns)]
         wide = len(rows) <= len(columns)
         found = _solve(part if wide else part.T)
-        pairs = (np.arange(len(found)), found) if wide else (found, np.arange(len(found)))
-        pairs = np.stack((rows[pairs[0]], columns[pairs[1]]), 1)
+        row, column = (np.arange(len(found)), found) if wide else (found, np.arange(len(found)))
+        pairs = np.stack((rows[row], columns[column]), 1)
         matches = np.concatenate((matches, pairs[gain[pairs[:, 0], pairs[:, 1]] < 0]))
     matches = matches[matches[:, 0].argsort()]
     free_rows, free_columns = (np.setdiff1d(np.arange(n), matches[:, k]) for k, n in enumerate(cost.shape))
     return matches, free_rows, free_columns
 
 
-def iou_distance(atracks: Sequence[Any], btracks: Sequence[Any]) -> np.ndarray:
-    """Return 1 - IoU (n, m) of tracks; rotated boxes are compared by their probabilistic IoU."""
+def iou_distance(atracks: Sequence[Tracked], btracks: Sequence[Tracked]) -> np.ndarray:
+    """Return 1 - IoU (n, m) of tracks; for rotated boxes the probabilistic IoU."""
     if not len(atracks) or not len(btracks):
         return np.zeros((len(atracks), len(btracks)))
     if atracks[0].angle is not None and btracks[0].angle is not None:
@@ -88,7 +100,7 @@ def iou_distance(atracks: Sequence[Any], btracks: Sequence[Any]) -> np.ndarray:
     return 1 - bbox_ioa(a, b, iou=True)
 
 
-def fuse_score(cost_matrix: np.ndarray, detections: Sequence[Any]) -> np.ndarray:
+def fuse_score(cost_matrix: np.ndarray, detections: Sequence[Tracked]) -> np.ndarray:
     """Multiply the overlap in a cost matrix (n, m) by the scores of the m detections."""
     scores = np.array([d.score for d in detections])
     return 1 - (1 - cost_matrix) * scores[None] if cost_matrix.size else cost_matrix

@@ -1,13 +1,16 @@
-"""Draws boxes, masks, key points and labels on one image, and cuts boxes out of it."""
+"""Drawing of boxes, masks, keypoints and labels on an image, and cropping of boxes."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import has_screen
@@ -17,6 +20,12 @@ from ultralytics.utils.files import atomic_write, increment_path, writing
 from ultralytics.utils.geometry.masks import scale_image
 from ultralytics.utils.hostile.names import clean_name
 
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image as PILImage
+    from PIL.ImageFont import FreeTypeFont
+
+Color = tuple[int, int, int]  # (b, g, r)
 # Twenty colours that stay apart from their neighbours on photographs: warm and cold, dark and light in turn.
 PALETTE = (
     "FF3B30", "1E88E5", "2EB85C", "FFB300", "8E44EC", "00BCD4", "FF7A1A", "E83E9C", "8BC922", "3949AB",
@@ -24,7 +33,7 @@ PALETTE = (
 )  # fmt: skip
 
 
-# The 17 key points of COCO that are joined: legs, trunk, arms, head. Odd points are on the left of the person.
+# The limbs of COCO's 17 keypoints: legs, trunk, arms, head. Odd points are on the left of the person.
 SKELETON = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
     (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
@@ -32,7 +41,7 @@ SKELETON = (
 HEAD, LEFT, RIGHT, TRUNK = (80, 220, 120), (40, 160, 255), (255, 170, 50), (210, 110, 200)  # (b, g, r)
 
 
-def limb_color(*points: int) -> tuple[int, int, int]:
+def limb_color(*points: int) -> Color:
     """Return the colour (b, g, r) of one of the 17 points of a person, or of the line between two."""
     if max(points) <= 4:
         return HEAD
@@ -60,14 +69,14 @@ class Colors:
 colors = Colors()
 
 
-def contrast(color: tuple[int, int, int]) -> tuple[int, int, int]:
+def contrast(color: Color) -> Color:
     """Return black or white, whichever reads better on a (b, g, r) colour."""
     b, g, r = color
     return (0, 0, 0) if 0.299 * r + 0.587 * g + 0.114 * b > 150 else (255, 255, 255)
 
 
 def three_channels(im: np.ndarray) -> np.ndarray:
-    """Return an image as a writable, contiguous (h, w, 3) uint8 array; the same array where it is one already."""
+    """Return an image as a writable, contiguous (h, w, 3) uint8 array, without a copy if it is one already."""
     if im.dtype != np.uint8 or im.ndim not in (2, 3) or (im.ndim == 3 and im.shape[2] not in (1, 3, 4)):
         raise DataError(
             f"An image of shape {im.shape} and type {im.dtype} cannot be drawn on. "
@@ -81,48 +90,47 @@ def three_channels(im: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=32)
-def _pil_font(file: str | None, size: int):
+def _pil_font(file: str | None, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
-    if file is None:
-        return ImageFont.load_default(size)
-    return ImageFont.truetype(file, size)
+    font = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # without FreeType, Pillow raises for a size
+    return font
 
 
 class Annotator:
-    """Draws on an image: OpenCV by default, Pillow where a label needs a font that OpenCV lacks or one is named.
+    """Draws on an image: with OpenCV by default, with Pillow if a label needs a font that OpenCV lacks or one is named.
 
     Args:
         im: (h, w, 3) uint8 in BGR order, drawn on in place where that is possible, or a PIL image.
         line_width: of boxes in pixels; by default it grows with the image.
         font_size: of labels in pixels; by default it grows with the image.
-        font: path of a font file; a name that is no file ("Arial.ttf") leaves the choice to the annotator.
+        font: path of a font file; a name that is not a file ("Arial.ttf") leaves the choice to the annotator.
         pil: draw with Pillow.
         example: a text such as the class names, to choose a font that has all its characters.
     """
 
     def __init__(
         self,
-        im,
+        im: np.ndarray | PILImage,
         line_width: float | None = None,
         font_size: float | None = None,
         font: str = "Arial.ttf",
         pil: bool = False,
         example: str | dict | list = "abc",
     ):
-        from_pil = not isinstance(im, np.ndarray)
-        self.im = np.array(im.convert("RGB"))[..., ::-1].copy() if from_pil else three_channels(im)
+        self.im = three_channels(im) if isinstance(im, np.ndarray) else np.array(im.convert("RGB"))[..., ::-1].copy()
         height, width = self.im.shape[:2]
         self.lw = max(int(line_width or round((height + width) / 2 * 0.003)), 2 if line_width is None else 1)
         self.font_size = max(round(font_size or (height + width) / 2 * 0.022), 12 if font_size is None else 4)
         names = example.values() if isinstance(example, dict) else example
         self.example = "".join(map(clean_name, names))
         self.font_file = str(font) if Path(font).is_file() else None
-        self.pil = bool(pil) or from_pil or self.font_file is not None
+        self.pil = bool(pil) or not isinstance(im, np.ndarray) or self.font_file is not None
         self._choose_font()
 
     def _choose_font(self) -> None:
-        """Turn to Pillow, with a font of the system, where OpenCV cannot write the example."""
+        """Switch to Pillow, with a font of the system, if OpenCV cannot draw the example."""
         self.plain_only = False
         if self.font_file or self.example.isascii() or (not self.pil and opencv_draws(self.example)):
             return
@@ -136,7 +144,7 @@ class Annotator:
 
     # Text ------------------------------------------------------------------------------------------------------------
     def _text_size(self, text: str, size: float) -> tuple[int, int, int]:
-        """Return the width, the height above and the depth below the base line of a text, in pixels."""
+        """Return the width of a text, its height above and its depth below the baseline, in pixels."""
         if self.pil:
             font = _pil_font(self.font_file, max(int(size), 1))
             ascent, descent = font.getmetrics()
@@ -149,8 +157,8 @@ class Annotator:
     def _cv2_font(size: float) -> tuple[float, int]:
         return size / 30, 2 if size >= 22 else 1  # OpenCV's scale 1 is about 30 pixels from ascender to descender
 
-    def _write(self, x: int, base: int, text: str, size: float, color: tuple[int, int, int]) -> None:
-        """Write a text whose base line starts at (x, base)."""
+    def _write(self, x: int, base: int, text: str, size: float, color: Color) -> None:
+        """Write a text whose baseline starts at (x, base)."""
         if not self.pil:
             scale, thickness = self._cv2_font(size)
             cv2.putText(self.im, text, (x, base), cv2.FONT_HERSHEY_SIMPLEX, scale, color, thickness, cv2.LINE_AA)
@@ -167,8 +175,8 @@ class Annotator:
             patch[:] = np.asarray(image)
 
     def _fit(self, text: str) -> tuple[str, float]:
-        """Return a text and a size at which it fits the width of the image."""
-        text = clean_name(text)  # half a character (a surrogate) ends in a crash of the font library
+        """Return a text and a font size at which it fits the width of the image."""
+        text = clean_name(text)  # a lone surrogate crashes the font library
         if self.plain_only:
             text = text.encode("ascii", "replace").decode()
         size, room = self.font_size, self.im.shape[1] - 2 * self._pad
@@ -180,7 +188,14 @@ class Annotator:
         return max(round(self.font_size * 0.2), 2)
 
     # Public drawing --------------------------------------------------------------------------------------------------
-    def box_label(self, box, label: str = "", color=(128, 128, 128), txt_color=None, rotated: bool = False) -> None:
+    def box_label(
+        self,
+        box: ArrayLike,
+        label: str = "",
+        color: Color = (128, 128, 128),
+        txt_color: Color | None = None,
+        rotated: bool = False,
+    ) -> None:
         """Draw a box (x1, y1, x2, y2 in pixels; four corners if rotated) and its label, kept inside the image.
 
         Args:
@@ -198,14 +213,14 @@ class Annotator:
             self._label(*self._label_corner(points), label, color, txt_color or contrast(color))
 
     @staticmethod
-    def _label_corner(points) -> tuple[int, int]:
-        """Return the corner of a box that its label stands on: the left upper, of a rotated box the topmost."""
+    def _label_corner(points: ArrayLike) -> tuple[int, int]:
+        """Return the corner of a box that its label is placed at: the top left, of a rotated box the topmost."""
         corners = np.reshape(points.tolist() if hasattr(points, "tolist") else points, (-1, 2))
         x, y = corners[corners[:, 1].argmin()] if len(corners) == 4 else corners[0]
         return round(float(x)), round(float(y))
 
-    def _label(self, x1: int, y1: int, label: str, color, txt_color) -> None:
-        """Draw a filled label above the corner (x1, y1); below it where there is no room."""
+    def _label(self, x1: int, y1: int, label: str, color: Color, txt_color: Color) -> None:
+        """Draw a filled label above the corner (x1, y1), or below it if there is no room."""
         text, size = self._fit(label)
         width, above, below = self._text_size(text, size)
         pad, half = self._pad, (self.lw + 1) // 2
@@ -217,7 +232,13 @@ class Annotator:
         cv2.rectangle(self.im, (x, y), (x + box_w - 1, y + box_h - 1), color, -1)
         self._write(x + pad, y + pad // 2 + above, text, size, txt_color)
 
-    def box_labels(self, boxes, labels, colors, rotated: bool = False) -> None:
+    def box_labels(
+        self,
+        boxes: np.ndarray | torch.Tensor | Sequence[ArrayLike],
+        labels: Sequence[str],
+        colors: Sequence[Color],
+        rotated: bool = False,
+    ) -> None:
         """Draw boxes (n, 4), or (n, 4, 2) if rotated, and their labels: later ones on top, no line through a label."""
         for box, color in zip(boxes, colors):
             self.box_label(box, "", color, rotated=rotated)
@@ -225,15 +246,22 @@ class Annotator:
             if label:
                 self._label(*self._label_corner(box), label, color, contrast(color))
 
-    def masks(self, masks, colors, im_gpu=None, alpha: float = 0.5, retina_masks: bool = False) -> None:
+    def masks(
+        self,
+        masks: np.ndarray | torch.Tensor,
+        colors: Sequence[Color],
+        im_gpu: object = None,
+        alpha: float = 0.5,
+        retina_masks: bool = False,
+    ) -> None:
         """Tint the image where masks are, later ones on top, and draw their outlines.
 
         Args:
             masks: (n, h, w) of 0 and 1, on the image or on its letterboxed form.
             colors: (b, g, r) of each.
             im_gpu: without effect, for scripts written for 8.3.
-            alpha: how much the colour covers, 0..1.
-            retina_masks: the masks lie on the image itself, stretched if their shape is another.
+            alpha: opacity of the colour, 0..1.
+            retina_masks: the masks lie on the image itself, and are stretched if their shape differs.
         """
         array = masks.detach().cpu().numpy() if hasattr(masks, "detach") else np.asarray(masks)
         size = self.im.shape[:2]
@@ -242,7 +270,7 @@ class Annotator:
             if levels.shape != size:
                 levels = cv2.resize(levels, size[::-1]) if retina_masks else scale_image(levels, size)
             solid = cv2.threshold(levels, 127, 255, cv2.THRESH_BINARY)[1]
-            x, y, w, h = cv2.boundingRect(solid)  # the rest of the image is left alone
+            x, y, w, h = cv2.boundingRect(solid)  # the rest of the image is left untouched
             solid, patch = solid[y : y + h, x : x + w], self.im[y : y + h, x : x + w]
             cv2.copyTo(cv2.addWeighted(patch, 1 - alpha, np.full_like(patch, color), alpha, 0), solid, patch)
             outlines = cv2.findContours(solid, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))[0] if w else ()
@@ -250,17 +278,17 @@ class Annotator:
 
     def kpts(
         self,
-        kpts,
+        kpts: ArrayLike,
         shape: tuple[int, int] = (640, 640),
         radius: float = 5,
         kpt_line: bool = True,
         conf_thres: float = 0.25,
-        kpt_color=None,
+        kpt_color: Color | None = None,
     ) -> None:
-        """Draw the key points of one object: 17 are taken for a person's and joined, others are dots.
+        """Draw the keypoints of one object: 17 are taken for a person's and joined, others are dots.
 
         Args:
-            kpts: (k, 2) x, y in pixels or (k, 3) with a confidence. Points at the border, as (0, 0), are not seen.
+            kpts: (k, 2) x, y in pixels or (k, 3) with a confidence. Points at the border, as (0, 0), are not drawn.
             shape: (h, w) of the image.
             radius: of the dots in pixels.
             kpt_line: join a person's points.
@@ -273,19 +301,19 @@ class Annotator:
         seen = (x > 0) & (x < width) & (y > 0) & (y < height)
         if points.shape[1] == 3:
             seen &= points[:, 2] >= conf_thres
-        pixels, radius = points[:, :2].round().astype(int).tolist(), max(round(radius), 1)
+        pixels, r = points[:, :2].round().astype(int).tolist(), max(round(radius), 1)
         for a, b in SKELETON if person and kpt_line else ():
             if seen[a] and seen[b]:
-                color, thickness = kpt_color or limb_color(a, b), max((radius + 1) // 2, 1)
+                color, thickness = kpt_color or limb_color(a, b), max((r + 1) // 2, 1)
                 cv2.line(self.im, pixels[a], pixels[b], color, thickness, cv2.LINE_AA)
         for i in np.flatnonzero(seen).tolist():
             color = kpt_color or (limb_color(i) if person else colors(i, True))
-            cv2.circle(self.im, pixels[i], radius, color, -1, cv2.LINE_AA)
-            if radius > 3:  # a rim, to stand out from a mask or a ground of the same colour
-                cv2.circle(self.im, pixels[i], radius, contrast(color), 1, cv2.LINE_AA)
+            cv2.circle(self.im, pixels[i], r, color, -1, cv2.LINE_AA)
+            if r > 3:  # a rim, to stand out from a mask or background of the same colour
+                cv2.circle(self.im, pixels[i], r, contrast(color), 1, cv2.LINE_AA)
 
     def panel(self, lines: list[str], top: int = 0, alpha: float = 0.6) -> None:
-        """Write lines at the left edge, from `top` downwards, on a dark ground that the image shines through."""
+        """Write lines at the left edge, from `top` downwards, on a dark, translucent background."""
         if not lines:
             return
         fits = [self._fit(line) for line in lines]
@@ -298,7 +326,9 @@ class Annotator:
         for i, (text, _) in enumerate(fits):
             self._write(2 * pad, top + pad // 2 + i * step + sizes[i][1], text, size, (255, 255, 255))
 
-    def rectangle(self, xy, fill=None, outline=None, width: int = 1) -> None:
+    def rectangle(
+        self, xy: Sequence[float], fill: Color | None = None, outline: Color | None = None, width: int = 1
+    ) -> None:
         """Draw a plain rectangle (x1, y1, x2, y2)."""
         x1, y1, x2, y2 = (int(v) for v in xy)
         if fill is not None:
@@ -306,8 +336,15 @@ class Annotator:
         if outline is not None or fill is None:
             cv2.rectangle(self.im, (x1, y1), (x2, y2), outline or (128, 128, 128), width)
 
-    def text(self, xy, text: str, txt_color=(255, 255, 255), anchor: str = "top", box_style: bool = False) -> None:
-        """Write a text whose upper (anchor 'top') or lower ('bottom') left corner is xy, on a filled box if asked."""
+    def text(
+        self,
+        xy: Sequence[float],
+        text: str,
+        txt_color: Color = (255, 255, 255),
+        anchor: str = "top",
+        box_style: bool = False,
+    ) -> None:
+        """Write a text with its top (anchor 'top') or bottom ('bottom') left corner at xy; `box_style` fills a box."""
         text, size = self._fit(text)
         width, above, below = self._text_size(text, size)
         x, y = int(xy[0]), int(xy[1]) - (above + below if anchor == "bottom" else 0)
@@ -321,7 +358,7 @@ class Annotator:
         """Return the image, (h, w, 3) uint8 in BGR order."""
         return self.im
 
-    def to_pil(self):
+    def to_pil(self) -> PILImage:
         """Return the image as a PIL image in RGB."""
         from PIL import Image
 
@@ -340,7 +377,7 @@ class Annotator:
 
 
 def imwrite(file: str | Path, im: np.ndarray) -> Path:
-    """Write a BGR image and return where; any path OpenCV cannot open (Chinese names on Windows) works too.
+    """Write a BGR image and return its path; paths that OpenCV cannot open (Chinese names on Windows) work too.
 
     A suffix that OpenCV cannot write (.heic, .gif, none) becomes .jpg.
 
@@ -362,7 +399,7 @@ def imwrite(file: str | Path, im: np.ndarray) -> Path:
 
 
 def save_one_box(
-    xyxy,
+    xyxy: ArrayLike,
     im: np.ndarray,
     file: str | Path = "im.jpg",
     gain: float = 1.02,
@@ -371,15 +408,15 @@ def save_one_box(
     BGR: bool = False,
     save: bool = True,
 ) -> np.ndarray:
-    """Cut a box out of an image, a little enlarged, and save it under a name that is free.
+    """Crop a slightly enlarged box from an image, and save it under an unused name.
 
     Args:
         xyxy: box of 4 numbers in pixels.
         im: (h, w, 3) BGR.
         gain: factor on width and height.
         pad: pixels added to width and height.
-        square: take the longer side for both.
-        BGR: give the cut in BGR order, else in RGB. The file always has true colours.
+        square: use the longer side for both.
+        BGR: return the crop in BGR order, else in RGB. The file always has true colours.
     """
     x1, y1, x2, y2 = np.asarray(xyxy.tolist() if hasattr(xyxy, "tolist") else xyxy, dtype=np.float64).reshape(-1)[:4]
     width, height = x2 - x1, y2 - y1

@@ -1,9 +1,10 @@
-"""Figures of a validation: precision and recall curves, and the confusion matrix; nothing touches pyplot's state."""
+"""Plots of a validation: precision and recall curves, and the confusion matrix; pyplot's state is never touched."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,25 +12,33 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.drawing.annotator import colors
 from ultralytics.utils.drawing.fonts import find_font, warn_no_font
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+
+
 LEGEND_CLASSES = 21  # with fewer classes each one has its own line and legend entry
 LONGEST_NAME = 40  # characters of a name in a figure
-GRID = {"color": "#D9DEE3", "linewidth": 0.8}
-FAINT = {"color": "#B8C0C8", "linewidth": 0.8}
+GRID: dict = {"color": "#D9DEE3", "linewidth": 0.8}
+FAINT: dict = {"color": "#B8C0C8", "linewidth": 0.8}
 INK = "#24292F"
 ACCENT = "#1E5FD8"
 
 
-def new_figure(width: float, height: float, rows: int = 1, cols: int = 1, layout: str | None = "constrained"):
-    """Return a figure of its own canvas (inches) and its axes as a flat list.
+def new_figure(
+    width: float, height: float, rows: int = 1, cols: int = 1, constrained: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Create a figure with a canvas of its own (inches), and return it with its axes as a flat list.
 
-    Without a layout the axes keep their size whatever stands around them; `save_figure` cuts the canvas to fit.
+    Without the constrained layout the axes keep their size whatever surrounds them; `save_figure` crops the canvas.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1) if constrained else None
     figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    if layout:
-        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, cols, squeeze=False).ravel().tolist()
     for ax in axes:
@@ -40,12 +49,12 @@ def new_figure(width: float, height: float, rows: int = 1, cols: int = 1, layout
     return figure, axes
 
 
-def save_figure(figure, file: str | Path, on_plot: Callable | None = None, dpi: int = 200) -> Path:
-    """Write a figure and hand its path to `on_plot`; on a full disk say so, for no figure is worth a run."""
+def save_figure(figure: Figure, file: str | Path, on_plot: Callable | None = None, dpi: int = 200) -> Path:
+    """Write a figure and pass its path to `on_plot`; an OSError, as of a full disk, is only logged."""
     file = Path(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=dpi, bbox_inches="tight", pad_inches=0.15)  # nothing is cut at the canvas' edge
+        figure.savefig(file, dpi=dpi, bbox_inches="tight", pad_inches=0.15)  # nothing is cut off at the canvas' edge
     except OSError as e:
         LOGGER.warning(f"'{file}' cannot be written: {e.strerror or e}. It is left out.")
         return file
@@ -55,15 +64,15 @@ def save_figure(figure, file: str | Path, on_plot: Callable | None = None, dpi: 
 
 
 def as_names(names: dict | Sequence[str], n: int) -> list[str]:
-    """Return n names from a dict or a list; a class without one is called by its number."""
+    """Return n names from a dict or a list; a class without one is called by its index."""
     table = dict(names) if isinstance(names, dict) else dict(enumerate(names))
     return [str(table.get(i, i)) for i in range(n)]
 
 
-def drawable(names: Sequence[str], longest: int = LONGEST_NAME) -> tuple[list[str], object | None]:
-    """Return names that can be drawn, and the font they need (None: the usual one); numbers where no font has them.
+def drawable(names: Sequence[str], longest: int = LONGEST_NAME) -> tuple[list[str], FontProperties | None]:
+    """Return names that can be drawn, and the font they need (None: the default); without a font, class indices.
 
-    Matplotlib neither reads mathematics between dollar signs nor hides a name that begins with an underscore.
+    They are escaped, so that Matplotlib neither reads mathematics between dollar signs nor hides a leading underscore.
     """
     names = [shortened(name, longest).replace("$", r"\$") for name in names]
     names = [f" {name}" if name.startswith("_") else name for name in names]
@@ -80,34 +89,35 @@ def drawable(names: Sequence[str], longest: int = LONGEST_NAME) -> tuple[list[st
 
 
 def rotation_of(names: Sequence[str], size: float, room: float) -> int:
-    """Return 0 where names in letters of `size` points stand side by side in `room` inches each, else 90 degrees."""
+    """Return 0 if names in letters of `size` points fit side by side in `room` inches each, else 90 degrees."""
     widest = max((sum(1.0 if c.isascii() else 2.0 for c in name) for name in names), default=0.0)
     return 0 if widest * 0.62 * size / 72 < room else 90
 
 
 def shortened(name: str, longest: int) -> str:
-    """Return a name as one line of printable characters, with its middle left out where it is too long."""
+    """Return a name as one line of printable characters, its middle left out if it is too long."""
     name = "".join(c if c.isprintable() else "?" for c in " ".join(name.split()))
     return name if len(name) <= longest else f"{name[: longest // 2 - 1]}...{name[2 - longest // 2 :]}"
 
 
-def unit_color(i: int) -> tuple[float, ...]:
-    """Return the colour of class i as Matplotlib takes it."""
-    return tuple(c / 255 for c in colors(i))
+def unit_color(i: int) -> tuple[float, float, float]:
+    """Return the colour of class i for Matplotlib, (r, g, b) in 0..1."""
+    r, g, b = colors(i)
+    return r / 255, g / 255, b / 255
 
 
 def _curve_figure(
-    x: np.ndarray, curves: np.ndarray, labels: list[str], mean_label: str, title: str, axes_names
-) -> object:
-    """Draw one line a class (nc, n points) where they are few, grey ones where they are many, and the mean in bold.
+    x: np.ndarray, curves: np.ndarray, labels: list[str], mean_label: str, title: str, axes_names: tuple[str, str]
+) -> Figure:
+    """Draw one line a class (nc, n points), grey ones if there are many, and the mean in bold.
 
-    The mean lies above the classes; below the only one, which it would hide.
+    The mean is drawn above the classes, but below a single one, which it would hide.
     """
-    figure, (ax,) = new_figure(9, 6, layout=None)
+    figure, (ax,) = new_figure(9, 6, constrained=False)
     few = 0 < len(curves) < LEGEND_CLASSES
     labels, font = drawable(labels)
     for i, y in enumerate(curves):
-        style = {"linewidth": 1.4, "color": unit_color(i), "label": labels[i]} if few else FAINT
+        style: dict = {"linewidth": 1.4, "color": unit_color(i), "label": labels[i]} if few else FAINT
         ax.plot(x, y, **style)
     if len(curves):
         under = 1.9 if len(curves) == 1 else 2
@@ -125,7 +135,7 @@ def _curve_figure(
 
 def plot_pr_curve(
     px: np.ndarray,
-    py: Sequence[np.ndarray],
+    py: np.ndarray | Sequence[np.ndarray],
     ap: np.ndarray,
     save_dir: str | Path = Path("pr_curve.png"),
     names: dict | Sequence[str] = (),
@@ -149,7 +159,7 @@ def plot_pr_curve(
 
 def plot_mc_curve(
     px: np.ndarray,
-    py: Sequence[np.ndarray],
+    py: np.ndarray | Sequence[np.ndarray],
     save_dir: str | Path = Path("mc_curve.png"),
     names: dict | Sequence[str] = (),
     xlabel: str = "Confidence",
@@ -167,14 +177,14 @@ def plot_mc_curve(
     label, best = "", None
     if len(curves):
         mean = curves.mean(0)
-        best = int(_box_filter(mean, 0.05).argmax())  # where the curve is high all around, and no single peak
+        best = int(_box_filter(mean, 0.05).argmax())  # where the curve is high all around, not just a peak
         label = f"all classes  {mean[best]:.2f} at {px[best]:.3f}"
     figure = _curve_figure(
         px, curves, as_names(names, len(curves)), label, f"{ylabel}-Confidence Curve", (xlabel, ylabel)
     )
     if best is not None:
-        point = {"marker": "o", "color": "white", "markeredgecolor": ACCENT, "markeredgewidth": 2.2, "markersize": 8}
-        figure.axes[0].plot(px[best], mean[best], clip_on=False, zorder=5, **point)
+        ax = figure.axes[0]
+        ax.plot(px[best], mean[best], "o", color="white", mec=ACCENT, mew=2.2, ms=8, clip_on=False, zorder=5)
     save_figure(figure, save_dir, on_plot)
 
 
@@ -198,14 +208,14 @@ def plot_confusion_matrix(
         matrix: (nc + 1, nc + 1) counts, predicted classes down, true classes across, background last; (nc, nc) of a
             classifier, which has no background.
         names: of the nc classes.
-        normalize: show each column as shares of its sum.
+        normalize: show each column as fractions of its sum.
         background: whether the last row and column are the background.
     """
     matrix = np.asarray(matrix, dtype=float)
     shown = matrix / (matrix.sum(0, keepdims=True) + 1e-9) if normalize else matrix
     n = len(matrix)
     side = float(np.clip(1.2 + 0.55 * n, 4, 16))  # inches
-    figure, (ax,) = new_figure(side, side, layout=None)
+    figure, (ax,) = new_figure(side, side, constrained=False)
     ax.set_position((0, 0, 1, 1))
     large = max(1.0, side / 8)
     top = 1.0 if normalize else max(float(shown.max()), 1e-9)
@@ -230,18 +240,18 @@ def plot_confusion_matrix(
     save_figure(figure, Path(save_dir) / f"{title.lower().replace(' ', '_')}.png", on_plot)
 
 
-def _write_names(ax, names: list[str], side: float) -> None:
-    """Write the classes at the rows and columns of a matrix, upright below columns narrower than the longest name."""
+def _write_names(ax: Axes, names: list[str], side: float) -> None:
+    """Label the rows and columns of a matrix, vertically below columns narrower than the longest name."""
     n = len(names)
     names, font = drawable(names)
     size = float(np.clip(240 / n, 5, 11))
-    style = {"fontsize": size, **({"fontproperties": font} if font else {})}
+    style: dict = {"fontsize": size, **({"fontproperties": font} if font else {})}
     ax.set_xticks(range(n), names, rotation=rotation_of(names, size, side / n), **style)
     ax.set_yticks(range(n), names, **style)
 
 
-def _write_cells(ax, shown: np.ndarray, top: float, normalize: bool) -> None:
-    """Write the number of each cell that is not empty, light on dark and dark on light."""
+def _write_cells(ax: Axes, shown: np.ndarray, top: float, normalize: bool) -> None:
+    """Write the value of each cell that is not empty, light on dark and dark on light."""
     size = float(np.clip(160 / len(shown), 4, 13))
     for (row, col), value in np.ndenumerate(shown):
         if value >= 0.005:

@@ -1,4 +1,4 @@
-"""Images of what layers see."""
+"""Images of feature maps."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from ultralytics.utils.drawing.annotator import imwrite
 from ultralytics.utils.files import atomic_write, writing
 
 
-def feature_visualization(x: torch.Tensor, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs"):
-    """Write the first channels of a layer's output as grey tiles (.png) and all of them as numbers (.npy).
+def feature_visualization(
+    x: torch.Tensor, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs"
+) -> Path | None:
+    """Write the first channels of a layer's output as grey tiles (.png), and all of them as an array (.npy).
 
     Args:
-        x: (b, channels, h, w) output; the first image of the batch is drawn. Anything else is passed over.
+        x: (b, channels, h, w) output; the first image of the batch is drawn. Anything else is skipped.
         module_type: name of the layer's class, for the file's name.
         stage: its index.
         n: most channels drawn.
         save_dir: folder of the files `stageSTAGE_TYPE_features.png` and `.npy`.
 
     Returns:
-        Path of the image, or None where there was nothing to draw.
+        Path of the image, or None if there was nothing to draw.
     """
     if not isinstance(x, torch.Tensor) or x.ndim != 4 or x.shape[2] < 2 or x.shape[3] < 2:
         return None
     maps = x[0].detach().float().cpu().numpy()
     shown = maps[: min(n, len(maps))]
     low, high = shown.min((1, 2), keepdims=True), shown.max((1, 2), keepdims=True)
-    grey = np.uint8(255 * (shown - low) / np.maximum(high - low, 1e-9))
+    grey = (255 * (shown - low) / np.maximum(high - low, 1e-9)).astype(np.uint8)
     k = math.ceil(64 / max(grey.shape[1:]))  # small maps are drawn larger
     grey = np.pad(grey.repeat(k, 1).repeat(k, 2), ((0, 0), (1, 1), (1, 1)))
     columns = min(8, len(grey))

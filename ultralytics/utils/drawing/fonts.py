@@ -1,4 +1,4 @@
-"""Finds a font for names that ASCII cannot write (火焰, огонь, ไฟ), and says which to install where there is none."""
+"""Fonts for names beyond ASCII (火焰, огонь, ไฟ): found on the system, or else a hint which to install."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import category
 
 from ultralytics.utils import LOGGER
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
 
 SUFFIXES = (".ttf", ".ttc", ".otf")
 # Fonts with many scripts, most readable first; every other font on the system is tried after them.
@@ -19,10 +24,10 @@ PREFERRED = (
 
 
 def font_folders() -> list[Path]:
-    """Return the folders in which this system keeps fonts; some may not exist."""
+    """Return the font folders of this system; some may not exist."""
     home = Path.home()
     if sys.platform == "win32":
-        local = Path(os.getenv("LOCALAPPDATA", home / "AppData/Local"))
+        local = Path(os.getenv("LOCALAPPDATA", str(home / "AppData/Local")))
         return [Path(os.getenv("WINDIR", "C:/Windows")) / "Fonts", local / "Microsoft/Windows/Fonts"]
     if sys.platform == "darwin":
         return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"]
@@ -34,7 +39,7 @@ STYLES = ("bold", "oblique", "italic", "light", "thin", "black", "serif", "mono"
 
 
 def _rank(file: Path) -> tuple[int, int, str]:
-    """Return the place of a font in the order of trial: a preferred family, and of that the plain upright one."""
+    """Return the sort key of a font: preferred families first, and of each the plain upright style."""
     name = file.name.lower()
     family = next((i for i, part in enumerate(PREFERRED) if part in name), len(PREFERRED))
     return family, sum(style in name for style in STYLES), name
@@ -53,25 +58,20 @@ def font_files() -> tuple[Path, ...]:
     return tuple(sorted(files, key=_rank))
 
 
-def is_plain(text: str) -> bool:
-    """Tell whether every font can draw a text."""
-    return text.isascii()
-
-
 def _characters(text: str) -> list[str]:
-    """Return the characters of a text that a font may lack, each once."""
+    """Return the distinct characters of a text that a font may lack."""
     return [c for c in dict.fromkeys(text) if not c.isascii() and not c.isspace() and category(c) != "Cf"]
 
 
-def covers(font, text: str) -> bool:
-    """Tell whether a Pillow font has a glyph of its own for each character of a text."""
+def covers(font: FreeTypeFont, text: str) -> bool:
+    """Check whether a Pillow font has a glyph of its own for each character of a text."""
 
     def drawn(char: str) -> tuple:
         mask = font.getmask(char, mode="L")
         return mask.size, bytes(mask)
 
     try:
-        missing = drawn("\U0010ffff")  # a code point that never is a character: what the font draws for unknown ones
+        missing = drawn("\U0010ffff")  # never a character, so this is what the font draws for unknown ones
         return all(drawn(c) != missing for c in _characters(text))
     except (OSError, ValueError, UnicodeError):  # a bitmap font, or one that FreeType cannot read
         return False
@@ -79,7 +79,7 @@ def covers(font, text: str) -> bool:
 
 @lru_cache(maxsize=128)
 def find_font(text: str = "火焰") -> str | None:
-    """Return the path of a font of this system that has every character of a text, or None."""
+    """Find a font of this system that has every character of a text; return its path, or None."""
     from PIL import ImageFont
 
     for file in font_files():
@@ -94,11 +94,11 @@ def find_font(text: str = "火焰") -> str | None:
 
 @lru_cache(maxsize=128)
 def opencv_draws(text: str) -> bool:
-    """Tell whether OpenCV draws a text itself: version 5 carries a font with many scripts, older ones know ASCII."""
+    """Check whether OpenCV draws a text itself: version 5 has a font with many scripts, older ones know ASCII only."""
     import cv2
     import numpy as np
 
-    if is_plain(text):
+    if text.isascii():
         return True
     if int(cv2.__version__.split(".")[0]) < 5:
         return False
@@ -115,7 +115,7 @@ _warned: set[str] = set()
 
 
 def warn_no_font(text: str) -> None:
-    """Say, once for each process, that names cannot be drawn here and which font to install."""
+    """Warn once per process that names cannot be drawn here, and say which font to install."""
     if _warned:
         return
     _warned.add(text)

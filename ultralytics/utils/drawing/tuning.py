@@ -1,4 +1,4 @@
-"""Images of a hyperparameter search."""
+"""Plots of a hyperparameter search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultralytics.utils.hostile import limits
 
 
 def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callable | None = None) -> None:
-    """Draw the fitness training by training, and over each hyperparameter, next to the table of a search.
+    """Plot the fitness by training, and over each hyperparameter, next to the table of a search.
 
     Args:
         csv_file: table with the column `fitness` and one for each hyperparameter.
@@ -24,7 +24,7 @@ def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callab
 
     Raises:
         MissingFileError: there is no such file.
-        DataError: it is no such table.
+        DataError: it is not such a table.
     """
     file = Path(csv_file)
     if not file.is_file():
@@ -33,9 +33,9 @@ def plot_tune_results(csv_file: str | Path = "tune_results.csv", on_plot: Callab
         rows = list(csv.DictReader(read_text(file, limits.RECORD_BYTES).splitlines()))
         columns = {key: np.array([float(row[key]) for row in rows]) for key in (rows[0] if rows else ())}
     except (csv.Error, TypeError, ValueError) as e:
-        raise DataError(f"'{file}' is no table of a search ({e}).") from None
+        raise DataError(f"'{file}' is not the table of a search ({e}).") from None
     if "fitness" not in columns:
-        raise DataError(f"'{file}' has no row or no column 'fitness', so it is no table of a search.")
+        raise DataError(f"'{file}' has no row or no column 'fitness', so it is not the table of a search.")
     fitness = columns.pop("fitness")
     _plot_fitness(fitness, file.with_name("tune_fitness.png"), on_plot)
     _plot_scatter(columns, fitness, file.with_name("tune_scatter_plots.png"), on_plot)

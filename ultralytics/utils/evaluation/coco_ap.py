@@ -1,28 +1,29 @@
 """Average precision exactly as COCO evaluates boxes, also by object size, in plain NumPy.
 
-The rules are those of pycocotools (cocodataset.org, "Detection evaluation"), with its order of ties, so the figures are
-equal to those of `COCOeval`. What they differ in from the package's own mAP: at most 100 detections of a class count in
-an image; the precision is read at 101 recalls without interpolation; objects and detections outside a range of sizes
-are ignored instead of wrong.
+The rules are those of pycocotools (cocodataset.org, "Detection evaluation"), with its order of ties, so the figures
+equal those of `COCOeval`. They differ from the package's own mAP in that at most 100 detections of a class count in an
+image, precision is read at 101 recalls without interpolation, and objects and detections outside a range of sizes are
+ignored instead of wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}  # pixels, inclusive
 MAX_DETS = (1, 10, 100)  # detections that count, of each class in each image
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU
 RECALLS = np.linspace(0, 1, 101)
 KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-_AT_ONCE = 20_000  # pairs of detection and object that are matched in one go: bounds the memory
+_AT_ONCE = 20_000  # pairs of detection and object that are matched at once: bounds the memory
 
 
 class Image(NamedTuple):
-    """What was found in an image, and what is there; boxes are (n, 4) xyxy in pixels of the original image."""
+    """Detections and objects of an image; boxes are (n, 4) xyxy in pixels of the original image."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -39,21 +40,21 @@ EMPTY = Image(*(np.zeros(shape, kind) for shape, kind in zip([(0, 4), 0, 0, (0, 
 class ByClass(NamedTuple):
     """Figures of the k classes that have objects; NaN where a class has none of a size."""
 
-    classes: np.ndarray  # (k,) class numbers
+    classes: np.ndarray  # (k,) class indices
     ap: np.ndarray  # (k, sizes, thresholds) average precision
     ar: np.ndarray  # (k, sizes, thresholds, max_dets) recall
 
 
-def _column(values: Any, n: int, kind: type, what: str) -> np.ndarray:
-    """Return n values of an image, checked."""
-    column = np.asarray(values).reshape(-1).astype(kind)  # a copy
+def _column(values: ArrayLike, n: int, kind: DTypeLike, what: str) -> np.ndarray:
+    """Check that there are n values and return them as an array."""
+    column: np.ndarray = np.asarray(values).reshape(-1).astype(kind)  # a copy
     if len(column) != n:
         raise ValueError(f"{what} has {len(column)} entries for {n} boxes; it needs one for each.")
     return column
 
 
 class CocoAP:
-    """Counts images one by one and gives COCO's twelve figures.
+    """Accumulates images one by one and computes COCO's twelve figures.
 
     `ap.add(boxes, scores, classes, true_boxes, true_classes)` for each image, then `ap.results()`.
     """
@@ -64,16 +65,16 @@ class CocoAP:
 
     def add(
         self,
-        boxes: Any,
-        scores: Any,
-        classes: Any,
-        true_boxes: Any,
-        true_classes: Any,
-        areas: Any = None,
-        crowd: Any = None,
+        boxes: ArrayLike,
+        scores: ArrayLike,
+        classes: ArrayLike,
+        true_boxes: ArrayLike,
+        true_classes: ArrayLike,
+        areas: ArrayLike | None = None,
+        crowd: ArrayLike | None = None,
         image_id: int | str | None = None,
     ) -> None:
-        """Count one image.
+        """Add one image.
 
         Args:
             boxes: (n, 4) xyxy of detections, in pixels of the original image.
@@ -81,16 +82,16 @@ class CocoAP:
             classes: (n,) whole numbers.
             true_boxes: (m, 4) xyxy of objects.
             true_classes: (m,).
-            areas: (m,) of objects, by which COCO tells sizes: it takes those of masks; None: those of the boxes.
-            crowd: (m,) bool, boxes around many objects: what is found in them is neither right nor wrong.
-            image_id: images count in the order of their ids, as in pycocotools: of equal scores the first one comes
-                first. None: in the order of their coming.
+            areas: (m,) of objects, which decide their size; COCO takes those of masks. None: those of the boxes.
+            crowd: (m,) bool, boxes around many objects: detections in them are neither right nor wrong.
+            image_id: images are ordered by their ids, as in pycocotools, where of equal scores the first image comes
+                first. None: in the order of the calls.
         """
-        boxes = np.asarray(boxes).reshape(-1, 4).astype(np.float64)  # copies
+        found = np.asarray(boxes).reshape(-1, 4).astype(np.float64)  # copies
         true = np.asarray(true_boxes).reshape(-1, 4).astype(np.float64)
-        n, m = len(boxes), len(true)
+        n, m = len(found), len(true)
         image = Image(
-            boxes,
+            found,
             _column(scores, n, float, "scores"),
             _column(classes, n, int, "classes"),
             true,
@@ -103,7 +104,7 @@ class CocoAP:
         self._found = None
 
     def by_class(self) -> ByClass:
-        """Return average precision and recall of each class, size and threshold; computed once."""
+        """Return average precision and recall of each class, size and threshold; cached."""
         if self._found is None:
             ordered = [image for _, image in sorted(self.images, key=lambda pair: pair[0])]
             self._found = _evaluate(ordered or [EMPTY])
@@ -131,7 +132,7 @@ class CocoAP:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Return the mean of what is not NaN, else NaN."""
+    """Return the mean of all values but NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
@@ -142,7 +143,7 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _iou(boxes: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> np.ndarray:
-    """Return the IoU (n, m) of detections and objects; with a crowd, the share of the detection that lies in it."""
+    """Return the IoU (n, m) of detections and objects; with a crowd, the fraction of the detection inside it."""
     corner = np.minimum(boxes[:, None, 2:], true[None, :, 2:]) - np.maximum(boxes[:, None, :2], true[None, :, :2])
     shared = corner.clip(0).prod(2)
     area = _area(boxes)[:, None]
@@ -151,7 +152,7 @@ def _iou(boxes: np.ndarray, true: np.ndarray, crowd: np.ndarray) -> np.ndarray:
 
 
 def _outside(areas: np.ndarray) -> np.ndarray:
-    """Return (n, sizes): whether an area is none of a size."""
+    """Return a mask (n, sizes) of the areas that lie outside each range of sizes."""
     low, high = np.array([*AREAS.values()]).T
     return (areas[:, None] < low) | (areas[:, None] > high)
 
@@ -160,13 +161,13 @@ def _outside(areas: np.ndarray) -> np.ndarray:
 
 
 class _Found(NamedTuple):
-    """Detections of all images, by image, class and falling score; those beyond the last of MAX_DETS are gone."""
+    """Detections of all images, by image, class and falling score, up to the last of MAX_DETS."""
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
-    image: np.ndarray  # its place in the list of images
-    rank: np.ndarray  # place among the detections of its class in its image
+    image: np.ndarray  # index of its image
+    rank: np.ndarray  # position among the detections of its class in its image
 
 
 class _Objects(NamedTuple):
@@ -179,7 +180,7 @@ class _Objects(NamedTuple):
 
 
 class _Matches(NamedTuple):
-    """Which detection found an object, for which size and threshold; all of one length."""
+    """Matched detections by size and threshold; all arrays have one length."""
 
     det: np.ndarray
     size: np.ndarray
@@ -188,7 +189,7 @@ class _Matches(NamedTuple):
 
 
 def _detections(images: Sequence[Image]) -> _Found:
-    """Put the detections of all images in order and leave out those that are too many."""
+    """Sort the detections of all images and drop those beyond the limit."""
     boxes, scores, classes = (np.concatenate(column) for column in list(zip(*images))[:3])
     image = np.repeat(np.arange(len(images)), [len(p.boxes) for p in images])
     order = np.lexsort((-scores, classes, image))
@@ -205,9 +206,9 @@ def _objects(images: Sequence[Image]) -> _Objects:
 
 
 def _pairs(found: _Found, objects: _Objects, dets: slice, trues: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return detections of an image, objects of their class and their IoU, where that may be enough.
+    """Return detections of an image, objects of their class and their IoU, where it reaches the lowest threshold.
 
-    They are in the order of detections, and then of rising IoU; of equal ones the later object stands last.
+    They are ordered by detection, then by rising IoU; of equal ones the later object comes last.
     """
     possible = np.flatnonzero(np.isin(found.classes[dets], objects.classes[trues]))
     iou = _iou(found.boxes[dets][possible], objects.boxes[trues], objects.crowd[trues])
@@ -219,7 +220,7 @@ def _pairs(found: _Found, objects: _Objects, dets: slice, trues: slice) -> tuple
 
 
 def _match(found: _Found, objects: _Objects, images: Sequence[Image]) -> _Matches:
-    """Give each detection, by falling score, the free object of its class that it overlaps most."""
+    """Match each detection, by falling score, with the free object of its class that it overlaps most."""
     ends = np.searchsorted(found.image, np.arange(len(images) + 1)).tolist()
     trues = np.cumsum([0, *(len(p.true_boxes) for p in images)]).tolist()
     taken = np.zeros((len(objects.boxes), len(AREAS), len(THRESHOLDS)), bool)
@@ -233,22 +234,22 @@ def _match(found: _Found, objects: _Objects, images: Sequence[Image]) -> _Matche
             held, n = [], 0
     matches += _take([np.concatenate(column) for column in zip(*held)], found.rank, objects, taken) if held else []
     if not matches:
-        return _Matches(*np.zeros((3, 0), int), np.zeros(0, bool))
+        return _Matches(*(np.zeros(0, kind) for kind in (int, int, int, bool)))
     return _Matches(*(np.concatenate(column) for column in zip(*matches)))
 
 
 def _take(pairs: list[np.ndarray], rank: np.ndarray, objects: _Objects, taken: np.ndarray) -> list[_Matches]:
-    """Match the detections of some images; what they get is marked in `taken` (m, sizes, thresholds).
+    """Match the detections of some images, and mark their objects in `taken` (m, sizes, thresholds).
 
     The n-th detections of all images and classes are matched at once, since they do not compete. An object that
-    counts comes before one that is ignored, however much each is overlapped.
+    counts precedes one that is ignored, whatever their overlaps.
     """
     enough = np.minimum(THRESHOLDS, 1 - 1e-10)
     step_of, matches = rank[pairs[0]], []
     for step in np.unique(step_of):
         det, true, iou = (column[step_of == step] for column in pairs)
         free = (iou[:, None] >= enough)[:, None] & (~taken[true] | objects.crowd[true, None, None])
-        # The place in the order of IoUs is the worth of a pair; ignored objects are worth less than all others
+        # The worth of a pair is its position in the order of IoUs; ignored objects are worth less than all others
         worth = np.arange(1, len(det) + 1, dtype=np.int32)[:, None] + len(det) * ~objects.ignored[true]
         starts = np.flatnonzero(np.r_[True, np.diff(det) != 0])
         best = np.maximum.reduceat(np.where(free, worth[:, :, None], 0), starts, axis=0)
@@ -263,7 +264,7 @@ def _take(pairs: list[np.ndarray], rank: np.ndarray, objects: _Objects, taken: n
 
 
 def _evaluate(images: Sequence[Image]) -> ByClass:
-    """Return the figures of each class that has objects."""
+    """Compute the figures of each class that has objects."""
     found, objects = _detections(images), _objects(images)
     classes = np.unique(objects.classes)
     counts = np.zeros((len(classes), len(AREAS)), int)
@@ -274,7 +275,7 @@ def _evaluate(images: Sequence[Image]) -> ByClass:
     order = np.lexsort((-found.scores, found.classes))
     place = np.argsort(order)
     first = np.searchsorted(found.classes[order], classes)  # detection of each class, in that order
-    asked = ~_outside(_area(found.boxes[order]))  # unmatched, it is wrong; one of another size is passed over
+    asked = ~_outside(_area(found.boxes[order]))  # unmatched, it is wrong; one of another size is ignored
     asked_before = np.concatenate((np.zeros((1, len(AREAS)), int), asked.cumsum(0)))
 
     matches = _match(found, objects, images)
@@ -294,12 +295,12 @@ def _evaluate(images: Sequence[Image]) -> ByClass:
 
 
 def _average_precision(tp: np.ndarray, fp: np.ndarray, objects: int) -> float:
-    """Return the mean over 101 recalls of the best precision from there on.
+    """Average the best precision from there on over 101 recalls.
 
     Args:
         tp: (n,) 1, 2, ... at each object found, by falling score.
-        fp: (n,) false detections before each.
-        objects: to be found.
+        fp: (n,) false positives before each.
+        objects: number of objects to find.
     """
     precision = tp / (fp + tp + np.spacing(1))
     envelope = np.r_[np.maximum.accumulate(precision[::-1])[::-1], 0.0]  # 0 at recalls that are not reached

@@ -1,4 +1,4 @@
-"""Which class a model takes for which: the confusion matrix."""
+"""The confusion matrix."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ class ConfusionMatrix:
         predicted = detections[:, 5].cpu().long().numpy()
         gt, det = self._pairs(detections, gt_bboxes) if len(true) and len(predicted) else np.zeros((2, 0), dtype=int)
         np.add.at(self.matrix, (predicted[det], true[gt]), 1)
-        np.add.at(self.matrix, (self.nc, np.delete(true, gt)), 1)  # missed
-        np.add.at(self.matrix, (np.delete(predicted, det), self.nc), 1)  # seen in the background
+        np.add.at(self.matrix[self.nc], np.delete(true, gt), 1)  # missed
+        np.add.at(self.matrix[:, self.nc], np.delete(predicted, det), 1)  # found in the background
 
     def _pairs(self, detections: torch.Tensor, gt_bboxes: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return indices of objects and of the detections that go with them, whatever their class: best IoU first."""
+        """Match objects with detections of any class, best IoU first; return the indices of both."""
         if gt_bboxes.shape[1] == 5:
             iou = batch_probiou(gt_bboxes, torch.cat((detections[:, :4], detections[:, -1:]), 1))
         else:
             iou = box_iou(gt_bboxes, detections[:, :4])
-        iou = iou.cpu().numpy()
-        gt, det = (iou > self.iou_thres).nonzero()
-        order = np.argsort(-iou[gt, det], kind="stable")
+        overlap = iou.cpu().numpy()
+        gt, det = (overlap > self.iou_thres).nonzero()
+        order = np.argsort(-overlap[gt, det], kind="stable")
         for i in (1, 0):  # each detection keeps its best object, then each object its best detection
             order = order[np.sort(np.unique((gt, det)[i][order], return_index=True)[1])]
         return gt[order], det[order]
 
     def tp_fp(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return true and false positives of each class, background left out."""
+        """Return true and false positives of each class but the background."""
         tp = self.matrix.diagonal()
         fp = self.matrix.sum(1) - tp
         return tp[: self.nc].copy(), fp[: self.nc]
@@ -74,7 +74,7 @@ class ConfusionMatrix:
         names: dict[int, str] | Sequence[str] = (),
         on_plot: Callable | None = None,
     ) -> None:
-        """Draw the matrix into `save_dir`, as counts or as shares of each true class."""
+        """Draw the matrix into `save_dir`, as counts or as fractions of each true class."""
         from ultralytics.utils.plotting import plot_confusion_matrix
 
         background = self.task != "classify"

@@ -1,8 +1,8 @@
-"""Boxes from one notation into another, from one image into another, and around polygons.
+"""Conversion, clipping and scaling of boxes, and boxes around polygons.
 
 Every box function takes NumPy arrays and tensors alike, keeps leading dimensions, and returns floats of the input's
-own precision (float32 where the input holds integers). Notations: xyxy = two corners, xywh = centre and size,
-ltwh = left top corner and size; an `n` behind them: divided by the image's width and height.
+own precision (float32 for integers). Formats: xyxy = two corners, xywh = centre and size, ltwh = top left corner and
+size; with an `n` appended: divided by the image's width and height.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
-# Notations -----------------------------------------------------------------------------------------------------------
+# Formats -------------------------------------------------------------------------------------------------------------
 
 
 def _float_copy(x: Array) -> Array:
-    """Copy the boxes, as floats."""
+    """Copy boxes as floats."""
     if x.shape[-1] < 4:
         raise ValueError(f"Boxes need 4 numbers in the last dimension, but the shape given is {tuple(x.shape)}.")
     if isinstance(x, torch.Tensor):
@@ -55,7 +55,7 @@ def xywhn2xyxy(x: Array, w: int = 640, h: int = 640, padw: float = 0, padh: floa
 
 
 def xyxy2xywhn(x: Array, w: int = 640, h: int = 640, clip: bool = False, eps: float = 0.0) -> Array:
-    """Turn corners in pixels into normalised centre and size; `clip` first cuts the boxes `eps` inside the image."""
+    """Turn corners in pixels into normalised centre and size; `clip` first clips the boxes `eps` inside the image."""
     y = _float_copy(x)
     if clip:
         clip_boxes(y, (h - eps, w - eps))
@@ -66,28 +66,28 @@ def xyxy2xywhn(x: Array, w: int = 640, h: int = 640, clip: bool = False, eps: fl
 
 
 def xywh2ltwh(x: Array) -> Array:
-    """Turn centre and size into left top corner and size."""
+    """Turn centre and size into top left corner and size."""
     y = _float_copy(x)
     y[..., :2] -= y[..., 2:4] / 2
     return y
 
 
 def xyxy2ltwh(x: Array) -> Array:
-    """Turn corners into left top corner and size."""
+    """Turn corners into top left corner and size."""
     y = _float_copy(x)
     y[..., 2:4] = y[..., 2:4] - y[..., :2]
     return y
 
 
 def ltwh2xywh(x: Array) -> Array:
-    """Turn left top corner and size into centre and size."""
+    """Turn top left corner and size into centre and size."""
     y = _float_copy(x)
     y[..., :2] += y[..., 2:4] / 2
     return y
 
 
 def ltwh2xyxy(x: Array) -> Array:
-    """Turn left top corner and size into corners."""
+    """Turn top left corner and size into corners."""
     y = _float_copy(x)
     y[..., 2:4] += y[..., :2]
     return y
@@ -97,25 +97,27 @@ def ltwh2xyxy(x: Array) -> Array:
 
 
 def clip_boxes(boxes: Array, shape: tuple[float, ...]) -> Array:
-    """Cut xyxy boxes at the borders of an image of shape (h, w, ...), in place; the same boxes are returned."""
+    """Clip xyxy boxes at the borders of an image of shape (h, w, ...), in place; the same boxes are returned."""
     for side, bound in ((slice(0, 4, 2), shape[1]), (slice(1, 4, 2), shape[0])):
         boxes[..., side] = boxes[..., side].clip(0, bound)
     return boxes
 
 
 def clip_coords(coords: Array, shape: tuple[float, ...]) -> Array:
-    """Cut points (..., x, y[, visibility]) at the borders of an image of shape (h, w, ...), in place."""
+    """Clip points (..., x, y[, visibility]) at the borders of an image of shape (h, w, ...), in place."""
     coords[..., 0] = coords[..., 0].clip(0, shape[1])
     coords[..., 1] = coords[..., 1].clip(0, shape[0])
     return coords
 
 
-def _letterbox_of(img1_shape, img0_shape, ratio_pad) -> tuple[float, float, float]:
+def _letterbox_of(
+    img1_shape: Sequence[float], img0_shape: Sequence[float], ratio_pad: tuple | None
+) -> tuple[float, float, float]:
     """Return (gain, left, top) of the letterbox that made an image of `img1_shape` from one of `img0_shape`."""
     if ratio_pad is not None:
         return ratio_pad[0][0], *ratio_pad[1]
     gain = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
-    # 0.1 less than the half: an odd pixel of border stands on the right and at the bottom, as LetterBox puts it
+    # 0.1 less than half: an odd pixel of padding is on the right and at the bottom, as LetterBox puts it
     left, top = (round((img1_shape[i] - img0_shape[i] * gain) / 2 - 0.1) for i in (1, 0))
     return gain, left, top
 
@@ -128,15 +130,15 @@ def scale_boxes(
     padding: bool = True,
     xywh: bool = False,
 ) -> Array:
-    """Map boxes on a letterboxed image back onto the original, cut at its borders.
+    """Map boxes on a letterboxed image back onto the original, clipped at its borders.
 
     Args:
         img1_shape: (h, w) of the letterboxed image.
         boxes: (..., 4+) xyxy, pixels of that image; columns beyond the fourth are kept.
         img0_shape: (h, w) of the original.
         ratio_pad: ((gain, gain), (left, top)) if known; else it follows from the two shapes.
-        padding: whether the letterbox has borders to take off.
-        xywh: the boxes are xywh (they are then not cut).
+        padding: whether the letterbox has padding to remove.
+        xywh: the boxes are xywh (they are then not clipped).
 
     Returns:
         new boxes, pixels of the original.
@@ -179,7 +181,7 @@ def scale_coords(
 
 
 def segment2box(segment: np.ndarray, width: int = 640, height: int = 640) -> np.ndarray:
-    """Return the box (4,) xyxy around those points of a polygon (m, 2) that lie in the image; zeros if none does."""
+    """Return the box (4,) xyxy around the points of a polygon (m, 2) that lie in the image; zeros if none does."""
     inside = segment[((segment >= 0) & (segment <= (width, height))).all(1)]
     if not len(inside):
         return np.zeros(4, dtype=segment.dtype)
@@ -193,7 +195,7 @@ def segments2boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def resample_segments(segments: Sequence[np.ndarray], n: int = 1000) -> list[np.ndarray]:
-    """Return each closed polygon (m, 2) with n points, spread evenly over its corners' numbers; float32."""
+    """Resample each closed polygon (m, 2) to n points, spread evenly over the indices of its corners; float32."""
     resampled = []
     for s in segments:
         closed = np.concatenate([s, s[:1]])

@@ -1,4 +1,4 @@
-"""Masks of instances: from prototypes and coefficients to pixels, from one image into another, and to polygons."""
+"""Instance masks: from prototypes and coefficients to pixels, scaled to other images, and traced as polygons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ultralytics.utils.errors import ConfigError
 
 
 def _in_boxes(boxes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return which pixels of `shape` (h, w) lie in each of the boxes (n, 4) xyxy: (n, h, w), bool."""
+    """Mark which pixels of `shape` (h, w) lie in each of the boxes (n, 4) xyxy: (n, h, w), bool."""
     x1, y1, x2, y2 = boxes[:, :, None].unbind(1)  # (n, 1) each
     y, x = (torch.arange(side, device=boxes.device, dtype=boxes.dtype)[None] for side in shape[:2])
     columns, rows = (x >= x1) & (x < x2), (y >= y1) & (y < y2)
@@ -21,12 +21,12 @@ def _in_boxes(boxes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 
 def crop_mask(masks: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-    """Return masks (n, h, w) that are zero outside their boxes (n, 4) xyxy, in pixels of the masks."""
+    """Set masks (n, h, w) to zero outside their boxes (n, 4) xyxy, in pixels of the masks."""
     return masks * _in_boxes(boxes, masks.shape[1:])
 
 
 def _combine(protos: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
-    """Return the logits (n, h, w) of masks: prototypes (k, h, w) weighted by coefficients (n, k).
+    """Compute the logits (n, h, w) of masks: prototypes (k, h, w) weighted by coefficients (n, k).
 
     Bolya et al., YOLACT: Real-time Instance Segmentation, arXiv 1904.02689, section 3.3.
     """
@@ -48,7 +48,7 @@ def process_mask(
     shape: Sequence[int],
     upsample: bool = False,
 ) -> torch.Tensor:
-    """Make masks and cut them at their boxes, at the resolution of the prototypes.
+    """Make masks cropped to their boxes, at the resolution of the prototypes.
 
     Args:
         protos: (k, mask h, mask w).
@@ -69,9 +69,9 @@ def process_mask(
 def _enlarged(
     protos: torch.Tensor, masks_in: torch.Tensor, bboxes: torch.Tensor, shape: Sequence[int], enlarge: Callable
 ) -> torch.Tensor:
-    """Make masks, enlarge them to `shape` (h, w), then cut them: (n, h, w), 0.0 or 1.0.
+    """Make masks, enlarge them to `shape` (h, w), then crop them: (n, h, w), 0.0 or 1.0.
 
-    Some at a time: at full size, hundreds of masks are gigabytes.
+    In chunks: at full size, hundreds of masks are gigabytes.
     """
     masks = protos.new_empty((len(masks_in), *shape[:2]), dtype=torch.float32)
     for some in range(0, len(masks_in), 16):
@@ -84,7 +84,7 @@ def _enlarged(
 def process_mask_upsample(
     protos: torch.Tensor, masks_in: torch.Tensor, bboxes: torch.Tensor, shape: Sequence[int]
 ) -> torch.Tensor:
-    """Make masks like `process_mask`, enlarged to `shape` before they are cut: sharper at the boxes, and slower."""
+    """Make masks like `process_mask`, enlarged to `shape` before they are cropped: sharper at the boxes, and slower."""
     return _enlarged(protos, masks_in, bboxes, shape, lambda logits: _resize(logits, shape))
 
 
@@ -96,7 +96,7 @@ def process_mask_native(
 
 
 def _inside(mask_shape: Sequence[int], shape: Sequence[int], padding: bool = True) -> tuple[slice, slice]:
-    """Return the rows and columns that a letterboxed image of `shape` (h, w) takes up in a mask."""
+    """Return the rows and columns that a letterboxed image of `shape` (h, w) occupies in a mask."""
     h, w = mask_shape
     gain = min(h / shape[0], w / shape[1])
     left, top = (w - shape[1] * gain, h - shape[0] * gain)
@@ -107,9 +107,9 @@ def _inside(mask_shape: Sequence[int], shape: Sequence[int], padding: bool = Tru
 
 
 def scale_masks(masks: torch.Tensor, shape: Sequence[int], padding: bool = True) -> torch.Tensor:
-    """Take the letterbox's borders off masks (n, c, h, w) and resize them to an image of `shape` (h, w).
+    """Remove the letterbox's padding from masks (n, c, h, w) and resize them to an image of `shape` (h, w).
 
-    `padding`: the borders are on both sides; else on the right and at the bottom alone.
+    `padding`: the padding is on both sides; else only on the right and at the bottom.
     """
     rows, columns = _inside(masks.shape[2:], shape, padding)
     if not masks.numel():
@@ -118,7 +118,7 @@ def scale_masks(masks: torch.Tensor, shape: Sequence[int], padding: bool = True)
 
 
 def scale_image(masks: np.ndarray, im0_shape: Sequence[int], ratio_pad: tuple | None = None) -> np.ndarray:
-    """Take the letterbox's borders off (h, w) or (h, w, n) and resize it to an image of `im0_shape` (h, w).
+    """Remove the letterbox's padding from (h, w) or (h, w, n) and resize it to an image of `im0_shape` (h, w).
 
     `ratio_pad` ((gain, gain), (left, top)) if known; else it follows from the shapes. The depth is kept.
     """
@@ -138,10 +138,10 @@ def scale_image(masks: np.ndarray, im0_shape: Sequence[int], ratio_pad: tuple | 
 
 
 def masks2segments(masks: torch.Tensor | np.ndarray, strategy: str = "largest") -> list[np.ndarray]:
-    """Turn masks (n, h, w) of zeros and ones into one outline (points, 2) x, y each; without pixels it is (0, 2).
+    """Trace masks (n, h, w) of zeros and ones as one outline (points, 2) x, y each; without pixels it is (0, 2).
 
     Args:
-        strategy: "largest": the outline of the largest piece; "concat": those of all pieces in a row.
+        strategy: "largest": the outline of the largest piece; "concat": those of all pieces concatenated.
     """
     if strategy not in ("largest", "concat"):
         raise ConfigError(f"strategy='{strategy}' was given, but it can be 'largest' or 'concat'.")
@@ -157,10 +157,10 @@ def masks2segments(masks: torch.Tensor | np.ndarray, strategy: str = "largest") 
 
 
 def mask2rle(mask: np.ndarray) -> dict:
-    """Return a mask (h, w) of zeros and ones as COCO's compressed run lengths: {"size": [h, w], "counts": text}.
+    """Encode a mask (h, w) of zeros and ones as COCO's compressed run lengths: {"size": [h, w], "counts": text}.
 
-    The lengths of runs of zeros and ones in turn, column by column; from the fourth on the difference to the last but
-    one, in groups of five bits, the lowest first, of which bit 5 says that more follow; 48 is added to give letters.
+    The lengths of alternating runs of zeros and ones, column by column; from the fourth on the difference to the last
+    but one, in groups of five bits, lowest first, whose bit 5 says that more follow; 48 is added to make characters.
     """
     pixels = np.asarray(mask, bool).T.ravel()
     ends = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
@@ -177,5 +177,5 @@ def mask2rle(mask: np.ndarray) -> dict:
 
 
 def convert_torch2numpy_batch(batch: torch.Tensor) -> np.ndarray:
-    """Turn images (b, 3, h, w), floats in 0..1, into (b, h, w, 3) uint8; the order of the colours stays."""
+    """Turn images (b, 3, h, w), floats in 0..1, into (b, h, w, 3) uint8; the order of the channels stays."""
     return (batch.detach().permute(0, 2, 3, 1).float() * 255).clamp(0, 255).to(torch.uint8).contiguous().cpu().numpy()

@@ -1,6 +1,6 @@
-"""Non-maximum suppression: of boxes that mean the same object, keep the highest-scoring one.
+"""Non-maximum suppression: of boxes around the same object, keep the highest-scoring one.
 
-torchvision does the suppressing where it works; where it is missing or does not fit the installed torch, OpenCV does.
+It runs on torchvision or, if that is missing or does not fit the installed torch, on OpenCV.
 """
 
 from __future__ import annotations
@@ -23,42 +23,33 @@ Suppress = Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]
 def _opencv_nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float) -> torch.Tensor:
     """Suppress with OpenCV: boxes (n, 4) xyxy, any device, sorted by falling scores; returns kept indices.
 
-    OpenCV calls two boxes without area one and the same; torchvision keeps both. Boxes without area overlap nothing,
-    so they are kept aside here.
+    OpenCV merges two boxes without area, while torchvision keeps both. They overlap nothing, so they are set aside.
     """
     import cv2
 
     xyxy = boxes.detach().cpu().double().numpy()
     ltwh = np.concatenate((xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]), 1)
-    solid = (ltwh[:, 2:] > 0).all(1)
-    keep = ~solid
-    # Their place in the order serves as score: no ties, and nothing below the score threshold
-    rows = solid.nonzero()[0]
-    kept = cv2.dnn.NMSBoxes(ltwh[rows], np.arange(len(rows), 0, -1, dtype=np.float32), 0.0, iou_thres)
+    keep = np.logical_not((ltwh[:, 2:] > 0).all(1))
+    # The position in the order serves as score: no ties, and nothing below the score threshold
+    rows = np.flatnonzero(~keep)
+    places = np.arange(len(rows), 0, -1, dtype=np.float32)
+    kept = cv2.dnn.NMSBoxes(ltwh[rows], places, 0.0, iou_thres)  # type: ignore[arg-type]  # arrays are fine
     keep[rows[np.asarray(kept, dtype=np.int64).reshape(-1)]] = True
     return torch.from_numpy(keep.nonzero()[0]).to(boxes.device)
 
 
 @functools.cache
 def suppressor(device: str) -> Suppress:
-    """Return the function that suppresses on this type of device; found out once, by trying it on one box."""
+    """Return the function that suppresses on a type of device, which is tried once on one box."""
     try:
         from torchvision.ops import nms as torchvision_nms
 
         box = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=device)
         torchvision_nms(box, box[:, 0], 0.5)
         return torchvision_nms
-    except (
-        ImportError,
-        RuntimeError,
-        AttributeError,
-        OSError,
-    ) as e:  # a torchvision of another torch fails in all these ways
-        reason = (
-            "is not installed"
-            if isinstance(e, ModuleNotFoundError)
-            else f"does not work ({' '.join(str(e).split())[:90]})"
-        )
+    except (ImportError, RuntimeError, AttributeError, OSError) as e:  # a torchvision for another torch raises any
+        missing = isinstance(e, ModuleNotFoundError)
+        reason = "is not installed" if missing else f"does not work ({' '.join(str(e).split())[:90]})"
         LOGGER.warning(
             f"NMS: torchvision {reason}, so OpenCV suppresses overlapping boxes instead. Results are the same."
         )
@@ -71,17 +62,17 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float, limit: int 
     Args:
         boxes: (n, 4) xyxy.
         scores: (n,); equal ones keep their order.
-        iou_thres: a box goes if its IoU with a kept one is greater than this.
-        limit: stop at so many kept boxes.
+        iou_thres: a box is dropped if its IoU with a kept one is greater than this.
+        limit: maximum number of kept boxes.
     """
     order = scores.argsort(descending=True, stable=True)
     suppress = suppressor(boxes.device.type)
-    # Which of the n highest-scoring boxes stay does not depend on the others: a limit spares most of the quadratic work
+    # Which of the n highest-scoring boxes stay does not depend on the others: a limit saves most of the quadratic work
     size = len(order) if limit is None else max(4 * limit, 512)
     while True:
         top = order[:size]
         keep = top[suppress(boxes[top], scores[top].to(boxes.dtype), iou_thres)]  # torchvision wants one dtype
-        if size >= len(order) or len(keep) >= limit:
+        if limit is None or size >= len(order) or len(keep) >= limit:
             return keep[:limit]
         size *= 4
 
@@ -89,23 +80,23 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_thres: float, limit: int 
 def nms_rotated(
     boxes: torch.Tensor, scores: torch.Tensor, threshold: float = 0.45, limit: int | None = None, block: int = 256
 ) -> torch.Tensor:
-    """Return the indices of the rotated boxes to keep, by falling score: none has a surer one near it.
+    """Return the indices of the rotated boxes to keep, by falling score: none overlaps a higher-scoring one.
 
-    A box that goes still suppresses those behind it (Fast NMS: Bolya et al., YOLACT, arXiv 1904.02689, section 3.3),
-    so each block of boxes is judged by itself, and with a `limit` the blocks behind the last kept box are spared.
+    A dropped box still suppresses those after it (Fast NMS: Bolya et al., YOLACT, arXiv 1904.02689, section 3.3), so
+    each block of boxes is processed by itself, and with a `limit` the blocks after the last kept box are skipped.
 
     Args:
         boxes: (n, 5) xywhr.
         scores: (n,); equal ones keep their order.
-        threshold: a box goes if its probabilistic IoU with a surer one reaches this.
-        limit: stop at so many kept boxes.
-        block: boxes compared with all before them at once.
+        threshold: a box is dropped if its probabilistic IoU with a higher-scoring one reaches this.
+        limit: maximum number of kept boxes.
+        block: number of boxes compared with all before them at once.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, kept = boxes[order], []
     for start in range(0, len(boxes), block):
         mine = boxes[start : start + block]
-        iou = batch_probiou(boxes[: start + len(mine)], mine).triu_(diagonal=1 - start)  # with surer boxes alone
+        iou = batch_probiou(boxes[: start + len(mine)], mine).triu_(diagonal=1 - start)  # with higher-scoring ones
         kept.append((iou.amax(0) < max(threshold, 1e-6)).nonzero()[:, 0] + start)
         if limit is not None and sum(map(len, kept)) >= limit:
             break
@@ -143,7 +134,7 @@ def _of_classes(rows: torch.Tensor, classes: torch.Tensor | None) -> torch.Tenso
 
 
 def _top(rows: torch.Tensor, limit: int) -> torch.Tensor:
-    """Keep the `limit` rows of greatest confidence; fewer rows stay as they are."""
+    """Keep the `limit` rows of highest confidence; fewer rows stay as they are."""
     return rows if len(rows) <= limit else rows[rows[:, 4].argsort(descending=True, stable=True)[:limit]]
 
 
@@ -169,17 +160,17 @@ def non_max_suppression(
     Args:
         prediction: (b, 4 + nc + extra, anchors), xywh in pixels and class scores 0..1; of a tuple, the first. Rows of
             a model that needs no suppression, (b, n, 6) or `end2end`, are only filtered.
-        conf_thres: least confidence, 0..1.
-        iou_thres: greatest IoU of two kept boxes, 0..1.
-        classes: the classes wanted; None: all.
+        conf_thres: minimum confidence, 0..1.
+        iou_thres: maximum IoU of two kept boxes, 0..1.
+        classes: the wanted classes; None: all.
         agnostic: boxes of different classes suppress each other too.
         multi_label: one anchor may give a box for each class above the threshold.
         labels: for each image, known boxes (n, 5) class, xywh in pixels, added with confidence 1 (autolabelling).
-        max_det: greatest number of boxes kept for an image.
-        nc: number of classes, if the prediction has extra columns (masks, key points) behind them.
-        max_time_img: seconds for an image; a batch that takes longer (2 s are granted on top) is reported.
-        max_nms: greatest number of boxes that enter suppression, the highest-scoring first.
-        max_wh: greater than any image side: the distance by which classes are kept apart.
+        max_det: maximum number of boxes kept for an image.
+        nc: number of classes, if the prediction has extra columns (masks, keypoints) after them.
+        max_time_img: seconds for an image; a batch that takes longer (plus 2 s) is reported.
+        max_nms: maximum number of boxes that enter suppression, the highest-scoring first.
+        max_wh: larger than any image side: the distance by which classes are separated.
         in_place: without effect; the prediction always stays as it is.
         rotated: the boxes are rotated, by the angle in the last column, in radians.
         end2end: the model has suppressed already: (b, n, 6 + extra).
@@ -191,17 +182,17 @@ def non_max_suppression(
     for name, value in (("conf_thres", conf_thres), ("iou_thres", iou_thres)):
         if not 0 <= value <= 1:
             raise ConfigError(f"{name}={value} is out of bounds: give a number from 0.0 to 1.0.")
-    prediction = prediction[0] if isinstance(prediction, (list, tuple)) else prediction
+    first = prediction if isinstance(prediction, torch.Tensor) else prediction[0]
     # Class offsets do not fit half precision
-    prediction = prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32))
+    prediction = first.detach().to(torch.promote_types(first.dtype, torch.float32))
     wanted = None if classes is None else torch.as_tensor(classes, device=prediction.device, dtype=prediction.dtype)
     if end2end or (prediction.shape[-1] == 6 and not rotated):  # x1, y1, x2, y2, confidence, class: nothing to suppress
         return [_of_classes(rows[rows[:, 4] > conf_thres], wanted)[:max_det] for rows in prediction]
 
     if not rotated:
-        suppressor(prediction.device.type)  # whose import is none of the time below
+        suppressor(prediction.device.type)  # its import does not count in the time below
     if prediction.is_cuda:
-        torch.cuda.synchronize(prediction.device)  # nor is the model's work
+        torch.cuda.synchronize(prediction.device)  # nor does the model's work
     start, entered = time.perf_counter(), 0
     nc = nc or prediction.shape[1] - 4 - rotated
     likely = prediction[:, 4 : 4 + nc].amax(1) > conf_thres
@@ -212,7 +203,7 @@ def non_max_suppression(
             x = torch.cat((x, _label_rows(labels[i], x.shape[1], x)))
         rows = _top(_of_classes(_candidates(x, nc, conf_thres, multi_label and nc > 1, rotated), wanted), max_nms)
         entered += len(rows)
-        # Boxes moved apart by class do not meet; with double precision they keep their IoU even there
+        # Boxes moved apart by class do not overlap; in double precision they keep their IoU even there
         offset = 0 if agnostic else rows[:, 5:6].double() * max_wh
         if rotated:
             boxes = torch.cat((rows[:, :2] + offset, rows[:, 2:4], rows[:, -1:]), 1)

@@ -1,4 +1,4 @@
-"""How well boxes, rotated boxes, masks and key points agree: IoU in its kinds."""
+"""Overlap of boxes, rotated boxes, masks and keypoints: IoU and its variants."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import numpy as np
 import torch
 
-# Key-point standard deviations of COCO (nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles)
+# COCO's standard deviations of keypoints (nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles)
 OKS_SIGMA = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], dtype=np.float32) / 1000
 
 
 def bbox_ioa(box1: np.ndarray, box2: np.ndarray, iou: bool = False, eps: float = 1e-7) -> np.ndarray:
-    """Return what share of each `box2` (m, 4) each `box1` (n, 4) covers, xyxy: (n, m); with `iou`, their IoU."""
+    """Return the fraction of each `box2` (m, 4) that each `box1` (n, 4) covers, xyxy: (n, m); with `iou`, their IoU."""
     low = np.maximum(box1[:, None, :2], box2[:, :2])
     high = np.minimum(box1[:, None, 2:], box2[:, 2:])
     inter = (high - low).clip(0).prod(2)
@@ -31,7 +31,7 @@ def box_iou(box1: torch.Tensor, box2: torch.Tensor, eps: float = 1e-7) -> torch.
 
 
 def _corners(box: torch.Tensor, xywh: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the left top and right bottom corners (..., 2) each."""
+    """Return the top left and bottom right corners (..., 2) each."""
     first, second = box.split((2, 2), -1)
     return (first - second / 2, first + second / 2) if xywh else (first, second)
 
@@ -45,7 +45,7 @@ def bbox_iou(
     CIoU: bool = False,
     eps: float = 1e-7,
 ) -> torch.Tensor:
-    """Return the IoU (..., 1) of box pairs, shapes broadcast, or one of its kinds with a gradient for distant boxes.
+    """Return the IoU (..., 1) of box pairs, shapes broadcast, or a variant with a gradient for distant boxes.
 
     GIoU: Rezatofighi et al., Generalized Intersection over Union, arXiv 1902.09630. DIoU and CIoU: Zheng et al.,
     Distance-IoU Loss, arXiv 1911.08287; the weight of CIoU's aspect term gets no gradient (section 3.3).
@@ -82,23 +82,23 @@ def mask_iou(mask1: torch.Tensor, mask2: torch.Tensor, eps: float = 1e-7) -> tor
 def kpt_iou(
     kpt1: torch.Tensor, kpt2: torch.Tensor, area: torch.Tensor, sigma: np.ndarray | list[float], eps: float = 1e-7
 ) -> torch.Tensor:
-    """Return COCO's object key-point similarity of each of `kpt1` (n, k, 3) with each of `kpt2` (m, k, 3): (n, m).
+    """Return COCO's object keypoint similarity of each of `kpt1` (n, k, 3) with each of `kpt2` (m, k, 3): (n, m).
 
     Args:
-        kpt1: true key points x, y, visibility; those of visibility 0 do not count.
-        kpt2: predicted key points.
+        kpt1: true keypoints x, y, visibility; those of visibility 0 do not count.
+        kpt2: predicted keypoints.
         area: (n,) area of the true objects, pixels.
-        sigma: (k,) standard deviation of each key point, in units of the object's size.
+        sigma: (k,) standard deviation of each keypoint, in units of the object's size.
     """
-    sigma = torch.as_tensor(np.asarray(sigma), device=kpt1.device, dtype=kpt1.dtype)
+    deviation = torch.as_tensor(np.asarray(sigma), device=kpt1.device, dtype=kpt1.dtype)
     d2 = (kpt1[:, None, :, :2] - kpt2[None, :, :, :2]).square().sum(-1)
     visible = (kpt1[..., 2] != 0)[:, None]
-    e = d2 / ((2 * sigma).square() * (area[:, None, None] + eps) * 2)
+    e = d2 / ((2 * deviation).square() * (area[:, None, None] + eps) * 2)
     return ((-e).exp() * visible).sum(-1) / (visible.sum(-1) + eps)
 
 
 def _covariance(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return var(x), var(y), cov(x, y), each (..., 1), of the Gaussians that stand for rotated boxes xywhr."""
+    """Return var(x), var(y), cov(x, y), each (..., 1), of the Gaussians that represent rotated boxes xywhr."""
     a, b = boxes[..., 2:3].square() / 12, boxes[..., 3:4].square() / 12
     cos, sin = boxes[..., 4:5].cos(), boxes[..., 4:5].sin()
     return a * cos**2 + b * sin**2, a * sin**2 + b * cos**2, (a - b) * cos * sin
@@ -108,7 +108,7 @@ def probiou(obb1: torch.Tensor, obb2: torch.Tensor, CIoU: bool = False, eps: flo
     """Return the probabilistic IoU (..., 1) of pairs of rotated boxes (..., 5) xywhr, r in radians, shapes broadcast.
 
     One minus the Hellinger distance of the boxes' Gaussians: Llerena et al., Gaussian Bounding Boxes and Probabilistic
-    Intersection-over-Union for Object Detection, arXiv 2106.06072. `CIoU` takes the aspect term of CIoU off.
+    Intersection-over-Union for Object Detection, arXiv 2106.06072. `CIoU` subtracts the aspect term of CIoU.
     """
     dx, dy = (obb1[..., i : i + 1] - obb2[..., i : i + 1] for i in (0, 1))
     a1, b1, c1 = _covariance(obb1)

@@ -1,10 +1,10 @@
-"""Rotated boxes from one notation into another: xywhr = centre, size and angle in radians; xyxyxyxy = four corners."""
+"""Conversion of rotated boxes: xywhr is centre, size and angle in radians; xyxyxyxy are the four corners."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def xywhr2xyxyxyxy(x: Array) -> Array:
-    """Turn rotated boxes (..., 5) into their corners (..., 4, 2), in the order in which they are joined."""
+    """Turn rotated boxes (..., 5) into their corners (..., 4, 2), in order around the box."""
     lib = torch if isinstance(x, torch.Tensor) else np
     centre, w, h, angle = x[..., :2], x[..., 2:3], x[..., 3:4], x[..., 4:5]
     cos, sin = lib.cos(angle), lib.sin(angle)
@@ -26,7 +26,7 @@ def xywhr2xyxyxyxy(x: Array) -> Array:
 
 
 def regularize_rboxes(rboxes: Array) -> Array:
-    """Return the same rotated boxes (..., 5) with width >= height and an angle in [0, pi)."""
+    """Normalise rotated boxes (..., 5) to width >= height and an angle in [0, pi)."""
     lib = torch if isinstance(rboxes, torch.Tensor) else np
     x, y, w, h, angle = (rboxes[..., i] for i in range(5))
     wide = w > h
@@ -34,7 +34,11 @@ def regularize_rboxes(rboxes: Array) -> Array:
     return lib.stack((x, y, lib.where(wide, w, h), lib.where(wide, h, w), angle), -1)
 
 
-def xyxyxyxy2xywhr(x: Array | Sequence[np.ndarray]) -> Array:
+@overload
+def xyxyxyxy2xywhr(x: torch.Tensor) -> torch.Tensor: ...
+@overload
+def xyxyxyxy2xywhr(x: np.ndarray | Sequence[np.ndarray]) -> np.ndarray: ...
+def xyxyxyxy2xywhr(x: torch.Tensor | np.ndarray | Sequence[np.ndarray]) -> torch.Tensor | np.ndarray:
     """Turn corners into the smallest rotated rectangles around them.
 
     Args:

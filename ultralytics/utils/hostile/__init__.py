@@ -1,1 +1,1 @@
-"""Reading what strangers wrote: limits, YAML, pickles, archives and names."""
+"""Reading of untrusted files: limits, YAML, pickles, archives and names."""

@@ -1,4 +1,4 @@
-"""Unpacking zip and tar files from strangers: no path leaves the folder, no links, no bombs, no half-filled folder."""
+"""Unpacking of untrusted zip and tar files: no path leaves the folder, no links, no bombs, no half-filled folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
@@ -19,11 +20,10 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.hostile.limits import DEPTH, FOLDERS, MAX_RATIO, MEMBERS, MIB
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 MIN_LIMIT = 1 << 30  # bytes that any archive may unpack to
 _CHUNK = 1 << 20
-_MOST_PADDING = 64  # chunks behind the last member of a tar that are looked at
-_MOST_REMARKS = MIB  # bytes of a name or of remarks on a member of a tar
+_MOST_PADDING = 64  # chunks after the last member of a tar that are read
+_MOST_REMARKS = MIB  # bytes of a long name or extended header of a tar's member
 _REMARKS = {
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE
 }  # fmt: skip
@@ -33,13 +33,8 @@ _DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError,
 Member = tuple[str, bool, Callable[[], IO[bytes]]]  # name, whether a folder, and what opens it
 
 
-def is_archive(file: str | Path) -> bool:
-    """Tell whether a file is called like an archive that `unpack` reads."""
-    return str(file).lower().endswith(SUFFIXES)
-
-
 def safe_join(root: str | Path, name: str) -> Path:
-    """Return `root / name`, a path inside of root.
+    """Return `root / name`, checked to lie inside root.
 
     Raises:
         DataError: the name is absolute, climbs with `..`, or has a drive letter or a NUL.
@@ -52,18 +47,18 @@ def safe_join(root: str | Path, name: str) -> Path:
 
 
 def unpack(file: str | Path, folder: str | Path, strip: str = "", limit: int | None = None) -> list[Path]:
-    """Unpack an archive into a folder; what lies there already is kept.
+    """Unpack an archive into a folder; files that exist already are kept.
 
     Everything is first unpacked beside the folder and moved when it is complete, so a failure leaves nothing behind.
 
     Args:
         file: a zip, or a tar that may be compressed.
-        folder: where its content goes; made if needed.
-        strip: leave out this topmost folder of the archive, if all its content is in it.
+        folder: where its content goes; created if needed.
+        strip: leave out this top folder of the archive, if all its content is in it.
         limit: bytes that may be written; by default 100 times the archive's size, at least 1 GiB.
 
     Returns:
-        The files that are new.
+        The new files.
 
     Raises:
         DataError: the archive is damaged or too large, or holds a link, a device or a path that leaves the folder.
@@ -87,7 +82,7 @@ def unpack(file: str | Path, folder: str | Path, strip: str = "", limit: int | N
 def move_into(source: Path, folder: Path, exist_ok: bool = False) -> list[Path]:
     """Move all files under `source` to the same place under `folder` and return those moved.
 
-    A file that lies there already is kept, or with `exist_ok` replaced.
+    A file that exists already is kept, or with `exist_ok` replaced.
     """
     moved, kept = [], 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +103,7 @@ def move_into(source: Path, folder: Path, exist_ok: bool = False) -> list[Path]:
 
 
 def _refuse_links(source: Path, folder: Path) -> None:
-    """Raise if a link below `folder` would carry a file elsewhere; the folder itself may be one."""
+    """Raise DataError if a link below `folder` would lead a file elsewhere; the folder itself may be one."""
     for path in source.rglob("*"):
         if path.is_dir() and (folder / path.relative_to(source)).is_symlink():
             link = folder / path.relative_to(source)
@@ -116,21 +111,21 @@ def _refuse_links(source: Path, folder: Path) -> None:
 
 
 def check_zip(archive: zipfile.ZipFile, least: int = 64 * MIB) -> None:
-    """Raise ValueError where the members of a zip that is read in memory would unpack to a multiple of its size.
+    """Raise ValueError if the members of a zip that is read in memory would unpack to a multiple of its size.
 
-    What a member says of its size holds: `zipfile` reads no more than that. Up to `least` bytes are always fine.
+    A member's stated size can be relied on: `zipfile` reads no more than that. Up to `least` bytes are always fine.
     """
     members = archive.infolist()
-    there = os.fstat(archive.fp.fileno()).st_size if hasattr(archive.fp, "fileno") else 0
+    there = os.fstat(archive.fp.fileno()).st_size if archive.fp and hasattr(archive.fp, "fileno") else 0
     if sum(info.file_size for info in members) > max(least, MAX_RATIO * there):
         raise ValueError(f"its {there} bytes would unpack to more than {MAX_RATIO} times as many")
     if len({info.filename for info in members}) < len(members):
-        raise ValueError("a name stands in it twice")
+        raise ValueError("a name occurs in it twice")
 
 
 @contextmanager
 def _refused(file: Path) -> Iterator[None]:
-    """Turn whatever the decoders raise into a sentence."""
+    """Turn whatever the decoders raise into a DataError with a sentence."""
     try:
         yield
     except DataError as e:
@@ -145,30 +140,30 @@ def _refused(file: Path) -> Iterator[None]:
 
 @contextmanager
 def _members(file: Path) -> Iterator[Iterator[Member]]:
-    """Give the members of an archive, told by its content."""
+    """Yield the members of an archive, whose format is told by its content."""
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             yield _zip_members(archive)
         return
     try:
-        archive = tarfile.open(file, tarinfo=_Info)  # noqa: SIM115 - opened here for its error, used below
+        tar = tarfile.open(file, tarinfo=_Info)  # noqa: SIM115 - opened here for its error, used below
     except tarfile.TarError:
         message = "Its content is neither zip nor tar; it may be damaged: delete it and fetch it again."
         raise DataError(message) from None
-    with archive:
-        yield _tar_members(archive)
-        for _ in range(_MOST_PADDING):  # what compresses a tar has its checksum at the very end
-            if not archive.fileobj.read(_CHUNK):
+    with tar:
+        yield _tar_members(tar)
+        for _ in range(_MOST_PADDING):  # a compressed tar has its checksum at the very end
+            if not tar.fileobj or not tar.fileobj.read(_CHUNK):
                 break
 
 
 class _Info(tarfile.TarInfo):
-    """A member of a tar whose long names and remarks are bounded; `tarfile` reads them whole."""
+    """A member of a tar whose long names and extended headers are bounded; `tarfile` reads them whole."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _REMARKS and self.size > _MOST_REMARKS:
             raise DataError(f"The remarks on a member of it have {self.size} bytes: it may be a bomb, or damaged.")
-        return super()._proc_member(archive)
+        return super()._proc_member(archive)  # type: ignore[misc]  # private, hence not in the stub
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -178,18 +173,24 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
             raise DataError(f"'{info.filename}' in it is a link or a device, which is not allowed.")
         if info.flag_bits & 1:
             raise DataError(f"'{info.filename}' in it is locked with a password.")
-        yield info.filename, info.filename.endswith("/"), lambda info=info: archive.open(info)
+        yield info.filename, info.filename.endswith("/"), partial(archive.open, info)
 
 
 def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
     for info in archive:
         if not (info.isfile() or info.isdir()):
             raise DataError(f"'{info.name}' in it is a link or a device, which is not allowed.")
-        yield info.name, info.isdir(), lambda info=info: archive.extractfile(info)
+        yield info.name, info.isdir(), partial(_open_file, archive, info)
+
+
+def _open_file(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    opened = archive.extractfile(info)
+    assert opened is not None  # None is for folders and devices
+    return opened
 
 
 def _count_folders(folders: set[Path], folder: Path, members: int) -> None:
-    """Add a folder, and those that it lies in, to the folders there are; of 2 kB there could be 90,000."""
+    """Add a folder and its parents to a set, and refuse too many: 2 kB can hold 90,000."""
     while folder not in folders:
         folders.add(folder)
         folder = folder.parent
@@ -198,27 +199,27 @@ def _count_folders(folders: set[Path], folder: Path, members: int) -> None:
 
 
 def _extract(members: Iterator[Member], stage: Path, limit: int, file: Path) -> None:
-    """Write members into an empty folder. The bytes are counted as they come: what a header says may be a lie."""
+    """Write members into an empty folder. The bytes are counted as they come, since a header may lie about them."""
     written, folders = 0, {stage}
     for i, (name, is_folder, open_member) in enumerate(members):
         if i >= MEMBERS:
             raise DataError(f"It holds more than {MEMBERS} files: it may be a bomb.")
         target = safe_join(stage, name)
         if target == stage and not is_folder:
-            raise DataError("A file without a name stands in it.")
+            raise DataError("It holds a file without a name.")
         if len(target.parts) - len(stage.parts) > DEPTH:
-            raise DataError(f"More than {DEPTH} folders stand in each other in it: it may be a bomb.")
+            raise DataError(f"It has more than {DEPTH} nested folders: it may be a bomb.")
         _count_folders(folders, target if is_folder else target.parent, i)
         if _JUNK & {*PurePosixPath(name).parts}:
             continue
         try:
             (target if is_folder else target.parent).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise DataError(f"A folder and a file of the same name stand in it: '{name}'.") from None
+            raise DataError(f"It holds a folder and a file of the same name: '{name}'.") from None
         if is_folder:
             continue
         if target.exists():
-            raise DataError(f"'{name}' stands in it twice.")
+            raise DataError(f"It holds '{name}' twice.")
         with open(target, "xb") as out, open_member() as source:
             while chunk := source.read(_CHUNK):
                 written += len(chunk)

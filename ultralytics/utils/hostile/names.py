@@ -1,4 +1,4 @@
-"""Names that come with files of strangers, made fit for what takes them: file systems, fonts, consoles, native code."""
+"""Names from untrusted files, made safe for file systems, fonts, consoles and native code."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from ultralytics.utils.errors import DataError
 
 LONGEST = 300  # characters of a class name; the longest of ImageNet-21k has 166
-_LONGEST_FILE = 100  # bytes of a part of a path; file systems take 255, and numbers and suffixes come behind
-_NEVER = re.compile(r'[<>:"/\\|?*]')  # in names of files on one system or another
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for itself
+_LONGEST_FILE = 100  # bytes of a part of a path; file systems take 255, and numbers and suffixes are appended
+_NEVER = re.compile(r'[<>:"/\\|?*]')  # forbidden in file names on one system or another
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows reserves
 
 
 def odd_characters(name: str) -> str:
-    """Return what is in a name that no reader can see: control characters and halves of characters (surrogates)."""
+    """Return the invisible characters of a name: control characters and lone surrogates."""
     return "".join(c for c in name if unicodedata.category(c) in {"Cc", "Cs"})
 
 
 def clean_name(name: object) -> str:
-    """Return a class name from a file as text that can be drawn, printed and written; what cannot becomes '\ufffd'."""
+    """Make a class name from a file safe to draw, print and write: odd characters become '\ufffd'."""
     text = str(name)
     text = text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
     odd = {*odd_characters(text)}
@@ -29,15 +29,15 @@ def clean_name(name: object) -> str:
 
 
 def clean_names(names: Mapping) -> dict[int, str]:
-    """Return {class: name} of a file with clean names."""
+    """Clean all names of {class: name} from a file."""
     return {int(k): clean_name(v) for k, v in names.items()}
 
 
 def for_opencv(path: object) -> str:
-    """Return a path as OpenCV takes it, which crashes on halves of characters.
+    """Return a path as text for OpenCV, which crashes on lone surrogates.
 
     Raises:
-        DataError: there are some, as in a name written in GBK where this system takes names for UTF-8.
+        DataError: there are some, as in a name written in GBK where this system reads names as UTF-8.
     """
     text = str(path)
     if any(unicodedata.category(c) == "Cs" for c in text) or "\0" in text:
@@ -46,13 +46,13 @@ def for_opencv(path: object) -> str:
 
 
 def shortened(stem: str, most: int = 200) -> str:
-    """Return a stem of at most so many bytes, behind which a number and a suffix still make a name of 255."""
+    """Shorten a stem to at most `most` bytes, so that with a number and a suffix it stays below 255."""
     encoded = stem.encode(errors="surrogateescape")  # as bytes that are no UTF-8 come from a file system
     return stem if len(encoded) <= most else encoded[:most].decode(errors="ignore")
 
 
 def safe_name(name: object) -> str:
-    """Return a name as one part of a path on any system: 'a/b' gives 'a_b', '..' gives '_'."""
+    """Make a name usable as one part of a path on any system: 'a/b' gives 'a_b', '..' gives '_'."""
     text = _NEVER.sub("_", clean_name(name)).strip()
     try:
         os.fsencode(text)

@@ -1,1 +1,1 @@
-"""What training minimises, a file for each task; `utils/loss.py` has all names."""
+"""The losses, a file for each task; `utils/loss.py` has all names."""

@@ -1,4 +1,4 @@
-"""Classes of whole images."""
+"""The loss of classification."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 class v8ClassificationLoss:
-    """Cross-entropy of images' classes."""
+    """Cross-entropy of image classes."""
 
     def __call__(self, preds: torch.Tensor, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss, and the same detached (1,), for logits (b, nc) and batch["cls"] (b,)."""

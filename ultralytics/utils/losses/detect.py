@@ -1,8 +1,10 @@
-"""Boxes and classes of an anchor-free detection head; the other tasks build on it."""
+"""The loss of an anchor-free detection head, on which those of other tasks build."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from ultralytics.utils.tal import Assignment, TaskAlignedAssigner, bbox2dist, di
 
 
 class DFLoss(nn.Module):
-    """Distribution focal loss: put the probability on the two whole distances next to the true one.
+    """Distribution focal loss: cross-entropy with the two whole distances next to the true one.
 
     Li et al., Generalized Focal Loss, arXiv 2006.04388, section 3.2, equation 6.
     """
@@ -36,7 +38,7 @@ class DFLoss(nn.Module):
 
 
 class BboxLoss(nn.Module):
-    """Box losses of the positives, each weighted by the class score it shall reach: 1 - CIoU, and DFL."""
+    """Box losses of the positives, weighted by their target class scores: 1 - CIoU, and DFL."""
 
     def __init__(self, reg_max: int = 16):
         super().__init__()
@@ -54,7 +56,7 @@ class BboxLoss(nn.Module):
 
         Args:
             pred_dist: (p, 4 * reg_max) logits of the distances.
-            pred_bboxes: (p, 4) xyxy decoded from them, in strides, as the following.
+            pred_bboxes: (p, 4) xyxy decoded from them, in strides, like the following.
             points: (p, 2) anchor points.
             target_bboxes: (p, 4) xyxy.
             weight: (p, 1).
@@ -66,29 +68,44 @@ class BboxLoss(nn.Module):
         return box, (self.dfl_loss(pred_dist, distances) * weight).sum()
 
     def iou(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return how well boxes fit, (p, 1)."""
+        """Return the IoU of box pairs, (p, 1)."""
         return bbox_iou(pred, target, xywh=False, CIoU=True)
 
     def corners(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Return the boxes as xyxy (p, 4), whose sides the distributions shall tell."""
+        """Return the boxes as xyxy (p, 4), whose sides are the targets of the distributions."""
         return boxes
 
 
 def per_process(total: torch.Tensor) -> torch.Tensor:
-    """Return what to divide a batch's losses by: the sum of its target scores, 1 at least.
+    """Return the divisor of a batch's losses: the sum of its target scores, at least 1.
 
-    When several processes train on a share each, it is the mean of their sums: the mean of their losses, and so of
-    their gradients, is then what one process would find for all the shares together.
+    When several ranks train, it is the mean of their sums: the mean of their losses, and so of their gradients, is then
+    that of a single process on the whole batch.
     """
-    if not (torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()):  # validation runs in one alone
+    if not (torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()):  # validation runs on one rank
         return total.clamp(min=1)
     total, world = total.clone(), dist.get_world_size()
     dist.all_reduce(total)
     return total.clamp(min=1) / world
 
 
+class Head(Protocol):
+    """The last layer of a model, as far as a loss needs it."""
+
+    stride: torch.Tensor  # (levels,)
+    nc: int  # classes
+    no: int  # outputs of an anchor
+    reg_max: int  # bins of a distance
+    kpt_shape: Sequence[int]  # of a pose head: number of keypoints, and of values each
+
+
+def head_of(model: nn.Module) -> Head:
+    """Return the head of a model, which is its last layer."""
+    return cast("Head", cast("nn.Sequential", model.model)[-1])
+
+
 class Matched(NamedTuple):
-    """A batch seen by the head and its objects, for n images, a anchors, g objects."""
+    """Predictions and objects of a batch, for n images, a anchors, g objects."""
 
     dist: torch.Tensor  # (n, a, 4 * reg_max) distance logits
     logits: torch.Tensor  # (n, a, nc)
@@ -97,34 +114,32 @@ class Matched(NamedTuple):
     gt_image: torch.Tensor  # (g,)
     gt_labels: torch.Tensor  # (g,)
     gt_boxes: torch.Tensor  # (g, 4) xyxy, pixels
-    hits: Assignment  # the anchors that learn an object
+    hits: Assignment  # of objects to anchors
 
 
 class v8DetectionLoss:
     """The loss of YOLOv8 and YOLO11 detectors: task-aligned targets, CIoU, binary cross-entropy and DFL.
 
-    What it needs of the model is taken here: the shape of the predictions from its head, and the settings `model.args`
-    of the training, kept as `hyp`. Gains that a callback changes there take effect with the next batch.
+    The constructor reads the shape of the predictions from the model's head, and keeps the settings `model.args` of the
+    training as `hyp`. Gains that a callback changes there take effect with the next batch.
     """
 
     assigner_class, box_loss_class = TaskAlignedAssigner, BboxLoss
     gains: tuple[str, ...] = ("box", "cls", "dfl")  # the settings by which the parts are multiplied, in their order
 
     def __init__(self, model: nn.Module, tal_topk: int = 10):
-        head = model.model[-1]
-        self.hyp = model.args
+        head = head_of(model)
+        self.hyp = cast("SimpleNamespace", model.args)
         self.stride = [float(s) for s in head.stride]
         self.nc, self.no, self.reg_max = head.nc, head.no, head.reg_max
         self.assigner = self.assigner_class(topk=tal_topk, num_classes=self.nc, alpha=0.5, beta=6.0)
         self.bbox_loss = self.box_loss_class(self.reg_max)
 
-    def __call__(
-        self, preds: list[torch.Tensor] | tuple, batch: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, preds: Sequence, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss, summed over its parts and times the batch size, and the parts themselves, detached.
 
         Args:
-            preds: what the head gives in training, or a pair (decoded, that) as in eval mode.
+            preds: the head's outputs in training, or the pair (decoded, outputs) of eval mode.
             batch: batch_idx (g,), cls (g, 1) or (g,), bboxes (g, 4) normalised xywh; g may be 0. More in subclasses.
 
         Returns:
@@ -136,15 +151,15 @@ class v8DetectionLoss:
         return loss.sum() * self.images(preds), loss.detach()
 
     @staticmethod
-    def images(preds: list | tuple) -> int:
+    def images(preds: Sequence | torch.Tensor) -> int:
         """Return the batch size."""
         while not isinstance(preds, torch.Tensor):
             preds = preds[0]
         return len(preds)
 
-    def parts(self, maps: list[torch.Tensor], batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def parts(self, preds: Sequence, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Return the parts of the loss without gains, for maps (b, 4 * reg_max + nc, h, w)."""
-        return self.of_boxes(self.match(*self.flatten(maps), maps, batch))
+        return self.of_boxes(self.match(*self.flatten(preds), preds, batch))
 
     def match(
         self,
@@ -152,17 +167,17 @@ class v8DetectionLoss:
         logits: torch.Tensor,
         points: torch.Tensor,
         strides: torch.Tensor,
-        maps: list[torch.Tensor],
+        maps: Sequence[torch.Tensor],
         batch: dict[str, torch.Tensor],
     ) -> Matched:
-        """Find out which anchors learn which objects."""
+        """Assign the objects of a batch to anchors."""
         objects = self.targets(maps, batch)
         return Matched(dist, logits, points, strides, *objects, self.assign(dist, logits, points, strides, *objects))
 
-    def flatten(self, maps: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def flatten(self, maps: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return distance logits (b, a, 4 * reg_max) and class logits (b, a, nc) in single precision, anchor points
         (a, 2) in strides, and strides (a, 1)."""
-        # Channels last, as convolutions on a CPU leave them: no element changes its place
+        # Channels last, as convolutions on a CPU leave them: nothing is copied
         rows = [m.permute(0, 2, 3, 1).flatten(1, 2).split((4 * self.reg_max, self.nc), 2) for m in maps]
         dist, logits = (torch.cat(parts, 1).float() for parts in zip(*rows))
         # In half precision not every anchor of a large image has coordinates of its own
@@ -170,7 +185,7 @@ class v8DetectionLoss:
         return dist, logits, points, strides
 
     def targets(
-        self, maps: list[torch.Tensor], batch: dict[str, torch.Tensor]
+        self, maps: Sequence[torch.Tensor], batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return image (g,), class (g,) and box (g, 4) xyxy in pixels of each object."""
         device = maps[0].device
@@ -179,8 +194,8 @@ class v8DetectionLoss:
         boxes = xywh2xyxy(boxes * boxes.new_tensor((w, h, w, h)))
         return batch["batch_idx"].to(device).reshape(-1).long(), batch["cls"].to(device).reshape(-1).long(), boxes
 
-    def size(self, maps: list[torch.Tensor]) -> tuple[float, float]:
-        """Return width and height of the images, pixels."""
+    def size(self, maps: Sequence[torch.Tensor]) -> tuple[float, float]:
+        """Return width and height of the images in pixels."""
         h, w = (side * self.stride[0] for side in maps[0].shape[2:])
         return w, h
 
@@ -189,15 +204,15 @@ class v8DetectionLoss:
         return dist2bbox(self.expected(dist), points, xywh=False)
 
     def expected(self, dist: torch.Tensor) -> torch.Tensor:
-        """Return the distances (p, 4) that distance logits (p, 4 * reg_max) stand for."""
+        """Return the expected distances (p, 4) of distance logits (p, 4 * reg_max)."""
         if self.reg_max == 1:
             return dist
         steps = torch.arange(self.reg_max, device=dist.device, dtype=dist.dtype)
-        # No matrix product: autocast would turn it to half precision
+        # Not a matrix product, which autocast would run in half precision
         return (dist.view(-1, 4, self.reg_max).softmax(2) * steps).sum(2)
 
     def scaled(self, boxes: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-        """Return boxes (p, 4) times factors (p, 1)."""
+        """Multiply boxes (p, 4) by factors (p, 1)."""
         return boxes * factor
 
     @torch.no_grad()
@@ -211,14 +226,14 @@ class v8DetectionLoss:
         gt_labels: torch.Tensor,
         gt_boxes: torch.Tensor,
     ) -> Assignment:
-        """Find the anchors that learn an object."""
+        """Assign objects to anchors, of which only those inside an object are decoded."""
         rows, a = dist.flatten(0, 1), len(points)
 
         def predict(
             image: torch.Tensor, anchor: torch.Tensor, label: torch.Tensor
         ) -> tuple[torch.Tensor, torch.Tensor]:
             place = image * a + anchor
-            # Boxes are decoded where an object lies, and once where several do
+            # Boxes are decoded where an object lies, and once if several do
             used = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
             used[place] = True
             where = used.nonzero()[:, 0]

@@ -1,6 +1,8 @@
-"""Rotated boxes."""
+"""The loss of rotated boxes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
@@ -11,7 +13,7 @@ from ultralytics.utils.tal import RotatedTaskAlignedAssigner, dist2rbox
 
 
 class RotatedBboxLoss(BboxLoss):
-    """The same for boxes xywhr (p, 5): 1 - probabilistic IoU, and DFL of the sides as if the box were upright."""
+    """Box losses for xywhr (p, 5): 1 - probabilistic IoU, and DFL of the sides as if the box were upright."""
 
     def iou(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return probiou(pred, target)
@@ -21,23 +23,23 @@ class RotatedBboxLoss(BboxLoss):
 
 
 class v8OBBLoss(v8DetectionLoss):
-    """Detection of rotated boxes: probabilistic IoU, and anchors inside the turned rectangle.
+    """Detection of rotated boxes: probabilistic IoU, and anchors inside the rotated rectangle.
 
-    The batch's bboxes are (g, 5): normalised xywh and the angle in radians. The angle travels as the last column of the
-    distance logits (n, a, 4 * reg_max + 1), and boxes are (..., 5) xywhr.
+    The batch's bboxes are (g, 5): normalised xywh and the angle in radians. The angle is appended as the last column of
+    the distance logits (n, a, 4 * reg_max + 1), and boxes are (..., 5) xywhr.
     """
 
     assigner_class, box_loss_class = RotatedTaskAlignedAssigner, RotatedBboxLoss
-    least_side = 2.0  # pixels; the angle of a smaller box says nothing
+    least_side = 2.0  # pixels; the angle of a smaller box is meaningless
 
-    def parts(self, preds: tuple, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def parts(self, preds: Sequence, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         maps, angle = preds
-        dist, *rest = self.flatten(maps)
+        dist, logits, points, strides = self.flatten(maps)
         dist = torch.cat((dist, angle.mT.float()), 2)
-        return self.of_boxes(self.match(dist, *rest, maps, batch))
+        return self.of_boxes(self.match(dist, logits, points, strides, maps, batch))
 
     def targets(
-        self, maps: list[torch.Tensor], batch: dict[str, torch.Tensor]
+        self, maps: Sequence[torch.Tensor], batch: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         device = maps[0].device
         w, h = self.size(maps)

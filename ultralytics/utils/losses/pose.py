@@ -1,20 +1,22 @@
-"""Key points and their visibility."""
+"""The loss of keypoints and their visibility."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ultralytics.utils.losses.detect import Matched, per_process, v8DetectionLoss
+from ultralytics.utils.losses.detect import Matched, head_of, per_process, v8DetectionLoss
 from ultralytics.utils.metrics import OKS_SIGMA
 
 
 class KeypointLoss(nn.Module):
-    """1 - object key-point similarity, as COCO measures it: Maji et al., YOLO-Pose, arXiv 2204.06806, section 3.3.
+    """1 - object keypoint similarity, as COCO measures it: Maji et al., YOLO-Pose, arXiv 2204.06806, section 3.3.
 
     Args:
-        sigmas: (k,) standard deviation of each key point, in units of the object's size.
+        sigmas: (k,) standard deviation of each keypoint, in units of the object's size.
     """
 
     def __init__(self, sigmas: torch.Tensor):
@@ -24,12 +26,12 @@ class KeypointLoss(nn.Module):
     def forward(
         self, pred: torch.Tensor, target: torch.Tensor, visible: torch.Tensor, area: torch.Tensor
     ) -> torch.Tensor:
-        """Return the loss (p, k) of each key point; those of an object weigh as much as if all were visible.
+        """Return the loss (p, k) of each keypoint; those of an object weigh as much as if all were visible.
 
         Args:
             pred, target: (p, k, 2 or more) x, y.
             visible: (p, k) bool.
-            area: (p, 1) of the objects, in the square of the key points' unit.
+            area: (p, 1) of the objects, in the square of the keypoints' unit.
         """
         distance = (pred[..., :2] - target[..., :2]).square().sum(-1)
         e = distance / ((2 * self.sigmas.to(pred)).square() * (area + 1e-9) * 2)
@@ -38,22 +40,22 @@ class KeypointLoss(nn.Module):
 
 
 class v8PoseLoss(v8DetectionLoss):
-    """Detection and key points: their similarity, and the cross-entropy of their visibility.
+    """Detection and keypoints: their similarity, and the cross-entropy of their visibility.
 
-    The batch has more: keypoints (g, k, 2 or 3) normalised x, y and visibility (0: not labelled). Parts: box,
-    key-point, visibility, class and distribution loss.
+    The batch also has keypoints (g, k, 2 or 3), normalised x, y and visibility (0: not labelled). Parts: box, keypoint,
+    visibility, class and distribution loss.
     """
 
     gains = ("box", "pose", "kobj", "cls", "dfl")
 
     def __init__(self, model: nn.Module, tal_topk: int = 10):
         super().__init__(model, tal_topk)
-        self.kpt_shape = tuple(model.model[-1].kpt_shape)
+        self.kpt_shape = tuple(head_of(model).kpt_shape)
         k = self.kpt_shape[0]
         sigmas = torch.from_numpy(OKS_SIGMA) if self.kpt_shape == (17, 3) else torch.full((k,), 1 / k)
         self.keypoint_loss = KeypointLoss(sigmas)
 
-    def parts(self, preds: tuple, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def parts(self, preds: Sequence, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         maps, kpts = preds
         found = self.match(*self.flatten(maps), maps, batch)
         box, cls, dfl = self.of_boxes(found)
@@ -63,7 +65,7 @@ class v8PoseLoss(v8DetectionLoss):
         return box, pose, kobj, cls, dfl
 
     def keypoints(self, found: Matched, kpts: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return key-point and visibility loss, means over all positives, for raw key points (n, k * d, a) and targets
+        """Return keypoint and visibility loss, means over all positives, for raw keypoints (n, k * d, a) and targets
         (g, k, d) in pixels."""
         hits = found.hits
         stride = found.strides[hits.anchor]

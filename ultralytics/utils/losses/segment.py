@@ -1,6 +1,8 @@
-"""Masks: prototypes added up by the coefficients of each positive."""
+"""The loss of masks, which are prototypes summed with the coefficients of each positive."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,7 @@ from ultralytics.utils.losses.detect import Matched, per_process, v8DetectionLos
 class v8SegmentationLoss(v8DetectionLoss):
     """Detection and masks: the binary cross-entropy of each positive's mask inside its object's box.
 
-    The batch has more: masks (n, h, w) where pixels are 0 or 1 + the index of the object among those of its image
+    The batch also has masks: (n, h, w) where pixels are 0 or 1 + the index of the object among those of its image
     (`overlap_mask`), or (g, h, w) of 0 and 1, one for each object. Parts: box, mask, class and distribution loss.
     """
 
@@ -22,7 +24,7 @@ class v8SegmentationLoss(v8DetectionLoss):
         super().__init__(model, tal_topk)
         self.overlap = self.hyp.overlap_mask
 
-    def parts(self, preds: tuple, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def parts(self, preds: Sequence, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         maps, coefficients, protos = preds
         found = self.match(*self.flatten(maps), maps, batch)
         box, cls, dfl = self.of_boxes(found)

@@ -1,8 +1,8 @@
-"""The console: whatever is printed, logged or drawn as a bar comes out on every stream, or is dropped and work goes on.
+"""Console output that never fails: what a stream cannot take is replaced or dropped, and the program goes on.
 
-A stream may be unable to hold a sign, may show no escape sequences, may have lost its reader, be closed, or not exist.
-`say` takes the place of `print`, `OUT` and `ERR` stand before `sys.stdout` and `sys.stderr`, and `guarded` puts them in
-their places while a command runs, so that what others print goes the same way.
+A stream may be unable to encode a character or show escape sequences, may have lost its reader, be closed, or not
+exist. `say` replaces `print`, `OUT` and `ERR` wrap `sys.stdout` and `sys.stderr`, and `guarded` puts such wrappers in
+place while a command runs, so that what others print goes the same way.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Protocol
 
 ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|.)?", re.DOTALL)  # colours, movements and the like
-# What stands for a sign where the stream cannot hold it; other characters become their code, such as \u706b.
+# Replacements of characters that a stream cannot encode; all others become their code, such as \u706b.
 SIGNS = {
     "×": "x", "·": "*", "±": "+/-", "°": " deg", "²": "2", "³": "3", "µ": "u", "μ": "u", "–": "-", "—": "-", "−": "-",
     "…": "...", "•": "*", "‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"', "€": "EUR", "₁": "1", "₂": "2",
@@ -31,18 +31,24 @@ if sys.platform == "win32":
     _GONE.add(errno.EINVAL)  # a broken pipe there
 
 
-# Text that a stream can hold ------------------------------------------------------------------------------------------
+class TextStream(Protocol):
+    """Whatever text can be written to: a file, a terminal, or a `Console`."""
+
+    def write(self, text: str, /) -> object: ...
 
 
-def is_live(stream: Any) -> bool:
-    """Tell whether a stream is watched as it is written: by a terminal, or in a notebook."""
+# Text that a stream can encode ----------------------------------------------------------------------------------------
+
+
+def is_live(stream: object) -> bool:
+    """Check whether a stream is a terminal or a notebook, where text is seen as it is written."""
     with suppress(ValueError, OSError):  # a closed file
         return bool(getattr(stream, "isatty", lambda: False)()) or "ipykernel" in sys.modules
     return False
 
 
-def shows_colours(stream: Any) -> bool:
-    """Tell whether escape sequences may go to a stream: NO_COLOR forbids them, FORCE_COLOR asks for them."""
+def shows_colours(stream: object) -> bool:
+    """Check whether escape sequences may go to a stream: NO_COLOR forbids them, FORCE_COLOR asks for them."""
     if os.getenv("NO_COLOR"):
         return False
     if os.getenv("FORCE_COLOR", "0") not in {"", "0"}:
@@ -51,7 +57,7 @@ def shows_colours(stream: Any) -> bool:
 
 
 def fitting(text: str, encoding: str | None, errors: str | None = None) -> str:
-    """Return a text with the characters that an encoding does not have replaced by others."""
+    """Replace the characters of a text that an encoding lacks."""
     kept = "surrogateescape" if errors == "surrogateescape" else "strict"  # file names as the system gave them
 
     def holds(part: str) -> bool:
@@ -68,8 +74,8 @@ def fitting(text: str, encoding: str | None, errors: str | None = None) -> str:
     return "".join(c if holds(c) else SIGNS.get(c, c.encode("ascii", "backslashreplace").decode()) for c in text)
 
 
-def put(stream: Any, text: str) -> None:
-    """Write a text to a stream, in other characters if need be; where that is not possible any more, drop it."""
+def put(stream: TextStream | None, text: str) -> None:
+    """Write a text to a stream, with characters replaced if need be; drop it if the stream is gone."""
     if stream is None:
         return
     if "\x1b" in text and not shows_colours(stream):
@@ -78,31 +84,32 @@ def put(stream: Any, text: str) -> None:
     try:
         try:
             stream.write(text)
-        except UnicodeEncodeError:  # it does not say what it can hold
+        except UnicodeEncodeError:  # it does not say what it can encode
             stream.write(fitting(text, "ascii"))
         flush(stream)
     except (OSError, ValueError) as e:  # ValueError: the file is closed
         _give_up(stream, e)
 
 
-def flush(stream: Any, last: bool = False) -> None:
-    """Flush a stream; where that is not possible any more, or this was the last chance, drop what it holds."""
+def flush(stream: TextStream | None, last: bool = False) -> None:
+    """Flush a stream; if that fails for good, or this is the last attempt, drop what it holds."""
     try:
         getattr(stream, "flush", lambda: None)()
     except (OSError, ValueError) as e:
         _give_up(stream, e, last)
 
 
-def _give_up(stream: Any, error: Exception, last: bool = False) -> None:
-    """Let standard output or error lead nowhere once its reader has gone.
+def _give_up(stream: TextStream | None, error: Exception, last: bool = False) -> None:
+    """Redirect standard output or error to nowhere once its reader is gone.
 
-    So it does for whatever else writes there: other processes, native code, and Python, which flushes it at its end and
-    would return another exit code. A full disk may have room again, so that only one text is dropped until the last.
+    That covers whatever else writes there: other processes, native code, and Python, which flushes it at its end and
+    would return another exit code. A full disk may have room again, so it costs one text only, until the last attempt.
     """
+    fileno = getattr(stream, "fileno", None)
     with suppress(OSError, ValueError, AttributeError):
-        if (last or getattr(error, "errno", None) in _GONE) and stream.fileno() in {1, 2}:
+        if fileno and (last or getattr(error, "errno", None) in _GONE) and fileno() in {1, 2}:
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
+            os.dup2(nowhere, fileno())
             os.close(nowhere)
 
 
@@ -110,16 +117,16 @@ def _give_up(stream: Any, error: Exception, last: bool = False) -> None:
 
 
 class Console:
-    """Text stream that stands before another one and never fails.
+    """Text stream that wraps another one and never fails.
 
     Args:
         stream: the other one, or None to drop all; 'stdout' or 'stderr' is what `sys` has by that name at the moment.
     """
 
-    def __init__(self, stream: Any):
+    def __init__(self, stream: TextStream | str | None):
         self._stream = stream
 
-    def _target(self) -> Any:
+    def _target(self) -> TextStream | None:
         return getattr(sys, self._stream) if isinstance(self._stream, str) else self._stream
 
     def write(self, text: str) -> int:
@@ -132,13 +139,13 @@ class Console:
         flush(self._target())
 
     def isatty(self) -> bool:
-        """Tell whether the other stream is a terminal."""
+        """Check whether the other stream is a terminal."""
         with suppress(ValueError, OSError, AttributeError):
-            return bool(self._target().isatty())
+            return bool(getattr(self._target(), "isatty", lambda: False)())
         return False
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # nothing to ask the other one for, who may not be there yet
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("_"):  # not to be asked of the other one, which may not be set yet
             raise AttributeError(name)
         return getattr(self._target(), name)
 
@@ -146,14 +153,14 @@ class Console:
 OUT, ERR = Console("stdout"), Console("stderr")
 
 
-def say(*values: object, sep: str = " ", end: str = "\n", file: Any = OUT) -> None:
-    """Print values; see this module for what that means where `print` would fail."""
+def say(*values: object, sep: str = " ", end: str = "\n", file: TextStream | None = OUT) -> None:
+    """Print values without ever failing, as this module's docstring describes."""
     put(file, sep.join(map(str, values)) + end)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Let all that is printed during a command, by whomever, come out or be dropped; also a decorator, `@guarded()`."""
+    """Wrap standard output and error in a `Console` during a command; also a decorator, `@guarded()`."""
     _fill_descriptors()
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (Console(stream or open(os.devnull, "w", encoding="utf-8")) for stream in before)  # noqa: SIM115
@@ -166,7 +173,7 @@ def guarded() -> Iterator[None]:
 
 
 def _fill_descriptors() -> None:
-    """Let standard descriptors that are closed lead nowhere, for the next file opened would take their place.
+    """Open closed standard descriptors on the null device, for the next file opened would take their place.
 
     Native code that complains would write into that file.
     """
@@ -187,15 +194,15 @@ def _fill_descriptors() -> None:
 class ConsoleHandler(logging.StreamHandler):
     """Handler that writes log records to a console, in colours where it shows them."""
 
-    def __init__(self, stream: Any = OUT):
+    def __init__(self, stream: TextStream | str | None = OUT):
         super().__init__(stream if isinstance(stream, Console) else Console(stream))
 
-    def setStream(self, stream: Any) -> Any:
+    def setStream(self, stream: TextStream | str | None) -> TextStream | None:
         """Write to another stream; return the former one."""
         return super().setStream(stream if isinstance(stream, Console) else Console(stream))
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record with its colours."""
+        """Format a record with its colours."""
         if hasattr(record, "coloured"):
             record = copy.copy(record)
             record.msg = record.coloured
@@ -203,7 +210,7 @@ class ConsoleHandler(logging.StreamHandler):
 
 
 def without_colours(record: logging.LogRecord) -> bool:
-    """Keep the colours of a record apart, so that files and whoever else gets it see plain text; a logger's filter."""
+    """Move the colours of a record aside, so that files and other handlers see plain text; a logger's filter."""
     if isinstance(record.msg, str) and "\x1b" in record.msg:
         record.coloured, record.msg = record.msg, ESCAPE.sub("", record.msg)
     return True

@@ -1,13 +1,12 @@
-"""What a run asks of the whole process so that it repeats to the last bit, and how the process gets its own back."""
+"""Process-wide state of a run that repeats bit for bit: restored afterwards, with non-deterministic operators named."""
 
 from __future__ import annotations
 
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,19 +15,19 @@ from ultralytics.utils import LOGGER
 
 _VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED")
 
-_PHRASE = " does not have a deterministic implementation"  # what torch says after an operator's name
+_PHRASE = " does not have a deterministic implementation"  # follows an operator's name in torch's warning
 
 
 @contextmanager
 def process_restored() -> Iterator[None]:
-    """After this block the process has the random numbers, switches, warnings and variables of before it.
+    """Restore the random states, switches, warnings and environment variables of the process after this block.
 
-    A run seeds and switches what belongs to the whole process. Whoever called it has plans of his own with that.
+    A run seeds and switches what belongs to the whole process, and its caller may rely on that.
     """
     numbers = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # a module's property
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     variables = {name: os.environ.get(name) for name in _VARIABLES}
     with warnings.catch_warnings():
@@ -41,7 +40,7 @@ def process_restored() -> Iterator[None]:
             if gpus:
                 torch.cuda.set_rng_state_all(gpus)
             torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-            torch.utils.deterministic.fill_uninitialized_memory = fill
+            torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
             for name, value in variables.items():
                 if value is None:
@@ -51,9 +50,9 @@ def process_restored() -> Iterator[None]:
 
 
 def name_operators() -> None:
-    """Log each operator without a repeatable kernel once from now on, in place of torch's warning at every call.
+    """Log each operator without a deterministic kernel once from now on, instead of torch's warning at every call.
 
-    Torch tells when such an operator runs, so a training names them in its first batch. Other warnings stay.
+    Torch warns when such an operator runs, so a training names them in its first batch. Other warnings stay.
     """
     shown = warnings.showwarning
     warnings.showwarning = _Namer(shown.otherwise if isinstance(shown, _Namer) else shown)
@@ -61,17 +60,17 @@ def name_operators() -> None:
 
 
 class _Namer:
-    """Takes the place of `warnings.showwarning`.
+    """Replaces `warnings.showwarning`.
 
     Args:
         otherwise: shows all other warnings.
     """
 
-    def __init__(self, otherwise: Any):
+    def __init__(self, otherwise: Callable[..., None]):
         self.otherwise = otherwise
         self.named: set[str] = set()
 
-    def __call__(self, message: Warning | str, *args: Any, **kwargs: Any) -> None:
+    def __call__(self, message: Warning | str, *args, **kwargs) -> None:
         operator, found, _ = str(message).partition(_PHRASE)
         if not found:
             self.otherwise(message, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Where this runs: which system, notebook or container; asked when first wanted, and remembered."""
+"""The environment: operating system, notebook or container; found out when first asked for, and remembered."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import platform
 import re
 import socket
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from ultralytics.utils import LOGGER, ROOT
 from ultralytics.utils.settings import user_config_dir
@@ -34,55 +34,55 @@ def _read(file: str) -> str:
 
 @lru_cache(maxsize=1)
 def is_ubuntu() -> bool:
-    """Tell whether the system is Ubuntu."""
+    """Check whether the system is Ubuntu."""
     return re.search(r"^ID=\"?ubuntu\b", _read("/etc/os-release"), re.MULTILINE) is not None
 
 
 def is_colab() -> bool:
-    """Tell whether this is a Google Colab notebook."""
+    """Check whether this is a Google Colab notebook."""
     return "COLAB_RELEASE_TAG" in os.environ or "COLAB_BACKEND_VERSION" in os.environ
 
 
 def is_kaggle() -> bool:
-    """Tell whether this is a Kaggle notebook."""
+    """Check whether this is a Kaggle notebook."""
     return os.getenv("PWD") == "/kaggle/working" and os.getenv("KAGGLE_URL_BASE") == "https://www.kaggle.com"
 
 
 def is_jupyter() -> bool:
-    """Tell whether this is a notebook with widgets."""
+    """Check whether this is a notebook with widgets."""
     shell = sys.modules.get("IPython")
-    return bool(shell) and type(shell.get_ipython()).__name__ in {"ZMQInteractiveShell", "Shell"}
+    return shell is not None and type(shell.get_ipython()).__name__ in {"ZMQInteractiveShell", "Shell"}
 
 
 def is_docker() -> bool:
-    """Tell whether this is a Docker container."""
+    """Check whether this is a Docker container."""
     return Path("/.dockerenv").exists() or "docker" in _read("/proc/self/cgroup")
 
 
 @lru_cache(maxsize=1)
 def is_raspberrypi() -> bool:
-    """Tell whether this is a Raspberry Pi."""
+    """Check whether this is a Raspberry Pi."""
     return "Raspberry Pi" in _read("/proc/device-tree/model")
 
 
 def is_github_action_running() -> bool:
-    """Tell whether this is a GitHub Actions job."""
+    """Check whether this is a GitHub Actions job."""
     return "GITHUB_ACTIONS" in os.environ and "GITHUB_WORKFLOW" in os.environ and "RUNNER_OS" in os.environ
 
 
 def is_pytest_running() -> bool:
-    """Tell whether pytest runs this."""
+    """Check whether this runs under pytest."""
     return "PYTEST_CURRENT_TEST" in os.environ or "pytest" in sys.modules
 
 
 def is_pip_package(filepath: str = __name__) -> bool:
-    """Tell whether a module is an installed one."""
+    """Check whether a module is installed in site-packages."""
     spec = importlib.util.find_spec(filepath)
     return spec is not None and "site-packages" in str(spec.origin)
 
 
 def is_dir_writeable(dir_path: str | Path) -> bool:
-    """Tell whether files can be made in a folder."""
+    """Check whether files can be created in a folder."""
     return os.access(str(dir_path), os.W_OK)
 
 
@@ -92,12 +92,12 @@ def get_git_dir() -> Path | None:
 
 
 def is_git_dir() -> bool:
-    """Tell whether the package lies in a Git repository."""
+    """Check whether the package lies in a Git repository."""
     return get_git_dir() is not None
 
 
 def is_online(timeout: float = 2.0) -> bool:
-    """Tell whether a public name server can be reached; this asks the network, and only when called."""
+    """Check whether a public name server can be reached; nothing else here touches the network."""
     for host in ("1.1.1.1", "8.8.8.8"):
         try:
             socket.create_connection((host, 53), timeout=timeout).close()
@@ -108,14 +108,14 @@ def is_online(timeout: float = 2.0) -> bool:
 
 
 def get_user_config_dir(sub_dir: str = "") -> Path:
-    """Return the folder for the user's settings, or one below it, and make it."""
+    """Return the folder for the user's settings, or one below it; it is created if needed."""
     folder = user_config_dir() / sub_dir if sub_dir and sub_dir != "Ultralytics" else user_config_dir()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-# Constants of 8.3.0 that cost something to find out, and how they are.
-_LAZY: dict[str, Any] = {
+# Constants of 8.3.0 that cost something to find out, and how they are found.
+_LAZY: dict[str, Callable[[], object]] = {
     "IS_COLAB": is_colab,
     "IS_KAGGLE": is_kaggle,
     "IS_JUPYTER": is_jupyter,
@@ -131,7 +131,7 @@ _LAZY: dict[str, Any] = {
 _FOLDERS = {"DATASETS_DIR": "datasets_dir", "WEIGHTS_DIR": "weights_dir", "RUNS_DIR": "runs_dir"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _LAZY:
         return _LAZY[name]()
     if name in _FOLDERS:

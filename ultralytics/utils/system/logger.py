@@ -1,4 +1,4 @@
-"""The package's logger, and the number of this process among those that train together."""
+"""The package's logger, and the rank of this process among those that train together."""
 
 from __future__ import annotations
 

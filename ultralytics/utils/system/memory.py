@@ -1,4 +1,4 @@
-"""How much memory may still be taken on this machine, and in the container or job that this process runs in."""
+"""Memory that is still available on this machine, and in the container or job that this process runs in."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# limits, use, and the names of the page cache in memory.stat, which the kernel drops before it refuses memory
-_V2 = (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file"))
-_V1 = (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
-_UNLIMITED = 2**60  # version 1 writes a number near 2**63 where there is no limit
+# limits, usage, and the names of the page cache in memory.stat, which the kernel drops before it refuses memory
+_Files = tuple[tuple[str, ...], str, tuple[str, ...]]
+_V2: _Files = (("memory.max", "memory.high"), "memory.current", ("inactive_file", "active_file"))
+_V1: _Files = (("memory.limit_in_bytes",), "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+_UNLIMITED = 2**60  # version 1 writes a number near 2**63 for no limit
 
 
 class Room(NamedTuple):
-    """Memory that can be taken without swapping and without being killed for it."""
+    """Memory that can be allocated without swapping and without being killed for it."""
 
     free: int  # bytes
     limit: str  # what sets it: 'this machine', or the file that holds the limit
@@ -23,14 +24,14 @@ class Room(NamedTuple):
 
 
 def available_memory(proc: str | Path = "/proc", cgroups: str | Path = "/sys/fs/cgroup") -> Room | None:
-    """Return the room of this process, the least of the machine's and its control groups', or None where unknown.
+    """Return the memory available to this process, the least of the machine's and its control groups', if known.
 
     Control groups are the limits of containers, Slurm jobs and systemd services: Linux, "Control Group v2",
     Documentation/admin-guide/cgroup-v2.rst, and cgroup-v1/memory.rst.
 
     Args:
-        proc: where the kernel tells of processes.
-        cgroups: where it tells of control groups.
+        proc: the kernel's process information.
+        cgroups: its control group hierarchy.
     """
     rooms = [*_machine(Path(proc)), *_groups(Path(proc), Path(cgroups))]
     return min(rooms, default=None)
@@ -52,9 +53,9 @@ def _machine(proc: Path) -> Iterator[Room]:
 
 
 def _groups(proc: Path, cgroups: Path) -> Iterator[Room]:
-    """Yield the room that each control group leaves, from that of this process up to the root.
+    """Yield the memory that each control group leaves, from that of this process up to the root.
 
-    A container often sees its own group as the root while its path is the host's: what is not there is passed over.
+    A container often sees its own group as the root while its path is the host's: missing folders are skipped.
     """
     try:
         lines = (proc / "self" / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""Processes and their parents."""
+"""Child processes: their end with the parent, and the main guard that starting them needs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from ultralytics.utils.errors import ConfigError
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the system end this process when its parent, the process `parent`, is gone, however that ended (Linux)."""
+    """Make the system end this process when its parent, the process `parent`, ends in any way (Linux only)."""
     if not sys.platform.startswith("linux"):
-        return  # loaders notice by themselves after some seconds
+        return  # workers notice by themselves after some seconds
     try:
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
     except (OSError, AttributeError):
@@ -28,18 +29,18 @@ def end_with_parent(parent: int) -> None:
 def check_main_guard(what: str, instead: str) -> None:
     """Raise ConfigError if processes about to start would run the script again that is starting them.
 
-    They import the main script, where they are not forked from this process. So what it does must stand below
+    Unless they are forked from this process, they import the main script. So what it does must be below
     `if __name__ == "__main__":`, or each of them does it as well, and fails with a long traceback.
 
     Args:
         what: the processes, as the message calls them.
-        instead: what does without them.
+        instead: what works without them.
     """
     main = sys.modules.get("__main__")
     file = getattr(main, "__file__", None)
     if not file or multiprocessing.get_start_method() == "fork":
         return
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame and not (frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"):
         frame = frame.f_back
     if frame and _is_unguarded(file, frame.f_lineno):
@@ -50,7 +51,7 @@ def check_main_guard(what: str, instead: str) -> None:
 
 
 def _is_unguarded(file: str, line: int) -> bool:
-    """Tell whether a line of a script is run when it is imported: nothing up to its statement asks what runs it."""
+    """Check whether a line of a script runs on import: no condition up to its statement asks who runs it."""
     try:
         statements = ast.parse(Path(file).read_bytes()).body
     except (OSError, SyntaxError, ValueError):

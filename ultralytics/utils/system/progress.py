@@ -1,9 +1,8 @@
-"""Progress bars that keep quiet where nobody watches."""
+"""Progress bars that stay quiet without a terminal."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from tqdm import tqdm
 
@@ -12,9 +11,9 @@ from ultralytics.utils.system.console import Console, is_live
 
 
 class TQDM(tqdm):
-    """tqdm that is off with the logger or on ranks above 0, and draws only its end where there is no terminal."""
+    """tqdm that is off with the logger or on ranks above 0, and draws only its last state without a terminal."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args, **kwargs) -> None:
         kwargs["file"] = Console(kwargs.get("file") or "stderr")
         self._live = is_live(kwargs["file"])
         self._closing = False
@@ -23,7 +22,7 @@ class TQDM(tqdm):
         super().__init__(*args, **kwargs)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
-        """Draw the bar, unless it is not the last time and no terminal is there to overwrite it."""
+        """Draw the bar; without a terminal to overwrite it on, only for the last time."""
         return super().display(msg, pos) if self._live or self._closing else False
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Packages that report to their makers without being asked: they are imported here, with that switched off, or nowhere.
+"""Import of packages that send telemetry unasked: only from here, with their telemetry switched off.
 
 Some look up an address and write an identifier of the user the moment they are imported, so the switch comes first.
-What a service records because its user switched it on (`yolo settings mlflow=True`) is no such report.
+What a service records because its user switched it on (`yolo settings mlflow=True`) is not telemetry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
-# By package: the variables of the environment by which its makers let one opt out. What the user has set stands.
+# Environment variables by which packages let users opt out. What the user has set takes precedence.
 SWITCHES: dict[str, dict[str, str]] = {
     "onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"},
     "openvino": {},
@@ -29,25 +29,25 @@ SWITCHES: dict[str, dict[str, str]] = {
     "albumentations": {"NO_ALBUMENTATIONS_UPDATE": "1"},
     "huggingface_hub": {"HF_HUB_DISABLE_TELEMETRY": "1"},
 }
-# Packages whose only opt-out is a file in the user's home: what sends is kept out, and they do without it.
+# Packages whose only opt-out is a file in the user's home, and their senders, without which they work as well.
 KEPT_OUT = {"openvino": "openvino_telemetry", "nncf": "openvino_telemetry"}
 
 
 def quiet_import(name: str) -> ModuleType:
-    """Import a package, or a module in it, so that it reports nothing to its maker by itself."""
+    """Import a package, or a module in it, with its telemetry switched off."""
     package = name.partition(".")[0]
     for variable, value in SWITCHES.get(package, {}).items():
         os.environ.setdefault(variable, value)
     with _kept_out(KEPT_OUT[package]) if package in KEPT_OUT else contextlib.nullcontext():
         module = importlib.import_module(name)
-    if package == "onnxruntime":  # for one that was imported before, by others
+    if package == "onnxruntime":  # in case others have imported it before
         module.disable_telemetry_events()
     return module
 
 
 @contextlib.contextmanager
 def _kept_out(sender: str) -> Iterator[None]:
-    """Let a package seem not to be installed for a while; one that is loaded already sends nothing from here on."""
+    """Hide a package as if it were not installed; one that is loaded already sends nothing from here on."""
     absent = object()
     before = sys.modules.get(sender, absent)
     if loaded := sys.modules.get(f"{sender}.main"):

@@ -1,9 +1,9 @@
-"""The threads that compute on a CPU: as many as cores are free, and how long they wait for each other.
+"""The number of threads that compute on a CPU, which follows the free cores, and how long they spin.
 
-Threads that share a computation meet at its end. OpenMP's wait spinning for some milliseconds before they sleep, which
-is fastest while each has a core of its own, and slow many times over once other programs hold the cores: a thread that
-spins keeps away the one that it waits for. So the number follows what is free, and where it has to stay (results hang
-on it to the last bit), the spinning at least is cut short.
+Threads that share a computation wait for each other at its end. Those of OpenMP spin for some milliseconds before they
+sleep, which is fastest while each has a core of its own, and many times slower once other programs use the cores: a
+thread that spins blocks the one that it waits for. So the number follows the free cores, and where it has to stay
+(results depend on it to the last bit), at least the spinning is cut short.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import math
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,11 +22,11 @@ from typing import NamedTuple
 
 import torch
 
-LOOK = 0.1  # seconds of watching before work starts
-LOOKS = 5  # at most, while cores seem taken: what is over by then is no load
-PAUSE = 3.0  # seconds between two looks while work goes on
-CROWDED = 0.3  # cores that others use, from which on the spinning is cut short
-USERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # a number given by one of them stands
+LOOK = 0.1  # seconds that a measurement of the load takes before work starts
+LOOKS = 5  # most measurements, while cores seem busy: what is over by then is no load
+PAUSE = 3.0  # seconds between two measurements while work goes on
+CROWDED = 0.3  # cores used by others, above which the spinning is cut short
+USERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # a number given by one of them takes precedence
 
 # ------------------------------------------------------------------------------------------------------- the machine
 
@@ -53,6 +54,8 @@ def _cpu_name_mac() -> str:
 
 
 def _cpu_name_windows() -> str:
+    if sys.platform != "win32":  # for type checkers, which know no registry elsewhere
+        return ""
     import winreg
 
     with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0") as key:
@@ -60,18 +63,18 @@ def _cpu_name_windows() -> str:
 
 
 def _allowed() -> frozenset[int]:
-    """Return the numbers of the logical cores that this process may use."""
+    """Return the indices of the logical cores that this process may use."""
     return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 def physical_cores() -> int:
-    """Return how many physical cores this process may use: its CPU affinity and its container's quota count."""
-    return min(_whole_cores(_allowed()), _quota())
+    """Return the number of physical cores that this process may use, by its CPU affinity and its container's quota."""
+    return int(min(_whole_cores(_allowed()), _quota()))
 
 
 @functools.lru_cache
 def _whole_cores(allowed: frozenset[int]) -> int:
-    """Return how many physical cores some logical ones are."""
+    """Return the number of physical cores behind logical ones."""
     cores = set()
     for cpu in allowed:
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
@@ -84,7 +87,7 @@ def _whole_cores(allowed: frozenset[int]) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _quota() -> float:
-    """Return how many cores' time the container of this process is given; inf without a limit."""
+    """Return the number of cores whose time the container of this process may use; inf without a limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(math.ceil(int(quota) / int(period)), 1)
@@ -93,21 +96,21 @@ def _quota() -> float:
 
 
 class Reading(NamedTuple):
-    """What the cores have done up to a moment, in seconds."""
+    """CPU times up to a moment, in seconds."""
 
     at: float
     idle: float  # of all cores that this process may use, together
     own: float  # processor time of this process
 
     def others_since(self, earlier: Reading) -> float:
-        """Return how many cores other programs used on average since an earlier reading."""
+        """Return the number of cores that other programs used on average since an earlier reading."""
         seconds = self.at - earlier.at
         used = len(_allowed()) - (self.idle - earlier.idle + self.own - earlier.own) / seconds
         return max(used, 0.0)
 
 
 def read_cores(stat: str | Path = "/proc/stat") -> Reading | None:
-    """Return what the cores have done so far, or None where the system does not tell (proc(5), /proc/stat)."""
+    """Read the CPU times so far, or None where the system does not provide them (proc(5), /proc/stat)."""
     try:
         lines = Path(stat).read_text(encoding="ascii").splitlines()
     except OSError:
@@ -115,7 +118,7 @@ def read_cores(stat: str | Path = "/proc/stat") -> Reading | None:
     names, ticks = {f"cpu{i}" for i in _allowed()}, 0
     for name, *numbers in map(str.split, lines):
         if name in names:
-            ticks += int(numbers[3]) + int(numbers[4])  # idle, and idle while a disk is waited for
+            ticks += int(numbers[3]) + int(numbers[4])  # idle, and idle while waiting for a disk
     return Reading(time.perf_counter(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time())
 
 
@@ -133,12 +136,12 @@ def _read_by_psutil() -> Reading | None:
 class CpuThreads:
     """The number of threads that torch computes with in this process, and how long they spin.
 
-    Settings in OMP_NUM_THREADS or MKL_NUM_THREADS stand, and so does a number that the program gives to
-    `torch.set_num_threads`; OMP_WAIT_POLICY and GOMP_SPINCOUNT rule the spinning where they are set.
+    OMP_NUM_THREADS and MKL_NUM_THREADS take precedence, and so does a number that the program gives to
+    `torch.set_num_threads`; OMP_WAIT_POLICY and GOMP_SPINCOUNT decide about the spinning if they are set.
 
     Attributes:
         chosen: the number set last; None before.
-        others: cores that other programs used when it was looked last; None where the system does not tell.
+        others: cores that other programs used at the last measurement; None where the system does not tell.
         why: why the number is what it is, as the end of a log line.
     """
 
@@ -146,20 +149,20 @@ class CpuThreads:
         self.chosen: int | None = None
         self.others: float | None = None
         self.why = ""
-        self._before: int | None = None  # the number that was found here first
-        self._seen: Reading | None = None  # the latest look
+        self._before: int | None = None  # the number before the first change
+        self._seen: Reading | None = None  # the latest measurement
         self._crowd = Crowd()
         self._lock = threading.RLock()
 
     @property
     def ours(self) -> bool:
-        """Whether the number in use is torch's own or ours, and not one that somebody chose."""
+        """Whether the number in use is torch's default or ours, and not one that the user chose."""
         if any(os.environ.get(k) for k in USERS):
             return False
         return torch.get_num_threads() in {self.chosen, physical_cores(), _whole_cores(_allowed()), len(_allowed())}
 
     def choose(self) -> int:
-        """Look how many cores are free, compute on as many, and return the number."""
+        """Measure how many cores are free, compute on as many, and return the number."""
         with self._lock:
             if self.ours:
                 self.others = self._look_before_work()
@@ -170,7 +173,7 @@ class CpuThreads:
             return torch.get_num_threads()
 
     def use(self, count: int) -> int:
-        """Compute on so many threads, and return the number."""
+        """Compute on this number of threads, and return it."""
         with self._lock:
             if self._before is None:
                 self._before = torch.get_num_threads()
@@ -180,10 +183,10 @@ class CpuThreads:
             return count
 
     def follow(self, count: bool = True) -> None:
-        """Between two pieces of work: look again after some seconds, and fit the spinning and the number to the load.
+        """Adapt the spinning and the number to the load between two pieces of work, at most every few seconds.
 
         Args:
-            count: change the number of threads; else it stays, since results hang on it to the last bit.
+            count: change the number of threads; else it stays, since results depend on it to the last bit.
         """
         if self._seen is None:
             return
@@ -196,7 +199,7 @@ class CpuThreads:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Bring back the number that was found at first after this block, unless somebody has set another."""
+        """Restore the number before the first change after this block, unless the user has set another."""
         try:
             yield
         finally:
@@ -214,7 +217,7 @@ class CpuThreads:
         self._crowd.gather(not ruled and (self.others or 0.0) > CROWDED)
 
     def _look_before_work(self) -> float | None:
-        """Return how many cores others use, the least of some short looks; None where the system does not tell."""
+        """Measure how many cores others use, the least of some short readings; None where the system does not tell."""
         start, least = read_cores(), math.inf
         if start is None:
             return None
@@ -224,17 +227,19 @@ class CpuThreads:
             if least < CROWDED:
                 break
             time.sleep(LOOK)
-            self._seen = read_cores()
-            least, start = min(least, self._seen.others_since(start)), self._seen
+            now = read_cores()
+            if now is None:
+                return None
+            least, start, self._seen = min(least, now.others_since(start)), now, now
         return least
 
 
 class Crowd:
-    """Idle OpenMP threads beside those that compute, so that all of them wait sleeping.
+    """Idle OpenMP threads beside those that compute, which make all of them wait asleep.
 
     libgomp reads its settings once, when torch loads it. But it spins a hundred turns instead of 300,000 while a
-    process has more OpenMP threads than cores (GNU libgomp manual, GOMP_SPINCOUNT), which can be had at any time: some
-    threads that have computed once, and thus have a team of their own, and sleep. They cost nothing but a few stacks.
+    process has more OpenMP threads than cores (GNU libgomp manual, GOMP_SPINCOUNT), which can be arranged at any time:
+    by threads that have computed once, and thus have a team of their own, and sleep. They only cost a few stacks.
     """
 
     def __init__(self) -> None:
@@ -242,7 +247,7 @@ class Crowd:
         self._threads: list[threading.Thread] = []
 
     def gather(self, wanted: bool) -> None:
-        """Let the crowd be there or not."""
+        """Start the threads if they are wanted, else end them."""
         team = torch.get_num_threads()
         if wanted and self._leave is None and team > 1:
             self._leave = threading.Event()
@@ -266,5 +271,5 @@ THREADS = CpuThreads()  # a process has one number of threads
 
 
 def set_cpu_threads(threads: int | None = None) -> int:
-    """Let torch compute on `threads`, or on as many as cores are free (see `CpuThreads`); return the number in use."""
+    """Make torch compute on `threads`, or on as many as cores are free (see `CpuThreads`); return the number in use."""
     return THREADS.choose() if threads is None else THREADS.use(threads)

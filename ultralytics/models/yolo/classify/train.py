@@ -12,10 +12,11 @@ from ultralytics.data import ClassificationDataset, build_dataloader
 from ultralytics.data.build import loader_processes
 from ultralytics.data.utils import check_cls_dataset
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.training.distributed import first_alone
 from ultralytics.models.yolo.classify.val import ClassificationValidator
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK
-from ultralytics.utils.torch_utils import de_parallel, torch_distributed_zero_first
+from ultralytics.utils.torch_utils import de_parallel
 
 IMGSZ = 224  # side of the images where no other is named
 
@@ -41,7 +42,7 @@ class ClassificationTrainer(BaseTrainer):
         return ClassificationDataset(img_path, self.args, augment=mode == "train", prefix=mode)
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        with torch_distributed_zero_first(min(rank, LOCAL_RANK)):  # the others find the checked images in the cache
+        with first_alone(min(rank, LOCAL_RANK)):  # the others find the checked images in the cache
             dataset = self.build_dataset(dataset_path, mode)
         if mode != "train":
             de_parallel(self.model).transforms = dataset.torch_transforms

@@ -12,10 +12,10 @@ from torch import nn
 from ultralytics.data import build_dataloader, build_yolo_dataset
 from ultralytics.data.build import loader_processes
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.training.distributed import first_alone
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOCAL_RANK, RANK
-from ultralytics.utils.torch_utils import torch_distributed_zero_first
 
 
 class DetectionTrainer(BaseTrainer):
@@ -33,7 +33,7 @@ class DetectionTrainer(BaseTrainer):
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        with torch_distributed_zero_first(min(rank, LOCAL_RANK)):  # the others find the labels in the cache
+        with first_alone(min(rank, LOCAL_RANK)):  # the others find the labels in the cache
             dataset = self.build_dataset(dataset_path, mode, batch_size)
         shuffle = mode == "train" and not dataset.rect
         workers = loader_processes(self.args.workers * (1 if mode == "train" else 2), self.device)
