@@ -1,4 +1,4 @@
-"""`yolo data`: fetch a set by name, see what a training would find in one, turn other formats into YOLO's."""
+"""`yolo data`: download datasets by name, check them, and convert labels of other formats to YOLO's."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def show_list(words: Sequence[str]) -> int:
-    """Print the known sets and the first line of what their YAML says of them."""
+    """Print the known datasets with the first line of their YAML."""
     if words:
         raise ConfigError(f"`yolo data list` takes nothing more, but '{words[0]}' was given.")
     for file in sorted((ROOT / "cfg" / "datasets").glob("*.yaml"), key=lambda f: f.name.lower()):
@@ -76,7 +76,7 @@ def show_list(words: Sequence[str]) -> int:
 
 
 def run_download(words: Sequence[str]) -> int:
-    """Fetch the set that is named."""
+    """Download a dataset by name."""
     given = key_values(words, "data download", ("data", "keep"), first="data")
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data download NAME`; `yolo data list` shows the names.")
@@ -86,7 +86,7 @@ def run_download(words: Sequence[str]) -> int:
 
 
 def download_dataset(name: str | Path, keep: bool = False) -> Path:
-    """Fetch the files of a data YAML's `download:` into datasets_dir, unpack them and return the set's folder.
+    """Download the files of a data YAML's `download:` into datasets_dir, unpack them and return the dataset's folder.
 
     Args:
         name: a data YAML, or the name of one of the package's own with or without '.yaml'.
@@ -138,7 +138,7 @@ def _data_yaml(name: str | Path) -> Path:
 
 
 def _root(data: Mapping[str, object], file: Path, datasets: Path) -> Path:
-    """Return the set's folder, which lies in datasets_dir."""
+    """Return the dataset's folder, which must be inside datasets_dir."""
     root = (datasets / str(data.get("path") or file.stem)).resolve()
     if datasets not in root.parents:
         raise DataError(
@@ -149,14 +149,14 @@ def _root(data: Mapping[str, object], file: Path, datasets: Path) -> Path:
 
 
 def _absent(data: Mapping[str, object], root: Path) -> list[str]:
-    """Return the paths of the splits to train and to validate that are not there."""
+    """Return the paths of training and validation splits that do not exist."""
     given = [value for key in ("train", "val") if (value := data.get(key))]
     paths = [str(p) for value in given for p in (value if isinstance(value, list) else [value])]
     return [p for p in dict.fromkeys(paths) if not (root / p).exists()]
 
 
 def _sources(data: Mapping[str, object], file: Path) -> list[tuple[str, str]]:
-    """Return the addresses, each with the folder below the set's own into which it belongs."""
+    """Return the URLs, each with the subfolder of the dataset that it is unpacked into."""
     given = data.get("download")
     if not given:
         page = f" Its images come from {data['homepage']}." if data.get("homepage") else ""
@@ -180,7 +180,7 @@ def _sources(data: Mapping[str, object], file: Path) -> list[tuple[str, str]]:
 
 
 def run_check(words: Sequence[str]) -> int:
-    """Print what a training would find; the exit code is 1 if something is at fault."""
+    """Print what training would find; the exit code is 1 if there are faults."""
     given = key_values(words, "data check", ("data", "task"), first="data")
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data check data=NAME.yaml`, or the folder of a classification set.")
@@ -235,7 +235,7 @@ def _of_class_folders(
     path: str | list[str], names: Mapping[int, str]
 ) -> Callable[[Sequence[str]], Iterable[Entry]] | None:
     """Return the function that verifies images by their class folders, or None if a split has no class folders."""
-    folders = [p for p in Path(path).iterdir()] if isinstance(path, str) and Path(path).is_dir() else []
+    folders = [*Path(path).iterdir()] if isinstance(path, str) and Path(path).is_dir() else []
     if not folders or any(p.is_file() or p.name in {"images", "labels"} for p in folders):
         return None
     if any(Path(lb).is_file() for f in folders for lb in labels.img2label_paths(list_images(f)[:1])):
@@ -246,14 +246,15 @@ def _of_class_folders(
         known = dict(zip(own, names))
 
     def verify(file: str) -> Entry:
-        cls = known.get(Path(file).relative_to(path).parts[0])
+        folder = Path(file).relative_to(folders[0].parent).parts[0]
+        cls = known.get(folder)
         entry = Entry(file, found=True, rows=np.array([[cls or 0, 0.5, 0.5, 1, 1]], np.float32))
         try:
             entry.shape = verify_image(file)
         except DataError as e:
             entry.fault = str(e)
         if cls is None and not entry.fault:
-            entry.fault = f"unknown class: the folder '{Path(file).relative_to(path).parts[0]}' is none of the names"
+            entry.fault = f"unknown class: the folder '{folder}' is none of the names"
         return entry
 
     return lambda files: labels.parallel(verify, files, desc="Verifying")
@@ -335,7 +336,7 @@ def _classes(rows: list[np.ndarray], names: Mapping[int, str]) -> list[str]:
 
 
 def run_convert(words: Sequence[str]) -> int:
-    """Turn labels of another format into YOLO's."""
+    """Convert labels of another format to YOLO's."""
     if not words or words[0] not in _CONVERT:
         hint = did_you_mean(words[0], _CONVERT, n=1) if words else ""
         raise ConfigError(f"From which format? Write `yolo data convert` and one of {', '.join(_CONVERT)}.{hint}")

@@ -48,7 +48,7 @@ Settings = dict[str, Any]  # of the command, by key
 
 
 def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
-    """Return how far each position goes along the first principal component of a layer's channels: (h, w).
+    """Project each position onto the first principal component of a layer's channels: (h, w).
 
     Muhammad and Yeasin, Eigen-CAM, arXiv 2008.00299; channels are centred. A component has no sign of its own: here it
     points to where the activation is strong.
@@ -67,7 +67,7 @@ def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) ->
 
 
 def layer_cam(activation: torch.Tensor, gradient: torch.Tensor | None) -> torch.Tensor:
-    """Return how much each position speaks for the target: relu(gradient) x activation, over all channels: (h, w).
+    """Return the evidence for the target at each position: relu(gradient) x activation, over all channels: (h, w).
 
     Jiang et al., LayerCAM, IEEE TIP 2021, equations 7 and 8.
 
@@ -99,13 +99,13 @@ def choose_method(name: str) -> Method:
 
 
 def heat_of(cam: torch.Tensor) -> np.ndarray:
-    """Return a map as heat from 0 to 1; what is negative speaks against, and is 0."""
+    """Scale a map to heat from 0 to 1; negative values are evidence against, and become 0."""
     heat = cam.detach().clamp(min=0).float().cpu().numpy()
     return heat / max(float(heat.max()), 1e-12)
 
 
 def target_of(preds: object, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
-    """Return what LayerCAM explains: the sum of the logits of what was found in an image; None if nothing was.
+    """Return the target of LayerCAM: the sum of the logits of an image's detections, or None without any.
 
     Logits, for the gradient of a score fades as the score comes near 1.
 
@@ -134,7 +134,7 @@ def target_of(preds: object, result: Results, classes: Sequence[int] | None = No
 
 @dataclass
 class Explanation:
-    """What a model found in an image, and the heat (h, w), 0 to 1 on the original image, of each layer."""
+    """The detections of a model in an image, and the heat (h, w) of each layer, 0 to 1 on the original image."""
 
     path: str
     result: Results
@@ -148,11 +148,14 @@ class Explanation:
         return mean / max(float(mean.max()), 1e-12)
 
     def boxes(self) -> np.ndarray | None:
-        """Return (h, w) bool: what lies within boxes; None where the task has none."""
+        """Return the mask (h, w) of all boxes, or None if the task has none."""
         obb, boxes = self.result.obb, self.result.boxes
-        if obb is None and boxes is None:
+        if obb is not None:
+            rows = torch.as_tensor(obb.xyxyxyxy)
+        elif boxes is not None:
+            rows = torch.as_tensor(boxes.xyxy)
+        else:
             return None
-        rows = torch.as_tensor(obb.xyxyxyxy if obb is not None else boxes.xyxy)
         mask = np.zeros(self.result.orig_shape, np.uint8)
         for row in rows.cpu().numpy().round().astype(int):
             if row.ndim == 1:
@@ -162,7 +165,7 @@ class Explanation:
         return mask.astype(bool)
 
     def row(self) -> dict[str, object]:
-        """Return the line of the summary: the share of heat within the boxes, beside the share of the image."""
+        """Return the summary row: the share of the heat inside the boxes, and the share of the image they cover."""
         inside = self.boxes()
         said = self.result.verbose().strip().rstrip(",") or "nothing"
         line: dict[str, object] = {"image": Path(self.path).name, "found": said}
@@ -176,9 +179,9 @@ class Explanation:
         return line
 
     def draw(self, method: str) -> np.ndarray:
-        """Return what was found and the heat side by side, each of the image's own size, (h, w, 3) BGR."""
+        """Draw the detections and the heat maps side by side, each at the image's size: (h, w, 3) BGR."""
         image = three_channels(self.result.orig_img)
-        panels = [("found", three_channels(self.result.plot()))]
+        panels = [("found", three_channels(np.asarray(self.result.plot())))]
         if len(self.heat) > 1:
             panels.append((f"{method}, all layers", overlay(image, self.together)))
         for i, heat in self.heat.items():
@@ -209,7 +212,7 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]], gap: int = 4) -> np.n
 
 
 def onto_original(heat: np.ndarray, shape: tuple[int, int], cut: float | None = None) -> np.ndarray:
-    """Return heat on a model's input (h, w) on the original image of `shape` (h, w), 0 where the model saw nothing.
+    """Map heat (h, w) from a model's input onto the original image; what the model did not see is 0.
 
     Args:
         heat: 0 to 1.
@@ -338,7 +341,7 @@ def explain(
 
 
 def table(rows: Sequence[Mapping[str, object]], most: int = 40) -> str:
-    """Return the lines of a summary as an aligned text, and below the means of what is a number.
+    """Return a summary as an aligned text table, with the means of its numbers below.
 
     Images in which nothing was found have no heat in boxes, so they have no part in the mean of what boxes cover.
     """
@@ -358,7 +361,7 @@ _KEYS = (*_TEXTS, "layers", "receptive_field", "samples", "exist_ok", *_PREDICTI
 
 
 def parse(words: Sequence[str]) -> Settings:
-    """Return the settings that `key=value` words make.
+    """Parse `key=value` words into settings.
 
     Raises:
         ConfigError: a key is not known, or has no value.

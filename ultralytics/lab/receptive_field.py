@@ -1,4 +1,4 @@
-"""The effective receptive field of layers: which pixels a unit in the middle of a feature map really sees.
+"""The effective receptive field of layers: the pixels that influence the central unit of a feature map.
 
 Luo et al., Understanding the Effective Receptive Field in Deep Convolutional Neural Networks, arXiv 1701.04128.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -23,13 +25,16 @@ from ultralytics.utils.drawing.curves import ACCENT, INK, new_figure, save_figur
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import select_device
 
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
+
 SHARES = (0.5, 0.95)  # of the energy
 SEEN = 1e-12  # of the largest gradient: below it a pixel counts as not seen
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What a unit in the middle of a layer sees; lengths are in pixels of the model's input.
+    """The receptive field of a layer's central unit; lengths are in pixels of the model's input.
 
     Attributes:
         layer: index as in the model's YAML.
@@ -71,7 +76,7 @@ class ReceptiveField:
         return cls(layer, kind, stride, energy, width, height, bool(cut), tuple(map(float, radii)), (cx, cy))
 
     def row(self) -> dict[str, object]:
-        """Return the line of the table."""
+        """Return the row of the table."""
         size = f"{self.width}x{self.height}" + " or more" * self.cut
         radii = {f"radius of {share:.0%}": round(r, 1) for share, r in zip(SHARES, self.radii)}
         return {"layer": self.layer, "module": self.kind, "stride": self.stride, "sees, w x h": size, **radii}
@@ -98,7 +103,7 @@ def receptive_fields(
     for batch in images:
         x = batch.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            _, maps = feature_maps(lambda x=x: model(x), model)
+            _, maps = feature_maps(partial(model, x), model)
             for i in choose_layers(model, maps, layers):
                 kind, y = maps[i]
                 h, w = y.shape[2:]
@@ -127,7 +132,7 @@ def settle_norms(model: nn.Module, images: Sequence[torch.Tensor]) -> None:
         m.train()
     with torch.no_grad():
         for start in range(0, len(images), 4):
-            model(torch.cat(images[start : start + 4]))
+            model(torch.cat([*images[start : start + 4]]))
     for m, momentum in zip(norms, momenta):
         m.momentum = momentum
     model.eval()
@@ -184,9 +189,10 @@ def report(
     if not isinstance(yolo.model, torch.nn.Module):
         raise ConfigError(f"Receptive fields come from PyTorch models, and '{yolo.model}' is none: give a .pt file.")
     where = select_device(device, verbose=False)
-    model = deepcopy(yolo.model).to(where).float().eval().requires_grad_(False)
+    model = deepcopy(cast("BaseModel", yolo.model)).to(where).float().eval().requires_grad_(False)
     imgsz = imgsz or yolo.overrides.get("imgsz") or (224 if yolo.task == "classify" else 640)
     size = check_imgsz(imgsz, stride=max(int(torch.as_tensor(model.stride).max()), 1), min_dim=2)
+    assert isinstance(size, list)
     images = [x.to(where) for x in noise(samples, model.yaml.get("ch", 3), size)]
     if yolo.ckpt_path is None:
         settle_norms(model, images)

@@ -1,4 +1,4 @@
-"""`yolo compare`: what its words mean, and the whole way from models or runs to the page."""
+"""`yolo compare`: its arguments, and the steps from models or finished runs to the page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OF_RESULTS = (
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a comparison is worked on; nothing of it changes what the models learn."""
+    """How a comparison is run; none of it affects what the models learn."""
 
     devices: list[str | None]
     runtimes: Sequence[str]
@@ -61,7 +61,7 @@ class Conditions:
 
     @classmethod
     def of(cls, device: object, runtimes: Sequence[str], threads: int, command: str) -> Conditions:
-        """Return conditions that are possible, or raise ConfigError."""
+        """Return valid conditions, or raise ConfigError."""
         if wrong := next((r for r in runtimes if r not in RUNTIMES), None):
             raise ConfigError(
                 f"runtimes={wrong} is not known. Choose of {', '.join(RUNTIMES)}.{did_you_mean(wrong, RUNTIMES)}"
@@ -88,13 +88,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def parse(words: Sequence[str]) -> Record:
-    """Return `key=value` words as a dict of values."""
+    """Parse `key=value` words into a dict."""
     allowed = [*OWN, *(k for k, s in SPECS.items() if {"train", "val"} & {*s.modes})]
     return {key: _value(key, text) for key, text in key_values(words, "compare", allowed).items()}
 
 
 def _value(key: str, text: str) -> object:
-    """Return what a text means for a key."""
+    """Parse the value of one argument."""
     if key in {"models", "results", "runtimes"}:
         parts = [part.strip().strip("'\"") for part in text.strip("[]()").split(",")]
         return [part for part in parts if part and part.lower() != "none"]

@@ -1,4 +1,4 @@
-"""Finished runs of `yolo train` as cells: those that differ in nothing but the seed are one row of the table."""
+"""Finished runs of `yolo train` as cells; runs that differ only in the seed are one row of the table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Runs = Mapping[str, Record]  # the settings of each run, by its folder
 
 @dataclass
 class FinishedRuns:
-    """Runs of one task as cells that only have to be judged; `Plan` has those that are trained."""
+    """Runs of one task as cells that only have to be evaluated; cells of a `Plan` are trained first."""
 
     cells: list[Cell]
     folder: Path
@@ -130,7 +130,7 @@ def recipe_of(args: Record) -> Record:
 
 
 def _layers_of(folder: str) -> str:
-    """Return a hash of the layers that a run's weights have; a YAML of one name may have changed between two runs."""
+    """Return a hash of the layers in a run's weights, since a YAML may have changed between two runs."""
     with suppress(UserError):  # its cell will say what is wrong with the file
         return layers_hash(load_checkpoint(Path(folder, "weights", "best.pt"))["yaml"])
     return ""

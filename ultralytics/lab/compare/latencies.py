@@ -1,4 +1,4 @@
-"""Latency of all compared models, measured in turn in one go."""
+"""Latency of all compared models, measured in turn in one session."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def latencies(
 
 
 def notes_on(rows: Sequence[Latency], imgsz: int, runtimes: Sequence[str]) -> list[str]:
-    """Return sentences on how latency was measured and which runtime is not there."""
+    """Return sentences on how latency was measured and which runtimes are missing."""
     if not rows:
         return ["Latency was asked for, but no model could be run in any of these runtimes."]
     row, seen = rows[0], {r.runtime for r in rows}
