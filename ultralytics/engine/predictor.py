@@ -333,7 +333,7 @@ class BasePredictor(Runs, Callbacks):
 
     def _draw(self, result: Results) -> np.ndarray:
         a = self.args
-        self.plotted_img = result.plot(
-            line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels
-        )
-        return self.plotted_img
+        drawn = result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
+        assert isinstance(drawn, np.ndarray)  # as pil=False
+        self.plotted_img = drawn
+        return drawn
