@@ -176,5 +176,31 @@ def test_finished_runs_are_judged_alike(killed, monkeypatch):
     assert measured.stat().st_mtime_ns == before
 
 
+OWN = """
+from torch import nn
+from ultralytics.nn import register
+@register
+class Halved(nn.Module):
+    def __init__(self, c1: int):
+        super().__init__()
+    def forward(self, x):
+        return x / 2
+"""
+
+
+def test_models_of_own_modules_are_trained_measured_and_judged_again(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("halved.py").write_text(OWN, encoding="utf-8")
+    layers = LAYERS.replace("Conv, [16, 3, 2]]\nhead", "Halved, []]\nhead")
+    Path("own.yaml").write_text(f"modules: [halved.py]\n{layers}", encoding="utf-8")
+    words = ["device=cpu", "trust_modules=True", "project=compared"]
+    training = [f"data={tiny_data}", "epochs=1", "seeds=1", "imgsz=64", "batch=4", "workers=0", "plots=False"]
+    assert yolo(["compare", "models=own.yaml", *training, *words, "runtimes=eager", "name=own"]) == 0
+    table = Path("compared/own/table.md").read_text(encoding="utf-8")
+    assert "Latency: milliseconds" in table
+    run = "compared/own/cells/own/seed0/run"
+    assert yolo(["compare", f"results={run}", *words, "runtimes=none", "name=again"]) == 0
+
+
 def test_what_is_no_number_is_none():
     assert plain({"a": float("nan"), 1: [float("inf"), 2, "x"]}) == {"a": None, "1": [None, 2, "x"]}

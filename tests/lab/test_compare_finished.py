@@ -66,7 +66,7 @@ def test_a_run_that_has_not_finished_is_told(work_dir):
         runs.append(finished_run(work_dir / name, seed=len(runs)))
         save_checkpoint(Path(runs[-1], "weights", "last.pt"), {**model, **more})
     _, note = read_runs(runs).notes
-    assert "r1' has not come to its end: it stands at 2 of 3 epochs" in note
+    assert "r1' is incomplete: 2 of 3 epochs" in note
 
 
 def test_results_on_changed_data_are_forgotten(work_dir, tiny_data):

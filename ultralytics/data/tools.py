@@ -25,7 +25,7 @@ from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, U
 from ultralytics.utils.hostile.archives import safe_join, unpack
 from ultralytics.utils.system.console import say
 
-USAGE = """yolo data list                          the sets that are known by name
+USAGE = """yolo data list                          the known datasets
 yolo data download NAME                 fetch one into datasets_dir (`yolo settings`); training never does this
 yolo data check data=NAME.yaml          what a training would find: counts, sizes, classes, faults; exit code 1 if any
 yolo data convert FORMAT source=... save_dir=...

@@ -26,7 +26,7 @@ from ultralytics.utils.system.console import say
 
 USAGE = f"""yolo compare models=a.yaml,b.yaml data=NAME.yaml epochs=60 seeds=3 imgsz=640 ...
     Train each model with each seed, all with the same settings, and compare them: tables (CSV, Markdown, LaTeX),
-    images and one HTML page. The same command again goes on where it stood.
+    figures and one HTML page. Run the same command again to continue.
 
 yolo compare results=runs/detect/train,runs/detect/train2
     Compare finished runs; those that differ in the seed alone become one row.
@@ -165,7 +165,7 @@ def carry_out(plan: Plan | FinishedRuns, conditions: Conditions) -> Outcome:
         run_cells(plan.cells, conditions.devices)
     except KeyboardInterrupt:
         done = sum(cell.result is not None for cell in plan.cells)
-        LOGGER.info(f"Stopped with {done} of {len(plan.cells)} cells finished; the same command goes on from here.")
+        LOGGER.info(f"Stopped with {done} of {len(plan.cells)} cells finished; run the same command to continue.")
         raise
     outcome = Outcome.of(plan, conditions.command)
     finished: dict[str, Cell] = {}  # one of each model

@@ -150,5 +150,4 @@ def unfinished(runs: Runs) -> Iterator[str]:
         with suppress(UserError):
             last = load_checkpoint(Path(folder, "weights", "last.pt"))
             if last.get("optimizer") is not None:
-                done = f"{last['epoch'] + 1} of {args['epochs']} epochs"
-                yield f"The training of '{folder}' has not come to its end: it stands at {done}."
+                yield f"The training in '{folder}' is incomplete: {last['epoch'] + 1} of {args['epochs']} epochs."

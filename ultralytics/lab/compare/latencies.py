@@ -40,7 +40,7 @@ def latencies(
 def notes_on(rows: Sequence[Latency], imgsz: int, runtimes: Sequence[str]) -> list[str]:
     """Return sentences on how latency was measured and which runtimes are missing."""
     if not rows:
-        return ["Latency was asked for, but no model could be run in any of these runtimes."]
+        return ["Latency was requested, but no model could be run in any of these runtimes."]
     row, seen = rows[0], {r.runtime for r in rows}
     on = get_cpu_info() if row.device == "cpu" else row.device
     only = " Only eager PyTorch was measured, which says little about deployed models." if seen == {"eager"} else ""

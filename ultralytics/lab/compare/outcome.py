@@ -168,15 +168,15 @@ class Outcome:
     def remarks(self) -> list[str]:
         """Sentences to print below the tables."""
         split = self.settings.get("split", "val")
-        chosen = ", which were chosen on the same images" if split == "val" else ""
-        said = [*self.notes, f"Each is judged by its best weights (best.pt) on the split '{split}'{chosen}."]
+        chosen = ", on whose images they were selected" if split == "val" else ""
+        said = [*self.notes, f"Each run is evaluated with its best weights (best.pt) on the split '{split}'{chosen}."]
         counts = {len(row.results) for row in self.rows}
         if max(counts, default=0) > 1:
             said.append(
                 "Figures are mean ± standard deviation over the seeds (n - 1 in the denominator). Differences are "
-                "paired by seed; in brackets their 95 % confidence interval by Student's t. Each interval is for its "
-                "own figure, not for all at once. In bold, or with an asterisk: the interval leaves 0 out. In the "
-                "curves the line is the mean of the seeds, and the band reaches from the least to the greatest."
+                "paired by seed; in brackets their 95 % confidence interval by Student's t. Each interval "
+                "covers one metric, not all at once. Bold, or an asterisk: the interval excludes 0. In the curves, the "
+                "line is the mean over the seeds, and the band spans their minimum to maximum."
             )
         if counts & {1}:
             said.append(
@@ -190,8 +190,8 @@ class Outcome:
             )
         if self._differ("precision"):
             said.append(
-                "Some weight files are in float32, since half precision would have changed what they give, so their "
-                "size does not compare."
+                "Some weight files are in float32, since half precision would have changed their outputs, so their "
+                "sizes do not compare."
             )
         if self._differ("device") or self._differ("versions"):
             said.append("Not all cells were computed on the same device with the same versions; see above.")
