@@ -31,7 +31,7 @@ ON_CPU = {"epochs": 60, "imgsz": 256, "batch": 8, "nbs": 8, "workers": 2}
 ON_GPU = {"epochs": 100, "imgsz": 640, "batch": 16, "nbs": 16, "workers": 8}
 SCORES = {
     "metrics/mAP50(B)": "mAP50", "metrics/mAP50-95(B)": "mAP50-95", "metrics/mAP50-95(M)": "mAP50-95 of masks",
-    "metrics/mAP50-95(P)": "mAP50-95 of key points", "metrics/accuracy_top1": "top-1 accuracy",
+    "metrics/mAP50-95(P)": "mAP50-95 of keypoints", "metrics/accuracy_top1": "top-1 accuracy",
 }  # fmt: skip
 
 
