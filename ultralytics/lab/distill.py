@@ -23,11 +23,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.cfg.schema import Settings
+from ultralytics.nn.features import Output
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError
-from ultralytics.utils.loss import per_process
+from ultralytics.utils.losses.detect import head_of, per_process
 from ultralytics.utils.torch_utils import StandIn, get_num_params, in_eval
 
 LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `distill_KEY`: name in log and results.csv
@@ -36,7 +37,7 @@ LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `dist
 
 
 def teachers_weight(logits: torch.Tensor) -> torch.Tensor:
-    """Return how much each place counts (n, a), 0..1, for the teacher's class logits (n, a, nc).
+    """Return the weight of each position (n, a), 0..1, for the teacher's class logits (n, a, nc).
 
     It is the square of the best score: thousands of background places at 0.001 then weigh less than one object, while
     all around an object, also where no label is assigned (the paper's valuable localization region), is learnt.
@@ -80,7 +81,7 @@ def image_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 
 
 class Distiller(StandIn):
-    """A student and what it needs to learn from a teacher; stands in its place while it trains.
+    """A student together with its teacher and adapters, which takes the student's place while it trains.
 
     In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives.
     The teacher is no part of it as a module: it is not trained, saved, sent to other processes or put into training
@@ -100,8 +101,8 @@ class Distiller(StandIn):
 
     def __init__(
         self,
-        student: nn.Module,
-        teacher: nn.Module,
+        student: BaseModel,
+        teacher: BaseModel,
         gains: dict[str, float],
         temperature: float = 1.0,
         half: bool = False,
@@ -109,9 +110,9 @@ class Distiller(StandIn):
     ):
         super().__init__()
         check_pair(student, teacher)
-        self.student = student
+        self.student: BaseModel = student
         parameter = next(student.parameters())
-        teacher = teacher.eval().requires_grad_(False).to(parameter.device, memory_format=torch.channels_last)
+        teacher = teacher.eval().requires_grad_(False).to(parameter.device).to(memory_format=torch.channels_last)
         self.detects = isinstance(student.model[-1], Detect)
         self.gains = {k: gains[k] for k in LESSONS if gains.get(k) and (self.detects or k == "cls")}
         self.loss_names = tuple(LESSONS[k] for k in self.gains)
@@ -128,17 +129,17 @@ class Distiller(StandIn):
         self._teacher = (teacher,)  # a tuple, so that it is no module of this one
 
     def __getattr__(self, name: str) -> Any:
-        """Give what the student has, such as `names` or `stride`, for callbacks."""
+        """Look up attributes of the student, such as `names` or `stride`, for callbacks."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("student"), name)
 
     @property
-    def teacher(self) -> nn.Module:
+    def teacher(self) -> BaseModel:
         return self._teacher[0]
 
-    def _make_adapters(self, teacher: nn.Module, seed: int) -> nn.ModuleList:
+    def _make_adapters(self, teacher: BaseModel, seed: int) -> nn.ModuleList:
         """Return for each map that the head reads a 1x1 convolution to the teacher's channels, or nothing if equal.
 
         They have no bias, which a softmax over places would not see.
@@ -157,9 +158,9 @@ class Distiller(StandIn):
         for weight in adapters.parameters():
             bound = weight.shape[1] ** -0.5  # as for a new convolution
             weight.data.uniform_(-bound, bound, generator=generator)
-        return adapters.to(parameter.device, memory_format=torch.channels_last)
+        return adapters.to(parameter.device).to(memory_format=torch.channels_last)
 
-    def forward(self, x: Any, *args, **kwargs) -> Any:
+    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Output:
         if not (self.training and isinstance(x, dict)):
             return self.student(x, *args, **kwargs)
         preds, maps = _run(self.student, x["img"])
@@ -169,14 +170,16 @@ class Distiller(StandIn):
         if self.detects:
             parts = self._head_lessons(preds, shown) | self._feature_lessons(maps, shown_maps)
         else:
+            assert isinstance(preds, torch.Tensor) and isinstance(shown, torch.Tensor)
             parts = {"cls": image_lesson(preds, shown, self.temperature)}
         lessons = torch.stack([parts[k] * gain for k, gain in self.gains.items()])
         images = len(x["img"]) if self.detects else 1  # a detector's loss is a sum over images
         return loss + lessons.sum() * images, torch.cat((items, lessons.detach().to(items)))
 
-    def _head_lessons(self, preds: Any, shown: Any) -> dict[str, torch.Tensor]:
+    def _head_lessons(self, preds: Output, shown: Output) -> dict[str, torch.Tensor]:
         """Return the lessons on boxes and classes, means over all places by the teacher's weight."""
-        head, parts = self.student.model[-1], {}
+        head = head_of(self.student)
+        parts: dict[str, torch.Tensor] = {}
         if not {"box", "cls"} & self.gains.keys():
             return parts
         (box, cls), (true_box, true_cls) = (_rows(_maps(y), head.reg_max, head.nc) for y in (preds, shown))
@@ -196,7 +199,7 @@ class Distiller(StandIn):
     # Going on with an interrupted run ---------------------------------------------------------------------------------
 
     def state(self, with_grads: bool) -> dict:
-        """Return what a checkpoint of the run has more: the adapters, and gradients that wait for a step."""
+        """Return what the run's checkpoint holds besides the student: adapters, and gradients that wait for a step."""
         waiting = {n: p.grad for n, p in self.adapters.named_parameters() if with_grads and p.grad is not None}
         return {"distill": {"adapters": self.adapters.state_dict(), "grads": waiting}}
 
@@ -218,9 +221,9 @@ class Distiller(StandIn):
             p.grad = saved["grads"][name].to(p.device) if name in saved["grads"] else None
 
 
-def _run(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
-    """Return what a model gives for images, and what its head read."""
-    read: list[Any] = []
+def _run(model: BaseModel, x: torch.Tensor) -> tuple[Output, list[torch.Tensor]]:
+    """Run a model on images; return its output and the input of its head."""
+    read: list[list[torch.Tensor]] = []
     hook = model.model[-1].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     try:
         return model.predict(x), read[0]
@@ -228,8 +231,8 @@ def _run(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
         hook.remove()
 
 
-def _maps(preds: Any) -> list[torch.Tensor]:
-    """Return the maps among what a head gives in training; those of some tasks give more besides."""
+def _maps(preds: Output) -> list[torch.Tensor]:
+    """Return the maps in a head's training output, which has more besides for some tasks."""
     return list(preds) if isinstance(preds[0], torch.Tensor) else list(preds[0])
 
 
@@ -243,8 +246,8 @@ def _rows(maps: list[torch.Tensor], reg_max: int, nc: int) -> tuple[torch.Tensor
 # ------------------------------------------------------------------------------------------------------ from settings
 
 
-def check_pair(student: nn.Module, teacher: nn.Module) -> None:
-    """Raise ConfigError unless a teacher knows what the student shall learn."""
+def check_pair(student: BaseModel, teacher: BaseModel) -> None:
+    """Raise ConfigError unless the teacher fits the student."""
     mine, true = student.model[-1], teacher.model[-1]
     names, known = ([*dict(m.names).values()] for m in (student, teacher))
     odd = next(((i, a, b) for i, (a, b) in enumerate(zip(names, known)) if a != b), None)
@@ -266,7 +269,7 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
         )
     elif heads[0] and strides[0] != strides[1]:
         said = f"predicts at the strides {strides[1]}, but the model to train at {strides[0]}"
-    elif heads[0] and mine.reg_max != true.reg_max:
+    elif isinstance(mine, Detect) and isinstance(true, Detect) and mine.reg_max != true.reg_max:
         said = f"tells distances in {true.reg_max} bins, but the model to train in {mine.reg_max}"
     if said:
         where = getattr(teacher, "pt_path", None)
@@ -276,7 +279,7 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
         )
 
 
-def distil(student: nn.Module, args: Settings, half: bool) -> Distiller:
+def distil(student: BaseModel, args: Settings, half: bool) -> Distiller:
     """Return a model to train as the student of the model that the setting `teacher` names.
 
     Args:
@@ -293,8 +296,7 @@ def distil(student: nn.Module, args: Settings, half: bool) -> Distiller:
             f"teacher={args.teacher} is no weight file: give the .pt file of a trained model, such as "
             "teacher=runs/detect/train/weights/best.pt."
         )
-    trust_modules(path, args.trust_modules)
-    teacher, _ = attempt_load_one_weight(path, fuse=True)
+    teacher, _ = attempt_load_one_weight(path, fuse=True, trusted=args.trust_modules)
     gains = {k: getattr(args, f"distill_{k}") for k in LESSONS}
     made = Distiller(student, teacher, gains, args.distill_temp, half, args.seed)
     lessons = ", ".join(f"distill_{k}={v:g}" for k, v in made.gains.items())
