@@ -187,7 +187,7 @@ def report(
     if not isinstance(samples, int) or samples < 1:
         raise ConfigError(f"samples={samples} is no number of images; give a whole number from 1 on.")
     if not isinstance(yolo.model, torch.nn.Module):
-        raise ConfigError(f"Receptive fields come from PyTorch models, and '{yolo.model}' is none: give a .pt file.")
+        raise ConfigError(f"Receptive fields come from PyTorch models, and '{yolo.model}' is not one: give a .pt file.")
     where = select_device(device, verbose=False)
     model = deepcopy(cast("BaseModel", yolo.model)).to(where).float().eval().requires_grad_(False)
     imgsz = imgsz or yolo.overrides.get("imgsz") or (224 if yolo.task == "classify" else 640)
