@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from ultralytics import modules_of
 from ultralytics.cfg.schema import DEFAULTS, SPECS, Settings
@@ -30,8 +29,10 @@ DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
 DEFAULT_CFG = Settings()
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")  # what later calls start from
 
+SettingsLike = str | Path | dict | SimpleNamespace  # in a YAML file, a dictionary or a namespace
+
 # Old names of settings: the new name, and how the old value becomes the new one.
-RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+RENAMED: dict[str, tuple[str, Callable[[object], object]]] = {
     "boxes": ("show_boxes", lambda v: v),
     "hide_labels": ("show_labels", lambda v: not v),
     "hide_conf": ("show_conf", lambda v: not v),
@@ -39,7 +40,7 @@ RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-def cfg2dict(cfg: str | Path | dict | SimpleNamespace) -> dict:
+def cfg2dict(cfg: SettingsLike) -> dict:
     """Return settings as a new dictionary, whether they come as a YAML file, a dictionary or a namespace."""
     if isinstance(cfg, (str, Path)):
         return read_settings(cfg)
@@ -75,9 +76,7 @@ def check_cfg(cfg: dict) -> dict:
     return {key: SPECS[key].check(value) if key in SPECS else value for key, value in cfg.items()}
 
 
-def get_cfg(
-    cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG_DICT, overrides: dict | SimpleNamespace | None = None
-) -> Settings:
+def get_cfg(cfg: SettingsLike = DEFAULT_CFG_DICT, overrides: SettingsLike | None = None) -> Settings:
     """Return all settings: the defaults, changed by `cfg`, changed by `overrides`, and checked.
 
     `save_dir`, which a run writes into its `args.yaml`, is kept from `cfg` and passed over in `overrides`.
@@ -98,7 +97,7 @@ def get_cfg(
     return settings
 
 
-def smart_value(text: str) -> Any:
+def smart_value(text: str) -> object:
     """Turn a text into the Python literal it spells, such as `None`, `True`, `0.5` or `[1, 2]`, or leave it a text."""
     words = {"none": None, "null": None, "true": True, "false": False}
     if text.lower() in words:

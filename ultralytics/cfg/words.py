@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.schema import SPECS
 from ultralytics.utils.errors import ConfigError, did_you_mean
 
 
-def parse_value(key: str, text: str) -> Any:
+def parse_value(key: str, text: str) -> object:
     """Return the value that a text means for a setting: settings that take texts only are not read as numbers."""
     kinds = SPECS[key].kinds if key in SPECS else ("Any",)
     if not {"Any", "bool", "int", "float", "list", "list[int]"} & {*kinds} and text.lower() not in {"none", "null"}:

@@ -21,6 +21,7 @@ from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.files import RunFolder
+from ultralytics.utils.wrappers import held_by
 
 if TYPE_CHECKING:
     from ultralytics.trackers.track import Trackers
@@ -107,6 +108,15 @@ class Runs:
         args: the settings of the first run.
     """
 
+    # What 8.3.0 has on the predictor: of the present run. None before `setup_source`, or before the first batch
+    dataset: Loader = held_by("run")
+    source_type: SourceTypes = held_by("run")
+    imgsz: Sequence[int] = held_by("run")  # (height, width) of the model's input
+    batch: tuple[list[str], Images, list[str]] = held_by("run")  # paths, images and texts
+    results: list[Results] = held_by("run")  # of the present batch
+    seen: int = held_by("run")  # images so far
+    plotted_img: np.ndarray | None = held_by("run")
+
     def __init__(self, args: IterableSimpleNamespace):
         self._lock = threading.RLock()  # lets one batch through at a time, as hooks may use the predictor's attributes
         self._working: dict[int, PredictionRun] = {}  # by thread
@@ -153,7 +163,7 @@ class Runs:
         Runs.__init__(self, cast(IterableSimpleNamespace, state["args"]))
         self.__dict__.update({name: value for name, value in state.items() if name != "args"})
 
-    # What 8.3.0 has on the predictor; models, devices and trackers of one run go on into the next --------------------
+    # Settings, models, devices and trackers of one run go on into the next --------------------------------------------
     @property
     def args(self) -> IterableSimpleNamespace:
         """The settings: within a run its own, else those with which the next begins."""
@@ -193,69 +203,6 @@ class Runs:
     @trackers.setter
     def trackers(self, trackers: Trackers) -> None:
         self.run.trackers = self._trackers = trackers
-
-    @property
-    def dataset(self) -> Loader:
-        """The source; None before `setup_source`."""
-        return cast(Loader, self.run.dataset)
-
-    @dataset.setter
-    def dataset(self, dataset: Loader) -> None:
-        self.run.dataset = dataset
-
-    @property
-    def source_type(self) -> SourceTypes:
-        """The kind of the source; None before `setup_source`."""
-        return cast(SourceTypes, self.run.source_type)
-
-    @source_type.setter
-    def source_type(self, source_type: SourceTypes) -> None:
-        self.run.source_type = source_type
-
-    @property
-    def imgsz(self) -> Sequence[int]:
-        """(height, width) of the model's input; None before `setup_source`."""
-        return cast(Sequence[int], self.run.imgsz)
-
-    @imgsz.setter
-    def imgsz(self, imgsz: Sequence[int]) -> None:
-        self.run.imgsz = imgsz
-
-    @property
-    def batch(self) -> tuple[list[str], Images, list[str]]:
-        """Paths, images and texts of the present batch; None before the first."""
-        return cast(tuple[list[str], Images, list[str]], self.run.batch)
-
-    @batch.setter
-    def batch(self, batch: tuple[list[str], Images, list[str]]) -> None:
-        self.run.batch = batch
-
-    @property
-    def results(self) -> list[Results]:
-        """What was found in the present batch."""
-        return self.run.results
-
-    @results.setter
-    def results(self, results: list[Results]) -> None:
-        self.run.results = results
-
-    @property
-    def seen(self) -> int:
-        """Number of images so far."""
-        return self.run.seen
-
-    @seen.setter
-    def seen(self, seen: int) -> None:
-        self.run.seen = seen
-
-    @property
-    def plotted_img(self) -> np.ndarray | None:
-        """The image that was drawn last, (h, w, 3) BGR."""
-        return self.run.plotted_img
-
-    @plotted_img.setter
-    def plotted_img(self, plotted_img: np.ndarray | None) -> None:
-        self.run.plotted_img = plotted_img
 
     @property
     def vid_writer(self) -> dict[Path, VideoSaver]:

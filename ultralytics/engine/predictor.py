@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.cfg import DEFAULT_CFG, get_cfg, run_folder
+from ultralytics.cfg import DEFAULT_CFG, SettingsLike, get_cfg, run_folder
 from ultralytics.cfg.schema import Settings
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
@@ -51,12 +50,7 @@ class BasePredictor(Runs, Callbacks):
 
     task: str | None = None
 
-    def __init__(
-        self,
-        cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG,
-        overrides: dict | None = None,
-        _callbacks: dict | None = None,
-    ):
+    def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self._cfg = cfg
         super().__init__(self._settings(overrides))
         self.callbacks = _callbacks or get_default_callbacks()
@@ -333,7 +327,6 @@ class BasePredictor(Runs, Callbacks):
 
     def _draw(self, result: Results) -> np.ndarray:
         a = self.args
-        self.plotted_img = result.plot(
-            line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels
-        )
+        drawn = result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
+        self.plotted_img = cast(np.ndarray, drawn)  # without pil=True
         return self.plotted_img

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from pathlib import Path
-from typing import Any, cast
+from typing import cast, overload
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
-from ultralytics.cfg import get_cfg, run_folder
+from ultralytics.cfg import SettingsLike, get_cfg, run_folder
 from ultralytics.cfg.tasks import DISTIL, load
+from ultralytics.data.build import InfiniteDataLoader, Split
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.data.workers import LostProcess
 from ultralytics.engine.callbacks import get_default_callbacks
@@ -29,14 +31,16 @@ from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
 from ultralytics.engine.training.saving import Saving
 from ultralytics.engine.training.state import check_same, process_states, restore
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.parse import without_weight_files
 from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
 from ultralytics.nn.trust import trust_modules
-from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.system.determinism import process_restored
+from ultralytics.utils.system.progress import TQDM
 from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
@@ -64,8 +68,9 @@ class BaseTrainer(Saving):
 
     task: str | None = None  # of which trainers of one task say the name
     loss_names: tuple[str, ...] = ("loss",)
+    validator_class: type[BaseValidator] | None = None
 
-    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+    def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         overrides, self.resume_ckpt, folder = resumed_settings(dict(overrides or {}))
         args = get_cfg(cfg, overrides)
         self.args = args.replaced(task=self.task or args.task)
@@ -83,8 +88,9 @@ class BaseTrainer(Saving):
         self.learner = Learner(cast(nn.Module, self.args.model))  # its name, until the set-up
         with self.seeded():
             self.data = self.get_dataset()
-        self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
-        self.train_loader = self.test_loader = self.validator = None
+        self.trainset = self.data["train"]
+        self.testset = cast(Split, self.data.get("val") or self.data.get("test"))
+        self.train_loader = self.test_loader = self.validator = NOT_YET
         self.batch: dict = {}  # the current one, on the device
         self.stride = 32  # of the model once it is built, at least 32
         self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
@@ -308,8 +314,8 @@ class BaseTrainer(Saving):
         self.run_callbacks("on_pretrain_routine_start")
         ckpt = self.setup_model()
         self.model = self.model.to(self.device).to(memory_format=torch.channels_last)
-        self.stride = max(int(de_parallel(self.model).stride.max()), 32)
-        imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
+        self.stride = max(int(self.learner.network.stride.max()), 32)
+        imgsz = cast(int, check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1))
         self.args = self.args.replaced(imgsz=imgsz)
         self.set_model_attributes()
         self.learner.frozen = optim.freeze_layers(self.model, self.args.freeze)
@@ -396,7 +402,7 @@ class BaseTrainer(Saving):
             first = (self.epochs - args.close_mosaic) * len(self.train_loader)  # the first batches without mosaic
             self.plot_idx = [0, 1, 2, first, first + 1, first + 2]
 
-    def build_optimizer(self, model: nn.Module, choice: Any, decay: float) -> torch.optim.Optimizer:
+    def build_optimizer(self, model: nn.Module, choice: optim.OptimizerChoice, decay: float) -> torch.optim.Optimizer:
         """Return the optimizer of the run; override it to bring one's own."""
         return optim.build_optimizer(model, choice, decay)
 
@@ -464,14 +470,14 @@ class BaseTrainer(Saving):
         if advice and not (self.resume or self.args.time):
             LOGGER.warning(advice)
 
-    def _progress_bar(self, batches: int, first: int) -> Any:
+    def _progress_bar(self, batches: int, first: int) -> Iterable[dict]:
         if RANK not in {-1, 0}:
             return self.train_loader
         LOGGER.info(self.progress_string())
         return TQDM(self.train_loader, total=batches, initial=first)
 
-    def _log_batch(self, pbar: Any, batch: dict) -> None:
-        if RANK not in {-1, 0}:
+    def _log_batch(self, pbar: Iterable[dict], batch: dict) -> None:
+        if not isinstance(pbar, TQDM):  # only rank 0 has one
             return
         losses = self.tloss if self.tloss.ndim else self.tloss[None]
         memory = f"{torch.cuda.memory_reserved() / 2**30 if self.device.type == 'cuda' else 0:.3g}G"
@@ -480,7 +486,7 @@ class BaseTrainer(Saving):
         )  # fmt: skip
         pbar.set_description(columns)
 
-    def on_plot(self, name: str | Path, data: Any = None) -> None:
+    def on_plot(self, name: str | Path, data: object = None) -> None:
         """Remember an image that was drawn, for callbacks."""
         self.plots[Path(name)] = {"data": data, "timestamp": time.time()}
 
@@ -488,23 +494,31 @@ class BaseTrainer(Saving):
 
     def get_dataset(self) -> dict:
         """Return the description of the dataset (see `check_det_dataset`)."""
-        data = check_det_dataset(self.args.data)
+        data = check_det_dataset(str(self.args.data))
         refuse_without(data, "train")
         return as_single_class(data) if self.args.single_cls else data
 
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
+    def get_model(
+        self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
+    ) -> BaseModel:
         """Return the model to train."""
         raise NotImplementedError(f"{type(self).__name__} does not say how its model is built.")
 
-    def get_validator(self) -> Any:
+    def get_validator(self) -> BaseValidator:
         """Return the validator of the task."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it validates.")
+        if self.validator_class is None:
+            raise NotImplementedError(f"{type(self).__name__} does not say how it validates.")
+        return self.validator_class(
+            self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
+        )
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+    def get_dataloader(
+        self, dataset_path: Split, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> InfiniteDataLoader:
         """Return the loader of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
 
-    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+    def build_dataset(self, img_path: Split, mode: str = "train", batch: int | None = None) -> Dataset:
         """Return the dataset of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not say how its dataset is built.")
 
@@ -513,15 +527,24 @@ class BaseTrainer(Saving):
         return batch
 
     def set_model_attributes(self) -> None:
-        """Give the model names and settings."""
-        self.model.names = self.data["names"]
+        """Give the model class names and settings."""
+        model = self.learner.network
+        model.nc, model.names, model.args = self.data["nc"], self.data["names"], self.args
 
     @property
     def train_loss_names(self) -> tuple[str, ...]:
         """The losses of the task, and those that a teacher adds in training."""
         return (*self.loss_names, *(self.distiller.loss_names if self.distiller else ()))
 
-    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
+    @overload
+    def label_loss_items(self, loss_items: None = None, prefix: str = "train") -> list[str]: ...
+
+    @overload
+    def label_loss_items(self, loss_items: torch.Tensor, prefix: str = "train") -> dict[str, float]: ...
+
+    def label_loss_items(
+        self, loss_items: torch.Tensor | None = None, prefix: str = "train"
+    ) -> list[str] | dict[str, float]:
         """Return the loss items by name, or their names alone."""
         keys = [f"{prefix}/{name}" for name in (self.train_loss_names if prefix == "train" else self.loss_names)]
         return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))

@@ -7,32 +7,44 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
 from ultralytics.cfg import get_cfg, run_folder
+from ultralytics.data.build import Split
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import as_single_class, check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.engine.training.progress import NOT_YET
+from ultralytics.nn.autobackend import AutoBackend, Output
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write, writing
+from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.system.threads import THREADS
-from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
+from ultralytics.utils.torch_utils import autocast, select_device, smart_inference_mode
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+Preds = TypeVar("Preds")  # the final predictions of a batch
 
 
-def _differ(i: int, *names: Any) -> bool:
-    """Return whether names of class `i` are other ones, not only written otherwise, nor made up as `class_0` is."""
+def _differ(i: int, *names: str) -> bool:
+    """Check whether names of class `i` mean different things, not just other spellings or placeholders (`class_0`)."""
     plain = {re.sub(r"[\s_-]+", " ", str(name)).strip().casefold() for name in names}
     return len(plain) > 1 and plain.isdisjoint({str(i), f"class{i}", f"class {i}"})
 
 
-class BaseValidator(Callbacks):
+class BaseValidator(Callbacks, Generic[Preds]):
     """Validates a model: `validator(model=...)` by itself, `validator(trainer)` within training.
 
     Args:
@@ -46,10 +58,10 @@ class BaseValidator(Callbacks):
 
     def __init__(
         self,
-        dataloader: Any = None,
+        dataloader: DataLoader | None = None,
         save_dir: Path | None = None,
-        pbar: Any = None,
-        args: Any = None,
+        pbar: object = None,
+        args: dict | SimpleNamespace | None = None,
         _callbacks: dict | None = None,
     ):
         given = get_cfg(overrides=args)
@@ -60,6 +72,8 @@ class BaseValidator(Callbacks):
             RunFolder(save_dir, numbered=False) if save_dir else run_folder(self.args, self.args.name or "val")
         )
         self.save_dir = self.folder.path
+        self.device, self.stride = torch.device("cpu"), 32  # of the model, once there is one
+        self.half = self.mixed = False  # compute in half precision, or in both
         self.training = False
         self.end2end = False  # whether NMS is in the model
         self.data: dict = {}
@@ -69,16 +83,18 @@ class BaseValidator(Callbacks):
         self.jdict: list[dict] = []
         self.speed: dict[str, float] = {}
         self.plots: dict = {}
-        self.metrics: Any = None
+        self.metrics: DetMetrics | ClassifyMetrics = NOT_YET
         self.label_names = OutputNames((), ())  # of the label files that save_txt writes
 
     @smart_inference_mode()
-    def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
+    def __call__(
+        self, trainer: BaseTrainer | None = None, model: str | Path | nn.Module | None = None
+    ) -> dict[str, float]:
         """Validate and return the metrics by name, `fitness` among them; within training also the losses."""
         self.training = trainer is not None
-        model = self._join_trainer(trainer) if self.training else self._load(model)
+        ready = self._load(model) if trainer is None else self._join_trainer(trainer)
         with self._own_folder():
-            return self._validate(model, trainer)
+            return self._validate(ready, trainer)
 
     @contextmanager
     def _own_folder(self) -> Iterator[None]:
@@ -91,14 +107,15 @@ class BaseValidator(Callbacks):
                 self.label_names = OutputNames(files, [self.save_dir / "labels"])
             yield
 
-    def _validate(self, model: Any, trainer: Any) -> dict[str, float]:
+    def _validate(self, model: AutoBackend | BaseModel, trainer: BaseTrainer | None) -> dict[str, float]:
         """Go through all batches and return the metrics."""
         self.run_callbacks("on_val_start")
         timers = [Profile(device=self.device) for _ in range(3)]
-        self.init_metrics(de_parallel(model))
+        self.init_metrics(model)
         augment = {"augment": True} if self.args.augment and not self.training else {}
-        self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if self.training else 0, device=self.device)
-        bar, images = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
+        self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if trainer else 0, device=self.device)
+        loader, images = cast(DataLoader, self.dataloader), 0
+        bar = TQDM(loader, desc=self.get_desc(), total=len(loader))
         for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose images are all gone nothing is left
             THREADS.follow(count=False)
             images += len(batch["img"])
@@ -107,20 +124,20 @@ class BaseValidator(Callbacks):
             with timers[0]:
                 batch = self.preprocess(batch)
             with timers[1], autocast(self.mixed, self.device.type):
-                preds = model(batch["img"], **augment)
-            if self.training:
-                loss += model.loss(batch, preds)[1]
+                outputs = model(batch["img"], **augment)
+            if trainer:
+                loss += cast(BaseModel, model).loss(batch, outputs)[1]
             with timers[2]:
-                preds = self.postprocess(preds)
+                preds = self.postprocess(outputs)
             self.update_metrics(preds, batch)
             if self.args.plots and batch_i < 3:
                 self.plot_val_samples(batch, batch_i)
                 self.plot_predictions(batch, preds, batch_i)
             self.run_callbacks("on_val_batch_end")
-            if self.training:
+            if trainer:
                 trainer.leave_validation_if_wanted()
-        if not self.training and hasattr(self.dataloader, "close"):
-            self.dataloader.close()  # its processes; it can be used again
+        if not trainer and hasattr(loader, "close"):
+            loader.close()  # its processes; it can be used again
         self._say_left_out(images)
         stats = self.get_stats()
         self.speed = dict(
@@ -129,22 +146,21 @@ class BaseValidator(Callbacks):
         self.finalize_metrics()
         self.print_results()
         self.run_callbacks("on_val_end")
-        if self.training:
+        if trainer:
             losses = trainer.label_loss_items(loss.cpu() / (batch_i + 1), prefix="val")
             return {k: round(float(v), 5) for k, v in {**stats, **losses}.items()}
         self._report()
         return stats
 
-    def _join_trainer(self, trainer: Any) -> Any:
+    def _join_trainer(self, trainer: BaseTrainer) -> BaseModel:
         """Take device, data and the averaged model from the trainer; images are drawn at the end of a run only."""
         self.device, self.data = trainer.device, trainer.data
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
-        model = trainer.ema.ema
         draws = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
         self.args = self.args.replaced(plots=draws)
-        return model.eval()
+        return cast(BaseModel, trainer.ema.ema.eval())
 
-    def _load(self, model: Any) -> AutoBackend:
+    def _load(self, model: str | Path | nn.Module | None) -> AutoBackend:
         """Load model, data and loader for a validation by itself; without a model that of the settings."""
         model = self.args.model if model is None else model
         if model is None:
@@ -173,7 +189,7 @@ class BaseValidator(Callbacks):
                     f"'{self.args.data}' has no split '{self.args.split}'. It has {', '.join(splits)}."
                     + did_you_mean(self.args.split, splits)
                 )
-            self.dataloader = self.get_dataloader(path, self.args.batch)
+            self.dataloader = self.get_dataloader(path, cast(int, self.args.batch))
         self.data = self.data or getattr(self.dataloader.dataset, "data", {})
         self._check_classes(backend)
         self._say_shapes()
@@ -232,7 +248,7 @@ class BaseValidator(Callbacks):
         if not images:
             raise DataError(
                 f"None of the {len(dataset)} images for validation can be used any more; the first was "
-                f"'{dataset.im_files[0]}'. Bring them back, or name others in the data YAML."
+                f"'{dataset.images.files[0]}'. Bring them back, or name others in the data YAML."
             )
         LOGGER.warning(
             f"WARNING ⚠️ {len(dataset) - images} of {len(dataset)} images changed since their labels were read, and "
@@ -254,7 +270,7 @@ class BaseValidator(Callbacks):
         if self.args.plots or self.args.save_json or self.args.save_txt:
             LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}")
 
-    def on_plot(self, name: str | Path, data: Any = None) -> None:
+    def on_plot(self, name: str | Path, data: object = None) -> None:
         """Remember an image that was drawn, for callbacks."""
         self.plots[Path(name)] = {"data": data}
 
@@ -262,10 +278,10 @@ class BaseValidator(Callbacks):
 
     def get_dataset(self) -> dict:
         """Return the description of the dataset (see `check_det_dataset`)."""
-        data = check_det_dataset(self.args.data)
+        data = check_det_dataset(str(self.args.data))
         return as_single_class(data) if self.args.single_cls else data
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+    def get_dataloader(self, dataset_path: Split, batch_size: int) -> DataLoader:
         """Return the loader of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
 
@@ -273,14 +289,14 @@ class BaseValidator(Callbacks):
         """Return the batch as the model takes it."""
         return batch
 
-    def postprocess(self, preds: Any) -> Any:
-        """Turn what the model returns into final predictions."""
-        return preds
+    def postprocess(self, preds: Output) -> Preds:
+        """Turn the model's output for a batch into final predictions."""
+        return cast(Preds, preds)
 
-    def init_metrics(self, model: Any) -> None:
+    def init_metrics(self, model: AutoBackend | BaseModel) -> None:
         """Start counting for a model."""
 
-    def update_metrics(self, preds: Any, batch: dict) -> None:
+    def update_metrics(self, preds: Preds, batch: dict) -> None:
         """Count one batch."""
 
     def get_stats(self) -> dict[str, float]:
@@ -300,5 +316,5 @@ class BaseValidator(Callbacks):
     def plot_val_samples(self, batch: dict, ni: int) -> None:
         """Draw a batch with its labels."""
 
-    def plot_predictions(self, batch: dict, preds: Any, ni: int) -> None:
+    def plot_predictions(self, batch: dict, preds: Preds, ni: int) -> None:
         """Draw a batch with its predictions."""

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ultralytics.cfg.schema import Settings
+from ultralytics.nn.features import Output
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.loss import per_process
@@ -98,10 +99,12 @@ class Distiller(StandIn):
         ConfigError: the two do not fit, or no lesson is left.
     """
 
+    student: BaseModel
+
     def __init__(
         self,
-        student: nn.Module,
-        teacher: nn.Module,
+        student: BaseModel,
+        teacher: BaseModel,
         gains: dict[str, float],
         temperature: float = 1.0,
         half: bool = False,
@@ -111,7 +114,7 @@ class Distiller(StandIn):
         check_pair(student, teacher)
         self.student = student
         parameter = next(student.parameters())
-        teacher = teacher.eval().requires_grad_(False).to(parameter.device, memory_format=torch.channels_last)
+        teacher = teacher.eval().requires_grad_(False).to(parameter.device).to(memory_format=torch.channels_last)
         self.detects = isinstance(student.model[-1], Detect)
         self.gains = {k: gains[k] for k in LESSONS if gains.get(k) and (self.detects or k == "cls")}
         self.loss_names = tuple(LESSONS[k] for k in self.gains)
@@ -135,10 +138,10 @@ class Distiller(StandIn):
             return getattr(super().__getattr__("student"), name)
 
     @property
-    def teacher(self) -> nn.Module:
+    def teacher(self) -> BaseModel:
         return self._teacher[0]
 
-    def _make_adapters(self, teacher: nn.Module, seed: int) -> nn.ModuleList:
+    def _make_adapters(self, teacher: BaseModel, seed: int) -> nn.ModuleList:
         """Return for each map that the head reads a 1x1 convolution to the teacher's channels, or nothing if equal.
 
         They have no bias, which a softmax over places would not see.
@@ -157,9 +160,9 @@ class Distiller(StandIn):
         for weight in adapters.parameters():
             bound = weight.shape[1] ** -0.5  # as for a new convolution
             weight.data.uniform_(-bound, bound, generator=generator)
-        return adapters.to(parameter.device, memory_format=torch.channels_last)
+        return adapters.to(parameter.device).to(memory_format=torch.channels_last)
 
-    def forward(self, x: Any, *args, **kwargs) -> Any:
+    def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Output:
         if not (self.training and isinstance(x, dict)):
             return self.student(x, *args, **kwargs)
         preds, maps = _run(self.student, x["img"])
@@ -169,14 +172,15 @@ class Distiller(StandIn):
         if self.detects:
             parts = self._head_lessons(preds, shown) | self._feature_lessons(maps, shown_maps)
         else:
-            parts = {"cls": image_lesson(preds, shown, self.temperature)}
+            parts = {"cls": image_lesson(cast(torch.Tensor, preds), cast(torch.Tensor, shown), self.temperature)}
         lessons = torch.stack([parts[k] * gain for k, gain in self.gains.items()])
         images = len(x["img"]) if self.detects else 1  # a detector's loss is a sum over images
         return loss + lessons.sum() * images, torch.cat((items, lessons.detach().to(items)))
 
-    def _head_lessons(self, preds: Any, shown: Any) -> dict[str, torch.Tensor]:
+    def _head_lessons(self, preds: Output, shown: Output) -> dict[str, torch.Tensor]:
         """Return the lessons on boxes and classes, means over all places by the teacher's weight."""
-        head, parts = self.student.model[-1], {}
+        head = cast(Detect, self.student.model[-1])
+        parts: dict[str, torch.Tensor] = {}
         if not {"box", "cls"} & self.gains.keys():
             return parts
         (box, cls), (true_box, true_cls) = (_rows(_maps(y), head.reg_max, head.nc) for y in (preds, shown))
@@ -218,9 +222,9 @@ class Distiller(StandIn):
             p.grad = saved["grads"][name].to(p.device) if name in saved["grads"] else None
 
 
-def _run(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
-    """Return what a model gives for images, and what its head read."""
-    read: list[Any] = []
+def _run(model: BaseModel, x: torch.Tensor) -> tuple[Output, list[torch.Tensor]]:
+    """Return a model's output for a batch of images, and the input of its head."""
+    read: list[list[torch.Tensor]] = []
     hook = model.model[-1].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     try:
         return model.predict(x), read[0]
@@ -228,7 +232,7 @@ def _run(model: nn.Module, x: torch.Tensor) -> tuple[Any, list[torch.Tensor]]:
         hook.remove()
 
 
-def _maps(preds: Any) -> list[torch.Tensor]:
+def _maps(preds: Output) -> list[torch.Tensor]:
     """Return the maps among what a head gives in training; those of some tasks give more besides."""
     return list(preds) if isinstance(preds[0], torch.Tensor) else list(preds[0])
 
@@ -243,7 +247,7 @@ def _rows(maps: list[torch.Tensor], reg_max: int, nc: int) -> tuple[torch.Tensor
 # ------------------------------------------------------------------------------------------------------ from settings
 
 
-def check_pair(student: nn.Module, teacher: nn.Module) -> None:
+def check_pair(student: BaseModel, teacher: BaseModel) -> None:
     """Raise ConfigError unless a teacher knows what the student shall learn."""
     mine, true = student.model[-1], teacher.model[-1]
     names, known = ([*dict(m.names).values()] for m in (student, teacher))
@@ -276,7 +280,7 @@ def check_pair(student: nn.Module, teacher: nn.Module) -> None:
         )
 
 
-def distil(student: nn.Module, args: Settings, half: bool) -> Distiller:
+def distil(student: BaseModel, args: Settings, half: bool) -> Distiller:
     """Return a model to train as the student of the model that the setting `teacher` names.
 
     Args:

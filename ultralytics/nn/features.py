@@ -32,7 +32,7 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
     return list(inner if isinstance(inner, nn.Sequential) else model.children())
 
 
-def watch_layers(run: Callable[[], T], model: nn.Module, see: Callable[[int, nn.Module, object], None]) -> T:
+def watch_layers(run: Callable[[], T], model: nn.Module, see: Callable[[int, nn.Module, object], object]) -> T:
     """Return the result of `run`, during which `see(index, layer, output)` is called after each layer of the model."""
 
     def hook(layer: nn.Module, _: object, out: object) -> None:  # what a hook returns would replace the output

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.cfg.schema import Settings
 from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.resume import resume_command
+from ultralytics.nn.tasks import PoseModel
 from ultralytics.utils import LOGGER, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import autocast, single_values
@@ -79,10 +82,11 @@ def trial_batch(model: nn.Module, n: int, imgsz: int, device: torch.device) -> d
         "bboxes": torch.full((g, 5 if task == "obb" else 4), 0.5, device=device),
     }
     if task == "segment":
-        side = imgsz // model.args.mask_ratio
-        batch["masks"] = torch.ones(n if model.args.overlap_mask else g, side, side, device=device)
+        args = cast(Settings, model.args)
+        side = imgsz // args.mask_ratio
+        batch["masks"] = torch.ones(n if args.overlap_mask else g, side, side, device=device)
     if task == "pose":
-        batch["keypoints"] = torch.full((g, model.model[-1].kpt_shape[0], 3), 0.5, device=device)
+        batch["keypoints"] = torch.full((g, cast(PoseModel, model).kpt_shape[0], 3), 0.5, device=device)
     return batch
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.resume import last_state
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import NumbersError
-from ultralytics.utils.torch_utils import autocast, de_parallel, single_values
+from ultralytics.utils.torch_utils import autocast, single_values
 
 
 def check_loss(loss: torch.Tensor) -> None:
@@ -78,13 +77,13 @@ def _word(x: torch.Tensor) -> str:
     return "nan" if bool(torch.isnan(x).any()) else "infinite"
 
 
-def _is_bad(x: Any) -> bool:
+def _is_bad(x: object) -> bool:
     return isinstance(x, torch.Tensor) and x.is_floating_point() and not bool(torch.isfinite(x).all())
 
 
 def _first(batch: dict, learner: Learner, names: tuple[str, ...]) -> str:
     """Return, for a message, the first thing of a batch and the model that is not finite."""
-    model = de_parallel(learner.model)
+    model = learner.network
     if _is_bad(batch["img"]):
         return "The images themselves hold such numbers"
     for name, tensor in model.named_parameters():  # the running means of batch norms have seen this batch already

@@ -6,12 +6,13 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
 
 from ultralytics.utils import LOGGER, WORLD_SIZE
 
 REPEATS = 3.0  # seconds
+Handler = Callable[[int, FrameType | None], object] | int | None  # of a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,7 +39,7 @@ class Interrupts:
     def __init__(self):
         self.received = 0  # number of the signal
         self._until = 0.0  # when the next one is a second one
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.distributed.elastic.agent.server import WorkerGroup, WorkerSpec
@@ -33,12 +33,15 @@ from ultralytics.utils.errors import ConfigError, RunError, UserError
 from ultralytics.utils.system.console import guarded
 from ultralytics.utils.system.processes import end_with_parent
 
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
 MISTAKE = 2  # exit code of a rank whose error is a sentence for the user
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes of a rank that a signal ended in good order
 TOGETHER = 5  # seconds within which ranks fail for the same cause; one that hangs is ended by the agent later
 
 
-def launch(trainer: Any) -> None:
+def launch(trainer: BaseTrainer) -> None:
     """Run a trainer with one process for each of its devices; wait until all end.
 
     The trainer's class is found again by module and name, so it must stand in an importable file. SIGINT and SIGTERM
@@ -66,13 +69,13 @@ def launch(trainer: Any) -> None:
         _raise(failures, interrupts.received, trainer.last, count)
 
 
-def _write_job(trainer: Any, folder: Path) -> Path:
+def _write_job(trainer: BaseTrainer, folder: Path) -> Path:
     """Write what the ranks have to know of a trainer: its class, its settings and, if it is in memory, its model."""
     args = {**vars(trainer.args), "device": "cpu" if "cpu" in trainer.ranks else ",".join(trainer.ranks)}
     if getattr(trainer.model, "yaml", {}).get("modules") and not args["trust_modules"]:
         args["trust_modules"] = True  # it runs in this process, so it was trusted here
     if isinstance(trainer.model, nn.Module):  # as it is in memory, with what was loaded into it
-        save_checkpoint(folder / "model.pt", {**describe(trainer.model), "args": {}})
+        save_checkpoint(folder / "model.pt", {**describe(trainer.learner.network), "args": {}})
     cls, job = type(trainer), folder / "job.json"
     spec = {"trainer": f"{cls.__module__}:{cls.__qualname__}", "args": args}
     job.write_text(json.dumps(spec, default=str), encoding="utf-8")
@@ -119,7 +122,7 @@ class _Agent(LocalElasticAgent):
         super().__init__(spec, logs_specs)
         self._interrupts, self._passed_on = interrupts, False
 
-    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, object]:
         before = {number: signal.getsignal(number) for number in signal.valid_signals()}
         try:
             return super()._start_workers(worker_group)

@@ -58,7 +58,7 @@ class Progress(Current):
     best_fitness: float | None = None
     stopper: EarlyStopping = field(default_factory=EarlyStopping)
     stop: bool = False  # after this epoch
-    ranks: list[dict[str, Any]] = field(default_factory=list)  # random states and `tloss` of each process
+    ranks: list[dict] = field(default_factory=list)  # random states and `tloss` of each process
 
     @property
     def seconds(self) -> float:
@@ -69,7 +69,7 @@ class Progress(Current):
         """Count the current epoch as complete, until the next one begins."""
         self.complete, self.batches = True, 0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict:
         """Return what a checkpoint holds, as builtins and tensors."""
         return {name: getattr(self, name) for name in self._saved()} | {
             "epoch": self.epoch - (not self.complete),
@@ -78,7 +78,7 @@ class Progress(Current):
             "stopper": [self.stopper.best_fitness, self.stopper.best_epoch, self.stopper.possible_stop],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict) -> None:
         """Go on from what `state_dict` returned; of the metrics only those that are known here are taken.
 
         Raises:

@@ -7,7 +7,6 @@ import os
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
@@ -65,7 +64,7 @@ def last_state(path: str | Path) -> tuple[Path, dict]:
         return previous, load_checkpoint(previous)
 
 
-def own_runs(args: dict[str, Any]) -> list[Path]:
+def own_runs(args: dict) -> list[Path]:
     """Return the folders of runs that were started with this project and name, the newest last."""
     where = {k: args[k] for k in ("task", "mode", "project", "name", "model") if args.get(k) is not None}
     settings = get_cfg(overrides={**where, "exist_ok": True})
@@ -83,7 +82,7 @@ def _name_in(folder: Path) -> str:
     return ""
 
 
-def _newest_state(args: dict[str, Any]) -> tuple[tuple[Path, dict] | None, Path | None]:
+def _newest_state(args: dict) -> tuple[tuple[Path, dict] | None, Path | None]:
     """Return the state of the newest run of a command, or the folder of one that was killed before its first state."""
     folders = own_runs(args)
     if not folders:

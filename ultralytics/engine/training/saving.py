@@ -6,7 +6,7 @@ import time
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -18,23 +18,22 @@ from ultralytics.engine.training.interrupt import Interrupted
 from ultralytics.engine.training.resume import resume_command
 from ultralytics.engine.training.state import process_states
 from ultralytics.nn.checkpoint import strip_checkpoint
-from ultralytics.nn.tasks import describe
+from ultralytics.nn.tasks import BaseModel, describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.torch_utils import de_parallel
 
 
 class Saving(TrainerAttributes, Callbacks):
     """Mixin of the trainer: its files, written while it trains and reduced to what inference needs at the end."""
 
-    def recorded_args(self) -> dict[str, Any]:
+    def recorded_args(self) -> dict[str, object]:
         """Return the settings as files and loggers record them: with what the run has settled itself."""
         return {**vars(self.args), "epochs": self.progress.epochs, "batch": self.progress.batch_size}
 
     def checkpoint(self) -> dict:
         """Return all that `last.pt` holds: the EMA's weights to use, and the state to resume from."""
         return {
-            **describe(de_parallel(self.model)),
+            **describe(self.learner.network),
             "args": self.recorded_args(),
             **self.learner.state_dict(waiting=self.progress.since_step > 0),
             **self.progress.state_dict(),
@@ -117,7 +116,7 @@ class Saving(TrainerAttributes, Callbacks):
 
     def _outputs(self, ckpt: dict) -> torch.Tensor:
         """Return what a checkpoint's weights predict for a fixed noise image, to tell whether rounding changes it."""
-        model = deepcopy(self.ema.ema).cpu()
+        model = cast(BaseModel, deepcopy(self.ema.ema).cpu())
         model.load_state_dict(ckpt["model"])
         with torch.inference_mode():
             y = model(torch.rand(1, model.yaml.get("ch", 3), 160, 160, generator=torch.Generator().manual_seed(0)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 
 from ultralytics.cfg.schema import Settings
+from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.training import distributed
 from ultralytics.engine.training.learner import Learner
 from ultralytics.engine.training.progress import NOT_YET, Progress
@@ -18,7 +19,6 @@ from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.system.threads import THREADS
-from ultralytics.utils.torch_utils import de_parallel
 
 
 def check_same(ckpt: dict | None) -> None:
@@ -32,7 +32,9 @@ def check_same(ckpt: dict | None) -> None:
         )
 
 
-def restore(ckpt: dict, args: Settings, learner: Learner, progress: Progress, files: RunFiles, loader: Any) -> None:
+def restore(
+    ckpt: dict, args: Settings, learner: Learner, progress: Progress, files: RunFiles, loader: InfiniteDataLoader
+) -> None:
     """Bring a training to where the interrupted one stood.
 
     Args:
@@ -45,7 +47,7 @@ def restore(ckpt: dict, args: Settings, learner: Learner, progress: Progress, fi
         ConfigError: the data have another number of classes now.
         CheckpointError: the state lacks something, or does not fit the model.
     """
-    path, nc = args.resume, describe(de_parallel(learner.model))["nc"]
+    path, nc = args.resume, describe(learner.network)["nc"]
     if nc != ckpt["nc"]:
         raise ConfigError(
             f"The data have {nc} classes, but the run of '{path}' began with {ckpt['nc']}. Resume it with data of the "
@@ -77,7 +79,7 @@ def _fit_to_changes(ckpt: dict, args: Settings, progress: Progress, files: RunFi
     files.rows = list(ckpt["rows"])
 
 
-def _restore_process(states: list[dict[str, Any]], exact: bool, progress: Progress, device: torch.device) -> None:
+def _restore_process(states: list[dict], exact: bool, progress: Progress, device: torch.device) -> None:
     """Bring back what differs between processes: mean losses, threads and random states."""
     rank = max(RANK, 0)
     own = states[rank if rank < len(states) else 0]
@@ -99,7 +101,7 @@ def _use_as_many_threads(before: object) -> None:
         )
 
 
-def _say_what_changed(ckpt: dict, loader: Any) -> None:
+def _say_what_changed(ckpt: dict, loader: InfiniteDataLoader) -> None:
     """Warn of what keeps the run from ending as one that was never interrupted; settings were changed on purpose."""
     changes = []
     if len(ckpt["ranks"]) != WORLD_SIZE:
@@ -112,10 +114,10 @@ def _say_what_changed(ckpt: dict, loader: Any) -> None:
         LOGGER.warning(f"{change}: it will end much like, but not exactly like one that was never interrupted.")
 
 
-def random_states(device: torch.device) -> dict[str, Any]:
+def random_states(device: torch.device) -> dict:
     """Return the states of the global generators; data has generators of its own (seed, epoch, image)."""
     version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    kind, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
     states = {
         "cpu": torch.get_rng_state(),
         "python": [version, list(numbers), gauss],
@@ -124,7 +126,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
-def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+def set_random_states(states: dict, device: torch.device) -> None:
     """Set the global generators to what `random_states` returned."""
     torch.set_rng_state(states["cpu"])
     version, numbers, gauss = states["python"]
@@ -135,7 +137,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def process_states(device: torch.device, tloss: torch.Tensor | None) -> list[dict[str, Any]]:
+def process_states(device: torch.device, tloss: torch.Tensor | None) -> list[dict]:
     """Return what differs between the processes of a run, in the order of their ranks; all have to call this."""
     tloss = None if tloss is None else tloss.cpu()  # others shall not need this process's GPU for it
     return distributed.gather({**random_states(device), "tloss": tloss, "threads": torch.get_num_threads()})

@@ -13,7 +13,7 @@ from ultralytics.utils.files import atomic_write, writing
 
 
 def feature_visualization(
-    x: torch.Tensor, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs"
+    x: object, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs"
 ) -> Path | None:
     """Write the first channels of a layer's output as grey tiles (.png), and all of them as an array (.npy).
 

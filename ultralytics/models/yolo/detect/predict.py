@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -73,8 +72,8 @@ class DetectionPredictor(BasePredictor):
         height, width = orig_img.shape[:2]
         parts = self.parts(pred, (height, width), shape, *more)
         with torch.inference_mode(False):  # copies that the user may change
-            own: dict[str, Any] = {name: None if part is None else part.clone() for name, part in parts.items()}
-            return Results(orig_img, path=path, names=self.model.names, **own)
+            own = {name: None if part is None else part.clone() for name, part in parts.items()}
+            return Results(orig_img, path=path, names=self.model.names, speed=None, **own)
 
     def parts(
         self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor

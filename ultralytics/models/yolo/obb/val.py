@@ -42,8 +42,8 @@ class OBBValidator(DetectionValidator):
             for box, poly in zip(boxes.tolist(), corners)
         ]
 
-    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor | None]:
-        return {"boxes": None, "obb": to_rows(found)}
+    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
+        return {"obb": to_rows(found)}
 
     def plot_predictions(self, batch: dict, preds: list[torch.Tensor], ni: int) -> None:
         from ultralytics.utils.plotting import output_to_rotated_target

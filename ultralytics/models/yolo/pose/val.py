@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.pose.predict import keypoints_of
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.metrics import OKS_SIGMA, PoseMetrics, kpt_iou
 from ultralytics.utils.ops import scale_coords
@@ -24,9 +27,9 @@ class PoseValidator(DetectionValidator):
     stat_names = ("tp", "tp_p", "conf", "pred_cls", "target_cls")
     drawn = {"kpts": "keypoints"}
 
-    def init_metrics(self, model: Any) -> None:
+    def init_metrics(self, model: AutoBackend | BaseModel) -> None:
         super().init_metrics(model)
-        self.kpt_shape = tuple(model.kpt_shape)
+        self.kpt_shape = tuple(cast(Sequence[int], model.kpt_shape))
         k, labelled = self.kpt_shape[0], (self.data.get("kpt_shape") or self.kpt_shape)[0]
         if labelled != k:
             raise DataError(
@@ -55,10 +58,10 @@ class PoseValidator(DetectionValidator):
         return keypoints_of(pred, self.kpt_shape, shape, size, ratio_pad)
 
     def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        return {"keypoints": self._points(pred, si, batch)}
+        return {**super().parts(pred, found, si, batch), "keypoints": self._points(pred, si, batch)}
 
-    def json_columns(self, keypoints: torch.Tensor) -> dict[str, list]:
-        return {"keypoints": [[round(v, 3) for v in row] for row in keypoints.flatten(1).tolist()]}
+    def json_columns(self, parts: dict[str, torch.Tensor]) -> dict[str, list]:
+        return {"keypoints": [[round(v, 3) for v in row] for row in parts["keypoints"].flatten(1).tolist()]}
 
     def drawn_parts(self, preds: list[torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
         return {"kpts": torch.cat([pred[:, 6:].reshape(-1, *self.kpt_shape) for pred in preds])}
