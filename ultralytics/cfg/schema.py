@@ -60,7 +60,7 @@ def setting(
 
 
 def _batch_is_possible(value: float) -> bool:
-    """Tell whether a batch size is a count, -1, or a fraction of the GPU's memory."""
+    """Check whether a batch size is a count, -1, or a fraction of the GPU's memory."""
     return value == -1 or (value >= 1 if isinstance(value, int) else 0 < value < 1)
 
 
@@ -293,7 +293,7 @@ class Settings(IterableSimpleNamespace):
 
 @dataclass(frozen=True)
 class Spec:
-    """What is known of one setting, read from its field."""
+    """Type, bounds and help of one setting, read from its field."""
 
     name: str
     kinds: tuple[str, ...]
@@ -309,7 +309,7 @@ class Spec:
     section: str
 
     def describe(self) -> str:
-        """Say in words which values are allowed."""
+        """Describe the allowed values in words."""
         if self.allowed:
             return self.allowed
         number = "" if self.lo is None else f" of at least {self.lo:g}" if self.hi is None else f" from {self.lo:g}"
@@ -328,7 +328,7 @@ class Spec:
         return " or ".join(said[kind] or "a text" for kind in self.kinds)
 
     def check(self, value: object) -> object:
-        """Return `value` in its proper type, or raise ConfigError with what is allowed."""
+        """Return `value` in its type; raise ConfigError with what is allowed."""
         given, value = value, self._convert(value)
         if isinstance(value, str) and self.choices:
             return self._choose(value)
@@ -338,7 +338,7 @@ class Spec:
         return value
 
     def _convert(self, value: object) -> object:
-        """Return `value` as the alternative that fits it, without losing anything."""
+        """Convert `value` to the first fitting type, without loss."""
         kinds = self.kinds
         if hasattr(value, "tolist") and "Any" not in kinds:  # arrays and tensors
             value = value.tolist()
@@ -401,7 +401,7 @@ class Spec:
 
 
 def read_specs(settings: type) -> dict[str, Spec]:
-    """Return what is known of each field of a dataclass of settings."""
+    """Return the specs of a dataclass of settings, by field."""
     return {
         f.name: Spec(f.name, tuple(kind.strip() for kind in str(f.type).split("|")), f.default, **f.metadata)
         for f in fields(settings)

@@ -106,12 +106,12 @@ class Model(Callbacks, nn.Module):
         self.model_name = cfg
 
     def _load(self, weights: str, task: str | None = None) -> None:
-        """Load a weight file, which says its own task: `task`, an argument that 8.3.0 has, changes nothing."""
+        """Load a weight file, which names its own task; `task`, an argument of 8.3.0, has no effect."""
         file = Path(weights)
         if file.suffix != ".pt":
             endings = ", ".join(f.suffix for f in FORMATS.values())
             raise ConfigError(
-                f"'{weights}' is no model that can be loaded: give a .yaml (a new model), a .pt file (trained weights) "
+                f"'{weights}' cannot be loaded: give a .yaml (a new model), a .pt file (trained weights) "
                 f"or an exported model ({endings})."
             )
         if not os.path.isfile(file):
@@ -133,7 +133,7 @@ class Model(Callbacks, nn.Module):
         self.model.args = get_cfg(overrides=self.overrides)
 
     def _open(self, file: str, form: Format, task: str | None = None) -> None:
-        """Take an exported file, which says itself what it does."""
+        """Open an exported file, whose metadata name its task."""
         if not os.path.exists(file):
             raise MissingFileError(
                 f"The {form.title} model '{file}' does not exist: "
@@ -144,7 +144,7 @@ class Model(Callbacks, nn.Module):
         trust_modules(file, self.trusted)
         facts = checked_runner(form.load().Runner(file), file)
         if task and facts.task and task != facts.task:
-            raise ConfigError(f"task='{task}' does not fit '{file}', which can {facts.task}: leave task= out.")
+            raise ConfigError(f"task='{task}' does not fit '{file}', whose task is {facts.task}: leave task= out.")
         self.ckpt_path = self.model_name = file
         self.model = cast(BaseModel, file)  # as in 8.3.0; see `_need_network`
         self.task = self._checked_task(facts.task or task)
@@ -152,7 +152,7 @@ class Model(Callbacks, nn.Module):
         self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz], **self._trusts()}
 
     def _trusts(self) -> dict[str, bool | str]:
-        """Return the setting with which later calls open this model's files, if they are trusted."""
+        """Return the setting that lets later calls trust this model's files, if they are trusted."""
         return {"trust_modules": self.trusted} if self.trusted else {}
 
     def _need_network(self, what: str) -> None:
@@ -174,7 +174,7 @@ class Model(Callbacks, nn.Module):
         return self.task_map[self.task][part]
 
     def __getattr__(self, name: str) -> Any:
-        """Give what only the network inside has, such as `yaml`, `stride` or `args`."""
+        """Look up attributes of the network inside, such as `yaml`, `stride` or `args`."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -189,7 +189,7 @@ class Model(Callbacks, nn.Module):
     def __call__(self, source: object = None, stream: bool = False, **kwargs) -> Predictions:
         return self.predict(source, stream, **kwargs)
 
-    # What one does with a model ---------------------------------------------------------------------------------------
+    # Modes -----------------------------------------------------------------------------------------------------------
 
     def train(  # type: ignore[override]  # as in 8.3.0
         self, trainer: Callable[..., BaseTrainer] | bool | None = None, **kwargs
@@ -220,7 +220,7 @@ class Model(Callbacks, nn.Module):
         return nn.Module.train(self, False)
 
     def make_trainer(self, trainer: Callable[..., BaseTrainer] | None = None, **kwargs) -> BaseTrainer:
-        """Return a trainer that is ready to start from this model, which itself stays as it is."""
+        """Return a trainer that starts from this model, which is not changed."""
         self._need_network("be trained")
         _say_what_idles(kwargs)
         overrides = read_settings(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
@@ -271,12 +271,12 @@ class Model(Callbacks, nn.Module):
         predictor: type[BasePredictor] | None = None,
         **kwargs,
     ) -> Predictions:
-        """Predict on frames in turn and give each object its number: `result.boxes.id`.
+        """Predict on consecutive frames and give each object an ID: `result.boxes.id`.
 
         Args:
             source: as for `predict`; each video, and each folder of images, is tracked by itself.
             stream: return a generator instead of a list.
-            persist: go on with the numbers of the call before, for those who read the frames themselves.
+            persist: continue the tracks of the previous call, for those who read the frames themselves.
             predictor: class of the predictor, by default the task's.
             kwargs: settings; `tracker='bytetrack.yaml'` chooses the tracker.
         """
@@ -305,7 +305,7 @@ class Model(Callbacks, nn.Module):
             return ready
 
     def embed(self, source: object = None, stream: bool = False, **kwargs) -> Predictions:
-        """Return for each image its features, a tensor (channels,); `embed=[...]` names the layers.
+        """Return the features of each image, a tensor (channels,); `embed=[...]` names the layers.
 
         By default the layer before the head is taken. Features are averaged over the image.
         """
@@ -358,14 +358,14 @@ class Model(Callbacks, nn.Module):
         return self.model.info(detailed=detailed, verbose=verbose)
 
     def fuse(self) -> Model:
-        """Fold batch norms into convolutions, for inference."""
+        """Fuse batch norms into convolutions, for inference."""
         self._need_network("be fused")
         self.model.fuse()
         self.predictor = None  # it holds a copy of the model
         return self
 
     def load(self, weights: str | Path | nn.Module | dict = "yolo11n.pt") -> Model:
-        """Take over what fits from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
+        """Load the weights that fit from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
         self._need_network("take weights")
         if isinstance(weights, (str, Path)):
             weights, self.ckpt = read_weights(weights, self.trusted)
@@ -382,7 +382,7 @@ class Model(Callbacks, nn.Module):
         save_checkpoint(filename, describe(self.model))
 
     def reset_weights(self) -> Model:
-        """Start again from random weights."""
+        """Reset all weights to random ones."""
         self._need_network("be reset")
         for m in self.model.modules():
             if reset := getattr(m, "reset_parameters", None):
@@ -393,7 +393,7 @@ class Model(Callbacks, nn.Module):
         return self
 
     def _apply(self, fn: Callable, recurse: bool = True) -> Model:
-        """Move or convert the network (`to`, `half`, `cpu`, ...); later calls run on the device it is then on."""
+        """Move or convert the network (`to`, `half`, `cpu`, ...); later calls run on its new device."""
         self._need_network("be moved or converted: give device= to each call")
         super()._apply(fn, recurse)
         self.predictor = None
@@ -407,14 +407,14 @@ class Model(Callbacks, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are; an exported file runs where each call says."""
+        """Device of the parameters; for an exported file each call names its own."""
         if not isinstance(self.model, nn.Module):
             return torch.device("cpu")
         return next(self.model.parameters()).device
 
     @property
     def transforms(self) -> Callable | None:
-        """Transforms of the model, if it brings any."""
+        """Transforms of the model, if it has any."""
         return getattr(self.model, "transforms", None)
 
     @property
@@ -424,30 +424,30 @@ class Model(Callbacks, nn.Module):
         return {name: {p: load(getattr(task, p)) for p in parts} for name, task in TASKS.items()}
 
     def reset_callbacks(self) -> None:
-        """Forget all callback functions, also in the predictor that is ready."""
+        """Remove all callbacks, from the predictor at hand too."""
         self.callbacks.clear()
         self.callbacks.update(get_default_callbacks())
 
     def clear_callback(self, event: str) -> None:
-        """Forget the callback functions of an event."""
+        """Remove the callbacks of an event."""
         self.callbacks[event] = []
 
     # Copies -----------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict:
-        """Leave behind what is of this process; a copy makes its own predictor and trainer when they are needed."""
+        """Leave out what belongs to this process; a copy makes its own predictor and trainer when needed."""
         return {**self.__dict__, "predictor": None, "trainer": None, "_lock": None}
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__({**state, "_lock": threading.RLock()})
 
     def __reduce__(self) -> tuple:
-        """Let the process that gets the copy first load the module files of the user's own, as this one has."""
+        """Let the receiving process first load the user's own module files, as this one has."""
         description = getattr(self.model, "yaml", None) or {}
         return _begin_copy, (type(self), {"modules": description.get("modules")}, self.model_name), self.__getstate__()
 
 
 def _begin_copy(cls: type[Model], description: dict, named: str) -> Model:
-    """Return a model that waits for its state."""
+    """Return an empty model for `__setstate__`."""
     load_trusted(description, True, named)
     return cls.__new__(cls)

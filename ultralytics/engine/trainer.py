@@ -1,4 +1,4 @@
-"""Training: set-up, epochs of batches, validation, checkpoints, the end of a run. Task trainers fill in the hooks."""
+"""Training: set-up, epochs, validation, checkpoints and the end of a run; the trainers of tasks fill in the hooks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from ultralytics.utils.torch_utils import (
 
 
 class BaseTrainer(Saving):
-    """Trains a model: `train()` is the whole run; subclasses say what is particular to a task.
+    """Trains a model: `train()` is the whole run; subclasses define what is specific to a task.
 
     Args:
         cfg: settings to start from.
@@ -66,7 +66,7 @@ class BaseTrainer(Saving):
         UserError: a setting, the dataset, the model or the device cannot be used; no run folder has been made then.
     """
 
-    task: str | None = None  # of which trainers of one task say the name
+    task: str | None = None  # set by the trainers of a task
     loss_names: tuple[str, ...] = ("loss",)
     validator_class: type[BaseValidator] | None = None
 
@@ -119,14 +119,14 @@ class BaseTrainer(Saving):
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """In this block the process has the seeds and switches of this run, afterwards those that it had before."""
+        """Use the seeds and switches of this run in the block, and those from before it afterwards."""
         with process_restored():
             init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
             yield
 
     @contextmanager
     def _own_folder(self) -> Iterator[None]:
-        """Make the run folder, the same for all ranks; it goes again if the run ends before it wrote anything."""
+        """Make the run folder, the same for all ranks; it is removed if the run ends before writing anything."""
         with self.folder if RANK in {-1, 0} else nullcontext():
             path = distributed.broadcast(self.folder.path)
             self.files = RunFiles(path, self.files.damaged)
@@ -191,7 +191,7 @@ class BaseTrainer(Saving):
                 raise LostProcess(f"{e} {self.keep_what_is_done()}") from e
 
     def train_epoch(self) -> None:
-        """Pass once over the training images: forward, backward, and an optimizer step every `accumulate` batches."""
+        """Train on all batches once: forward, backward, and an optimizer step every `accumulate` batches."""
         self._model_train()
         progress, schedule, batches = self.progress, self.learner.schedule, len(self.train_loader)
         first = progress.batches
@@ -230,7 +230,7 @@ class BaseTrainer(Saving):
         self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
 
     def _learn(self, batch: dict) -> None:
-        """Add the gradients of a batch, and step where `accumulate` batches have come together."""
+        """Add the gradients of a batch, and step once `accumulate` batches are collected."""
         self._forward_backward(batch)
         self.progress.since_step += 1
         if self.progress.since_step >= self.accumulate:
@@ -280,13 +280,13 @@ class BaseTrainer(Saving):
             raise Interrupted(signal)
 
     def _time_is_over(self) -> bool:
-        """Return whether the hours of `time` have passed, the same on all ranks."""
+        """Check whether the hours of `time` have passed, the same on all ranks."""
         if not (limit := self.args.time):
             return False
         return bool(distributed.highest(self.progress.seconds > limit * 3600))
 
     def _keep_to_time_limit(self) -> None:
-        """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
+        """With `time` (hours), fit the number of epochs to the duration of one, and stop when the time is over."""
         if not (limit := self.args.time):
             return
         fitting = distributed.broadcast(math.ceil(limit * 3600 / self.progress.seconds * (self.epoch + 1)))
@@ -295,12 +295,12 @@ class BaseTrainer(Saving):
         self.stop = self._time_is_over() or self.stop
 
     def _finish(self) -> None:
-        """Validate the best weights, draw the curves and say where everything lies."""
+        """Validate the best weights, draw the curves and log where the results are."""
         if RANK in {-1, 0}:
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
             if replaced := getattr(self.train_loader.dataset, "left_out", 0):
-                LOGGER.warning(f"{replaced} training images changed meanwhile; others took their places.")
+                LOGGER.warning(f"{replaced} training images became unusable meanwhile; others took their place.")
             self.final_eval()
             if self.args.plots:
                 self.plot_metrics()
@@ -337,7 +337,7 @@ class BaseTrainer(Saving):
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                find_unused_parameters=True,  # a model of one's own may have a layer that nothing reads
+                find_unused_parameters=True,  # a custom model may have a layer that nothing reads
             )
         self.resume_training(ckpt)
         if RANK in {-1, 0}:
@@ -348,7 +348,7 @@ class BaseTrainer(Saving):
         self._log_start()
 
     def _setup_batches(self) -> None:
-        """Build what depends on the size of a batch: loaders, optimizer and schedule."""
+        """Build what depends on the batch size: loaders, optimizer and schedule."""
         size, self.mosaic_closed = self.batch_size // WORLD_SIZE, False
         self.train_loader = self.get_dataloader(self.trainset, size, RANK, "train")
         if RANK in {-1, 0}:
@@ -356,7 +356,7 @@ class BaseTrainer(Saving):
         self._setup_optimizer()
 
     def use_batch(self, size: int) -> None:
-        """Go on from the last state that was saved, with another number of images in a batch."""
+        """Continue from the last saved state with another batch size."""
         ckpt = last_state(self.last)[1]
         self.optimizer.zero_grad()
         for loader in (self.train_loader, self.test_loader):
@@ -368,11 +368,11 @@ class BaseTrainer(Saving):
         self.files.write_args(self.recorded_args())
 
     def resume_training(self, ckpt: dict | None) -> None:
-        """Bring the training to where the interrupted one stood, if it goes on from one; all processes call this.
+        """Restore the state of the interrupted training, if this one resumes; all processes call this.
 
         Raises:
-            ConfigError: the processes would not go on from the same state, or not with as many classes.
-            CheckpointError: the state cannot be gone on from.
+            ConfigError: the processes would resume different states, or the number of classes differs.
+            CheckpointError: the state cannot be resumed.
         """
         check_same(self.resume_ckpt)
         if ckpt is None or not self.resume:
@@ -403,11 +403,11 @@ class BaseTrainer(Saving):
             self.plot_idx = [0, 1, 2, first, first + 1, first + 2]
 
     def build_optimizer(self, model: nn.Module, choice: optim.OptimizerChoice, decay: float) -> torch.optim.Optimizer:
-        """Return the optimizer of the run; override it to bring one's own."""
+        """Return the optimizer of the run; override it for another one."""
         return optim.build_optimizer(model, choice, decay)
 
     def _make_run_folder(self) -> None:
-        """Make the folder of the run and write the settings into it."""
+        """Make the folder of weights and write the settings into the run folder."""
         try:
             self.wdir.mkdir(parents=True, exist_ok=True)
             yaml_save(self.save_dir / "args.yaml", self.recorded_args())
@@ -422,7 +422,7 @@ class BaseTrainer(Saving):
             ) from None
 
     def setup_model(self) -> dict | None:
-        """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
+        """Build or load the model that the settings name; return the checkpoint to resume from, if there is one."""
         verbose = RANK in {-1, 0}
         if self.resume_ckpt is not None:
             self.model = self.get_model(cfg=without_weight_files(self.resume_ckpt["yaml"]), verbose=verbose)
@@ -447,7 +447,7 @@ class BaseTrainer(Saving):
     # Validation -------------------------------------------------------------------------------------------------------
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Return the metrics of the EMA's weights, and their fitness, the best of which is remembered."""
+        """Return the metrics of the EMA's weights, and their fitness, the best of which is kept."""
         metrics = self.validator(self)
         fitness = metrics.pop("fitness", None)
         if fitness is None:
@@ -487,7 +487,7 @@ class BaseTrainer(Saving):
         pbar.set_description(columns)
 
     def on_plot(self, name: str | Path, data: object = None) -> None:
-        """Remember an image that was drawn, for callbacks."""
+        """Record a plot, for callbacks."""
         self.plots[Path(name)] = {"data": data, "timestamp": time.time()}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
@@ -502,12 +502,12 @@ class BaseTrainer(Saving):
         self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
     ) -> BaseModel:
         """Return the model to train."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its model is built.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how its model is built.")
 
     def get_validator(self) -> BaseValidator:
         """Return the validator of the task."""
         if self.validator_class is None:
-            raise NotImplementedError(f"{type(self).__name__} does not say how it validates.")
+            raise NotImplementedError(f"{type(self).__name__} does not define how it validates.")
         return self.validator_class(
             self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
         )
@@ -516,14 +516,14 @@ class BaseTrainer(Saving):
         self, dataset_path: Split, batch_size: int = 16, rank: int = 0, mode: str = "train"
     ) -> InfiniteDataLoader:
         """Return the loader of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how it loads data.")
 
     def build_dataset(self, img_path: Split, mode: str = "train", batch: int | None = None) -> Dataset:
         """Return the dataset of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its dataset is built.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how its dataset is built.")
 
     def preprocess_batch(self, batch: dict) -> dict:
-        """Return the batch as the model takes it, on the device."""
+        """Prepare a batch for the model, on the device."""
         return batch
 
     def set_model_attributes(self) -> None:
@@ -568,13 +568,13 @@ class BaseTrainer(Saving):
             plot_results(file=self.csv, on_plot=self.on_plot)
 
     def _mosaic_is_over(self) -> bool:
-        """Return whether the current epoch is one of the last, which the setting `close_mosaic` counts."""
+        """Check whether the current epoch is one of the last `close_mosaic` ones."""
         return bool(self.args.close_mosaic) and 0 <= self.epochs - self.args.close_mosaic <= self.epoch
 
     def _close_dataloader_mosaic(self) -> None:
-        """Train the last epochs on whole images."""
+        """Turn mosaic off for the last epochs."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
-            LOGGER.info("Mosaic is closed for the last epochs.")
+            LOGGER.info("Mosaic is off for the last epochs.")
             self.mosaic_closed = True
             self.train_loader.dataset.close_mosaic(hyp=copy(self.args))
             self.train_loader.reset()

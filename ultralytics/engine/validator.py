@@ -1,4 +1,4 @@
-"""Validation: a model over a split, batch by batch, to metrics. Task validators say how predictions meet labels."""
+"""Validation: the metrics of a model on a split; the validators of tasks define how predictions match labels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         _callbacks: functions by event.
     """
 
-    task: str | None = None  # of which validators of one task say the name
+    task: str | None = None  # set by the validators of a task
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
 
     @contextmanager
     def _own_folder(self) -> Iterator[None]:
-        """Make the run folder of a validation by itself that writes something; it goes again if nothing was written."""
+        """Make the run folder of a standalone validation that writes files; it is removed if nothing was written."""
         writes = not self.training and (self.args.plots or self.args.save_json or self.args.save_txt)
         with self.folder if writes else nullcontext(self.save_dir) as self.save_dir:
             if self.args.save_txt:
@@ -116,7 +116,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if trainer else 0, device=self.device)
         loader, images = cast(DataLoader, self.dataloader), 0
         bar = TQDM(loader, desc=self.get_desc(), total=len(loader))
-        for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose images are all gone nothing is left
+        for batch_i, batch in enumerate(filter(None, bar)):  # a batch whose images are all gone is empty
             THREADS.follow(count=False)
             images += len(batch["img"])
             self.run_callbacks("on_val_batch_start")
@@ -138,7 +138,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
                 trainer.leave_validation_if_wanted()
         if not trainer and hasattr(loader, "close"):
             loader.close()  # its processes; it can be used again
-        self._say_left_out(images)
+        self._log_left_out(images)
         stats = self.get_stats()
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
@@ -153,7 +153,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         return stats
 
     def _join_trainer(self, trainer: BaseTrainer) -> BaseModel:
-        """Take device, data and the averaged model from the trainer; images are drawn at the end of a run only."""
+        """Take device, data and the averaged model from the trainer; plots are drawn at the end of a run only."""
         self.device, self.data = trainer.device, trainer.data
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
         draws = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
@@ -161,7 +161,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         return cast(BaseModel, trainer.ema.ema.eval())
 
     def _load(self, model: str | Path | nn.Module | None) -> AutoBackend:
-        """Load model, data and loader for a validation by itself; without a model that of the settings."""
+        """Load model, data and loader for a standalone validation; without `model`, that of the settings."""
         model = self.args.model if model is None else model
         if model is None:
             raise ConfigError(
@@ -192,12 +192,12 @@ class BaseValidator(Callbacks, Generic[Preds]):
             self.dataloader = self.get_dataloader(path, cast(int, self.args.batch))
         self.data = self.data or getattr(self.dataloader.dataset, "data", {})
         self._check_classes(backend)
-        self._say_shapes()
+        self._log_padding()
         backend.eval()
         return backend
 
-    def _say_shapes(self) -> None:
-        """Say what images are padded to, as the metrics of one file hang a little on that."""
+    def _log_padding(self) -> None:
+        """Log how images are padded, since the metrics depend on it a little."""
         dataset = getattr(self.dataloader, "dataset", None)
         if getattr(dataset, "rect", False):
             LOGGER.info(
@@ -206,7 +206,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
             )
 
     def _choose_size(self, model: AutoBackend) -> None:
-        """Settle the size of the images: a file of one size has its own, and takes no rectangles."""
+        """Choose the size of the images: a file of fixed size has its own, and takes no rectangles."""
         if model.imgsz is None:
             self.args = self.args.replaced(imgsz=check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1))
             return
@@ -219,7 +219,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         LOGGER.info("Images are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
-        """Refuse a dataset that has more classes than the model, and name classes that are called otherwise in it."""
+        """Raise DataError if a dataset has more classes than the model; warn of classes with other names in it."""
         nc, known = self.data.get("nc") or 0, len(model.names)
         if nc > known:
             raise DataError(
@@ -229,7 +229,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         if nc and nc < known:
             LOGGER.warning(
                 f"The dataset '{self.args.data}' has {nc} classes, the model {known}: "
-                "class 0 counts as class 0 and so on, and whatever else the model finds counts as wrong."
+                "classes are compared by number, and predictions of the others count as false positives."
             )
         names = {} if self.args.single_cls else self.data.get("names") or {}
         other = [i for i, name in names.items() if _differ(i, name, model.names.get(i, name))]
@@ -237,11 +237,11 @@ class BaseValidator(Callbacks, Generic[Preds]):
             i, more = other[0], f" (so it is for {len(other)} classes)" if len(other) > 1 else ""
             LOGGER.warning(
                 f"WARNING ⚠️ Class {i} is '{names[i]}' in '{self.args.data}', but '{model.names[i]}' in the model{more}"
-                ". Classes are compared by their numbers: if these mean other things, the figures mean nothing."
+                ". Classes are compared by number: if the numbers mean different things, the metrics are meaningless."
             )
 
-    def _say_left_out(self, images: int) -> None:
-        """Say how many images of the dataset these figures do not count, as they changed since it was made."""
+    def _log_left_out(self, images: int) -> None:
+        """Log how many images these metrics leave out, as they changed after the dataset was made."""
         dataset = getattr(self.dataloader, "dataset", None)
         if not isinstance(dataset, ChangingDataset) or not dataset.left_out or images == len(dataset):
             return
@@ -252,11 +252,11 @@ class BaseValidator(Callbacks, Generic[Preds]):
             )
         LOGGER.warning(
             f"WARNING ⚠️ {len(dataset) - images} of {len(dataset)} images changed since their labels were read, and "
-            f"are left out of these figures."
+            f"are left out of these metrics."
         )
 
     def _report(self) -> None:
-        """Log speed and what was saved; write the predictions as COCO JSON if asked."""
+        """Log speed and output files; write the predictions as COCO JSON if asked."""
         LOGGER.info(
             "Speed: {:.1f}ms preprocess, {:.1f}ms inference, {:.1f}ms postprocess per image".format(
                 *self.speed.values()
@@ -271,7 +271,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
             LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}")
 
     def on_plot(self, name: str | Path, data: object = None) -> None:
-        """Remember an image that was drawn, for callbacks."""
+        """Record a plot, for callbacks."""
         self.plots[Path(name)] = {"data": data}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
@@ -283,10 +283,10 @@ class BaseValidator(Callbacks, Generic[Preds]):
 
     def get_dataloader(self, dataset_path: Split, batch_size: int) -> DataLoader:
         """Return the loader of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how it loads data.")
 
     def preprocess(self, batch: dict) -> dict:
-        """Return the batch as the model takes it."""
+        """Prepare a batch for the model."""
         return batch
 
     def postprocess(self, preds: Output) -> Preds:
@@ -294,7 +294,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         return cast(Preds, preds)
 
     def init_metrics(self, model: AutoBackend | BaseModel) -> None:
-        """Start counting for a model."""
+        """Reset the counts, for the classes of a model."""
 
     def update_metrics(self, preds: Preds, batch: dict) -> None:
         """Count one batch."""

@@ -37,7 +37,7 @@ LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `dist
 
 
 def teachers_weight(logits: torch.Tensor) -> torch.Tensor:
-    """Return how much each place counts (n, a), 0..1, for the teacher's class logits (n, a, nc).
+    """Return the weight of each anchor point (n, a), 0..1, for the teacher's class logits (n, a, nc).
 
     It is the square of the best score: thousands of background places at 0.001 then weigh less than one object, while
     all around an object, also where no label is assigned (the paper's valuable localization region), is learnt.
@@ -81,7 +81,7 @@ def image_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 
 
 class Distiller(StandIn):
-    """A student and what it needs to learn from a teacher; stands in its place while it trains.
+    """Wraps a student with what it needs to learn from a teacher; trained in its place.
 
     In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives.
     The teacher is no part of it as a module: it is not trained, saved, sent to other processes or put into training
@@ -131,7 +131,7 @@ class Distiller(StandIn):
         self._teacher = (teacher,)  # a tuple, so that it is no module of this one
 
     def __getattr__(self, name: str) -> Any:
-        """Give what the student has, such as `names` or `stride`, for callbacks."""
+        """Look up attributes of the student, such as `names` or `stride`, for callbacks."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -142,7 +142,7 @@ class Distiller(StandIn):
         return self._teacher[0]
 
     def _make_adapters(self, teacher: BaseModel, seed: int) -> nn.ModuleList:
-        """Return for each map that the head reads a 1x1 convolution to the teacher's channels, or nothing if equal.
+        """Return a 1x1 convolution to the teacher's channels for each map that the head reads, or an identity if equal.
 
         They have no bias, which a softmax over places would not see.
         """
@@ -200,7 +200,7 @@ class Distiller(StandIn):
     # Going on with an interrupted run ---------------------------------------------------------------------------------
 
     def state(self, with_grads: bool) -> dict:
-        """Return what a checkpoint of the run has more: the adapters, and gradients that wait for a step."""
+        """Return the additions to a checkpoint of the run: the adapters, and gradients that wait for a step."""
         waiting = {n: p.grad for n, p in self.adapters.named_parameters() if with_grads and p.grad is not None}
         return {"distill": {"adapters": self.adapters.state_dict(), "grads": waiting}}
 
@@ -248,7 +248,7 @@ def _rows(maps: list[torch.Tensor], reg_max: int, nc: int) -> tuple[torch.Tensor
 
 
 def check_pair(student: BaseModel, teacher: BaseModel) -> None:
-    """Raise ConfigError unless a teacher knows what the student shall learn."""
+    """Raise ConfigError unless a teacher fits the task, classes and head of the student."""
     mine, true = student.model[-1], teacher.model[-1]
     names, known = ([*dict(m.names).values()] for m in (student, teacher))
     odd = next(((i, a, b) for i, (a, b) in enumerate(zip(names, known)) if a != b), None)
@@ -294,7 +294,7 @@ def distil(student: BaseModel, args: Settings, half: bool) -> Distiller:
     path = Path(args.teacher or "")
     if path.suffix != ".pt":
         raise ConfigError(
-            f"teacher={args.teacher} is no weight file: give the .pt file of a trained model, such as "
+            f"teacher={args.teacher} is not a weight file: give the .pt file of a trained model, such as "
             "teacher=runs/detect/train/weights/best.pt."
         )
     trust_modules(path, args.trust_modules)

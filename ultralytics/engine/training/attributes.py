@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TrainerAttributes:
-    """What callbacks and subclasses read and write on a trainer; all of it is there from `__init__` on."""
+    """The attributes that callbacks and subclasses read and write on a trainer; all exist from `__init__` on."""
 
     args: Settings  # as they were given; what the run found out itself is in `progress`
     progress: Progress
@@ -85,7 +85,7 @@ class TrainerAttributes:
 
     @property
     def resume(self) -> bool:
-        """Whether the run goes on from one that was interrupted."""
+        """Whether the run resumes an interrupted one."""
         return self.resume_ckpt is not None
 
     @property
@@ -95,5 +95,5 @@ class TrainerAttributes:
 
     @property
     def freeze_layer_names(self) -> list[str]:
-        """What the names of frozen parameters begin with, or hold."""
+        """Prefixes or parts of the names of frozen parameters."""
         return [*self.learner.frozen, ".dfl"]

@@ -1,4 +1,4 @@
-"""Training in several processes: launch them with torchrun, join them, and the few things they tell each other.
+"""Training in several processes: joining the others, waiting for them, and exchanging values with them.
 
 Either name several devices (`device=0,1`) and the processes are launched, or launch by hand:
 
@@ -47,7 +47,7 @@ def parse_ranks(device: object) -> list[str]:
 
 
 def check_ranks(ranks: list[str]) -> torch.device:
-    """Return the first of several devices; 'cpu' as often as there are to be processes is one way to name them.
+    """Return the first of several devices; 'cpu', once for each process, is one way to name them.
 
     Raises:
         ConfigError: one of them is not there.
@@ -56,7 +56,7 @@ def check_ranks(ranks: list[str]) -> torch.device:
 
 
 def check_batch(batch: float, world: int) -> None:
-    """Raise ConfigError unless a batch is as many whole images for each of several processes."""
+    """Raise ConfigError unless a batch can be shared equally by several processes."""
     if world > 1 and (batch < 1 or batch % world):
         fits = max(int(batch) // world, 1) * world if batch >= 1 else 16 // world * world or world
         raise ConfigError(
@@ -89,7 +89,7 @@ def local_device(device: object) -> torch.device | None:
 
 
 class Peers:
-    """What ranks tell each other beside their collectives, through the store where they met.
+    """Messages between ranks besides their collectives, through the store of their rendezvous.
 
     Each gives a sign of life every second, from a thread of its own. So the others can wait for one that works alone,
     such as rank 0 that validates, however long that takes, and notice where it is stopped or lost.
@@ -121,7 +121,7 @@ class Peers:
                 self.store.add(f"beats of {self.rank}", 1)
 
     def meet(self) -> None:
-        """Wait until all ranks are here, as long as those that are late give signs of life.
+        """Wait until all ranks are here, as long as the late ones give signs of life.
 
         Raises:
             RunError: one of them has given none for too long.
@@ -140,7 +140,7 @@ class Peers:
                 time.sleep(POLL)
 
     def first_failed(self) -> int:
-        """Say that this rank has failed; return the rank that has said so first."""
+        """Report that this rank has failed; return the rank that reported first."""
         with suppress(RuntimeError):  # the store was lost with another rank
             return int(self.store.compare_set("failed", "", str(self.rank)))
         return self.rank
@@ -187,7 +187,7 @@ def together(device: torch.device, limit: float) -> Iterator[None]:
 
 
 def join(device: torch.device, limit: float) -> Peers:
-    """Join the other processes, unless that is done."""
+    """Join the other processes, unless this one has."""
     backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=limit)
     if not dist.is_initialized():
         store = _of_this_attempt(next(rendezvous("env://", timeout=timeout))[0])
@@ -203,7 +203,7 @@ def join(device: torch.device, limit: float) -> Peers:
 
 
 def _of_this_attempt(store: dist.Store) -> dist.Store:
-    """Return the part of a store that holds nothing of ranks which torchrun has started again (--max-restarts)."""
+    """Return a part of a store that earlier attempts of the run (--max-restarts) have not written to."""
     return dist.PrefixStore(f"attempt {os.getenv('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 

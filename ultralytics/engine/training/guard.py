@@ -1,4 +1,4 @@
-"""Numbers that are none: find out where a NaN or an infinity comes from, before it spoils the weights."""
+"""Non-finite values: find where a NaN or an infinity comes from, before it spoils the weights."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def check_gradients(norm: torch.Tensor) -> None:
 
 
 def bring_back_good_weights(said: str, last: Path, learner: Learner, progress: Progress) -> None:
-    """The first time in a run bring back the last weights that were saved, the second time raise NumbersError.
+    """Restore the last saved weights, the first time in a run; the second time raise NumbersError.
 
     Args:
-        said: what broke, as `report` says it.
+        said: the text of `report`.
         last: file of the last state.
         learner, progress: of the training; they are changed.
     """
@@ -58,11 +58,11 @@ def bring_back_good_weights(said: str, last: Path, learner: Learner, progress: P
 
 
 def report(error: NumbersError, batch: dict, learner: Learner, progress: Progress, names: tuple[str, ...]) -> str:
-    """Return what broke, where and why, from the process that it broke in; all processes have to ask for it.
+    """Describe what failed, where and why, in the process where it did; all processes have to call this.
 
     Args:
-        error: what was noticed.
-        batch: that it was noticed in.
+        error: that was raised.
+        batch: the current one.
         learner, progress: of the training.
         names: of the parts of the loss.
     """
@@ -82,7 +82,7 @@ def _is_bad(x: object) -> bool:
 
 
 def _first(batch: dict, learner: Learner, names: tuple[str, ...]) -> str:
-    """Return, for a message, the first thing of a batch and the model that is not finite."""
+    """Describe the first non-finite value among batch, weights, outputs, losses and gradients."""
     model = learner.network
     if _is_bad(batch["img"]):
         return "The images themselves hold such numbers"
@@ -103,7 +103,7 @@ def _first(batch: dict, learner: Learner, names: tuple[str, ...]) -> str:
 
 @contextmanager
 def _outputs_watched(model: nn.Module) -> Iterator[list[str]]:
-    """Collect the modules without parts whose output is not finite, in the order in which they run."""
+    """Collect the leaf modules whose output is not finite, in the order in which they run."""
     found: list[str] = []
 
     def watch(name: str, module: nn.Module):

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
-    """Leaves the training loop after a signal; the state has been written, where that was possible.
+    """Raised to leave the training loop after a signal; the state is saved, where that was possible.
 
     Args:
         number: of the signal.
@@ -29,7 +29,7 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-    """While the block runs, the first SIGINT or SIGTERM is only noted in `received`; a second one ends the process.
+    """Within the block, the first SIGINT or SIGTERM is only recorded in `received`; a second one ends the process.
 
     A signal that the process was told to ignore, as `nohup` does, stays ignored. Outside the main thread, where Python
     allows no handlers, nothing changes. In one of several processes what follows within seconds is the same signal: the

@@ -63,14 +63,14 @@ def launch(trainer: BaseTrainer) -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = _write_job(trainer, Path(folder))
         LOGGER.info(f"Launching {count} processes on devices {', '.join(trainer.ranks)}.")
-        with Interrupts() as interrupts, _agent_unheard():
+        with Interrupts() as interrupts, _agent_silenced():
             failures = _run([sys.executable, "-m", __name__, str(job), str(os.getpid())], count, folder, interrupts)
     if interrupts.received or failures:
         _raise(failures, interrupts.received, trainer.last, count)
 
 
 def _write_job(trainer: BaseTrainer, folder: Path) -> Path:
-    """Write what the ranks have to know of a trainer: its class, its settings and, if it is in memory, its model."""
+    """Write what the ranks need of a trainer: its class, its settings and, if it is in memory, its model."""
     args = {**vars(trainer.args), "device": "cpu" if "cpu" in trainer.ranks else ",".join(trainer.ranks)}
     if getattr(trainer.model, "yaml", {}).get("modules") and not args["trust_modules"]:
         args["trust_modules"] = True  # it runs in this process, so it was trusted here
@@ -86,7 +86,7 @@ def _write_job(trainer: BaseTrainer, folder: Path) -> Path:
 
 
 def _run(command: list[str], count: int, folder: str, interrupts: Interrupts) -> dict[int, ProcessFailure]:
-    """Run a command in several processes, as `torchrun --standalone` does; return those that failed by their rank."""
+    """Run a command in several processes, as `torchrun --standalone` does; return those that failed, by rank."""
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # finds the same modules
     environment["OMP_NUM_THREADS"] = os.getenv("OMP_NUM_THREADS", "1")  # a CPU's threads are shared out later
     if sys.platform.startswith("linux"):
@@ -103,7 +103,7 @@ def _run(command: list[str], count: int, folder: str, interrupts: Interrupts) ->
 
 
 class _Reports(DefaultLogsSpecs):
-    """Where the ranks write their errors, and the variables that they get besides those of the agent."""
+    """Where the ranks write their errors, and their environment variables besides those of the agent."""
 
     def __init__(self, folder: str, environment: dict[str, str]):
         super().__init__(log_dir=folder)
@@ -116,7 +116,7 @@ class _Reports(DefaultLogsSpecs):
 
 
 class _Agent(LocalElasticAgent):
-    """PyTorch's agent, but for signals: the first one is passed on to the ranks, and all have their time to end."""
+    """PyTorch's agent, except that the first signal is passed on to the ranks, which have their time to end."""
 
     def __init__(self, spec: WorkerSpec, logs_specs: DefaultLogsSpecs, interrupts: Interrupts):
         super().__init__(spec, logs_specs)
@@ -141,8 +141,8 @@ class _Agent(LocalElasticAgent):
 
 
 @contextmanager
-def _agent_unheard() -> Iterator[None]:
-    """In this block the agent's log lines are dropped: what they tell is told once, in words for the user."""
+def _agent_silenced() -> Iterator[None]:
+    """Drop the agent's log lines in this block, since one message tells the user the same."""
     log, nowhere = logging.getLogger("torch.distributed.elastic"), logging.NullHandler()
     log.addHandler(nowhere)
     log.propagate = False
@@ -157,7 +157,7 @@ def _agent_unheard() -> Iterator[None]:
 
 
 def _raise(failures: dict[int, ProcessFailure], received: int, last: Path, count: int) -> None:
-    """Raise what the ends of the ranks mean for the user, with how to go on from the state `last`."""
+    """Raise the error that the exits of the ranks amount to, with how to resume from the state `last`."""
     how_to_go_on = f" Go on from the last state with\n\n  {resume_command(last)}\n" if last.exists() else ""
     in_order = next((f.exitcode for f in failures.values() if f.exitcode in INTERRUPTED), None)
     if received or in_order:
@@ -178,7 +178,7 @@ def _raise(failures: dict[int, ProcessFailure], received: int, last: Path, count
 
 
 def _first(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
-    """Return the rank that is the cause: ended by a signal, which others notice, or the one that wrote its error."""
+    """Return the rank that failed first: one that a signal ended, or else one that wrote its error."""
     until = min(f.timestamp for f in failures.values()) + TOGETHER
 
     def order(rank: int) -> tuple[bool, bool, bool, int]:

@@ -1,4 +1,4 @@
-"""What learns: a model, the average of its weights, and what moves them."""
+"""The model in training with its averaged weights, optimizer and schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ultralytics.utils.torch_utils import ModelEMA, StandIn, de_parallel
 
 @dataclass
 class Learner:
-    """The model in training and all that a step changes; `Progress` has what counts and decides.
+    """The model in training and all that a step changes; counters and decisions are in `Progress`.
 
     Args:
         model: inside its wrappers for a teacher and for several processes; before the set-up it may be a name.
@@ -40,12 +40,12 @@ class Learner:
 
     @property
     def network(self) -> BaseModel:
-        """The model out of its wrappers."""
+        """The model without its wrappers."""
         return cast(BaseModel, de_parallel(self.model))
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
     def state_dict(self, waiting: bool) -> dict:
@@ -67,7 +67,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Bring back what `state_dict` returned; on all ranks."""
+        """Restore what `state_dict` returned; on all ranks."""
         model = self.network
         model.load_state_dict(state["train_model"])
         for name, p in model.named_parameters():

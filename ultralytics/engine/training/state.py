@@ -1,4 +1,4 @@
-"""Going on from a saved state, so that a run that was interrupted ends as one that never was."""
+"""Restoring a saved state, so that an interrupted run ends as if it had never been."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ultralytics.utils.system.threads import THREADS
 
 
 def check_same(ckpt: dict | None) -> None:
-    """Raise ConfigError unless all processes go on from the same state, or from none; all have to call this."""
+    """Raise ConfigError unless all processes resume from the same state, or from none; all have to call this."""
     found = distributed.gather(None if ckpt is None else [ckpt["date"], ckpt["epoch"], ckpt["batches"]])
     other = next((rank for rank, state in enumerate(found) if state != found[0]), None)
     if other is not None:
@@ -35,7 +35,7 @@ def check_same(ckpt: dict | None) -> None:
 def restore(
     ckpt: dict, args: Settings, learner: Learner, progress: Progress, files: RunFiles, loader: InfiniteDataLoader
 ) -> None:
-    """Bring a training to where the interrupted one stood.
+    """Restore a training to the state of the interrupted one.
 
     Args:
         ckpt: the state, as `BaseTrainer.checkpoint` returned it.
@@ -68,7 +68,7 @@ def restore(
 
 
 def _fit_to_changes(ckpt: dict, args: Settings, progress: Progress, files: RunFiles, batches: int) -> None:
-    """Let a restored progress agree with the settings, the number of batches in an epoch, and the files of now."""
+    """Adapt restored progress to the current settings, number of batches in an epoch, and files."""
     before = ckpt["args"]
     progress.stop = progress.stop and (args.patience, args.time) == (before["patience"], before["time"])
     if not files.best.exists():
@@ -80,7 +80,7 @@ def _fit_to_changes(ckpt: dict, args: Settings, progress: Progress, files: RunFi
 
 
 def _restore_process(states: list[dict], exact: bool, progress: Progress, device: torch.device) -> None:
-    """Bring back what differs between processes: mean losses, threads and random states."""
+    """Restore what differs between processes: mean losses, threads and random states."""
     rank = max(RANK, 0)
     own = states[rank if rank < len(states) else 0]
     progress.tloss = NOT_YET if own["tloss"] is None else own["tloss"].to(device)
@@ -91,7 +91,7 @@ def _restore_process(states: list[dict], exact: bool, progress: Progress, device
 
 
 def _use_as_many_threads(before: object) -> None:
-    """Compute on as many threads as before, since the last bits of sums hang on it; a user's choice stands."""
+    """Use as many threads as before, since the last bits of sums depend on it; a user's choice is kept."""
     if THREADS.ours and isinstance(before, int) and 1 <= before <= (os.cpu_count() or 1):
         THREADS.use(before)
     elif before and before != (now := torch.get_num_threads()):
@@ -102,7 +102,7 @@ def _use_as_many_threads(before: object) -> None:
 
 
 def _say_what_changed(ckpt: dict, loader: InfiniteDataLoader) -> None:
-    """Warn of what keeps the run from ending as one that was never interrupted; settings were changed on purpose."""
+    """Warn of changes, besides those of settings, that keep the run from ending like an uninterrupted one."""
     changes = []
     if len(ckpt["ranks"]) != WORLD_SIZE:
         changes.append(f"The run began with {len(ckpt['ranks'])} processes and goes on with {WORLD_SIZE}")

@@ -54,7 +54,7 @@ class ClassificationTrainer(BaseTrainer):
         return build_dataloader(dataset, batch_size, workers, mode == "train", rank)
 
     def setup_model(self) -> dict | None:
-        """As for all tasks; a classifier given in memory gets an output for each of the data's classes."""
+        """Build the model; a classifier given in memory gets an output for each of the data's classes."""
         given = self.model if isinstance(self.model, nn.Module) else None
         ckpt = super().setup_model()
         if given is not None:

@@ -18,7 +18,7 @@ from ultralytics.utils.metrics import ClassifyMetrics, ConfusionMatrix
 
 
 class ClassificationValidator(BaseValidator[torch.Tensor]):
-    """Validates a classifier: how often the true class is the first guess or among five, and the confusion matrix."""
+    """Validates a classifier: top-1 and top-5 accuracy, and the confusion matrix."""
 
     task = "classify"
     metrics: ClassifyMetrics

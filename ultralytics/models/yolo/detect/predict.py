@@ -54,7 +54,7 @@ class DetectionPredictor(BasePredictor):
         ]
 
     def by_image(self, preds: Output, n: int) -> Sequence[Iterable[torch.Tensor]]:
-        """Return what of the model's output, besides boxes, each of the n images needs."""
+        """Return the parts of the output besides boxes, each to be iterated by image, of the n images."""
         return ()
 
     def construct_result(
@@ -78,5 +78,5 @@ class DetectionPredictor(BasePredictor):
     def parts(
         self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
     ) -> dict[str, torch.Tensor | None]:
-        """Return what was found, by the names that `Results` gives it, in pixels of the image of `size` (h, w)."""
+        """Return the predictions as `Results` takes them, in pixels of the image of `size` (h, w)."""
         return {"boxes": scale_boxes(shape, pred[:, :6], size)}

@@ -48,7 +48,7 @@ class DetectionTrainer(BaseTrainer):
         return {**batch, "img": images}
 
     def _rescale(self, images: torch.Tensor) -> torch.Tensor:
-        """Resize to between half and one and a half times `imgsz`, the same for an iteration on each run."""
+        """Resize to a random 0.5 to 1.5 times `imgsz`, which follows from seed and iteration."""
         rng = np.random.default_rng((self.args.seed, self.iteration))
         side = cast(int, self.args.imgsz)
         low, high = int(side * 0.5), int(side * 1.5 + self.stride)

@@ -1,4 +1,4 @@
-"""Validation of detectors: how boxes meet labels."""
+"""Validation of detectors: how boxes match labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def image_id(file: str | Path) -> int | str:
-    """Return the name by which COCO's files know an image: that of its file, or the number that this is."""
+    """Return the ID of an image in COCO's files: the stem of its name, as a number where it is one."""
     stem = Path(file).stem
     return int(stem) if stem.isdecimal() else stem  # numerals such as '²' are numeric, but no whole number
 
@@ -35,7 +35,7 @@ def image_id(file: str | Path) -> int | str:
 def map_back(
     boxes: torch.Tensor, shape: tuple[int, int], gain: tuple[float, float], pad: tuple[int, int]
 ) -> torch.Tensor:
-    """Return boxes (n, 4 or more) xyxy of a letterboxed image on the original of `shape` (h, w).
+    """Map boxes (n, 4 or more) xyxy from a letterboxed image onto the original of `shape` (h, w).
 
     Height and width have a gain each: they were rounded to whole pixels each. One for both, as in `scale_boxes`, puts
     boxes up to two pixels beside the labels, and COCO's AP of predictions so written is up to 0.01 lower.
@@ -54,7 +54,7 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
     metrics: DetMetrics
     metrics_class: type[DetMetrics] = DetMetrics
     stat_names: tuple[str, ...] = ("tp", "conf", "pred_cls", "target_cls")  # arguments of the metrics' `process`
-    most_drawn = 300  # predictions in the image of a batch, of each of its images
+    most_drawn = 300  # most predictions drawn for each image of a batch
     drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
     known: Sequence[torch.Tensor] = ()  # labels that `save_hybrid` puts among the predictions of the present batch
     rotated = False  # whether the model's last output is the angle of its boxes
@@ -139,7 +139,7 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
     def overlaps(
         self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
     ) -> dict[str, torch.Tensor]:
-        """Return how well the objects of an image and its predictions agree (m, n), for each `tp` of `stat_names`.
+        """Return the overlaps (m, n) of the objects of an image with its predictions, for each `tp` of `stat_names`.
 
         Args:
             pred: (n, 6 or more) predictions, in pixels of the model's input.
@@ -162,7 +162,7 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
         return batch["cls"][mine].squeeze(-1), map_back(boxes, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _to_original(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        """Return the predictions of an image with boxes in pixels of the original."""
+        """Map the boxes of an image's predictions onto the original image."""
         return map_back(pred, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], parts: dict[str, torch.Tensor]) -> None:
@@ -188,13 +188,13 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
             result.save_txt(out, save_conf=self.args.save_conf)
 
     def json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
-        """Return the entries of JSON rows that say where the objects are: `bbox`, left, top, width, height."""
+        """Return the positions in JSON rows: `bbox`, left, top, width, height."""
         boxes = pred[:, :4].cpu()
         ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
         return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
 
     def json_columns(self, parts: dict[str, torch.Tensor]) -> dict[str, list]:
-        """Return what the rows of COCO JSON have besides, a list of one entry a row; `parts` are those of an image."""
+        """Return further columns of COCO JSON, each a list with one entry per row; `parts` are those of an image."""
         return {}
 
     def get_stats(self) -> dict[str, float]:
@@ -234,7 +234,7 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
         self._plot(batch, index, cls, boxes, conf, f"val_batch{ni}_pred.jpg", **self.drawn_parts(preds, batch))
 
     def drawn_parts(self, preds: list[torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
-        """Return what `plot_images` draws of predictions besides boxes, in pixels of the model's input."""
+        """Return what `plot_images` draws besides boxes, in pixels of the model's input."""
         return {}
 
     def _plot(

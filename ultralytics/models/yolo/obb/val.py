@@ -11,7 +11,7 @@ from ultralytics.utils.ops import scale_boxes, xywhr2xyxyxyxy
 
 
 class OBBValidator(DetectionValidator):
-    """Validates a detector of rotated boxes; boxes agree as far as their probabilistic IoU says."""
+    """Validates a detector of rotated boxes, which are matched by their probabilistic IoU."""
 
     task = "obb"
     rotated = True

@@ -23,7 +23,7 @@ class PoseTrainer(DetectionTrainer):
     def get_model(
         self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
     ) -> PoseModel:
-        """Return a model that finds as many key points as the data's `kpt_shape` says."""
+        """Return a model that finds as many keypoints as the data's `kpt_shape` says."""
         kpt_shape = self.data.get("kpt_shape") or (None, None)  # without it the data are refused when they are read
         model = PoseModel(cfg or "", nc=self.data["nc"], data_kpt_shape=kpt_shape, verbose=verbose and RANK in {-1, 0})
         if weights:

@@ -1,4 +1,4 @@
-"""Validation of segmenters: how masks meet labels."""
+"""Validation of segmenters: how masks match labels."""
 
 from __future__ import annotations
 
