@@ -228,7 +228,7 @@ def test_a_mistake_is_answered_with_one_sentence(words, said, calls, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("export model=yolo11n.yaml format=onx", "format='onx' is not known. Choose torchscript, onnx"),
+        ("export model=yolo11n.yaml format=onx", "format='onx' is not known. Choose executorch, mnn"),
         ("export model=yolo11n.yaml format=torchscript int8=true", "TorchScript has no 'int8'"),
         ("benchmark model=yolo11n.yaml format=pt", "format='pt' is not known"),
     ],

@@ -75,11 +75,15 @@ def upward() -> list[str]:
     return [f"{m} -> {target}" for m, target in pairs if floor(target) > floor(m)]
 
 
-def circles() -> list[list[str]]:
-    """Return the groups of modules that import each other, directly or by way of others (Tarjan's algorithm)."""
-    graph = {m: {t for t in imports(m) if t in MODULES and t != m} for m in MODULES}
+def import_graph() -> dict[str, set[str]]:
+    """Return which modules of the package each module imports."""
+    return {m: {t for t in imports(m) if t in MODULES and t != m} for m in MODULES}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules of which each reaches each other (Tarjan's strongly connected components)."""
     order: dict[str, int] = {}
-    low: dict[str, int] = {}
+    low: dict[str, int] = {}  # the earliest module on the stack that each one reaches
     stack: list[str] = []
     found: list[list[str]] = []
 
@@ -93,7 +97,7 @@ def circles() -> list[list[str]]:
                 low[module] = min(low[module], low[target])
         if low[module] == order[module]:
             group = stack[stack.index(module) :]
-            del stack[stack.index(module) :]
+            del stack[-len(group) :]
             if len(group) > 1:
                 found.append(sorted(group))
 
@@ -162,7 +166,7 @@ def main(types: bool) -> int:
         ("files", len(lines), None, []),
         ("lines", sum(lines.values()), None, []),
         ("lines of the largest file", lines[largest], MAX_LINES, [largest]),
-        ("import circles", len(found := circles()), 0, [" <-> ".join(group) for group in found]),
+        ("import circles", len(found := circles(import_graph())), 0, [" <-> ".join(group) for group in found]),
         ("upward imports", len(found_up := upward()), 0, found_up),
     ]
     for name, dotted in CLASSES.items():

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sized
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ __all__ = (
     "load_inference_source",
 )  # fmt: skip
 
-Split = str | os.PathLike[str] | list  # images of a split: a folder, a text file, or several of them
+Split = str | Path | list  # images of a split: a folder, a text file, or several of them
 
 
 def build_yolo_dataset(

@@ -328,5 +328,6 @@ class BasePredictor(Runs, Callbacks):
     def _draw(self, result: Results) -> np.ndarray:
         a = self.args
         drawn = result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
-        self.plotted_img = cast(np.ndarray, drawn)  # without pil=True
-        return self.plotted_img
+        assert isinstance(drawn, np.ndarray)  # as pil=False
+        self.plotted_img = drawn
+        return drawn

@@ -48,7 +48,7 @@ def watch_layers(run: Callable[[], T], model: nn.Module, see: Callable[[int, nn.
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """Return the module whose children are the layers to look at: the model, or the blocks of a network on one line."""
+    """Return the module whose children are the layers: the model, or the blocks of a network on one line."""
     layers = layers_of(model)
     if len(layers) > 2 or getattr(layers[0], "span", 1) > 1:
         return model
@@ -57,7 +57,7 @@ def network_of(model: nn.Module) -> nn.Module:
 
 
 def feature_maps(run: Callable[[], T], model: nn.Module) -> tuple[T, dict[int, tuple[str, torch.Tensor]]]:
-    """Return what `run` gives, and the maps (b, channels, h, w) that the layers gave meanwhile, by YAML index.
+    """Return the result of `run`, and the feature maps (b, channels, h, w) of the layers meanwhile, by YAML index.
 
     A backbone on one line fills an index with each of its maps. Layers without a map, such as heads, are missing.
     """
@@ -74,10 +74,10 @@ def feature_maps(run: Callable[[], T], model: nn.Module) -> tuple[T, dict[int, t
 def choose_layers(
     model: nn.Module, maps: dict[int, tuple[str, torch.Tensor]], wanted: Sequence[int] | None
 ) -> list[int]:
-    """Return the layers to look at: those wanted, else those that the head reads, else the last that gives a map.
+    """Return the layers to show: those wanted, else those that the head reads, else the last with a feature map.
 
     Raises:
-        ConfigError: a layer that is wanted gives no map.
+        ConfigError: a wanted layer has no feature map.
     """
     if wanted:
         if missing := [i for i in wanted if i not in maps]:
@@ -97,7 +97,7 @@ def choose_layers(
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Return '0 to 9, 12, 15' for rising numbers."""
+    """Return '0 to 9, 12, 15' for ascending numbers."""
     runs: list[list[int]] = []
     for n in numbers:
         if runs and n == runs[-1][-1] + 1:
