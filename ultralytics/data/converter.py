@@ -201,7 +201,7 @@ def _coco_row(
     """Return the line of one object, or `!` and the reason to leave it out."""
     if annotation.get("iscrowd"):
         return "!crowds"
-    cls = classes.get(annotation.get("category_id"))
+    cls = classes.get(annotation.get("category_id", -1))
     if cls is None:
         return "!of an unknown class"
     box = annotation.get("bbox") or (0, 0, 0, 0)

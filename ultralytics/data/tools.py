@@ -120,9 +120,9 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     if not keep:
         for archive in fetched:
             archive.unlink()
-        for folder in (shelf, shelf.parent):
+        for emptied in (shelf, shelf.parent):
             with contextlib.suppress(OSError):  # what was put there by hand stays
-                folder.rmdir()
+                emptied.rmdir()
     return root
 
 
@@ -204,7 +204,8 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
     else:
         content = check_det_dataset(_data_yaml(data))
         found = {key: content[key] for key in SPLITS if content.get(key)}
-    texts, faults, seen = [f"{data}: {len(content['names'])} classes"], 0, {}
+    texts, faults = [f"{data}: {len(content['names'])} classes"], 0
+    seen: dict[str, set[str]] = {}
     for key, path in found.items():
         try:
             files = find_images(path)
