@@ -134,7 +134,7 @@ def choose_model(given: str | None, task: str | None, mode: str) -> str:
     """
     model = given
     if model is None:
-        model = TASK2MODEL[task or DEFAULTS["task"]]
+        model = TASK2MODEL[task or str(DEFAULTS["task"])]
         if mode == "train" and not os.path.isfile(model):
             model = str(Path(model).with_suffix(".yaml"))
         LOGGER.warning(f"No 'model' was given; 'model={model}' is used.")

@@ -58,4 +58,4 @@ def test_masks_are_those_of_the_settings(overlap_mask: bool):
 
 def test_on_a_cpu_there_is_nothing_to_fill(log: list[str]):
     assert auto_batch(torch.nn.Linear(1, 1), 64, 0.7) == 16
-    assert any("batch=16 is taken" in line for line in log)
+    assert any("batch=16 is used" in line for line in log)

@@ -60,9 +60,9 @@ def test_a_training_goes_on(train, work_dir, log):
     assert (
         len(named) == 3 and [sum(name in line for line in named) for name in ("train_1", "train_2", "val_0")] == [1] * 3
     )
-    left_out = [line for line in log if line.endswith("are left out of these figures.")]
+    left_out = [line for line in log if line.endswith("are left out of these metrics.")]
     assert len(left_out) == 3 and all("1 of 4 images" in line for line in left_out)  # two epochs, and the best weights
-    assert [line for line in log if "2 training images changed meanwhile" in line]
+    assert [line for line in log if "2 training images became unusable meanwhile" in line]
     assert model.trainer.validator.seen == 3
 
 

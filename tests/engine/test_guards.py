@@ -132,7 +132,7 @@ def test_batch_is_halved_once(trainer, log):
     run = trainer({"on_train_batch_start": too_small_for(2)}, epochs=1)
     run.train()
     assert (run.batch_size, len(run.train_loader), run.train_loader.batch_sampler.batch_size) == (2, 4, 2)
-    assert any("batch=4 does not fit" in line and "batch=2 is taken" in line for line in log)
+    assert any("batch=4 does not fit" in line and "batch=2 is used" in line for line in log)
     assert load_checkpoint(run.last)["args"]["batch"] == 2
 
 

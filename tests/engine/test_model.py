@@ -176,7 +176,7 @@ def test_classes_that_are_called_otherwise_are_named(work_dir: Path, tiny_data_c
     ("name", "error", "match"),
     [
         ("missing.pt", MissingFileError, r"'missing\.pt' does not exist.*untrained model such as missing\.yaml"),
-        ("model.txt", ConfigError, r"'model\.txt' is no model that can be loaded.*\.yaml.*\.pt.*\.onnx"),
+        ("model.txt", ConfigError, r"'model\.txt' cannot be loaded.*\.yaml.*\.pt.*\.onnx"),
         ("model.onnx", MissingFileError, r"ONNX model 'model\.onnx' does not exist.*format=onnx"),
         ("yolo99.yaml", MissingFileError, r"no model YAML 'yolo99\.yaml'"),
         ("text.pt", CheckpointError, r"text\.pt"),

@@ -1,4 +1,4 @@
-"""The parts of a result beside boxes: masks, key points, probabilities, rotated boxes."""
+"""The parts of a result beside boxes: masks, keypoints, probabilities, rotated boxes."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ import torch
 from tiny import FAST, tiny_model
 from torch import nn
 
-from ultralytics.engine.training.attributes import HeldBy, TrainerAttributes
+from ultralytics.engine.training.attributes import TrainerAttributes
 from ultralytics.engine.training.progress import Current, Progress
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import yaml_load
 from ultralytics.utils.torch_utils import EarlyStopping
+from ultralytics.utils.wrappers import HeldBy
 
 HELD = {name: held for name, held in vars(TrainerAttributes).items() if isinstance(held, HeldBy)}
 NAMES_OF_8_3_0 = (

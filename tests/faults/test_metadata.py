@@ -104,7 +104,7 @@ def test_sizes_that_are_not_open_although_it_says_so(target):
 def test_a_task_that_was_asked_for_and_is_not_the_file_s(target):
     file = changed(target, "detect", {})
     assert YOLO(file, task="detect").task == "detect"
-    with pytest.raises(UserError, match=r"task='pose' does not fit '.*', which can detect: leave task= out"):
+    with pytest.raises(UserError, match=r"task='pose' does not fit '.*', whose task is detect: leave task= out"):
         YOLO(file, task="pose")
 
 

@@ -485,7 +485,7 @@ def test_a_teacher_that_does_not_fit(run, work_dir: Path, content: str, names: t
 
 
 def test_what_is_no_teacher(run, work_dir: Path):
-    with pytest.raises(ConfigError, match=r"teacher=yolo11n\.yaml is no weight file.*best\.pt"):
+    with pytest.raises(ConfigError, match=r"teacher=yolo11n\.yaml is not a weight file.*best\.pt"):
         run(teacher="yolo11n.yaml")
     with pytest.raises(MissingFileError, match=r"nowhere\.pt"):
         run(teacher="nowhere.pt")

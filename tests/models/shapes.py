@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 COLORS = ((220, 40, 40), (40, 200, 60))  # of the classes, RGB
-CORNERS = ((255, 255, 255), (30, 30, 255), (255, 230, 0))  # of the key points, RGB
+CORNERS = ((255, 255, 255), (30, 30, 255), (255, 230, 0))  # of the keypoints, RGB
 BACKBONE = """nc: 2
 {more}
 backbone:

@@ -21,7 +21,7 @@ from ultralytics.utils.errors import DataError
 from ultralytics.utils.metrics import OKS_SIGMA
 
 KEYS = [f"metrics/{name}({part})" for part in "BP" for name in ("precision", "recall", "mAP50", "mAP50-95")]
-HEAD, SHAPE = "Pose, [nc, kpt_shape]", "kpt_shape: [17, 3]"  # the data have 3 key points
+HEAD, SHAPE = "Pose, [nc, kpt_shape]", "kpt_shape: [17, 3]"  # the data have 3 keypoints
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_loss_falls_on_a_few_images(data, quick):
     trainer.add_callback("on_train_epoch_end", lambda t: losses.append(t.tloss.cpu().numpy()))
     trainer.train()
     first, last = np.mean(losses[:2], 0), np.mean(losses[-2:], 0)
-    assert (last[:4] < 0.85 * first[:4]).all(), (first, last)  # box, key points, visibility and class
+    assert (last[:4] < 0.85 * first[:4]).all(), (first, last)  # box, keypoints, visibility and class
 
 
 def test_key_points_without_visibility(tmp_path, quick):
@@ -144,7 +144,7 @@ def make_validator(data: Path, folder: Path, **args) -> PoseValidator:
 
 @pytest.mark.parametrize("spoil", [False, True])
 def test_key_points_are_judged_by_themselves(data, tmp_path, spoil):
-    """Without fault all is right; with key points far away the boxes still are, and the key points are not."""
+    """Without fault all is right; with keypoints far away the boxes still are, and the keypoints are not."""
     v = make_validator(data, tmp_path, save_json=True)
     v.init_metrics(SimpleNamespace(names={0: "red", 1: "green"}, kpt_shape=(3, 3)))
     for batch in v.dataloader:
@@ -155,7 +155,7 @@ def test_key_points_are_judged_by_themselves(data, tmp_path, spoil):
     stats = v.get_stats()
     assert stats["metrics/mAP50-95(B)"] > 0.95
     assert stats["metrics/mAP50-95(P)"] == pytest.approx(0.0 if spoil else 0.995, abs=0.001)
-    for row in v.jdict if not spoil else ():  # key points lie where they are, on the original images
+    for row in v.jdict if not spoil else ():  # keypoints lie where they are, on the original images
         labels = np.loadtxt(data.parent / f"labels/val/{row['image_id']}.txt", ndmin=2)[:, 5:].reshape(-1, 3, 3)
         h, w = ((96, 128), (128, 96), (64, 80))[row["image_id"] % 3]
         points = np.reshape(row["keypoints"], (3, 3))[:, :2]
@@ -168,7 +168,7 @@ def test_sigmas_and_the_number_of_key_points(data, tmp_path):
     v.init_metrics(model)
     assert v.sigma.tolist() == pytest.approx([1 / 3] * 3)
     model.kpt_shape = (17, 3)
-    with pytest.raises(DataError, match="have 3 key points, but the model finds 17"):
+    with pytest.raises(DataError, match="have 3 keypoints, but the model finds 17"):
         v.init_metrics(model)
     v.data = {}
     v.init_metrics(model)

@@ -1,4 +1,4 @@
-"""Masks, key points, rotated boxes and panels as they are drawn on an image."""
+"""Masks, keypoints, rotated boxes and panels as they are drawn on an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses of masks, key points, rotated boxes and image classes: what they mean, and the edges of a batch."""
+"""Losses of masks, keypoints, rotated boxes and image classes: what they mean, and the edges of a batch."""
 
 import math
 from types import SimpleNamespace

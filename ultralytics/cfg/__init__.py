@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 from ultralytics import modules_of
 from ultralytics.cfg.schema import DEFAULTS, SPECS, Settings
@@ -30,8 +29,10 @@ DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
 DEFAULT_CFG = Settings()
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")  # what later calls start from
 
+SettingsLike = str | Path | dict | SimpleNamespace  # in a YAML file, a dictionary or a namespace
+
 # Old names of settings: the new name, and how the old value becomes the new one.
-RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+RENAMED: dict[str, tuple[str, Callable[[object], object]]] = {
     "boxes": ("show_boxes", lambda v: v),
     "hide_labels": ("show_labels", lambda v: not v),
     "hide_conf": ("show_conf", lambda v: not v),
@@ -39,19 +40,19 @@ RENAMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-def cfg2dict(cfg: str | Path | dict | SimpleNamespace) -> dict:
-    """Return settings as a new dictionary, whether they come as a YAML file, a dictionary or a namespace."""
+def cfg2dict(cfg: SettingsLike) -> dict:
+    """Return settings from a YAML file, a dictionary or a namespace as a new dictionary."""
     if isinstance(cfg, (str, Path)):
         return read_settings(cfg)
     return dict(vars(cfg) if isinstance(cfg, SimpleNamespace) else cfg)
 
 
 def read_settings(file: str | Path) -> dict:
-    """Return the settings in a YAML file, but not whether modules are to be trusted: no file may say that."""
+    """Read the settings in a YAML file, except `trust_modules`, which no file may set."""
     found = yaml_load(file)
     if found.pop("trust_modules", None):
         LOGGER.warning(
-            f"'{file}' says trust_modules, which a file cannot: it is passed over. If you trust the module files that "
+            f"'{file}' sets trust_modules, which a file cannot: it is ignored. If you trust the module files that "
             "the model names, write trust_modules=true in the command, or pass trust_modules=True."
         )
     return found
@@ -71,16 +72,14 @@ def check_dict_alignment(base: dict, custom: dict, e: Exception | None = None) -
 
 
 def check_cfg(cfg: dict) -> dict:
-    """Return settings with each value in its proper type; raise ConfigError for the first that is not allowed."""
+    """Convert each setting to its type; raise ConfigError for the first that is not allowed."""
     return {key: SPECS[key].check(value) if key in SPECS else value for key, value in cfg.items()}
 
 
-def get_cfg(
-    cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG_DICT, overrides: dict | SimpleNamespace | None = None
-) -> Settings:
+def get_cfg(cfg: SettingsLike = DEFAULT_CFG_DICT, overrides: SettingsLike | None = None) -> Settings:
     """Return all settings: the defaults, changed by `cfg`, changed by `overrides`, and checked.
 
-    `save_dir`, which a run writes into its `args.yaml`, is kept from `cfg` and passed over in `overrides`.
+    `save_dir`, which a run writes into its `args.yaml`, is kept from `cfg` and ignored in `overrides`.
 
     Raises:
         ConfigError: a key is unknown, or a value has a wrong type or is out of bounds.
@@ -98,8 +97,8 @@ def get_cfg(
     return settings
 
 
-def smart_value(text: str) -> Any:
-    """Turn a text into the Python literal it spells, such as `None`, `True`, `0.5` or `[1, 2]`, or leave it a text."""
+def smart_value(text: str) -> object:
+    """Parse a text as a Python literal, such as `None`, `True`, `0.5` or `[1, 2]`; other texts stay texts."""
     words = {"none": None, "null": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]

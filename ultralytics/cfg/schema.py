@@ -28,7 +28,7 @@ _OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSP
 
 
 def setting(
-    default: Any,
+    default: object,
     help: str,
     modes: tuple[str, ...],
     *,
@@ -36,7 +36,7 @@ def setting(
     hi: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
-    rule: Callable[[Any], bool] | None = None,
+    rule: Callable[[float], bool] | None = None,
     allowed: str = "",
     section: str = "",
 ) -> Any:
@@ -60,7 +60,7 @@ def setting(
 
 
 def _batch_is_possible(value: float) -> bool:
-    """Tell whether a batch size is a count, -1, or a fraction of the GPU's memory."""
+    """Check whether a batch size is a count, -1, or a fraction of the GPU's memory."""
     return value == -1 or (value >= 1 if isinstance(value, int) else 0 < value < 1)
 
 
@@ -282,7 +282,7 @@ class Settings(IterableSimpleNamespace):
     cfg: str | None = setting(None, "YAML file of settings to start from.", _ALL, section="Files of settings")
     tracker: str = setting("botsort.yaml", "YAML file of the tracker's settings.", _TRACK)
 
-    def replaced(self, **values: Any) -> Settings:
+    def replaced(self, **values: object) -> Settings:
         """Return a copy with these values, or the settings themselves where they have them already."""
         if all(getattr(self, key) == value for key, value in values.items()):
             return self
@@ -293,23 +293,23 @@ class Settings(IterableSimpleNamespace):
 
 @dataclass(frozen=True)
 class Spec:
-    """What is known of one setting, read from its field."""
+    """Type, bounds and help of one setting, read from its field."""
 
     name: str
     kinds: tuple[str, ...]
-    default: Any
+    default: object
     help: str
     modes: tuple[str, ...]
     choices: tuple[str, ...]
     lo: float | None
     hi: float | None
     above: float | None
-    rule: Callable[[Any], bool] | None
+    rule: Callable[[float], bool] | None
     allowed: str
     section: str
 
     def describe(self) -> str:
-        """Say in words which values are allowed."""
+        """Describe the allowed values in words."""
         if self.allowed:
             return self.allowed
         number = "" if self.lo is None else f" of at least {self.lo:g}" if self.hi is None else f" from {self.lo:g}"
@@ -327,8 +327,8 @@ class Spec:
         }
         return " or ".join(said[kind] or "a text" for kind in self.kinds)
 
-    def check(self, value: Any) -> Any:
-        """Return `value` in its proper type, or raise ConfigError with what is allowed."""
+    def check(self, value: object) -> object:
+        """Return `value` in its type; raise ConfigError with what is allowed."""
         given, value = value, self._convert(value)
         if isinstance(value, str) and self.choices:
             return self._choose(value)
@@ -337,8 +337,8 @@ class Spec:
                 raise self._error(given)
         return value
 
-    def _convert(self, value: Any) -> Any:
-        """Return `value` as the alternative that fits it, without losing anything."""
+    def _convert(self, value: object) -> object:
+        """Convert `value` to the first fitting type, without loss."""
         kinds = self.kinds
         if hasattr(value, "tolist") and "Any" not in kinds:  # arrays and tensors
             value = value.tolist()
@@ -393,7 +393,7 @@ class Spec:
             raise self._error(value, did_you_mean(value, self.choices, n=1))
         return by_lower[value.lower()]
 
-    def _error(self, value: Any, hint: str = "") -> ConfigError:
+    def _error(self, value: object, hint: str = "") -> ConfigError:
         default = "none" if self.default is None else self.default
         return ConfigError(
             f"'{self.name}={value}' is not possible: '{self.name}' takes {self.describe()} (default {default}).{hint}"
@@ -401,7 +401,7 @@ class Spec:
 
 
 def read_specs(settings: type) -> dict[str, Spec]:
-    """Return what is known of each field of a dataclass of settings."""
+    """Return the specs of a dataclass of settings, by field."""
     return {
         f.name: Spec(f.name, tuple(kind.strip() for kind in str(f.type).split("|")), f.default, **f.metadata)
         for f in fields(settings)
@@ -409,7 +409,7 @@ def read_specs(settings: type) -> dict[str, Spec]:
 
 
 SPECS: dict[str, Spec] = read_specs(Settings)
-DEFAULTS: dict[str, Any] = {name: spec.default for name, spec in SPECS.items()}
+DEFAULTS: dict[str, object] = {name: spec.default for name, spec in SPECS.items()}
 
 
 def default_yaml() -> str:

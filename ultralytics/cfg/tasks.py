@@ -12,7 +12,7 @@ DISTIL = "ultralytics.lab.distill:distil"  # what the setting `teacher` calls, a
 
 @dataclass(frozen=True)
 class Task:
-    """What a task is made of; `model` to `predictor` are dotted strings that `load` turns into classes."""
+    """The parts of a task; `model` to `predictor` are dotted strings that `load` turns into classes."""
 
     name: str
     heads: tuple[str, ...]  # class names of the last layer by which a model's task is known

@@ -1,4 +1,4 @@
-"""The `key=value` words of the `yolo` command and of the tools that it has beside its modes."""
+"""The `key=value` words of the `yolo` command and of its tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ultralytics.utils.errors import ConfigError, did_you_mean
 
 
 def parse_value(key: str, text: str) -> object:
-    """Return the value that a text spells for a setting; texts of settings that take only texts stay texts."""
+    """Parse the text of a setting; texts of settings that take only texts stay texts."""
     kinds = SPECS[key].kinds if key in SPECS else ("Any",)
     if not {"Any", "bool", "int", "float", "list", "list[int]"} & {*kinds} and text.lower() not in {"none", "null"}:
         return text

@@ -32,10 +32,12 @@ __all__ = (
     "load_inference_source",
 )  # fmt: skip
 
+Split = str | Path | list  # images of a split: a folder, a text file, or several of them
+
 
 def build_yolo_dataset(
     cfg: SimpleNamespace,
-    img_path: str | Path | list,
+    img_path: Split,
     batch: int,
     data: dict,
     mode: str = "train",
@@ -132,6 +134,8 @@ class InfiniteDataLoader(DataLoader):
     Epochs count up by themselves; `set_epoch` jumps to any of them. `reset` restarts the workers, which is needed when
     the dataset was changed.
     """
+
+    dataset: ChangingDataset  # or another that has a length
 
     def __init__(self, dataset: Dataset, batches: EpochBatches, workers: int = 0, **kwargs):
         # the loader's own generator: starting workers must not advance the global one, or resumed runs would differ

@@ -1,4 +1,4 @@
-"""What predictions are made of: files, folders, videos, cameras, streams and arrays, all read in one way.
+"""Sources of predictions: files, folders, videos, cameras, streams and arrays.
 
 Each loader yields batches (paths, images, texts), as those of ultralytics 8.3.0 do, and what is known of each image is
 in `batch.frames`: images are uint8 (h, w, 3) BGR arrays, texts begin log lines.
@@ -39,7 +39,7 @@ _BUFFERED = 30  # frames of a stream kept where none may be lost
 
 @dataclass
 class SourceTypes:
-    """What kind of source a loader reads."""
+    """The kind of source that a loader reads."""
 
     stream: bool = False
     screenshot: bool = False
@@ -81,7 +81,7 @@ class Frame:
 
 
 class Batch(tuple[list[str], Images, list[str]]):
-    """Paths, images and texts of a batch, to be taken apart as in 8.3.0, and its `frames`.
+    """Paths, images and texts of a batch, unpacked as in 8.3.0, and its `frames`.
 
     Args:
         frames: of the batch.
@@ -101,7 +101,7 @@ class Batch(tuple[list[str], Images, list[str]]):
 
 
 class Loader(Protocol):
-    """What yields the batches of a source, with `frames` or, of a user's own, as mere tuples."""
+    """Yields the batches of a source, with `frames` or, from a custom loader, as plain tuples."""
 
     source_type: SourceTypes
     bs: int  # images at a time
@@ -113,7 +113,7 @@ class Loader(Protocol):
 
 
 def load_inference_source(source: object = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> Loader:
-    """Return the loader that fits a source; its `source_type` says which kind it is.
+    """Return the loader of a source; its `source_type` is the kind of source.
 
     Args:
         source: path, glob, folder, text file of paths, video, camera number, stream address, `.streams` file, array,
@@ -145,7 +145,7 @@ def load_inference_source(source: object = None, batch: int = 1, vid_stride: int
 
 
 def _open_named(source: str, batch: int, vid_stride: int, buffer: bool) -> tuple[Loader, SourceTypes]:
-    """Open what a text names."""
+    """Open the source that a text names."""
     lower = source.lower()
     if lower.split()[:1] == ["screen"]:
         raise ConfigError("source=screen is not available; save a screenshot to a file and give its path.")
@@ -178,7 +178,7 @@ def _is_pillow(source: object) -> TypeGuard[Image]:
 
 
 def autocast_list(source: list | tuple) -> list:
-    """Return a list of images where paths are opened; arrays and PIL images stay as they are."""
+    """Open the paths in a list of images; arrays and PIL images stay as they are."""
     return [_open_image(s) if isinstance(s, (str, Path)) else s for s in source]
 
 
@@ -262,7 +262,7 @@ class LoadImagesAndVideos:
 
 
 def _finite(number: float) -> float:
-    """Return what a file says of itself, or 0 where that is no number."""
+    """Return a number from a file's header, or 0 where it is not finite."""
     return number if math.isfinite(number) else 0.0
 
 
@@ -272,7 +272,7 @@ def _reason(e: Exception) -> str:
 
 
 def _expand(path: str, listed: bool = False) -> list[str]:
-    """Return the images and videos that a path stands for; `listed`: it stands in a text file."""
+    """Return the images and videos of a path; `listed`: the path is from a text file."""
     path = os.path.expanduser(path)
     if os.path.isdir(path):
         names = sorted(os.path.join(path, n) for n in os.listdir(path))
@@ -302,7 +302,7 @@ def _pattern(path: str) -> str:
 
 
 def _glob(pattern: str) -> set[str]:
-    """Return what a pattern stands for; in `**`, no folder comes twice by way of links."""
+    """Return the matches of a pattern; with `**`, links never lead to a folder twice."""
     parts = Path(pattern).parts
     if "**" not in parts:
         return {*glob.glob(pattern)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -15,15 +16,25 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.training.resume import RunFinished, last_state
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.nn.formats import FORMATS, format_of
+from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import checked_runner
 from ultralytics.nn.own_modules import load_trusted
 from ultralytics.nn.parse import without_weight_files, yaml_model_load
-from ultralytics.nn.tasks import attempt_load_one_weight, describe, guess_model_task, read_weights
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, describe, guess_model_task, read_weights
 from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import check_regular
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ultralytics.engine.predictor import BasePredictor
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.engine.validator import BaseValidator
+
+Predictions = Any  # a list of Results, with `stream` an iterator of them; with `embed` of tensors
+Metrics = Any  # DetMetrics, or those of another task
 
 # Settings that no code acts on yet, and why; said when one of them is given.
 IDLE = {
@@ -33,7 +44,7 @@ IDLE = {
 }
 
 
-def _say_what_idles(settings: dict[str, Any]) -> None:
+def _say_what_idles(settings: dict) -> None:
     for key in [key for key in IDLE if settings.get(key)]:
         LOGGER.warning(f"WARNING: {key}={settings[key]} {IDLE[key]}; it has no effect.")
 
@@ -53,6 +64,13 @@ class Model(Callbacks, nn.Module):
         UserError: the file does not exist or cannot be used.
     """
 
+    model: BaseModel
+    predictor: BasePredictor | None
+    trainer: BaseTrainer | None
+    metrics: Metrics | None
+    ckpt_path: str | None
+    cfg: str | None
+
     def __init__(
         self,
         model: str | Path = "yolo11n.pt",
@@ -65,13 +83,13 @@ class Model(Callbacks, nn.Module):
         self.callbacks = get_default_callbacks()
         self.predictor = self.trainer = self.metrics = self.ckpt_path = self.session = self.cfg = None
         self.ckpt: dict = {}
-        self.overrides: dict[str, Any] = {}
+        self.overrides: dict = {}
         self.trusted = trust_modules
         name = str(model).strip()
         if Path(name).suffix in {".yaml", ".yml"}:
             self._new(name, task, verbose)
-        elif format_of(name):
-            self._open(name, task)
+        elif form := format_of(name):
+            self._open(name, form, task)
         else:
             self._load(name, task)
 
@@ -88,12 +106,12 @@ class Model(Callbacks, nn.Module):
         self.model_name = cfg
 
     def _load(self, weights: str, task: str | None = None) -> None:
-        """Load a weight file, which says its own task: `task`, an argument that 8.3.0 has, changes nothing."""
+        """Load a weight file, which names its own task; `task`, an argument of 8.3.0, has no effect."""
         file = Path(weights)
         if file.suffix != ".pt":
             endings = ", ".join(f.suffix for f in FORMATS.values())
             raise ConfigError(
-                f"'{weights}' is no model that can be loaded: give a .yaml (a new model), a .pt file (trained weights) "
+                f"'{weights}' cannot be loaded: give a .yaml (a new model), a .pt file (trained weights) "
                 f"or an exported model ({endings})."
             )
         if not os.path.isfile(file):
@@ -114,9 +132,8 @@ class Model(Callbacks, nn.Module):
         self.overrides = {**kept, "model": str(file), "task": self.task, **self._trusts()}
         self.model.args = get_cfg(overrides=self.overrides)
 
-    def _open(self, file: str, task: str | None = None) -> None:
-        """Take an exported file, which says itself what it does."""
-        form = format_of(file)
+    def _open(self, file: str, form: Format, task: str | None = None) -> None:
+        """Open an exported file, whose metadata name its task."""
         if not os.path.exists(file):
             raise MissingFileError(
                 f"The {form.title} model '{file}' does not exist: "
@@ -127,14 +144,15 @@ class Model(Callbacks, nn.Module):
         trust_modules(file, self.trusted)
         facts = checked_runner(form.load().Runner(file), file)
         if task and facts.task and task != facts.task:
-            raise ConfigError(f"task='{task}' does not fit '{file}', which can {facts.task}: leave task= out.")
-        self.model = self.ckpt_path = self.model_name = file
+            raise ConfigError(f"task='{task}' does not fit '{file}', whose task is {facts.task}: leave task= out.")
+        self.ckpt_path = self.model_name = file
+        self.model = cast(BaseModel, file)  # as in 8.3.0; see `_need_network`
         self.task = self._checked_task(facts.task or task)
         self.exported_names = facts.names
         self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz], **self._trusts()}
 
     def _trusts(self) -> dict[str, bool | str]:
-        """Return the setting with which later calls open this model's files, if they are trusted."""
+        """Return the setting that lets later calls trust this model's files, if they are trusted."""
         return {"trust_modules": self.trusted} if self.trusted else {}
 
     def _need_network(self, what: str) -> None:
@@ -145,17 +163,18 @@ class Model(Callbacks, nn.Module):
             )
 
     @staticmethod
-    def _checked_task(task: str) -> str:
+    def _checked_task(task: str | None) -> str:
         if task not in TASKS:
-            raise ConfigError(f"task='{task}' is not known. Choose {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
+            near = did_you_mean(str(task), TASKS)
+            raise ConfigError(f"task='{task}' is not known. Choose {', '.join(TASKS)}.{near}")
         return task
 
-    def _smart_load(self, part: str) -> type:
+    def _smart_load(self, part: str) -> Callable:
         """Return the class of a part (model, trainer, validator or predictor) for this task; see `task_map`."""
         return self.task_map[self.task][part]
 
     def __getattr__(self, name: str) -> Any:
-        """Give what only the network inside has, such as `yaml`, `stride` or `args`."""
+        """Look up attributes of the network inside, such as `yaml`, `stride` or `args`."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -167,12 +186,14 @@ class Model(Callbacks, nn.Module):
             f"'{kind}' object has no attribute '{name}', nor has the network inside.{did_you_mean(name, dir(self))}"
         )
 
-    def __call__(self, source: Any = None, stream: bool = False, **kwargs) -> Any:
+    def __call__(self, source: object = None, stream: bool = False, **kwargs) -> Predictions:
         return self.predict(source, stream, **kwargs)
 
-    # What one does with a model ---------------------------------------------------------------------------------------
+    # Modes -----------------------------------------------------------------------------------------------------------
 
-    def train(self, trainer: Any = None, **kwargs) -> Any:
+    def train(  # type: ignore[override]  # as in 8.3.0
+        self, trainer: Callable[..., BaseTrainer] | bool | None = None, **kwargs
+    ) -> Metrics:
         """Train with any settings (`data=`, `epochs=`, ...), then hold the best weights; return the last metrics.
 
         `train(True)` and `train(False)` only set the mode of the layers, as for any `torch.nn.Module`.
@@ -180,16 +201,17 @@ class Model(Callbacks, nn.Module):
         if isinstance(trainer, bool):
             return nn.Module.train(self, trainer)
         try:
-            self.trainer = self.make_trainer(trainer, **kwargs)
+            self.trainer = made = self.make_trainer(trainer, **kwargs)
         except RunFinished as e:
             LOGGER.info(e)
-            return self._load(str(e.weights))
-        self.trainer.train()
+            self._load(str(e.weights))
+            return None
+        made.train()
         if RANK in {-1, 0}:
-            file = self.trainer.best if self.trainer.best.exists() else self.trainer.last
+            file = made.best if made.best.exists() else made.last
             if file.exists():
                 self._load(str(file))
-            self.metrics = getattr(self.trainer.validator, "metrics", None)
+            self.metrics = getattr(made.validator, "metrics", None)
             self.predictor = None
         return self.metrics
 
@@ -197,8 +219,8 @@ class Model(Callbacks, nn.Module):
         """Set the layers to inference."""
         return nn.Module.train(self, False)
 
-    def make_trainer(self, trainer: Any = None, **kwargs) -> Any:
-        """Return a trainer that is ready to start from this model, which itself stays as it is."""
+    def make_trainer(self, trainer: Callable[..., BaseTrainer] | None = None, **kwargs) -> BaseTrainer:
+        """Return a trainer that starts from this model, which is not changed."""
         self._need_network("be trained")
         _say_what_idles(kwargs)
         overrides = read_settings(kwargs["cfg"]) if kwargs.get("cfg") else self.overrides
@@ -207,25 +229,27 @@ class Model(Callbacks, nn.Module):
         args = {**overrides, **own, **kwargs, "mode": "train", "task": self.task}
         if args.get("resume") is True:
             args["resume"] = self.ckpt_path or True
-        trainer = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
-        if not trainer.args.resume and not isinstance(trainer.args.pretrained, str):
-            weights = self.model if self.ckpt and trainer.args.pretrained else None
+        made = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
+        if not made.args.resume and not isinstance(made.args.pretrained, str):
+            weights = self.model if self.ckpt and made.args.pretrained else None
             cfg = without_weight_files(self.model.yaml) if weights else self.model.yaml
-            with trainer.seeded():
-                trainer.model = trainer.get_model(weights=weights, cfg=cfg, verbose=True)
-        return trainer
+            with made.seeded():
+                made.model = made.get_model(weights=weights, cfg=cfg, verbose=True)
+        return made
 
-    def val(self, validator: Any = None, **kwargs) -> Any:
+    def val(self, validator: Callable[..., BaseValidator] | None = None, **kwargs) -> Metrics:
         """Validate on a split of a dataset and return the metrics (`metrics.box.map` and so on)."""
         _say_what_idles(kwargs)
         args = {**self.overrides, "rect": True, **kwargs, "mode": "val"}
         args["data"] = args.get("data") or TASK2DATA[self.task]
-        validator = (validator or self._smart_load("validator"))(args=args, _callbacks=self.callbacks)
-        validator(model=self.model)
-        self.metrics = metrics = validator.metrics
+        made = (validator or self._smart_load("validator"))(args=args, _callbacks=self.callbacks)
+        made(model=self.model)
+        self.metrics = metrics = made.metrics
         return metrics  # not those of another thread
 
-    def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **kwargs) -> Any:
+    def predict(
+        self, source: object = None, stream: bool = False, predictor: type[BasePredictor] | None = None, **kwargs
+    ) -> Predictions:
         """Return a list (with `stream` a generator) of Results for images, videos, folders, arrays, streams, ..."""
         if source is None:
             source = ASSETS
@@ -240,14 +264,19 @@ class Model(Callbacks, nn.Module):
             return ready(source=source, stream=stream)
 
     def track(
-        self, source: Any = None, stream: bool = False, persist: bool = False, predictor: Any = None, **kwargs
-    ) -> Any:
-        """Predict on frames in turn and give each object its number: `result.boxes.id`.
+        self,
+        source: object = None,
+        stream: bool = False,
+        persist: bool = False,
+        predictor: type[BasePredictor] | None = None,
+        **kwargs,
+    ) -> Predictions:
+        """Predict on consecutive frames and give each object an ID: `result.boxes.id`.
 
         Args:
             source: as for `predict`; each video, and each folder of images, is tracked by itself.
             stream: return a generator instead of a list.
-            persist: go on with the numbers of the call before, for those who read the frames themselves.
+            persist: continue the tracks of the previous call, for those who read the frames themselves.
             predictor: class of the predictor, by default the task's.
             kwargs: settings; `tracker='bytetrack.yaml'` chooses the tracker.
         """
@@ -265,7 +294,7 @@ class Model(Callbacks, nn.Module):
             register_tracker(ready, persist)
             return ready(source=source, stream=stream)
 
-    def _ready_predictor(self, args: dict, predictor: Any = None) -> Any:
+    def _ready_predictor(self, args: dict, predictor: type[BasePredictor] | None = None) -> BasePredictor:
         """Return the predictor, whose fused model is kept from call to call; `predictor` is the class of a new one."""
         with self._lock:
             ready = self.predictor
@@ -275,14 +304,14 @@ class Model(Callbacks, nn.Module):
                 self.predictor = ready
             return ready
 
-    def embed(self, source: Any = None, stream: bool = False, **kwargs) -> Any:
-        """Return for each image its features, a tensor (channels,); `embed=[...]` names the layers.
+    def embed(self, source: object = None, stream: bool = False, **kwargs) -> Predictions:
+        """Return the features of each image, a tensor (channels,); `embed=[...]` names the layers.
 
         By default the layer before the head is taken. Features are averaged over the image.
         """
         self._need_network("give features")
         if kwargs.get("embed") is None:
-            kwargs["embed"] = [self.model.model[-1].i - 1]
+            kwargs["embed"] = [cast(int, self.model.model[-1].i) - 1]
         return self.predict(source, stream, **kwargs)
 
     def tune(self, use_ray: bool = False, iterations: int = 10, *, space: dict | None = None, **kwargs) -> dict:
@@ -318,25 +347,25 @@ class Model(Callbacks, nn.Module):
         self.model.yaml_file = self.model_name
         return Exporter(overrides=args, _callbacks=self.callbacks)(self.model)
 
-    def benchmark(self, **kwargs) -> Any:
+    def benchmark(self, **kwargs) -> pd.DataFrame:
         """Export to every format that is installed; measure size, accuracy and latency (see `lab.benchmark`)."""
         self._need_network("be benchmarked")
         return load("ultralytics.lab.benchmark:benchmark")(self, **kwargs)
 
-    def info(self, detailed: bool = False, verbose: bool = True) -> Any:
+    def info(self, detailed: bool = False, verbose: bool = True) -> tuple[int, int, int, float] | None:
         """Log and return layers, parameters, gradients and GFLOPs."""
         self._need_network("be described")
         return self.model.info(detailed=detailed, verbose=verbose)
 
     def fuse(self) -> Model:
-        """Fold batch norms into convolutions, for inference."""
+        """Fuse batch norms into convolutions, for inference."""
         self._need_network("be fused")
         self.model.fuse()
         self.predictor = None  # it holds a copy of the model
         return self
 
     def load(self, weights: str | Path | nn.Module | dict = "yolo11n.pt") -> Model:
-        """Take over what fits from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
+        """Load the weights that fit from a weight file, a bare state dict, or another model (see `nn.transfer`)."""
         self._need_network("take weights")
         if isinstance(weights, (str, Path)):
             weights, self.ckpt = read_weights(weights, self.trusted)
@@ -353,18 +382,18 @@ class Model(Callbacks, nn.Module):
         save_checkpoint(filename, describe(self.model))
 
     def reset_weights(self) -> Model:
-        """Start again from random weights."""
+        """Reset all weights to random ones."""
         self._need_network("be reset")
         for m in self.model.modules():
-            if hasattr(m, "reset_parameters"):
-                m.reset_parameters()
+            if reset := getattr(m, "reset_parameters", None):
+                reset()
         for p in self.model.parameters():
             p.requires_grad = True
         self.predictor = None
         return self
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Model:
-        """Move or convert the network (`to`, `half`, `cpu`, ...); later calls run on the device it is then on."""
+    def _apply(self, fn: Callable, recurse: bool = True) -> Model:
+        """Move or convert the network (`to`, `half`, `cpu`, ...); later calls run on its new device."""
         self._need_network("be moved or converted: give device= to each call")
         super()._apply(fn, recurse)
         self.predictor = None
@@ -378,14 +407,14 @@ class Model(Callbacks, nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are; an exported file runs where each call says."""
+        """Device of the parameters; for an exported file each call names its own."""
         if not isinstance(self.model, nn.Module):
             return torch.device("cpu")
         return next(self.model.parameters()).device
 
     @property
-    def transforms(self) -> Any:
-        """Transforms of the model, if it brings any."""
+    def transforms(self) -> Callable | None:
+        """Transforms of the model, if it has any."""
         return getattr(self.model, "transforms", None)
 
     @property
@@ -395,30 +424,30 @@ class Model(Callbacks, nn.Module):
         return {name: {p: load(getattr(task, p)) for p in parts} for name, task in TASKS.items()}
 
     def reset_callbacks(self) -> None:
-        """Forget all callback functions, also in the predictor that is ready."""
+        """Remove all callbacks, from the predictor at hand too."""
         self.callbacks.clear()
         self.callbacks.update(get_default_callbacks())
 
     def clear_callback(self, event: str) -> None:
-        """Forget the callback functions of an event."""
+        """Remove the callbacks of an event."""
         self.callbacks[event] = []
 
     # Copies -----------------------------------------------------------------------------------------------------------
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what is of this process; a copy makes its own predictor and trainer when they are needed."""
+    def __getstate__(self) -> dict:
+        """Leave out what belongs to this process; a copy makes its own predictor and trainer when needed."""
         return {**self.__dict__, "predictor": None, "trainer": None, "_lock": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict) -> None:
         super().__setstate__({**state, "_lock": threading.RLock()})
 
     def __reduce__(self) -> tuple:
-        """Let the process that gets the copy first load the module files of the user's own, as this one has."""
+        """Let the receiving process first load the user's own module files, as this one has."""
         description = getattr(self.model, "yaml", None) or {}
         return _begin_copy, (type(self), {"modules": description.get("modules")}, self.model_name), self.__getstate__()
 
 
-def _begin_copy(cls: type[Model], description: dict[str, Any], named: str) -> Model:
-    """Return a model that waits for its state."""
+def _begin_copy(cls: type[Model], description: dict, named: str) -> Model:
+    """Return an empty model for `__setstate__`."""
     load_trusted(description, True, named)
     return cls.__new__(cls)

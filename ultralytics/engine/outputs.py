@@ -1,4 +1,4 @@
-"""What is written and shown of results: names that are free, files, videos and windows."""
+"""Output of results: free file names, label files, images, videos and windows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ultralytics.utils.ops import clean_str
 
 
 class OutputNames:
-    """Gives each source file a stem of its own for what is saved of it: files of one name get numbers.
+    """Gives each source file a stem of its own for its output: files of one name get numbers.
 
     Args:
         files: of the user, such as sources and labels, of which none may be written over.
@@ -55,7 +55,7 @@ class OutputNames:
 
 
 def _identity(file: str | Path) -> tuple[int, int] | None:
-    """Return by what the system knows a file, whatever path or link leads to it; None if there is none."""
+    """Return device and inode of a file, the same by whatever path or link; None if there is none."""
     with contextlib.suppress(OSError, ValueError):
         found = os.stat(file)
         return found.st_dev, found.st_ino
@@ -63,7 +63,7 @@ def _identity(file: str | Path) -> tuple[int, int] | None:
 
 
 class VideoSaver:
-    """Writes the drawn frames of one video or stream; as .mp4, or .avi where OpenCV cannot write that."""
+    """Writes the annotated frames of one video or stream; as .mp4, or .avi where OpenCV cannot write that."""
 
     def __init__(self, path: Path, fps: float, shape: tuple[int, ...]):
         with writing(path):
@@ -85,7 +85,7 @@ class VideoSaver:
 
 
 class ResultSaver:
-    """Saves what one prediction run finds: label files, drawn images, cut-outs and videos.
+    """Saves the results of one prediction run: label files, annotated images, crops and videos.
 
     Args:
         folder: of the run, made now if it is not there.
@@ -103,7 +103,7 @@ class ResultSaver:
         self.videos: dict[Path, VideoSaver] = {}
 
     def name(self, p: Path, stream: bool = False) -> Path:
-        """Return the file name under which an image, video or stream is saved; an address is made one.
+        """Return the file name under which an image, video or stream is saved; an address becomes one.
 
         Of images with one name, from several folders, all but the first get a number.
         """
@@ -115,11 +115,11 @@ class ResultSaver:
     def save(
         self, result: Results, drawn: np.ndarray | None, frame: Frame, p: Path, args: IterableSimpleNamespace
     ) -> None:
-        """Save what the settings ask for: label file, cut-outs, image or frame of a video.
+        """Save what the settings ask for: label file, crops, image or frame of a video.
 
         Args:
-            result: what was found in the image.
-            drawn: the image with it, (h, w, 3) BGR; None: no image is saved.
+            result: of the image.
+            drawn: the annotated image, (h, w, 3) BGR; None: no image is saved.
             frame: where the image comes from.
             p: of the image or video in its source.
             args: the settings.
@@ -145,7 +145,7 @@ class ResultSaver:
         self.written.add(out)
 
     def _save_labels(self, result: Results, file: Path, conf: bool) -> None:
-        """Append to a label file, which begins anew if it is of an older run into the same folder."""
+        """Append to a label file; one of an older run in the same folder is replaced."""
         if file not in self.written:
             with writing(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,7 @@ class Windows:
         self.can_open = True
 
     def show(self, title: str, drawn: np.ndarray, moving: bool) -> None:
-        """Show an image (h, w, 3) BGR for half a second, or one frame's time; say it where that cannot be."""
+        """Show an image (h, w, 3) BGR for half a second, or for one frame; warn where that is not possible."""
         self.can_open = check_imshow(warn=True)
         if not self.can_open:
             return

@@ -1,4 +1,4 @@
-"""A prediction run: all that belongs to one call of a predictor, so that many calls may be under way at once."""
+"""A prediction run: the state of one call of a predictor, so that many calls may be under way at once."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import IterableSimpleNamespace
 from ultralytics.utils.files import RunFolder
+from ultralytics.utils.wrappers import held_by
 
 if TYPE_CHECKING:
     from ultralytics.trackers.track import Trackers
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class PredictionRun:
-    """One call of a predictor: its settings, its source, and what it has found and written so far.
+    """One call of a predictor: its settings, its source, and its results and output so far.
 
     Attributes:
         args: the settings.
@@ -37,9 +38,9 @@ class PredictionRun:
         model, device, trackers: those of this run; None before it has its own.
         dataset, source_type: the source, and its kind.
         imgsz: (height, width) of the model's input.
-        batch: paths, images and texts of the present batch.
-        frames: where the images of the present batch come from.
-        results: what was found in them.
+        batch: paths, images and texts of the current batch.
+        frames: where the images of the current batch come from.
+        results: those of the current batch.
         seen: number of images so far.
         shape: of the batch that the model was given last.
         plotted_img: the image that was drawn last, (h, w, 3) BGR.
@@ -69,12 +70,12 @@ class PredictionRun:
     _counts: Counter[str] = field(default_factory=Counter, init=False)
 
     def take(self, batch: tuple[list[str], Images, list[str]]) -> None:
-        """Make a batch the present one; where a user's own loader gives no frames, they are made from its paths."""
+        """Make a batch the current one; where a custom loader gives no frames, they are made from its paths."""
         self.batch = batch
         self.frames = getattr(batch, "frames", None) or self._frames(batch[0], batch[1])
 
     def _frames(self, paths: list[str], images: Images) -> list[Frame]:
-        """Return the images of a batch as frames, which are counted in each stream and video."""
+        """Return the images of a batch as frames, counted in each stream and video."""
         stream = self.source_type is not None and self.source_type.stream
         frames = []
         for i, (path, image) in enumerate(zip(paths, images)):
@@ -87,7 +88,7 @@ class PredictionRun:
         return frames
 
     def close(self) -> None:
-        """Release the source, and finish what is being written and shown."""
+        """Release the source, and close videos and windows."""
         close = getattr(self.dataset, "close", None)
         if close:
             close()
@@ -97,15 +98,24 @@ class PredictionRun:
 
 
 class Runs:
-    """The runs of a predictor, and what belongs to the present one under the names that 8.3.0 gives it.
+    """The runs of a predictor, and the state of the current one under the names of 8.3.0.
 
     A predictor may be called from several threads, and while the iterator of an earlier call is still being read. The
-    present run is the one that this thread works on, or else the latest; hooks and callbacks, which are given the
-    predictor, so find what is theirs.
+    current run is the one that this thread works on, or else the latest; so hooks and callbacks, which are given the
+    predictor, find the state of their own run.
 
     Args:
         args: the settings of the first run.
     """
+
+    # Attributes of 8.3.0, those of the current run; None before `setup_source`, or before the first batch
+    dataset: Loader = held_by("run")
+    source_type: SourceTypes = held_by("run")
+    imgsz: Sequence[int] = held_by("run")  # (height, width) of the model's input
+    batch: tuple[list[str], Images, list[str]] = held_by("run")  # paths, images and texts
+    results: list[Results] = held_by("run")  # of the current batch
+    seen: int = held_by("run")  # images so far
+    plotted_img: np.ndarray | None = held_by("run")
 
     def __init__(self, args: IterableSimpleNamespace):
         self._lock = threading.RLock()  # lets one batch through at a time, as hooks may use the predictor's attributes
@@ -132,7 +142,7 @@ class Runs:
 
     @contextlib.contextmanager
     def _at_work(self, run: PredictionRun) -> Iterator[None]:
-        """Let this thread work on a run, and then again on what it did before."""
+        """Let this thread work on a run in the block, and on its earlier one afterwards."""
         me = threading.get_ident()
         before = self._working.get(me)
         self._working[me] = run
@@ -145,7 +155,7 @@ class Runs:
                 self._working[me] = before
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave behind what is of this process: locks, runs that are under way, and the model, to be opened anew."""
+        """Leave out what belongs to this process: locks, runs under way, and the model, which is opened anew."""
         born_with = vars(Runs(self.args))
         return {**{k: v for k, v in vars(self).items() if k not in born_with}, "args": copy(self.args)}
 
@@ -153,10 +163,10 @@ class Runs:
         Runs.__init__(self, cast(IterableSimpleNamespace, state["args"]))
         self.__dict__.update({name: value for name, value in state.items() if name != "args"})
 
-    # What 8.3.0 has on the predictor; models, devices and trackers of one run go on into the next --------------------
+    # Settings, models, devices and trackers of one run go on into the next --------------------------------------------
     @property
     def args(self) -> IterableSimpleNamespace:
-        """The settings: within a run its own, else those with which the next begins."""
+        """The settings: within a run its own, else those of the next one."""
         return self.run.args
 
     @args.setter
@@ -169,7 +179,7 @@ class Runs:
 
     @property
     def model(self) -> AutoBackend:
-        """What runs the model; None before `setup_model`."""
+        """The model; None before `setup_model`."""
         return cast(AutoBackend, self._model if self.run.model is None else self.run.model)
 
     @model.setter
@@ -178,7 +188,7 @@ class Runs:
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs; None before `setup_model`."""
+        """Device of the model; None before `setup_model`."""
         return cast(torch.device, self._device if self.run.device is None else self.run.device)
 
     @device.setter
@@ -187,75 +197,12 @@ class Runs:
 
     @property
     def trackers(self) -> Trackers:
-        """The trackers of the latest run of mode 'track', one a stream; None before."""
+        """Trackers of the latest run of mode 'track', one per stream; None before."""
         return cast("Trackers", self._trackers if self.run.trackers is None else self.run.trackers)
 
     @trackers.setter
     def trackers(self, trackers: Trackers) -> None:
         self.run.trackers = self._trackers = trackers
-
-    @property
-    def dataset(self) -> Loader:
-        """The source; None before `setup_source`."""
-        return cast(Loader, self.run.dataset)
-
-    @dataset.setter
-    def dataset(self, dataset: Loader) -> None:
-        self.run.dataset = dataset
-
-    @property
-    def source_type(self) -> SourceTypes:
-        """The kind of the source; None before `setup_source`."""
-        return cast(SourceTypes, self.run.source_type)
-
-    @source_type.setter
-    def source_type(self, source_type: SourceTypes) -> None:
-        self.run.source_type = source_type
-
-    @property
-    def imgsz(self) -> Sequence[int]:
-        """(height, width) of the model's input; None before `setup_source`."""
-        return cast(Sequence[int], self.run.imgsz)
-
-    @imgsz.setter
-    def imgsz(self, imgsz: Sequence[int]) -> None:
-        self.run.imgsz = imgsz
-
-    @property
-    def batch(self) -> tuple[list[str], Images, list[str]]:
-        """Paths, images and texts of the present batch; None before the first."""
-        return cast(tuple[list[str], Images, list[str]], self.run.batch)
-
-    @batch.setter
-    def batch(self, batch: tuple[list[str], Images, list[str]]) -> None:
-        self.run.batch = batch
-
-    @property
-    def results(self) -> list[Results]:
-        """What was found in the present batch."""
-        return self.run.results
-
-    @results.setter
-    def results(self, results: list[Results]) -> None:
-        self.run.results = results
-
-    @property
-    def seen(self) -> int:
-        """Number of images so far."""
-        return self.run.seen
-
-    @seen.setter
-    def seen(self, seen: int) -> None:
-        self.run.seen = seen
-
-    @property
-    def plotted_img(self) -> np.ndarray | None:
-        """The image that was drawn last, (h, w, 3) BGR."""
-        return self.run.plotted_img
-
-    @plotted_img.setter
-    def plotted_img(self, plotted_img: np.ndarray | None) -> None:
-        self.run.plotted_img = plotted_img
 
     @property
     def vid_writer(self) -> dict[Path, VideoSaver]:
@@ -264,5 +211,5 @@ class Runs:
 
     @property
     def windows(self) -> list[str]:
-        """Titles of the windows that were opened."""
+        """Titles of the open windows."""
         return self.run.windows.titles

@@ -1,10 +1,9 @@
-"""Prediction: source -> letterbox -> model -> post-processing -> Results, with what is shown and saved of them."""
+"""Prediction: source -> letterbox -> model -> post-processing -> Results, which are shown and saved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.cfg import DEFAULT_CFG, get_cfg, run_folder
+from ultralytics.cfg import DEFAULT_CFG, SettingsLike, get_cfg, run_folder
 from ultralytics.cfg.schema import Settings
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
@@ -38,7 +37,7 @@ LONG_SOURCE = 1000  # images whose results, kept together, may fill the memory
 
 
 class BasePredictor(Runs, Callbacks):
-    """Runs a model over a source; a task says in `make_results` what becomes of the model's output.
+    """Runs a model over a source; the predictors of tasks turn its output into Results (`make_results`).
 
     One predictor may be used from several threads, and several streams of it may be read in turn: each call is a
     `PredictionRun` of its own, and one lock lets one batch through at a time. What belongs to the present run is found
@@ -51,12 +50,7 @@ class BasePredictor(Runs, Callbacks):
 
     task: str | None = None
 
-    def __init__(
-        self,
-        cfg: str | Path | dict | SimpleNamespace = DEFAULT_CFG,
-        overrides: dict | None = None,
-        _callbacks: dict | None = None,
-    ):
+    def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         self._cfg = cfg
         super().__init__(self._settings(overrides))
         self.callbacks = _callbacks or get_default_callbacks()
@@ -69,12 +63,12 @@ class BasePredictor(Runs, Callbacks):
         return args.replaced(task=self.task or args.task, conf=0.25 if args.conf is None else args.conf)
 
     def update_args(self, overrides: dict | None = None) -> None:
-        """Take other settings, for the calls that begin from now on; what is not named has its default again."""
+        """Replace the settings of later calls; those not named return to their defaults."""
         self.args = self._settings(overrides)
 
     # Set-up --------------------------------------------------------------------------------------------------------
     def setup_model(self, model: str | Path | nn.Module | None = None, verbose: bool = True) -> None:
-        """Make the model ready to run.
+        """Load the model for inference.
 
         Args:
             model: a module, a weight file, or None for `args.model`.
@@ -106,7 +100,7 @@ class BasePredictor(Runs, Callbacks):
         return cast(Sequence[int], size)
 
     def setup_source(self, source: object) -> None:
-        """Open a source and settle the size of the model's input."""
+        """Open a source and choose the size of the model's input."""
         self.imgsz = self.input_size()
         self.dataset = load_inference_source(
             source, batch=self.args.batch, vid_stride=self.args.vid_stride, buffer=self.args.stream_buffer
@@ -115,7 +109,7 @@ class BasePredictor(Runs, Callbacks):
         moving = self.source_type.stream or any(getattr(self.dataset, "video_flag", ()))
         if not self.run.stream and (moving or len(self.dataset) > LONG_SOURCE):
             LOGGER.warning(
-                "WARNING: results of a long source pile up in memory when they are returned as a list. "
+                "WARNING: results of a long source accumulate in memory when they are returned as a list. "
                 f"Read them one by one instead: for result in model.{self.args.mode}(source, stream=True): ..."
             )
 
@@ -140,7 +134,7 @@ class BasePredictor(Runs, Callbacks):
         return torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2).to(dtype).div_(255)
 
     def inference(self, im: torch.Tensor, *args, **kwargs) -> Output:
-        """Run the model on a batch; with `visualize`, draw what its layers give on the way."""
+        """Run the model on a batch; with `visualize`, draw the feature maps of its layers."""
         if self.args.augment:
             kwargs = {**kwargs, "augment": True}
         if not self.args.visualize:
@@ -164,22 +158,22 @@ class BasePredictor(Runs, Callbacks):
         return [row.clone() for row in rows]  # outside inference mode, as a user's tensors are
 
     def postprocess(self, preds: Output, img: torch.Tensor, orig_imgs: Images) -> list[Results]:
-        """Turn what the model gave for the present batch into one Results an image.
+        """Turn the model's output for the current batch into one Results per image.
 
         Args:
             preds: the model's output.
             img: (b, 3, h, w) the batch it was given.
-            orig_imgs: the images as they came.
+            orig_imgs: the original images.
         """
         return self.make_results(preds, img, orig_imgs, self.batch[0])
 
     def make_results(self, preds: Output, img: torch.Tensor, orig_imgs: Images, paths: Sequence[str]) -> list[Results]:
-        """Turn what the model gave into one Results an image, of whatever run; arguments as in `postprocess`.
+        """Turn the model's output into one Results per image; arguments as in `postprocess`.
 
         Args:
             paths: of the images.
         """
-        raise NotImplementedError(f"{type(self).__name__} has to say how predictions become Results.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how predictions become Results.")
 
     # The run -------------------------------------------------------------------------------------------------------
     def __call__(
@@ -192,14 +186,14 @@ class BasePredictor(Runs, Callbacks):
             return results if stream else list(results)
 
     def predict_cli(self, source: object = None, model: str | Path | nn.Module | None = None) -> None:
-        """Predict on a source for the sake of what is logged and saved; nothing is kept."""
+        """Predict on a source to log and save; results are not kept."""
         for _ in self.stream_inference(source, model):
             pass
 
     def stream_inference(
         self, source: object = None, model: str | Path | nn.Module | None = None, *args, **kwargs
     ) -> Iterator[Results]:
-        """Return an iterator over Results; the settings are those of the moment of this call."""
+        """Return an iterator over Results, with the settings as they are at this call."""
         with self.new_run() as run:
             run.begun = True
             return self._stream(run, source, model, args, kwargs)
@@ -225,7 +219,7 @@ class BasePredictor(Runs, Callbacks):
             run.close()
 
     def _begin(self, source: object, model: str | Path | nn.Module | None) -> list[Profile]:
-        """Open model and source; return the stopwatches of the three steps."""
+        """Open model and source; return the timers of the three steps."""
         self._ready_model(model)
         self.setup_source(source if source is not None else self.args.source)
         if not self.done_warmup:
@@ -235,16 +229,16 @@ class BasePredictor(Runs, Callbacks):
         return [Profile(device=self.device) for _ in range(3)]
 
     def warm_up(self) -> None:
-        """Do once what would otherwise be counted as time of the first image."""
+        """Run the model once, so that the first image is not timed with its start-up."""
         height, width = self.imgsz
         self.model.warmup(imgsz=(1 if self.model.pt else self.args.batch, 3, height, width))
 
     def _step(self, profilers: list[Profile], args: tuple, kwargs: dict) -> list:
-        """Take one batch through all steps; return its Results, or its features where `embed` asks for them."""
+        """Process one batch; return its Results, or its features where `embed` asks for them."""
         THREADS.follow()
         self.run_callbacks("on_predict_batch_start")
         paths, images, texts = self.batch
-        if len(paths) != len(self.run.frames):  # a callback has put another in its place
+        if len(paths) != len(self.run.frames):  # a callback has replaced it
             self.run.take(self.batch)
         if self.args.embed is not None:
             return self._embed(paths, images)
@@ -269,7 +263,7 @@ class BasePredictor(Runs, Callbacks):
         return self.results
 
     def _end(self, profilers: list[Profile]) -> None:
-        """Say how long the steps took and where things were saved."""
+        """Log the duration of the steps and where results were saved."""
         if self.args.verbose and self.seen and self.args.embed is None:
             times = tuple(p.t * 1e3 / self.seen for p in profilers)
             shape = (min(self.args.batch, self.seen), *self.run.shape[1:])
@@ -303,7 +297,7 @@ class BasePredictor(Runs, Callbacks):
             return self.run.folder
 
     def _ready_saver(self) -> ResultSaver:
-        """Return what saves results, which spares the files of the source."""
+        """Return the saver of results, which never overwrites files of the source."""
         if self.run.saver is None:
             held = (getattr(self.dataset, name, None) for name in ("files", "sources", "paths"))
             files = next(filter(None, held), ())
@@ -311,7 +305,7 @@ class BasePredictor(Runs, Callbacks):
         return self.run.saver
 
     def write_results(self, i: int, p: Path, im: torch.Tensor, s: list[str]) -> str:
-        """Save and show what was found in image i of the batch, and return its log line.
+        """Save and show the results of image i of the batch, and return its log line.
 
         Args:
             p: path of the image.

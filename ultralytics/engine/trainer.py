@@ -1,20 +1,22 @@
-"""Training: set-up, epochs of batches, validation, checkpoints, the end of a run. Task trainers fill in the hooks."""
+"""Training: set-up, epochs, validation, checkpoints and the end of a run; the trainers of tasks fill in the hooks."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from pathlib import Path
-from typing import Any, cast
+from typing import cast, overload
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
-from ultralytics.cfg import get_cfg, run_folder
+from ultralytics.cfg import SettingsLike, get_cfg, run_folder
 from ultralytics.cfg.tasks import DISTIL, load
+from ultralytics.data.build import InfiniteDataLoader, Split
 from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_without
 from ultralytics.data.workers import LostProcess
 from ultralytics.engine.callbacks import get_default_callbacks
@@ -29,14 +31,16 @@ from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
 from ultralytics.engine.training.saving import Saving
 from ultralytics.engine.training.state import check_same, process_states, restore
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.parse import without_weight_files
 from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
 from ultralytics.nn.trust import trust_modules
-from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, TQDM, WORLD_SIZE, colorstr, yaml_save
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, WORLD_SIZE, colorstr, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.system.determinism import process_restored
+from ultralytics.utils.system.progress import TQDM
 from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
@@ -51,7 +55,7 @@ from ultralytics.utils.torch_utils import (
 
 
 class BaseTrainer(Saving):
-    """Trains a model: `train()` is the whole run; subclasses say what is particular to a task.
+    """Trains a model: `train()` is the whole run; subclasses define what is specific to a task.
 
     Args:
         cfg: settings to start from.
@@ -62,10 +66,11 @@ class BaseTrainer(Saving):
         UserError: a setting, the dataset, the model or the device cannot be used; no run folder has been made then.
     """
 
-    task: str | None = None  # of which trainers of one task say the name
+    task: str | None = None  # set by the trainers of a task
     loss_names: tuple[str, ...] = ("loss",)
+    validator_class: type[BaseValidator] | None = None
 
-    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+    def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         overrides, self.resume_ckpt, folder = resumed_settings(dict(overrides or {}))
         args = get_cfg(cfg, overrides)
         self.args = args.replaced(task=self.task or args.task)
@@ -83,8 +88,9 @@ class BaseTrainer(Saving):
         self.learner = Learner(cast(nn.Module, self.args.model))  # its name, until the set-up
         with self.seeded():
             self.data = self.get_dataset()
-        self.trainset, self.testset = self.data["train"], self.data.get("val") or self.data.get("test")
-        self.train_loader = self.test_loader = self.validator = None
+        self.trainset = self.data["train"]
+        self.testset = cast(Split, self.data.get("val") or self.data.get("test"))
+        self.train_loader = self.test_loader = self.validator = NOT_YET
         self.batch: dict = {}  # the current one, on the device
         self.stride = 32  # of the model once it is built, at least 32
         self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
@@ -113,14 +119,14 @@ class BaseTrainer(Saving):
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
-        """In this block the process has the seeds and switches of this run, afterwards those that it had before."""
+        """Use the seeds and switches of this run in the block, and those from before it afterwards."""
         with process_restored():
             init_seeds(self.args.seed + max(RANK, 0), deterministic=self.args.deterministic)
             yield
 
     @contextmanager
     def _own_folder(self) -> Iterator[None]:
-        """Make the run folder, the same for all ranks; it goes again if the run ends before it wrote anything."""
+        """Make the run folder, the same for all ranks; it is removed if the run ends before writing anything."""
         with self.folder if RANK in {-1, 0} else nullcontext():
             path = distributed.broadcast(self.folder.path)
             self.files = RunFiles(path, self.files.damaged)
@@ -185,7 +191,7 @@ class BaseTrainer(Saving):
                 raise LostProcess(f"{e} {self.keep_what_is_done()}") from e
 
     def train_epoch(self) -> None:
-        """Pass once over the training images: forward, backward, and an optimizer step every `accumulate` batches."""
+        """Train on all batches once: forward, backward, and an optimizer step every `accumulate` batches."""
         self._model_train()
         progress, schedule, batches = self.progress, self.learner.schedule, len(self.train_loader)
         first = progress.batches
@@ -224,7 +230,7 @@ class BaseTrainer(Saving):
         self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
 
     def _learn(self, batch: dict) -> None:
-        """Add the gradients of a batch, and step where `accumulate` batches have come together."""
+        """Add the gradients of a batch, and step once `accumulate` batches are collected."""
         self._forward_backward(batch)
         self.progress.since_step += 1
         if self.progress.since_step >= self.accumulate:
@@ -274,13 +280,13 @@ class BaseTrainer(Saving):
             raise Interrupted(signal)
 
     def _time_is_over(self) -> bool:
-        """Return whether the hours of `time` have passed, the same on all ranks."""
+        """Check whether the hours of `time` have passed, the same on all ranks."""
         if not (limit := self.args.time):
             return False
         return bool(distributed.highest(self.progress.seconds > limit * 3600))
 
     def _keep_to_time_limit(self) -> None:
-        """With `time` (hours), fit the number of epochs to what an epoch takes, and stop when the time is over."""
+        """With `time` (hours), fit the number of epochs to the duration of one, and stop when the time is over."""
         if not (limit := self.args.time):
             return
         fitting = distributed.broadcast(math.ceil(limit * 3600 / self.progress.seconds * (self.epoch + 1)))
@@ -289,12 +295,12 @@ class BaseTrainer(Saving):
         self.stop = self._time_is_over() or self.stop
 
     def _finish(self) -> None:
-        """Validate the best weights, draw the curves and say where everything lies."""
+        """Validate the best weights, draw the curves and log where the results are."""
         if RANK in {-1, 0}:
             hours = (time.time() - self.train_time_start) / 3600
             LOGGER.info(f"\n{self.epoch - self.start_epoch + 1} epochs completed in {hours:.3f} hours.")
             if replaced := getattr(self.train_loader.dataset, "left_out", 0):
-                LOGGER.warning(f"{replaced} training images changed meanwhile; others took their places.")
+                LOGGER.warning(f"{replaced} training images became unusable meanwhile; others took their place.")
             self.final_eval()
             if self.args.plots:
                 self.plot_metrics()
@@ -308,8 +314,8 @@ class BaseTrainer(Saving):
         self.run_callbacks("on_pretrain_routine_start")
         ckpt = self.setup_model()
         self.model = self.model.to(self.device).to(memory_format=torch.channels_last)
-        self.stride = max(int(de_parallel(self.model).stride.max()), 32)
-        imgsz = check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1)
+        self.stride = max(int(self.learner.network.stride.max()), 32)
+        imgsz = cast(int, check_imgsz(self.args.imgsz, stride=self.stride, floor=self.stride, max_dim=1))
         self.args = self.args.replaced(imgsz=imgsz)
         self.set_model_attributes()
         self.learner.frozen = optim.freeze_layers(self.model, self.args.freeze)
@@ -331,7 +337,7 @@ class BaseTrainer(Saving):
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
-                find_unused_parameters=True,  # a model of one's own may have a layer that nothing reads
+                find_unused_parameters=True,  # a custom model may have a layer that nothing reads
             )
         self.resume_training(ckpt)
         if RANK in {-1, 0}:
@@ -342,7 +348,7 @@ class BaseTrainer(Saving):
         self._log_start()
 
     def _setup_batches(self) -> None:
-        """Build what depends on the size of a batch: loaders, optimizer and schedule."""
+        """Build what depends on the batch size: loaders, optimizer and schedule."""
         size, self.mosaic_closed = self.batch_size // WORLD_SIZE, False
         self.train_loader = self.get_dataloader(self.trainset, size, RANK, "train")
         if RANK in {-1, 0}:
@@ -350,7 +356,7 @@ class BaseTrainer(Saving):
         self._setup_optimizer()
 
     def use_batch(self, size: int) -> None:
-        """Go on from the last state that was saved, with another number of images in a batch."""
+        """Continue from the last saved state with another batch size."""
         ckpt = last_state(self.last)[1]
         self.optimizer.zero_grad()
         for loader in (self.train_loader, self.test_loader):
@@ -362,11 +368,11 @@ class BaseTrainer(Saving):
         self.files.write_args(self.recorded_args())
 
     def resume_training(self, ckpt: dict | None) -> None:
-        """Bring the training to where the interrupted one stood, if it goes on from one; all processes call this.
+        """Restore the state of the interrupted training, if this one resumes; all processes call this.
 
         Raises:
-            ConfigError: the processes would not go on from the same state, or not with as many classes.
-            CheckpointError: the state cannot be gone on from.
+            ConfigError: the processes would resume different states, or the number of classes differs.
+            CheckpointError: the state cannot be resumed.
         """
         check_same(self.resume_ckpt)
         if ckpt is None or not self.resume:
@@ -396,12 +402,12 @@ class BaseTrainer(Saving):
             first = (self.epochs - args.close_mosaic) * len(self.train_loader)  # the first batches without mosaic
             self.plot_idx = [0, 1, 2, first, first + 1, first + 2]
 
-    def build_optimizer(self, model: nn.Module, choice: Any, decay: float) -> torch.optim.Optimizer:
-        """Return the optimizer of the run; override it to bring one's own."""
+    def build_optimizer(self, model: nn.Module, choice: optim.OptimizerChoice, decay: float) -> torch.optim.Optimizer:
+        """Return the optimizer of the run; override it for another one."""
         return optim.build_optimizer(model, choice, decay)
 
     def _make_run_folder(self) -> None:
-        """Make the folder of the run and write the settings into it."""
+        """Make the folder of weights and write the settings into the run folder."""
         try:
             self.wdir.mkdir(parents=True, exist_ok=True)
             yaml_save(self.save_dir / "args.yaml", self.recorded_args())
@@ -416,7 +422,7 @@ class BaseTrainer(Saving):
             ) from None
 
     def setup_model(self) -> dict | None:
-        """Turn the name of a model into the model; return the checkpoint to resume from, if there is one."""
+        """Build or load the model that the settings name; return the checkpoint to resume from, if there is one."""
         verbose = RANK in {-1, 0}
         if self.resume_ckpt is not None:
             self.model = self.get_model(cfg=without_weight_files(self.resume_ckpt["yaml"]), verbose=verbose)
@@ -441,7 +447,7 @@ class BaseTrainer(Saving):
     # Validation -------------------------------------------------------------------------------------------------------
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Return the metrics of the EMA's weights, and their fitness, the best of which is remembered."""
+        """Return the metrics of the EMA's weights, and their fitness, the best of which is kept."""
         metrics = self.validator(self)
         fitness = metrics.pop("fitness", None)
         if fitness is None:
@@ -464,14 +470,14 @@ class BaseTrainer(Saving):
         if advice and not (self.resume or self.args.time):
             LOGGER.warning(advice)
 
-    def _progress_bar(self, batches: int, first: int) -> Any:
+    def _progress_bar(self, batches: int, first: int) -> Iterable[dict]:
         if RANK not in {-1, 0}:
             return self.train_loader
         LOGGER.info(self.progress_string())
         return TQDM(self.train_loader, total=batches, initial=first)
 
-    def _log_batch(self, pbar: Any, batch: dict) -> None:
-        if RANK not in {-1, 0}:
+    def _log_batch(self, pbar: Iterable[dict], batch: dict) -> None:
+        if not isinstance(pbar, TQDM):  # only rank 0 has one
             return
         losses = self.tloss if self.tloss.ndim else self.tloss[None]
         memory = f"{torch.cuda.memory_reserved() / 2**30 if self.device.type == 'cuda' else 0:.3g}G"
@@ -480,48 +486,65 @@ class BaseTrainer(Saving):
         )  # fmt: skip
         pbar.set_description(columns)
 
-    def on_plot(self, name: str | Path, data: Any = None) -> None:
-        """Remember an image that was drawn, for callbacks."""
+    def on_plot(self, name: str | Path, data: object = None) -> None:
+        """Record a plot, for callbacks."""
         self.plots[Path(name)] = {"data": data, "timestamp": time.time()}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
 
     def get_dataset(self) -> dict:
         """Return the description of the dataset (see `check_det_dataset`)."""
-        data = check_det_dataset(self.args.data)
+        data = check_det_dataset(str(self.args.data))
         refuse_without(data, "train")
         return as_single_class(data) if self.args.single_cls else data
 
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> nn.Module:
+    def get_model(
+        self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
+    ) -> BaseModel:
         """Return the model to train."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its model is built.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how its model is built.")
 
-    def get_validator(self) -> Any:
+    def get_validator(self) -> BaseValidator:
         """Return the validator of the task."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it validates.")
+        if self.validator_class is None:
+            raise NotImplementedError(f"{type(self).__name__} does not define how it validates.")
+        return self.validator_class(
+            self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
+        )
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+    def get_dataloader(
+        self, dataset_path: Split, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> InfiniteDataLoader:
         """Return the loader of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how it loads data.")
 
-    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+    def build_dataset(self, img_path: Split, mode: str = "train", batch: int | None = None) -> Dataset:
         """Return the dataset of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its dataset is built.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how its dataset is built.")
 
     def preprocess_batch(self, batch: dict) -> dict:
-        """Return the batch as the model takes it, on the device."""
+        """Prepare a batch for the model, on the device."""
         return batch
 
     def set_model_attributes(self) -> None:
-        """Give the model names and settings."""
-        self.model.names = self.data["names"]
+        """Give the model class names and settings."""
+        model = self.learner.network
+        model.nc, model.names, model.args = self.data["nc"], self.data["names"], self.args
 
     @property
     def train_loss_names(self) -> tuple[str, ...]:
         """The losses of the task, and those that a teacher adds in training."""
         return (*self.loss_names, *(self.distiller.loss_names if self.distiller else ()))
 
-    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
+    @overload
+    def label_loss_items(self, loss_items: None = None, prefix: str = "train") -> list[str]: ...
+
+    @overload
+    def label_loss_items(self, loss_items: torch.Tensor, prefix: str = "train") -> dict[str, float]: ...
+
+    def label_loss_items(
+        self, loss_items: torch.Tensor | None = None, prefix: str = "train"
+    ) -> list[str] | dict[str, float]:
         """Return the loss items by name, or their names alone."""
         keys = [f"{prefix}/{name}" for name in (self.train_loss_names if prefix == "train" else self.loss_names)]
         return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
@@ -545,13 +568,13 @@ class BaseTrainer(Saving):
             plot_results(file=self.csv, on_plot=self.on_plot)
 
     def _mosaic_is_over(self) -> bool:
-        """Return whether the current epoch is one of the last, which the setting `close_mosaic` counts."""
+        """Check whether the current epoch is one of the last `close_mosaic` ones."""
         return bool(self.args.close_mosaic) and 0 <= self.epochs - self.args.close_mosaic <= self.epoch
 
     def _close_dataloader_mosaic(self) -> None:
-        """Train the last epochs on whole images."""
+        """Turn mosaic off for the last epochs."""
         if hasattr(self.train_loader.dataset, "close_mosaic") and self.args.close_mosaic:
-            LOGGER.info("Mosaic is closed for the last epochs.")
+            LOGGER.info("Mosaic is off for the last epochs.")
             self.mosaic_closed = True
             self.train_loader.dataset.close_mosaic(hyp=copy(self.args))
             self.train_loader.reset()

@@ -1,4 +1,4 @@
-"""Validation: a model over a split, batch by batch, to metrics. Task validators say how predictions meet labels."""
+"""Validation: the metrics of a model on a split; the validators of tasks define how predictions match labels."""
 
 from __future__ import annotations
 
@@ -7,32 +7,44 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import torch
+from torch import nn
+from torch.utils.data import DataLoader
 
 from ultralytics.cfg import get_cfg, run_folder
+from ultralytics.data.build import Split
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.utils import as_single_class, check_det_dataset
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.outputs import OutputNames
-from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.engine.training.progress import NOT_YET
+from ultralytics.nn.autobackend import AutoBackend, Output
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write, writing
+from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.system.threads import THREADS
-from ultralytics.utils.torch_utils import autocast, de_parallel, select_device, smart_inference_mode
+from ultralytics.utils.torch_utils import autocast, select_device, smart_inference_mode
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+Preds = TypeVar("Preds")  # the final predictions of a batch
 
 
-def _differ(i: int, *names: Any) -> bool:
-    """Return whether names of class `i` are other ones, not only written otherwise, nor made up as `class_0` is."""
+def _differ(i: int, *names: str) -> bool:
+    """Check whether names of class `i` mean different things, not just other spellings or placeholders (`class_0`)."""
     plain = {re.sub(r"[\s_-]+", " ", str(name)).strip().casefold() for name in names}
     return len(plain) > 1 and plain.isdisjoint({str(i), f"class{i}", f"class {i}"})
 
 
-class BaseValidator(Callbacks):
+class BaseValidator(Callbacks, Generic[Preds]):
     """Validates a model: `validator(model=...)` by itself, `validator(trainer)` within training.
 
     Args:
@@ -42,14 +54,14 @@ class BaseValidator(Callbacks):
         _callbacks: functions by event.
     """
 
-    task: str | None = None  # of which validators of one task say the name
+    task: str | None = None  # set by the validators of a task
 
     def __init__(
         self,
-        dataloader: Any = None,
+        dataloader: DataLoader | None = None,
         save_dir: Path | None = None,
-        pbar: Any = None,
-        args: Any = None,
+        pbar: object = None,
+        args: dict | SimpleNamespace | None = None,
         _callbacks: dict | None = None,
     ):
         given = get_cfg(overrides=args)
@@ -60,6 +72,8 @@ class BaseValidator(Callbacks):
             RunFolder(save_dir, numbered=False) if save_dir else run_folder(self.args, self.args.name or "val")
         )
         self.save_dir = self.folder.path
+        self.device, self.stride = torch.device("cpu"), 32  # of the model, once there is one
+        self.half = self.mixed = False  # compute in half precision, or in both
         self.training = False
         self.end2end = False  # whether NMS is in the model
         self.data: dict = {}
@@ -69,20 +83,22 @@ class BaseValidator(Callbacks):
         self.jdict: list[dict] = []
         self.speed: dict[str, float] = {}
         self.plots: dict = {}
-        self.metrics: Any = None
+        self.metrics: DetMetrics | ClassifyMetrics = NOT_YET
         self.label_names = OutputNames((), ())  # of the label files that save_txt writes
 
     @smart_inference_mode()
-    def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
+    def __call__(
+        self, trainer: BaseTrainer | None = None, model: str | Path | nn.Module | None = None
+    ) -> dict[str, float]:
         """Validate and return the metrics by name, `fitness` among them; within training also the losses."""
         self.training = trainer is not None
-        model = self._join_trainer(trainer) if self.training else self._load(model)
+        ready = self._load(model) if trainer is None else self._join_trainer(trainer)
         with self._own_folder():
-            return self._validate(model, trainer)
+            return self._validate(ready, trainer)
 
     @contextmanager
     def _own_folder(self) -> Iterator[None]:
-        """Make the run folder of a validation by itself that writes something; it goes again if nothing was written."""
+        """Make the run folder of a standalone validation that writes files; it is removed if nothing was written."""
         writes = not self.training and (self.args.plots or self.args.save_json or self.args.save_txt)
         with self.folder if writes else nullcontext(self.save_dir) as self.save_dir:
             if self.args.save_txt:
@@ -91,15 +107,16 @@ class BaseValidator(Callbacks):
                 self.label_names = OutputNames(files, [self.save_dir / "labels"])
             yield
 
-    def _validate(self, model: Any, trainer: Any) -> dict[str, float]:
+    def _validate(self, model: AutoBackend | BaseModel, trainer: BaseTrainer | None) -> dict[str, float]:
         """Go through all batches and return the metrics."""
         self.run_callbacks("on_val_start")
         timers = [Profile(device=self.device) for _ in range(3)]
-        self.init_metrics(de_parallel(model))
+        self.init_metrics(model)
         augment = {"augment": True} if self.args.augment and not self.training else {}
-        self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if self.training else 0, device=self.device)
-        bar, images = TQDM(self.dataloader, desc=self.get_desc(), total=len(self.dataloader)), 0
-        for batch_i, batch in enumerate(filter(None, bar)):  # of a batch whose images are all gone nothing is left
+        self.jdict, loss = [], torch.zeros(len(trainer.loss_names) if trainer else 0, device=self.device)
+        loader, images = cast(DataLoader, self.dataloader), 0
+        bar = TQDM(loader, desc=self.get_desc(), total=len(loader))
+        for batch_i, batch in enumerate(filter(None, bar)):  # a batch whose images are all gone is empty
             THREADS.follow(count=False)
             images += len(batch["img"])
             self.run_callbacks("on_val_batch_start")
@@ -107,21 +124,21 @@ class BaseValidator(Callbacks):
             with timers[0]:
                 batch = self.preprocess(batch)
             with timers[1], autocast(self.mixed, self.device.type):
-                preds = model(batch["img"], **augment)
-            if self.training:
-                loss += model.loss(batch, preds)[1]
+                outputs = model(batch["img"], **augment)
+            if trainer:
+                loss += cast(BaseModel, model).loss(batch, outputs)[1]
             with timers[2]:
-                preds = self.postprocess(preds)
+                preds = self.postprocess(outputs)
             self.update_metrics(preds, batch)
             if self.args.plots and batch_i < 3:
                 self.plot_val_samples(batch, batch_i)
                 self.plot_predictions(batch, preds, batch_i)
             self.run_callbacks("on_val_batch_end")
-            if self.training:
+            if trainer:
                 trainer.leave_validation_if_wanted()
-        if not self.training and hasattr(self.dataloader, "close"):
-            self.dataloader.close()  # its processes; it can be used again
-        self._say_left_out(images)
+        if not trainer and hasattr(loader, "close"):
+            loader.close()  # its processes; it can be used again
+        self._log_left_out(images)
         stats = self.get_stats()
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
@@ -129,23 +146,22 @@ class BaseValidator(Callbacks):
         self.finalize_metrics()
         self.print_results()
         self.run_callbacks("on_val_end")
-        if self.training:
+        if trainer:
             losses = trainer.label_loss_items(loss.cpu() / (batch_i + 1), prefix="val")
             return {k: round(float(v), 5) for k, v in {**stats, **losses}.items()}
         self._report()
         return stats
 
-    def _join_trainer(self, trainer: Any) -> Any:
-        """Take device, data and the averaged model from the trainer; images are drawn at the end of a run only."""
+    def _join_trainer(self, trainer: BaseTrainer) -> BaseModel:
+        """Take device, data and the averaged model from the trainer; plots are drawn at the end of a run only."""
         self.device, self.data = trainer.device, trainer.data
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
-        model = trainer.ema.ema
         draws = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
         self.args = self.args.replaced(plots=draws)
-        return model.eval()
+        return cast(BaseModel, trainer.ema.ema.eval())
 
-    def _load(self, model: Any) -> AutoBackend:
-        """Load model, data and loader for a validation by itself; without a model that of the settings."""
+    def _load(self, model: str | Path | nn.Module | None) -> AutoBackend:
+        """Load model, data and loader for a standalone validation; without `model`, that of the settings."""
         model = self.args.model if model is None else model
         if model is None:
             raise ConfigError(
@@ -173,15 +189,15 @@ class BaseValidator(Callbacks):
                     f"'{self.args.data}' has no split '{self.args.split}'. It has {', '.join(splits)}."
                     + did_you_mean(self.args.split, splits)
                 )
-            self.dataloader = self.get_dataloader(path, self.args.batch)
+            self.dataloader = self.get_dataloader(path, cast(int, self.args.batch))
         self.data = self.data or getattr(self.dataloader.dataset, "data", {})
         self._check_classes(backend)
-        self._say_shapes()
+        self._log_padding()
         backend.eval()
         return backend
 
-    def _say_shapes(self) -> None:
-        """Say what images are padded to, as the metrics of one file hang a little on that."""
+    def _log_padding(self) -> None:
+        """Log how images are padded, since the metrics depend on it a little."""
         dataset = getattr(self.dataloader, "dataset", None)
         if getattr(dataset, "rect", False):
             LOGGER.info(
@@ -190,7 +206,7 @@ class BaseValidator(Callbacks):
             )
 
     def _choose_size(self, model: AutoBackend) -> None:
-        """Settle the size of the images: a file of one size has its own, and takes no rectangles."""
+        """Choose the size of the images: a file of fixed size has its own, and takes no rectangles."""
         if model.imgsz is None:
             self.args = self.args.replaced(imgsz=check_imgsz(self.args.imgsz, stride=self.stride, max_dim=1))
             return
@@ -203,7 +219,7 @@ class BaseValidator(Callbacks):
         LOGGER.info("Images are padded to squares, as this file takes them; for the same of a .pt give rect=False.")
 
     def _check_classes(self, model: AutoBackend) -> None:
-        """Refuse a dataset that has more classes than the model, and name classes that are called otherwise in it."""
+        """Raise DataError if a dataset has more classes than the model; warn of classes with other names in it."""
         nc, known = self.data.get("nc") or 0, len(model.names)
         if nc > known:
             raise DataError(
@@ -213,7 +229,7 @@ class BaseValidator(Callbacks):
         if nc and nc < known:
             LOGGER.warning(
                 f"The dataset '{self.args.data}' has {nc} classes, the model {known}: "
-                "class 0 counts as class 0 and so on, and whatever else the model finds counts as wrong."
+                "classes are compared by number, and predictions of the others count as false positives."
             )
         names = {} if self.args.single_cls else self.data.get("names") or {}
         other = [i for i, name in names.items() if _differ(i, name, model.names.get(i, name))]
@@ -221,26 +237,26 @@ class BaseValidator(Callbacks):
             i, more = other[0], f" (so it is for {len(other)} classes)" if len(other) > 1 else ""
             LOGGER.warning(
                 f"WARNING ⚠️ Class {i} is '{names[i]}' in '{self.args.data}', but '{model.names[i]}' in the model{more}"
-                ". Classes are compared by their numbers: if these mean other things, the figures mean nothing."
+                ". Classes are compared by number: if the numbers mean different things, the metrics are meaningless."
             )
 
-    def _say_left_out(self, images: int) -> None:
-        """Say how many images of the dataset these figures do not count, as they changed since it was made."""
+    def _log_left_out(self, images: int) -> None:
+        """Log how many images these metrics leave out, as they changed after the dataset was made."""
         dataset = getattr(self.dataloader, "dataset", None)
         if not isinstance(dataset, ChangingDataset) or not dataset.left_out or images == len(dataset):
             return
         if not images:
             raise DataError(
                 f"None of the {len(dataset)} images for validation can be used any more; the first was "
-                f"'{dataset.im_files[0]}'. Bring them back, or name others in the data YAML."
+                f"'{dataset.images.files[0]}'. Bring them back, or name others in the data YAML."
             )
         LOGGER.warning(
             f"WARNING ⚠️ {len(dataset) - images} of {len(dataset)} images changed since their labels were read, and "
-            f"are left out of these figures."
+            f"are left out of these metrics."
         )
 
     def _report(self) -> None:
-        """Log speed and what was saved; write the predictions as COCO JSON if asked."""
+        """Log speed and output files; write the predictions as COCO JSON if asked."""
         LOGGER.info(
             "Speed: {:.1f}ms preprocess, {:.1f}ms inference, {:.1f}ms postprocess per image".format(
                 *self.speed.values()
@@ -254,33 +270,33 @@ class BaseValidator(Callbacks):
         if self.args.plots or self.args.save_json or self.args.save_txt:
             LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}")
 
-    def on_plot(self, name: str | Path, data: Any = None) -> None:
-        """Remember an image that was drawn, for callbacks."""
+    def on_plot(self, name: str | Path, data: object = None) -> None:
+        """Record a plot, for callbacks."""
         self.plots[Path(name)] = {"data": data}
 
     # Hooks ------------------------------------------------------------------------------------------------------------
 
     def get_dataset(self) -> dict:
         """Return the description of the dataset (see `check_det_dataset`)."""
-        data = check_det_dataset(self.args.data)
+        data = check_det_dataset(str(self.args.data))
         return as_single_class(data) if self.args.single_cls else data
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+    def get_dataloader(self, dataset_path: Split, batch_size: int) -> DataLoader:
         """Return the loader of a split."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it loads data.")
+        raise NotImplementedError(f"{type(self).__name__} does not define how it loads data.")
 
     def preprocess(self, batch: dict) -> dict:
-        """Return the batch as the model takes it."""
+        """Prepare a batch for the model."""
         return batch
 
-    def postprocess(self, preds: Any) -> Any:
-        """Turn what the model returns into final predictions."""
-        return preds
+    def postprocess(self, preds: Output) -> Preds:
+        """Turn the model's output for a batch into final predictions."""
+        return cast(Preds, preds)
 
-    def init_metrics(self, model: Any) -> None:
-        """Start counting for a model."""
+    def init_metrics(self, model: AutoBackend | BaseModel) -> None:
+        """Reset the counts, for the classes of a model."""
 
-    def update_metrics(self, preds: Any, batch: dict) -> None:
+    def update_metrics(self, preds: Preds, batch: dict) -> None:
         """Count one batch."""
 
     def get_stats(self) -> dict[str, float]:
@@ -300,5 +316,5 @@ class BaseValidator(Callbacks):
     def plot_val_samples(self, batch: dict, ni: int) -> None:
         """Draw a batch with its labels."""
 
-    def plot_predictions(self, batch: dict, preds: Any, ni: int) -> None:
+    def plot_predictions(self, batch: dict, preds: Preds, ni: int) -> None:
         """Draw a batch with its predictions."""

@@ -99,6 +99,8 @@ class Distiller(StandIn):
         ConfigError: the two do not fit, or no lesson is left.
     """
 
+    student: BaseModel
+
     def __init__(
         self,
         student: BaseModel,
@@ -293,7 +295,7 @@ def distil(student: BaseModel, args: Settings, half: bool) -> Distiller:
     path = Path(args.teacher or "")
     if path.suffix != ".pt":
         raise ConfigError(
-            f"teacher={args.teacher} is no weight file: give the .pt file of a trained model, such as "
+            f"teacher={args.teacher} is not a weight file: give the .pt file of a trained model, such as "
             "teacher=runs/detect/train/weights/best.pt."
         )
     teacher, _ = attempt_load_one_weight(path, fuse=True, trusted=args.trust_modules)

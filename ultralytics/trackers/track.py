@@ -1,4 +1,4 @@
-"""Tracking as a part of prediction: functions that hang on a predictor's events and give its results numbers."""
+"""Tracking as a part of prediction: callbacks of a predictor that give its results track IDs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRACKER_MAP: dict[str, type[BYTETracker]] = {"bytetrack": BYTETracker, "botsort"
 
 
 class Trackers(list[BYTETracker]):
-    """The trackers of one call, one a stream; with `persist` those of the call before, if they fit."""
+    """The trackers of one call, one per stream; with `persist` those of the previous call, if they fit."""
 
     def __init__(self, trackers: Iterable[BYTETracker] = (), persist: bool = False):
         super().__init__(trackers)
@@ -30,11 +30,11 @@ class Trackers(list[BYTETracker]):
 
 
 def register_tracker(predictor: BasePredictor, persist: bool = False) -> None:
-    """Let a predictor track in its next call of mode 'track'.
+    """Add tracking to a predictor's next call of mode 'track'.
 
     Args:
         predictor: a BasePredictor.
-        persist: go on with the tracks of the call before, and do not begin anew with another video.
+        persist: continue the tracks of the previous call, and do not reset them for another video.
     """
     kept = predictor.trackers if persist else None
     predictor.trackers = Trackers(kept or (), persist)
@@ -44,7 +44,7 @@ def register_tracker(predictor: BasePredictor, persist: bool = False) -> None:
 
 
 def on_predict_start(predictor: BasePredictor) -> None:
-    """Make the trackers of a call: one for each stream, or one for all files."""
+    """Create the trackers of a call: one per stream, or one for all files."""
     if predictor.args.mode != "track":
         return
     if predictor.args.task == "classify":
@@ -58,10 +58,10 @@ def on_predict_start(predictor: BasePredictor) -> None:
 
 
 def on_predict_postprocess_end(predictor: BasePredictor) -> None:
-    """Give the objects of a batch their numbers.
+    """Give the objects of a batch their track IDs.
 
-    Results keep what was detected without numbers while no track is confirmed; else they hold the tracks, in their
-    smoothed places.
+    Results keep the detections without IDs while no track is confirmed; else they hold the tracks, at their smoothed
+    positions.
     """
     if predictor.args.mode != "track":
         return
@@ -76,7 +76,7 @@ def on_predict_postprocess_end(predictor: BasePredictor) -> None:
 
 
 def tracked(tracker: BYTETracker, result: Results) -> Results:
-    """Return the objects of a result that the tracker knows, with their numbers; the result itself if there is none."""
+    """Return the tracked objects of a result with their IDs; the result itself if there are none."""
     part = "boxes" if result.obb is None else "obb"
     found = getattr(result, part)
     rows = tracker.update(found.cpu().numpy(), result.orig_img)
@@ -88,7 +88,7 @@ def tracked(tracker: BYTETracker, result: Results) -> Results:
 
 
 def _sequence(frame: Frame) -> str:
-    """Return what a frame belongs to: its stream, its video, or for images their folder."""
+    """Return the sequence of a frame: its stream, its video, or for images their folder."""
     return str(frame.path) if frame.kind in {"stream", "video"} else str(Path(frame.path).parent)
 
 

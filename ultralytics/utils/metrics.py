@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ultralytics.utils.evaluation.coco_ap import CocoAP
-from ultralytics.utils.evaluation.confusion import ConfusionMatrix  # noqa: F401  public names of this module
+from ultralytics.utils.evaluation.confusion import ConfusionMatrix
 from ultralytics.utils.geometry.overlap import (  # noqa: F401
     OKS_SIGMA,
     batch_probiou,
@@ -299,6 +299,7 @@ class DetMetrics:
     second: tuple[str, str] | None = None
     keys = _of_part(AP_KEYS, "B")
     curves = _of_part(AP_CURVES, "B")
+    confusion_matrix: ConfusionMatrix  # of the validation
 
     def __init__(
         self,
@@ -437,6 +438,7 @@ class ClassifyMetrics:
     keys = ["metrics/accuracy_top1", "metrics/accuracy_top5"]
     curves: list[str] = []
     curves_results: list[list] = []
+    confusion_matrix: ConfusionMatrix  # of the validation
 
     def __init__(self) -> None:
         self.top1 = self.top5 = 0.0

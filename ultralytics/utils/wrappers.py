@@ -1,9 +1,9 @@
-"""Wrappers of models for several devices, compiling and distillation, and the model inside."""
+"""Wrappers of models for several devices, compiling and distillation; attributes that a part of an object holds."""
 
 from __future__ import annotations
 
 import sys
-from typing import TypeGuard, cast
+from typing import Any, TypeGuard, cast
 
 from torch import nn
 
@@ -48,3 +48,24 @@ def unwrap(model: nn.Module) -> nn.Module:
             model = cast("nn.Module", model._orig_mod)
         else:
             return model
+
+
+class HeldBy:
+    """An attribute that a part of its object holds: read and written there, under the same or another name."""
+
+    def __init__(self, part: str, name: str = ""):
+        self.part, self.name = part, name
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = self.name or name
+
+    def __get__(self, whole: object | None, owner: type | None = None) -> object:
+        return self if whole is None else getattr(getattr(whole, self.part), self.name)
+
+    def __set__(self, whole: object, value: object) -> None:
+        setattr(getattr(whole, self.part), self.name, value)
+
+
+def held_by(part: str, name: str = "") -> Any:
+    """Declare an attribute that the part `part` of an object holds; the annotation beside it is the type."""
+    return HeldBy(part, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,31 +17,15 @@ from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.run_files import RunFiles
 from ultralytics.utils import WORLD_SIZE
 from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA, StandIn
+from ultralytics.utils.wrappers import held_by
 
-
-class HeldBy:
-    """An attribute that one of the trainer's parts holds: read and written there, under the same or another name."""
-
-    def __init__(self, part: str, name: str = ""):
-        self.part, self.name = part, name
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = self.name or name
-
-    def __get__(self, trainer: object | None, owner: type | None = None) -> Any:
-        return self if trainer is None else getattr(getattr(trainer, self.part), self.name)
-
-    def __set__(self, trainer: object, value: object) -> None:
-        setattr(getattr(trainer, self.part), self.name, value)
-
-
-def held_by(part: str, name: str = "") -> Any:
-    """Declare an attribute of the trainer that its part `part` holds; the annotation beside it is the type."""
-    return HeldBy(part, name)
+if TYPE_CHECKING:
+    from ultralytics.data.build import InfiniteDataLoader
+    from ultralytics.engine.validator import BaseValidator
 
 
 class TrainerAttributes:
-    """What callbacks and subclasses read and write on a trainer; all of it is there from `__init__` on."""
+    """The attributes that callbacks and subclasses read and write on a trainer; all exist from `__init__` on."""
 
     args: Settings  # as they were given; what the run found out itself is in `progress`
     progress: Progress
@@ -50,10 +34,10 @@ class TrainerAttributes:
     interrupts: Interrupts
     device: torch.device
     ranks: list[str]  # devices of the processes that are to be launched
-    resume_ckpt: dict[str, Any] | None  # the state to go on from
-    train_loader: Any
-    test_loader: Any
-    validator: Any
+    resume_ckpt: dict | None  # the state to go on from
+    train_loader: InfiniteDataLoader
+    test_loader: InfiniteDataLoader
+    validator: BaseValidator
     save_period: int
 
     epochs: int = held_by("progress")
@@ -101,7 +85,7 @@ class TrainerAttributes:
 
     @property
     def resume(self) -> bool:
-        """Whether the run goes on from one that was interrupted."""
+        """Whether the run resumes an interrupted one."""
         return self.resume_ckpt is not None
 
     @property
@@ -111,5 +95,5 @@ class TrainerAttributes:
 
     @property
     def freeze_layer_names(self) -> list[str]:
-        """What the names of frozen parameters begin with, or hold."""
+        """Prefixes or parts of the names of frozen parameters."""
         return [*self.learner.frozen, ".dfl"]

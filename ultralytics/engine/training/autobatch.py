@@ -1,16 +1,19 @@
-"""The batch size that fills a share of the GPU's memory, and what to do when one does not fit."""
+"""The batch size that fills a share of the GPU's memory, and half of it when one does not fit."""
 
 from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from ultralytics.cfg.schema import Settings
 from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.resume import resume_command
+from ultralytics.nn.tasks import PoseModel
 from ultralytics.utils import LOGGER, WORLD_SIZE
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import autocast, single_values
@@ -28,7 +31,7 @@ def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True
     """
     device = next(model.parameters()).device
     if device.type != "cuda":
-        LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={CPU_BATCH} is taken.")
+        LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={CPU_BATCH} is used.")
         return CPU_BATCH
     return fitting_batch(model, imgsz, share if 0 < share < 1 else 0.6, amp, device)
 
@@ -46,7 +49,7 @@ def fitting_batch(model: nn.Module, imgsz: int, share: float, amp: bool, device:
             break
     torch.cuda.empty_cache()
     if len(sizes) < 2:
-        LOGGER.warning("Hardly an image fits into the GPU's memory: batch=1 is taken. A smaller imgsz would help.")
+        LOGGER.warning("At most one image fits into the GPU's memory: batch=1 is used. A smaller imgsz would help.")
         return 1
     slope, offset = np.polyfit(sizes, used, 1)
     batch = max(1, int((share * total - (total - free) - offset) / max(slope, 1)))
@@ -55,7 +58,7 @@ def fitting_batch(model: nn.Module, imgsz: int, share: float, amp: bool, device:
 
 
 def _peak_memory(model: nn.Module, n: int, imgsz: int, amp: bool, device: torch.device) -> int:
-    """Return the bytes that a forward and backward pass of `n` images needs at its peak, the loss included."""
+    """Return the peak memory in bytes of a forward and backward pass of `n` images, the loss included."""
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     with autocast(amp, device.type), single_values(model, n):
@@ -66,7 +69,7 @@ def _peak_memory(model: nn.Module, n: int, imgsz: int, amp: bool, device: torch.
 
 
 def trial_batch(model: nn.Module, n: int, imgsz: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Return a batch of `n` images of noise, with as many objects as usual and what else the model's task learns."""
+    """Return a batch of `n` images of noise, with the usual number of objects and the labels of the model's task."""
     channels, task = getattr(model, "yaml", {}).get("ch", 3), getattr(model, "task", "detect")
     images = torch.rand(n, channels, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
     if task == "classify":
@@ -79,15 +82,16 @@ def trial_batch(model: nn.Module, n: int, imgsz: int, device: torch.device) -> d
         "bboxes": torch.full((g, 5 if task == "obb" else 4), 0.5, device=device),
     }
     if task == "segment":
-        side = imgsz // model.args.mask_ratio
-        batch["masks"] = torch.ones(n if model.args.overlap_mask else g, side, side, device=device)
+        args = cast(Settings, model.args)
+        side = imgsz // args.mask_ratio
+        batch["masks"] = torch.ones(n if args.overlap_mask else g, side, side, device=device)
     if task == "pose":
-        batch["keypoints"] = torch.full((g, model.model[-1].kpt_shape[0], 3), 0.5, device=device)
+        batch["keypoints"] = torch.full((g, cast(PoseModel, model).kpt_shape[0], 3), 0.5, device=device)
     return batch
 
 
 def half_of(progress: Progress, last: Path, device: torch.device, imgsz: int | list[int]) -> int:
-    """Return half the batch size, with which a training whose memory ran out is to start its epoch anew, once.
+    """Return half the batch size, with which a training that ran out of memory repeats its epoch, once.
 
     Args:
         progress: of the training.
@@ -108,5 +112,5 @@ def half_of(progress: Progress, last: Path, device: torch.device, imgsz: int | l
             + (f"batch={fitted} did fit for {done} batches before. " if fitted else "No batch has fitted so far. ")
             + f"Train with fewer images in a batch: {resumed}batch={max(size // 2, 1)}"
         )
-    LOGGER.warning(f"batch={size} does not fit into the memory of {device}: batch={size // 2} is taken.")
+    LOGGER.warning(f"batch={size} does not fit into the memory of {device}: batch={size // 2} is used.")
     return size // 2

@@ -1,4 +1,4 @@
-"""Training in several processes: launch them with torchrun, join them, and the few things they tell each other.
+"""Training in several processes: joining the others, waiting for them, and exchanging values with them.
 
 Either name several devices (`device=0,1`) and the processes are launched, or launch by hand:
 
@@ -13,11 +13,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed as dist
@@ -29,13 +29,14 @@ from ultralytics.utils.system.processes import end_with_parent
 from ultralytics.utils.system.threads import physical_cores, set_cpu_threads
 from ultralytics.utils.torch_utils import parse_device, select_device
 
+T = TypeVar("T")
 BEAT = 1.0  # seconds between two signs of life
 POLL = 0.02  # seconds between two looks at the others
 GLOO_TIMEOUT = ("Timed out waiting", "Application timeout caused pair closure")  # in its errors
 FOLLOWING = 1.0  # seconds that a rank which failed after another waits to be ended, so that the first ends first
 
 
-def parse_ranks(device: Any) -> list[str]:
+def parse_ranks(device: object) -> list[str]:
     """Return the devices that need a process each, or [] for a run in this process (one device, or under torchrun)."""
     if RANK != -1:
         return []
@@ -46,7 +47,7 @@ def parse_ranks(device: Any) -> list[str]:
 
 
 def check_ranks(ranks: list[str]) -> torch.device:
-    """Return the first of several devices; 'cpu' as often as there are to be processes is one way to name them.
+    """Return the first of several devices; 'cpu', once for each process, is one way to name them.
 
     Raises:
         ConfigError: one of them is not there.
@@ -55,7 +56,7 @@ def check_ranks(ranks: list[str]) -> torch.device:
 
 
 def check_batch(batch: float, world: int) -> None:
-    """Raise ConfigError unless a batch is as many whole images for each of several processes."""
+    """Raise ConfigError unless a batch can be shared equally by several processes."""
     if world > 1 and (batch < 1 or batch % world):
         fits = max(int(batch) // world, 1) * world if batch >= 1 else 16 // world * world or world
         raise ConfigError(
@@ -63,7 +64,7 @@ def check_batch(batch: float, world: int) -> None:
         )
 
 
-def local_device(device: Any) -> torch.device | None:
+def local_device(device: object) -> torch.device | None:
     """Return the device of this process under torchrun: its own GPU, or the CPU; None outside torchrun.
 
     Raises:
@@ -77,18 +78,18 @@ def local_device(device: Any) -> torch.device | None:
         torchrun_chose = here > 1 and int(os.getenv("OMP_NUM_THREADS") or 1) == 1  # which leaves most cores idle
         set_cpu_threads(max(1, physical_cores() // here) if torchrun_chose else None)
         return torch.device("cpu")
-    gpus = gpus if len(gpus) > 1 else range(torch.cuda.device_count())
-    if len(gpus) <= LOCAL_RANK:
+    own: Sequence[int] = gpus if len(gpus) > 1 else range(torch.cuda.device_count())
+    if len(own) <= LOCAL_RANK:
         raise ConfigError(
-            f"Process {LOCAL_RANK} has no GPU: there are {len(gpus)} for device={device!r}. Launch as many processes "
+            f"Process {LOCAL_RANK} has no GPU: there are {len(own)} for device={device!r}. Launch as many processes "
             "as GPUs, or set device=cpu."
         )
-    torch.cuda.set_device(gpus[LOCAL_RANK])
-    return torch.device("cuda", gpus[LOCAL_RANK])
+    torch.cuda.set_device(own[LOCAL_RANK])
+    return torch.device("cuda", own[LOCAL_RANK])
 
 
 class Peers:
-    """What ranks tell each other beside their collectives, through the store where they met.
+    """Messages between ranks besides their collectives, through the store of their rendezvous.
 
     Each gives a sign of life every second, from a thread of its own. So the others can wait for one that works alone,
     such as rank 0 that validates, however long that takes, and notice where it is stopped or lost.
@@ -120,7 +121,7 @@ class Peers:
                 self.store.add(f"beats of {self.rank}", 1)
 
     def meet(self) -> None:
-        """Wait until all ranks are here, as long as those that are late give signs of life.
+        """Wait until all ranks are here, as long as the late ones give signs of life.
 
         Raises:
             RunError: one of them has given none for too long.
@@ -139,7 +140,7 @@ class Peers:
                 time.sleep(POLL)
 
     def first_failed(self) -> int:
-        """Say that this rank has failed; return the rank that has said so first."""
+        """Report that this rank has failed; return the rank that reported first."""
         with suppress(RuntimeError):  # the store was lost with another rank
             return int(self.store.compare_set("failed", "", str(self.rank)))
         return self.rank
@@ -186,7 +187,7 @@ def together(device: torch.device, limit: float) -> Iterator[None]:
 
 
 def join(device: torch.device, limit: float) -> Peers:
-    """Join the other processes, unless that is done."""
+    """Join the other processes, unless this one has."""
     backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(seconds=limit)
     if not dist.is_initialized():
         store = _of_this_attempt(next(rendezvous("env://", timeout=timeout))[0])
@@ -196,12 +197,13 @@ def join(device: torch.device, limit: float) -> Peers:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
     # a group without the GPUs, that neither waits for them nor holds them up
-    group = dist.new_group(backend="gloo", timeout=timeout) if backend == "nccl" else None
+    made = dist.new_group(backend="gloo", timeout=timeout) if backend == "nccl" else None
+    group = cast("dist.ProcessGroup | None", made)  # this process is in it
     return Peers(dist.PrefixStore("peers", _of_this_attempt(store)), RANK, WORLD_SIZE, limit, group)
 
 
 def _of_this_attempt(store: dist.Store) -> dist.Store:
-    """Return the part of a store that holds nothing of ranks which torchrun has started again (--max-restarts)."""
+    """Return a part of a store that earlier attempts of the run (--max-restarts) have not written to."""
     return dist.PrefixStore(f"attempt {os.getenv('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
@@ -250,21 +252,21 @@ def highest(value: int) -> int:
     return int(box)
 
 
-def broadcast(value: Any) -> Any:
+def broadcast(value: T) -> T:
     """Return rank 0's value on every rank."""
     if WORLD_SIZE > 1:
         meet()
         box = [value if RANK == 0 else None]
         dist.broadcast_object_list(box, 0)
-        value = box[0]
+        value = cast(T, box[0])
     return value
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: T) -> list[T]:
     """Return the values of all ranks, in their order."""
     if WORLD_SIZE <= 1:
         return [value]
     meet()
-    box: list[Any] = [None] * WORLD_SIZE
+    box = [value] * WORLD_SIZE
     dist.all_gather_object(box, value)
     return box

@@ -1,11 +1,10 @@
-"""Numbers that are none: find out where a NaN or an infinity comes from, before it spoils the weights."""
+"""Non-finite values: find where a NaN or an infinity comes from, before it spoils the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.resume import last_state
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import NumbersError
-from ultralytics.utils.torch_utils import autocast, de_parallel, single_values
+from ultralytics.utils.torch_utils import autocast, single_values
 
 
 def check_loss(loss: torch.Tensor) -> None:
@@ -32,10 +31,10 @@ def check_gradients(norm: torch.Tensor) -> None:
 
 
 def bring_back_good_weights(said: str, last: Path, learner: Learner, progress: Progress) -> None:
-    """The first time in a run bring back the last weights that were saved, the second time raise NumbersError.
+    """Restore the last saved weights, the first time in a run; the second time raise NumbersError.
 
     Args:
-        said: what broke, as `report` says it.
+        said: the text of `report`.
         last: file of the last state.
         learner, progress: of the training; they are changed.
     """
@@ -59,11 +58,11 @@ def bring_back_good_weights(said: str, last: Path, learner: Learner, progress: P
 
 
 def report(error: NumbersError, batch: dict, learner: Learner, progress: Progress, names: tuple[str, ...]) -> str:
-    """Return what broke, where and why, from the process that it broke in; all processes have to ask for it.
+    """Describe what failed, where and why, in the process where it did; all processes have to call this.
 
     Args:
-        error: what was noticed.
-        batch: that it was noticed in.
+        error: that was raised.
+        batch: the current one.
         learner, progress: of the training.
         names: of the parts of the loss.
     """
@@ -78,13 +77,13 @@ def _word(x: torch.Tensor) -> str:
     return "nan" if bool(torch.isnan(x).any()) else "infinite"
 
 
-def _is_bad(x: Any) -> bool:
+def _is_bad(x: object) -> bool:
     return isinstance(x, torch.Tensor) and x.is_floating_point() and not bool(torch.isfinite(x).all())
 
 
 def _first(batch: dict, learner: Learner, names: tuple[str, ...]) -> str:
-    """Return, for a message, the first thing of a batch and the model that is not finite."""
-    model = de_parallel(learner.model)
+    """Describe the first non-finite value among batch, weights, outputs, losses and gradients."""
+    model = learner.network
     if _is_bad(batch["img"]):
         return "The images themselves hold such numbers"
     for name, tensor in model.named_parameters():  # the running means of batch norms have seen this batch already
@@ -104,7 +103,7 @@ def _first(batch: dict, learner: Learner, names: tuple[str, ...]) -> str:
 
 @contextmanager
 def _outputs_watched(model: nn.Module) -> Iterator[list[str]]:
-    """Collect the modules without parts whose output is not finite, in the order in which they run."""
+    """Collect the leaf modules whose output is not finite, in the order in which they run."""
     found: list[str] = []
 
     def watch(name: str, module: nn.Module):

@@ -6,17 +6,18 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
 
 from ultralytics.utils import LOGGER, WORLD_SIZE
 
 REPEATS = 3.0  # seconds
+Handler = Callable[[int, FrameType | None], object] | int | None  # of a signal
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
-    """Leaves the training loop after a signal; the state has been written, where that was possible.
+    """Raised to leave the training loop after a signal; the state is saved, where that was possible.
 
     Args:
         number: of the signal.
@@ -28,7 +29,7 @@ class Interrupted(Exception):
 
 
 class Interrupts:
-    """While the block runs, the first SIGINT or SIGTERM is only noted in `received`; a second one ends the process.
+    """Within the block, the first SIGINT or SIGTERM is only recorded in `received`; a second one ends the process.
 
     A signal that the process was told to ignore, as `nohup` does, stays ignored. Outside the main thread, where Python
     allows no handlers, nothing changes. In one of several processes what follows within seconds is the same signal: the
@@ -38,7 +39,7 @@ class Interrupts:
     def __init__(self):
         self.received = 0  # number of the signal
         self._until = 0.0  # when the next one is a second one
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.distributed.elastic.agent.server import WorkerGroup, WorkerSpec
@@ -33,12 +33,15 @@ from ultralytics.utils.errors import ConfigError, RunError, UserError
 from ultralytics.utils.system.console import guarded
 from ultralytics.utils.system.processes import end_with_parent
 
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
 MISTAKE = 2  # exit code of a rank whose error is a sentence for the user
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes of a rank that a signal ended in good order
 TOGETHER = 5  # seconds within which ranks fail for the same cause; one that hangs is ended by the agent later
 
 
-def launch(trainer: Any) -> None:
+def launch(trainer: BaseTrainer) -> None:
     """Run a trainer with one process for each of its devices; wait until all end.
 
     The trainer's class is found again by module and name, so it must stand in an importable file. SIGINT and SIGTERM
@@ -60,19 +63,19 @@ def launch(trainer: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         job = _write_job(trainer, Path(folder))
         LOGGER.info(f"Launching {count} processes on devices {', '.join(trainer.ranks)}.")
-        with Interrupts() as interrupts, _agent_unheard():
+        with Interrupts() as interrupts, _agent_silenced():
             failures = _run([sys.executable, "-m", __name__, str(job), str(os.getpid())], count, folder, interrupts)
     if interrupts.received or failures:
         _raise(failures, interrupts.received, trainer.last, count)
 
 
-def _write_job(trainer: Any, folder: Path) -> Path:
-    """Write what the ranks have to know of a trainer: its class, its settings and, if it is in memory, its model."""
+def _write_job(trainer: BaseTrainer, folder: Path) -> Path:
+    """Write what the ranks need of a trainer: its class, its settings and, if it is in memory, its model."""
     args = {**vars(trainer.args), "device": "cpu" if "cpu" in trainer.ranks else ",".join(trainer.ranks)}
     if getattr(trainer.model, "yaml", {}).get("modules") and not args["trust_modules"]:
         args["trust_modules"] = True  # it runs in this process, so it was trusted here
     if isinstance(trainer.model, nn.Module):  # as it is in memory, with what was loaded into it
-        save_checkpoint(folder / "model.pt", {**describe(trainer.model), "args": {}})
+        save_checkpoint(folder / "model.pt", {**describe(trainer.learner.network), "args": {}})
     cls, job = type(trainer), folder / "job.json"
     spec = {"trainer": f"{cls.__module__}:{cls.__qualname__}", "args": args}
     job.write_text(json.dumps(spec, default=str), encoding="utf-8")
@@ -83,7 +86,7 @@ def _write_job(trainer: Any, folder: Path) -> Path:
 
 
 def _run(command: list[str], count: int, folder: str, interrupts: Interrupts) -> dict[int, ProcessFailure]:
-    """Run a command in several processes, as `torchrun --standalone` does; return those that failed by their rank."""
+    """Run a command in several processes, as `torchrun --standalone` does; return those that failed, by rank."""
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # finds the same modules
     environment["OMP_NUM_THREADS"] = os.getenv("OMP_NUM_THREADS", "1")  # a CPU's threads are shared out later
     if sys.platform.startswith("linux"):
@@ -100,7 +103,7 @@ def _run(command: list[str], count: int, folder: str, interrupts: Interrupts) ->
 
 
 class _Reports(DefaultLogsSpecs):
-    """Where the ranks write their errors, and the variables that they get besides those of the agent."""
+    """Where the ranks write their errors, and their environment variables besides those of the agent."""
 
     def __init__(self, folder: str, environment: dict[str, str]):
         super().__init__(log_dir=folder)
@@ -113,13 +116,13 @@ class _Reports(DefaultLogsSpecs):
 
 
 class _Agent(LocalElasticAgent):
-    """PyTorch's agent, but for signals: the first one is passed on to the ranks, and all have their time to end."""
+    """PyTorch's agent, except that the first signal is passed on to the ranks, which have their time to end."""
 
     def __init__(self, spec: WorkerSpec, logs_specs: DefaultLogsSpecs, interrupts: Interrupts):
         super().__init__(spec, logs_specs)
         self._interrupts, self._passed_on = interrupts, False
 
-    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+    def _start_workers(self, worker_group: WorkerGroup) -> dict[int, object]:
         before = {number: signal.getsignal(number) for number in signal.valid_signals()}
         try:
             return super()._start_workers(worker_group)
@@ -138,8 +141,8 @@ class _Agent(LocalElasticAgent):
 
 
 @contextmanager
-def _agent_unheard() -> Iterator[None]:
-    """In this block the agent's log lines are dropped: what they tell is told once, in words for the user."""
+def _agent_silenced() -> Iterator[None]:
+    """Drop the agent's log lines in this block, since one message tells the user the same."""
     log, nowhere = logging.getLogger("torch.distributed.elastic"), logging.NullHandler()
     log.addHandler(nowhere)
     log.propagate = False
@@ -154,7 +157,7 @@ def _agent_unheard() -> Iterator[None]:
 
 
 def _raise(failures: dict[int, ProcessFailure], received: int, last: Path, count: int) -> None:
-    """Raise what the ends of the ranks mean for the user, with how to go on from the state `last`."""
+    """Raise the error that the exits of the ranks amount to, with how to resume from the state `last`."""
     how_to_go_on = f" Go on from the last state with\n\n  {resume_command(last)}\n" if last.exists() else ""
     in_order = next((f.exitcode for f in failures.values() if f.exitcode in INTERRUPTED), None)
     if received or in_order:
@@ -175,7 +178,7 @@ def _raise(failures: dict[int, ProcessFailure], received: int, last: Path, count
 
 
 def _first(failures: dict[int, ProcessFailure]) -> tuple[int, ProcessFailure]:
-    """Return the rank that is the cause: ended by a signal, which others notice, or the one that wrote its error."""
+    """Return the rank that failed first: one that a signal ended, or else one that wrote its error."""
     until = min(f.timestamp for f in failures.values()) + TOGETHER
 
     def order(rank: int) -> tuple[bool, bool, bool, int]:

@@ -1,21 +1,22 @@
-"""What learns: a model, the average of its weights, and what moves them."""
+"""The model in training with its averaged weights, optimizer and schedule."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import cast
 
 import torch
 from torch import nn
 
 from ultralytics.engine.training.optimizer import Schedule
 from ultralytics.engine.training.progress import NOT_YET
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.torch_utils import ModelEMA, StandIn, de_parallel
 
 
 @dataclass
 class Learner:
-    """The model in training and all that a step changes; `Progress` has what counts and decides.
+    """The model in training and all that a step changes; counters and decisions are in `Progress`.
 
     Args:
         model: inside its wrappers for a teacher and for several processes; before the set-up it may be a name.
@@ -38,17 +39,22 @@ class Learner:
     distiller: StandIn | None = None
 
     @property
+    def network(self) -> BaseModel:
+        """The model without its wrappers."""
+        return cast(BaseModel, de_parallel(self.model))
+
+    @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return next(self.model.parameters()).device
 
-    def state_dict(self, waiting: bool) -> dict[str, Any]:
+    def state_dict(self, waiting: bool) -> dict:
         """Return weights, their average, and the states of optimizer and scaler; on rank 0.
 
         Args:
             waiting: with the gradients, which wait for a step.
         """
-        model = de_parallel(self.model)
+        model = self.network
         grads = {n: p.grad for n, p in model.named_parameters() if waiting and p.grad is not None}
         return {
             "model": self.ema.ema.state_dict(),
@@ -60,9 +66,9 @@ class Learner:
             **(self.distiller.state(waiting) if self.distiller else {}),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Bring back what `state_dict` returned; on all ranks."""
-        model = de_parallel(self.model)
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` returned; on all ranks."""
+        model = self.network
         model.load_state_dict(state["train_model"])
         for name, p in model.named_parameters():
             p.grad = state["grads"][name].to(p.device) if name in state["grads"] else None

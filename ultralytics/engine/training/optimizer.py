@@ -15,7 +15,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.torch_utils import one_cycle
 
-ENOUGH_STEPS = 500  # with fewer, hardly a model learns to find something
+ENOUGH_STEPS = 500  # with fewer, models rarely learn to detect anything
 SMALL_BATCH = 8  # of images, for as many steps as possible; smaller ones make batch statistics noisy
 OptimizerMaker = Callable[[list[dict], float, float], torch.optim.Optimizer]  # of groups, learning rate, momentum
 
@@ -54,7 +54,7 @@ def param_groups(model: nn.Module, decay: float) -> list[dict]:
 
 @dataclass
 class OptimizerChoice:
-    """What the setting `optimizer` comes to for one run."""
+    """The optimizer of one run, as chosen by the settings."""
 
     name: str
     lr: float
@@ -147,12 +147,12 @@ class Schedule:
 
 
 def steps_in_run(images: int, batch: int, nbs: int, epochs: int) -> int:
-    """Return the optimizer steps of a whole run, about."""
+    """Estimate the optimizer steps of a whole run."""
     return math.ceil(images / max(batch, nbs)) * epochs
 
 
 def advice_on_steps(images: int, batch: int, nbs: int, epochs: int) -> str:
-    """Return which settings give a run as many optimizer steps as a model needs to learn something; "" if it has them.
+    """Recommend settings that give a run enough optimizer steps to learn something; "" if it has enough.
 
     With few images a `nbs` of 64 lets several batches wait for one step, so that most of the time no weight moves.
     """
@@ -167,13 +167,13 @@ def advice_on_steps(images: int, batch: int, nbs: int, epochs: int) -> str:
         ways.append(f"{settings}makes {steps_in_run(images, size, accumulated, longer)}")
     return (
         f"WARNING ⚠️ {images} images, batch={batch}, nbs={nbs} and epochs={epochs} make only {steps} optimizer step"
-        f"{'s' * (steps != 1)}; fewer than some {ENOUGH_STEPS} seldom give a model that finds anything.\n"
+        f"{'s' * (steps != 1)}; with fewer than about {ENOUGH_STEPS}, a model rarely learns to detect anything.\n"
         f"{', or '.join(ways)}."
     )
 
 
 def freeze_layers(model: nn.Module, freeze: int | list[int] | None) -> dict[str, nn.Module]:
-    """Stop the gradients of some layers, and of the DFL; return these layers by the prefix of their parameters' names.
+    """Freeze some layers, and the DFL; return these layers by the prefix of their parameters' names.
 
     Args:
         model: whose layers are in `model.model`.

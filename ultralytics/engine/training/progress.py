@@ -1,4 +1,4 @@
-"""How far a training has come: what changes while it runs, besides the weights and their optimizer (`learner`)."""
+"""Progress of a training: what changes while it runs, besides the weights and their optimizer (`learner`)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 
 from ultralytics.utils.torch_utils import EarlyStopping
 
-NOT_YET: Any = None  # stands for what a later step of the training brings
+NOT_YET: Any = None  # placeholder of what a later step of the training sets
 
 
 @dataclass
 class Current:
-    """What holds for this process, epoch or batch alone: no checkpoint has it, and a run that goes on begins it anew.
+    """State of this process, epoch or batch alone: not saved in checkpoints, and begun anew by a resumed run.
 
     Args:
         epochs: planned; with `time` they follow from how long an epoch takes. Checkpoints have it among the settings.
@@ -46,7 +46,7 @@ class Current:
 
 @dataclass
 class Progress(Current):
-    """Counters, figures and decisions of a run. A field that is added here is saved and brought back."""
+    """Counters, metrics and decisions of a run. A field that is added here is saved and restored."""
 
     epoch: int = 0  # the current one; in a checkpoint the last complete one, -1 if there is none
     batches: int = 0  # of the current epoch that are done
@@ -58,18 +58,18 @@ class Progress(Current):
     best_fitness: float | None = None
     stopper: EarlyStopping = field(default_factory=EarlyStopping)
     stop: bool = False  # after this epoch
-    ranks: list[dict[str, Any]] = field(default_factory=list)  # random states and `tloss` of each process
+    ranks: list[dict] = field(default_factory=list)  # random states and `tloss` of each process
 
     @property
     def seconds(self) -> float:
-        """How long the run has trained, before an interruption, too."""
+        """Seconds that the run has trained, before an interruption too."""
         return self.seconds_before + time.time() - self.train_time_start
 
     def finish_epoch(self) -> None:
         """Count the current epoch as complete, until the next one begins."""
         self.complete, self.batches = True, 0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict:
         """Return what a checkpoint holds, as builtins and tensors."""
         return {name: getattr(self, name) for name in self._saved()} | {
             "epoch": self.epoch - (not self.complete),
@@ -78,8 +78,8 @@ class Progress(Current):
             "stopper": [self.stopper.best_fitness, self.stopper.best_epoch, self.stopper.possible_stop],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; of the metrics only those that are known here are taken.
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` returned, and of the metrics only those that are known here.
 
         Raises:
             LookupError, TypeError: the state lacks something.

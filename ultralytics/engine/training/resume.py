@@ -1,4 +1,4 @@
-"""Going on with a training that was interrupted: which run, which state, and which of its settings may change."""
+"""Resuming an interrupted training: which run, which state, and which of its settings may change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 from ultralytics.cfg import get_cfg, get_save_dir
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
@@ -26,7 +25,7 @@ _SAYS_WHERE = ("project", "name", "save_dir", "exist_ok")
 
 
 class RunFinished(CheckpointError):
-    """With `resume=auto`, the run of the same command has reached its end; `weights` are its best."""
+    """Raised with `resume=auto` if the run of the same command has finished; `weights` are its best."""
 
     def __init__(self, last: Path):
         self.weights = next((f for f in (last.with_name("best.pt"), last) if f.is_file()), last)
@@ -34,13 +33,13 @@ class RunFinished(CheckpointError):
 
 
 def resume_command(last: Path) -> str:
-    """Return the command that goes on from a state."""
+    """Return the command that resumes a run from a state."""
     quote = '"' if " " in str(last) else ""
     return f"yolo train resume model={quote}{last}{quote}"
 
 
 def how_to_go_on(interrupted: Exception, epoch: int, files: RunFiles, save: bool) -> str:
-    """Return what to say where a signal ends a training, whose epoch is counted from 0."""
+    """Return the message for a training that a signal ended; `epoch` counts from 0."""
     kept = "The state of this moment is kept" if save else "With save=False no state is kept"
     if files.last in files.failing:
         kept = "The state of this moment could not be written, an earlier one is kept"
@@ -49,7 +48,7 @@ def how_to_go_on(interrupted: Exception, epoch: int, files: RunFiles, save: bool
 
 
 def last_state(path: str | Path) -> tuple[Path, dict]:
-    """Return the state of a run and its file: that of last.pt, or where it cannot be read the one before.
+    """Return the state of a run and its file: last.pt, or the one before where that cannot be read.
 
     Raises:
         UserError: neither can be read.
@@ -65,8 +64,8 @@ def last_state(path: str | Path) -> tuple[Path, dict]:
         return previous, load_checkpoint(previous)
 
 
-def own_runs(args: dict[str, Any]) -> list[Path]:
-    """Return the folders of runs that were started with this project and name, the newest last."""
+def own_runs(args: dict) -> list[Path]:
+    """Return the run folders of this project and name, the newest last."""
     where = {k: args[k] for k in ("task", "mode", "project", "name", "model") if args.get(k) is not None}
     settings = get_cfg(overrides={**where, "exist_ok": True})
     folder = get_save_dir(settings)
@@ -83,7 +82,7 @@ def _name_in(folder: Path) -> str:
     return ""
 
 
-def _newest_state(args: dict[str, Any]) -> tuple[tuple[Path, dict] | None, Path | None]:
+def _newest_state(args: dict) -> tuple[tuple[Path, dict] | None, Path | None]:
     """Return the state of the newest run of a command, or the folder of one that was killed before its first state."""
     folders = own_runs(args)
     if not folders:
@@ -96,13 +95,13 @@ def _newest_state(args: dict[str, Any]) -> tuple[tuple[Path, dict] | None, Path 
 
 
 def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
-    """Return the settings of a run; with `resume` those of the interrupted one, changed by those that may change.
+    """Return the settings of a run; with `resume` those of the interrupted run, with the allowed changes.
 
     With it come the checkpoint to go on from, or None, and the run's folder, or None for a new one.
 
     Raises:
         CheckpointError: the checkpoint belongs to a run that has finished, or is not one of a run.
-        ConfigError: a setting is given that would make the rest of the run another than its beginning.
+        ConfigError: a setting is given that must not change within a run.
     """
     resume, model = overrides.get("resume"), str(overrides.get("model") or "")
     if not resume:
@@ -140,7 +139,7 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
 
 
 def _as_many_processes(count: int, path: Path) -> str:
-    """Return the `device` of a run on a CPU for as many processes as before, unless a file asks for too many."""
+    """Return the `device` of a run on a CPU with as many processes as before; raise ConfigError for too many."""
     cores = os.cpu_count() or 1
     if count > 4 * cores:
         raise ConfigError(
@@ -170,7 +169,7 @@ def _check_interrupted(ckpt: dict, path: Path, auto: bool) -> None:
 
 
 def _check_model(given: str, before: str, path: Path) -> None:
-    """Raise ConfigError if the command that goes on by itself names another model; a file may have moved."""
+    """Raise ConfigError if a command with `resume=auto` names another model; a file may have moved."""
     is_of_run = Path(given).resolve().parent == path.resolve().parent
     if given and before and Path(given).name != Path(before).name and not is_of_run:
         raise ConfigError(

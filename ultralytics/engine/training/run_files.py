@@ -1,4 +1,4 @@
-"""What a training writes into its run folder, so that a crash, a full disk or a lost folder costs little."""
+"""Files of a run, written so that a crash, a full disk or a lost folder costs little."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREVIOUS = "previous.pt"
 
 
 class RunFiles:
-    """Weight files and results.csv of a run. What cannot be written is said once for each file, and nothing raised.
+    """Weight files and results.csv of a run. A file that cannot be written is warned of once, and nothing is raised.
 
     Args:
         folder: of the run.
@@ -31,11 +31,11 @@ class RunFiles:
         self.damaged = damaged
 
     def clear(self) -> None:
-        """Remove what a killed process left half written."""
+        """Remove partial files of a killed process."""
         _remove(*self.folder.glob(".*.tmp"), *self.weights.glob(".*.tmp"))
 
     def forget_earlier(self, begun: bool) -> None:
-        """Remove weights of an earlier run in this folder, lest they are taken for this one's.
+        """Remove weights of an earlier run in this folder, so that they are not taken for this one's.
 
         Args:
             begun: last.pt is of this run already.
@@ -54,7 +54,7 @@ class RunFiles:
         return True
 
     def write_args(self, args: dict) -> None:
-        """Write args.yaml anew, as a setting was changed on the way."""
+        """Rewrite args.yaml after a setting has changed."""
         path = self.folder / "args.yaml"
         try:
             yaml_save(path, args)

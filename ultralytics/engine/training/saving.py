@@ -1,4 +1,4 @@
-"""What a training writes as it goes, and what it leaves behind: states to go on from, weights, rows, the best model."""
+"""Saving of a training: states to resume from, weights, rows of results.csv, and the best model at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 
@@ -18,23 +18,22 @@ from ultralytics.engine.training.interrupt import Interrupted
 from ultralytics.engine.training.resume import resume_command
 from ultralytics.engine.training.state import process_states
 from ultralytics.nn.checkpoint import strip_checkpoint
-from ultralytics.nn.tasks import describe
+from ultralytics.nn.tasks import BaseModel, describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.torch_utils import de_parallel
 
 
 class Saving(TrainerAttributes, Callbacks):
     """Mixin of the trainer: its files, written while it trains and reduced to what inference needs at the end."""
 
-    def recorded_args(self) -> dict[str, Any]:
-        """Return the settings as files and loggers record them: with what the run has settled itself."""
+    def recorded_args(self) -> dict[str, object]:
+        """Return the settings for files and loggers, with the epochs and batch size that the run has chosen."""
         return {**vars(self.args), "epochs": self.progress.epochs, "batch": self.progress.batch_size}
 
     def checkpoint(self) -> dict:
-        """Return all that `last.pt` holds: the EMA's weights to use, and the state to resume from."""
+        """Return the content of `last.pt`: the EMA's weights for inference, and the state to resume from."""
         return {
-            **describe(de_parallel(self.model)),
+            **describe(self.learner.network),
             "args": self.recorded_args(),
             **self.learner.state_dict(waiting=self.progress.since_step > 0),
             **self.progress.state_dict(),
@@ -45,7 +44,7 @@ class Saving(TrainerAttributes, Callbacks):
         }
 
     def save_model(self) -> None:
-        """Write last.pt, and best.pt and epochN.pt where due; what cannot be written is said, and training goes on."""
+        """Write last.pt, and best.pt and epochN.pt where due; training goes on if one cannot be written."""
         ckpt = self.checkpoint()
         paths = [self.last]  # comes last: a run killed before goes on from the older one, and writes the others again
         if self.best_fitness == self.fitness:
@@ -116,8 +115,8 @@ class Saving(TrainerAttributes, Callbacks):
             LOGGER.warning(f"{e} The file stays as training wrote it.")
 
     def _outputs(self, ckpt: dict) -> torch.Tensor:
-        """Return what a checkpoint's weights predict for a fixed noise image, to tell whether rounding changes it."""
-        model = deepcopy(self.ema.ema).cpu()
+        """Return the output of a checkpoint's weights for a fixed noise image, to check whether rounding changes it."""
+        model = cast(BaseModel, deepcopy(self.ema.ema).cpu())
         model.load_state_dict(ckpt["model"])
         with torch.inference_mode():
             y = model(torch.rand(1, model.yaml.get("ch", 3), 160, 160, generator=torch.Generator().manual_seed(0)))

@@ -1,15 +1,16 @@
-"""Going on from a saved state, so that a run that was interrupted ends as one that never was."""
+"""Restoring a saved state, so that an interrupted run ends as if it had never been."""
 
 from __future__ import annotations
 
 import os
 import random
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 
 from ultralytics.cfg.schema import Settings
+from ultralytics.data.build import InfiniteDataLoader
 from ultralytics.engine.training import distributed
 from ultralytics.engine.training.learner import Learner
 from ultralytics.engine.training.progress import NOT_YET, Progress
@@ -18,11 +19,10 @@ from ultralytics.nn.tasks import describe
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE
 from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.system.threads import THREADS
-from ultralytics.utils.torch_utils import de_parallel
 
 
 def check_same(ckpt: dict | None) -> None:
-    """Raise ConfigError unless all processes go on from the same state, or from none; all have to call this."""
+    """Raise ConfigError unless all processes resume from the same state, or from none; all have to call this."""
     found = distributed.gather(None if ckpt is None else [ckpt["date"], ckpt["epoch"], ckpt["batches"]])
     other = next((rank for rank, state in enumerate(found) if state != found[0]), None)
     if other is not None:
@@ -32,8 +32,10 @@ def check_same(ckpt: dict | None) -> None:
         )
 
 
-def restore(ckpt: dict, args: Settings, learner: Learner, progress: Progress, files: RunFiles, loader: Any) -> None:
-    """Bring a training to where the interrupted one stood.
+def restore(
+    ckpt: dict, args: Settings, learner: Learner, progress: Progress, files: RunFiles, loader: InfiniteDataLoader
+) -> None:
+    """Restore a training to the state of the interrupted one.
 
     Args:
         ckpt: the state, as `BaseTrainer.checkpoint` returned it.
@@ -45,7 +47,7 @@ def restore(ckpt: dict, args: Settings, learner: Learner, progress: Progress, fi
         ConfigError: the data have another number of classes now.
         CheckpointError: the state lacks something, or does not fit the model.
     """
-    path, nc = args.resume, describe(de_parallel(learner.model))["nc"]
+    path, nc = args.resume, describe(learner.network)["nc"]
     if nc != ckpt["nc"]:
         raise ConfigError(
             f"The data have {nc} classes, but the run of '{path}' began with {ckpt['nc']}. Resume it with data of the "
@@ -66,7 +68,7 @@ def restore(ckpt: dict, args: Settings, learner: Learner, progress: Progress, fi
 
 
 def _fit_to_changes(ckpt: dict, args: Settings, progress: Progress, files: RunFiles, batches: int) -> None:
-    """Let a restored progress agree with the settings, the number of batches in an epoch, and the files of now."""
+    """Adapt restored progress to the current settings, number of batches in an epoch, and files."""
     before = ckpt["args"]
     progress.stop = progress.stop and (args.patience, args.time) == (before["patience"], before["time"])
     if not files.best.exists():
@@ -77,8 +79,8 @@ def _fit_to_changes(ckpt: dict, args: Settings, progress: Progress, files: RunFi
     files.rows = list(ckpt["rows"])
 
 
-def _restore_process(states: list[dict[str, Any]], exact: bool, progress: Progress, device: torch.device) -> None:
-    """Bring back what differs between processes: mean losses, threads and random states."""
+def _restore_process(states: list[dict], exact: bool, progress: Progress, device: torch.device) -> None:
+    """Restore what differs between processes: mean losses, threads and random states."""
     rank = max(RANK, 0)
     own = states[rank if rank < len(states) else 0]
     progress.tloss = NOT_YET if own["tloss"] is None else own["tloss"].to(device)
@@ -89,7 +91,7 @@ def _restore_process(states: list[dict[str, Any]], exact: bool, progress: Progre
 
 
 def _use_as_many_threads(before: object) -> None:
-    """Compute on as many threads as before, since the last bits of sums hang on it; a user's choice stands."""
+    """Use as many threads as before, since the last bits of sums depend on it; a user's choice is kept."""
     if THREADS.ours and isinstance(before, int) and 1 <= before <= (os.cpu_count() or 1):
         THREADS.use(before)
     elif before and before != (now := torch.get_num_threads()):
@@ -99,8 +101,8 @@ def _use_as_many_threads(before: object) -> None:
         )
 
 
-def _say_what_changed(ckpt: dict, loader: Any) -> None:
-    """Warn of what keeps the run from ending as one that was never interrupted; settings were changed on purpose."""
+def _say_what_changed(ckpt: dict, loader: InfiniteDataLoader) -> None:
+    """Warn of changes, besides those of settings, that keep the run from ending like an uninterrupted one."""
     changes = []
     if len(ckpt["ranks"]) != WORLD_SIZE:
         changes.append(f"The run began with {len(ckpt['ranks'])} processes and goes on with {WORLD_SIZE}")
@@ -112,10 +114,10 @@ def _say_what_changed(ckpt: dict, loader: Any) -> None:
         LOGGER.warning(f"{change}: it will end much like, but not exactly like one that was never interrupted.")
 
 
-def random_states(device: torch.device) -> dict[str, Any]:
+def random_states(device: torch.device) -> dict:
     """Return the states of the global generators; data has generators of its own (seed, epoch, image)."""
     version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    kind, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
     states = {
         "cpu": torch.get_rng_state(),
         "python": [version, list(numbers), gauss],
@@ -124,7 +126,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
-def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+def set_random_states(states: dict, device: torch.device) -> None:
     """Set the global generators to what `random_states` returned."""
     torch.set_rng_state(states["cpu"])
     version, numbers, gauss = states["python"]
@@ -135,7 +137,7 @@ def set_random_states(states: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def process_states(device: torch.device, tloss: torch.Tensor | None) -> list[dict[str, Any]]:
+def process_states(device: torch.device, tloss: torch.Tensor | None) -> list[dict]:
     """Return what differs between the processes of a run, in the order of their ranks; all have to call this."""
     tloss = None if tloss is None else tloss.cpu()  # others shall not need this process's GPU for it
     return distributed.gather({**random_states(device), "tloss": tloss, "threads": torch.get_num_threads()})

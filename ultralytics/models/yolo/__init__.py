@@ -1,4 +1,4 @@
-"""YOLO and what its tasks differ in."""
+"""YOLO and its tasks."""
 
 from ultralytics import modules_of
 from ultralytics.models.yolo.model import YOLO

@@ -1,4 +1,4 @@
-"""YOLO, the object that scripts work with."""
+"""YOLO, the class that scripts use."""
 
 from __future__ import annotations
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from copy import copy
-from typing import Any
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
+from ultralytics.cfg import SettingsLike
 from ultralytics.data import ClassificationDataset, build_dataloader
-from ultralytics.data.build import loader_processes
+from ultralytics.data.build import InfiniteDataLoader, Split, loader_processes
+from ultralytics.data.classify_dataset import Share
 from ultralytics.data.utils import check_cls_dataset
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.training.distributed import first_alone
 from ultralytics.models.yolo.classify.val import ClassificationValidator
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK
-from ultralytics.utils.torch_utils import de_parallel
 
 IMGSZ = 224  # side of the images where no other is named
 
@@ -28,38 +29,43 @@ class ClassificationTrainer(BaseTrainer):
     """
 
     task = "classify"
+    validator_class = ClassificationValidator
 
-    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
+    def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
         overrides = dict(overrides or {})
         if overrides.get("imgsz") is None and not overrides.get("resume"):
             overrides["imgsz"] = IMGSZ
         super().__init__(cfg, overrides, _callbacks)
 
     def get_dataset(self) -> dict:
-        return check_cls_dataset(self.args.data)
+        return check_cls_dataset(str(self.args.data))
 
-    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> ClassificationDataset:
-        return ClassificationDataset(img_path, self.args, augment=mode == "train", prefix=mode)
+    def build_dataset(self, img_path: Split, mode: str = "train", batch: int | None = None) -> ClassificationDataset:
+        return ClassificationDataset(cast(Share, img_path), self.args, augment=mode == "train", prefix=mode)
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+    def get_dataloader(
+        self, dataset_path: Split, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> InfiniteDataLoader:
         with first_alone(min(rank, LOCAL_RANK)):  # the others find the checked images in the cache
             dataset = self.build_dataset(dataset_path, mode)
         if mode != "train":
-            de_parallel(self.model).transforms = dataset.torch_transforms
+            self.learner.network.transforms = dataset.torch_transforms
         workers = loader_processes(self.args.workers, self.device)
         return build_dataloader(dataset, batch_size, workers, mode == "train", rank)
 
     def setup_model(self) -> dict | None:
-        """As for all tasks; a classifier given in memory gets an output for each of the data's classes."""
+        """Build the model; a classifier given in memory gets an output for each of the data's classes."""
         given = self.model if isinstance(self.model, nn.Module) else None
         ckpt = super().setup_model()
         if given is not None:
             ClassificationModel.reshape_outputs(self.model, self.data["nc"])
-            self.model.yaml["nc"] = self.data["nc"]
+            self.learner.network.yaml["nc"] = self.data["nc"]
         return ckpt
 
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> ClassificationModel:
-        model = ClassificationModel(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
+    def get_model(
+        self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
+    ) -> ClassificationModel:
+        model = ClassificationModel(cfg or "", nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
         if weights:
             model.names = self.data["names"]  # class outputs are taken by name
             model.load(weights)
@@ -68,20 +74,10 @@ class ClassificationTrainer(BaseTrainer):
                 m.p = self.args.dropout
         return model
 
-    def set_model_attributes(self) -> None:
-        self.model.nc = self.data["nc"]
-        self.model.names = self.data["names"]
-        self.model.args = self.args
-
     def preprocess_batch(self, batch: dict) -> dict:
         """Move the batch to the device."""
         images = batch["img"].to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
         return {"img": images, "cls": batch["cls"].to(self.device, non_blocking=True)}
-
-    def get_validator(self) -> ClassificationValidator:
-        return ClassificationValidator(
-            self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
-        )
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         from ultralytics.utils.plotting import plot_images

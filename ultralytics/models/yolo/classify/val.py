@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import torch
 
 from ultralytics.data import ClassificationDataset, build_dataloader
-from ultralytics.data.build import loader_processes
+from ultralytics.data.build import InfiniteDataLoader, Split, loader_processes
+from ultralytics.data.classify_dataset import Share
 from ultralytics.data.utils import check_cls_dataset
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.metrics import ClassifyMetrics, ConfusionMatrix
 
 
-class ClassificationValidator(BaseValidator):
-    """Validates a classifier: how often the true class is the first guess or among five, and the confusion matrix."""
+class ClassificationValidator(BaseValidator[torch.Tensor]):
+    """Validates a classifier: top-1 and top-5 accuracy, and the confusion matrix."""
 
     task = "classify"
+    metrics: ClassifyMetrics
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.metrics = ClassifyMetrics()
 
     def get_dataset(self) -> dict:
-        return check_cls_dataset(self.args.data, split=self.args.split)
+        return check_cls_dataset(str(self.args.data), split=self.args.split)
 
-    def build_dataset(self, img_path: Any) -> ClassificationDataset:
-        return ClassificationDataset(img_path, self.args, augment=False, prefix=self.args.split)
+    def build_dataset(self, img_path: Split) -> ClassificationDataset:
+        return ClassificationDataset(cast(Share, img_path), self.args, augment=False, prefix=self.args.split)
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+    def get_dataloader(self, dataset_path: Split, batch_size: int) -> InfiniteDataLoader:
         workers = loader_processes(self.args.workers, self.device)
         return build_dataloader(self.build_dataset(dataset_path), batch_size, workers, shuffle=False, rank=-1)
 
@@ -38,7 +42,7 @@ class ClassificationValidator(BaseValidator):
         images = batch["img"].to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
         return {"img": images.half() if self.half else images.float(), "cls": batch["cls"].to(self.device)}
 
-    def init_metrics(self, model: Any) -> None:
+    def init_metrics(self, model: AutoBackend | BaseModel) -> None:
         self.names, self.nc = model.names, len(model.names)
         self.seen = 0
         self.stats = {"targets": [], "pred": []}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +54,7 @@ class DetectionPredictor(BasePredictor):
         ]
 
     def by_image(self, preds: Output, n: int) -> Sequence[Iterable[torch.Tensor]]:
-        """Return what of the model's output, besides boxes, each of the n images needs."""
+        """Return the parts of the output besides boxes, each to be iterated by image, of the n images."""
         return ()
 
     def construct_result(
@@ -73,11 +72,11 @@ class DetectionPredictor(BasePredictor):
         height, width = orig_img.shape[:2]
         parts = self.parts(pred, (height, width), shape, *more)
         with torch.inference_mode(False):  # copies that the user may change
-            own: dict[str, Any] = {name: None if part is None else part.clone() for name, part in parts.items()}
-            return Results(orig_img, path=path, names=self.model.names, **own)
+            own = {name: None if part is None else part.clone() for name, part in parts.items()}
+            return Results(orig_img, path=path, names=self.model.names, speed=None, **own)
 
     def parts(
         self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
     ) -> dict[str, torch.Tensor | None]:
-        """Return what was found, by the names that `Results` gives it, in pixels of the image of `size` (h, w)."""
+        """Return the predictions as `Results` takes them, in pixels of the image of `size` (h, w)."""
         return {"boxes": scale_boxes(shape, pred[:, :6], size)}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from copy import copy
-from typing import Any
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.data import build_dataloader, build_yolo_dataset
-from ultralytics.data.build import loader_processes
+from ultralytics.data import YOLODataset, build_dataloader, build_yolo_dataset
+from ultralytics.data.build import InfiniteDataLoader, Split, loader_processes
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.training.distributed import first_alone
 from ultralytics.models.yolo.detect.val import DetectionValidator
@@ -23,16 +23,17 @@ class DetectionTrainer(BaseTrainer):
 
     task = "detect"
     model_class: type[DetectionModel] = DetectionModel
-    validator_class: type[DetectionValidator] = DetectionValidator
+    validator_class = DetectionValidator
     drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
-    loss_names = ("box_loss", "cls_loss", "dfl_loss")
+    loss_names: tuple[str, ...] = ("box_loss", "cls_loss", "dfl_loss")
 
-    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
-        return build_yolo_dataset(
-            self.args, img_path, batch, self.data, mode=mode, rect=mode == "val" or self.args.rect, stride=self.stride
-        )
+    def build_dataset(self, img_path: Split, mode: str = "train", batch: int | None = None) -> YOLODataset:
+        rect = mode == "val" or self.args.rect
+        return build_yolo_dataset(self.args, img_path, batch or 1, self.data, mode, rect, self.stride)
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+    def get_dataloader(
+        self, dataset_path: Split, batch_size: int = 16, rank: int = 0, mode: str = "train"
+    ) -> InfiniteDataLoader:
         with first_alone(min(rank, LOCAL_RANK)):  # the others find the labels in the cache
             dataset = self.build_dataset(dataset_path, mode, batch_size)
         shuffle = mode == "train" and not dataset.rect
@@ -47,31 +48,24 @@ class DetectionTrainer(BaseTrainer):
         return {**batch, "img": images}
 
     def _rescale(self, images: torch.Tensor) -> torch.Tensor:
-        """Resize to between half and one and a half times `imgsz`, the same for an iteration on each run."""
+        """Resize to a random 0.5 to 1.5 times `imgsz`, which follows from seed and iteration."""
         rng = np.random.default_rng((self.args.seed, self.iteration))
-        low, high = int(self.args.imgsz * 0.5), int(self.args.imgsz * 1.5 + self.stride)
+        side = cast(int, self.args.imgsz)
+        low, high = int(side * 0.5), int(side * 1.5 + self.stride)
         factor = rng.integers(low, high) // self.stride * self.stride / max(images.shape[2:])
         if factor == 1:
             return images
         size = [max(round(x * factor / self.stride), 1) * self.stride for x in images.shape[2:]]
         return nn.functional.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
-    def set_model_attributes(self) -> None:
-        self.model.nc = self.data["nc"]
-        self.model.names = self.data["names"]
-        self.model.args = self.args
-
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> DetectionModel:
-        model = self.model_class(cfg, nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
+    def get_model(
+        self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
+    ) -> DetectionModel:
+        model = self.model_class(cfg or "", nc=self.data["nc"], verbose=verbose and RANK in {-1, 0})
         if weights:
             model.names = self.data["names"]  # class outputs are taken by name
             model.load(weights)
         return model
-
-    def get_validator(self) -> DetectionValidator:
-        return self.validator_class(
-            self.test_loader, save_dir=self.save_dir, args=copy(self.args), _callbacks=self.callbacks
-        )
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         from ultralytics.utils.plotting import plot_images
@@ -91,7 +85,7 @@ class DetectionTrainer(BaseTrainer):
     def plot_training_labels(self) -> None:
         from ultralytics.utils.plotting import plot_labels
 
-        labels = self.train_loader.dataset.labels
+        labels = cast(YOLODataset, self.train_loader.dataset).labels
         boxes = np.concatenate([lb["bboxes"] for lb in labels], 0)
         cls = np.concatenate([lb["cls"] for lb in labels], 0).squeeze(-1)
         plot_labels(boxes, cls, names=self.data["names"], save_dir=self.save_dir, on_plot=self.on_plot)

@@ -1,17 +1,20 @@
-"""Validation of detectors: how boxes meet labels."""
+"""Validation of detectors: how boxes match labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
-from ultralytics.data import build_dataloader, build_yolo_dataset
-from ultralytics.data.build import loader_processes
+from ultralytics.data import YOLODataset, build_dataloader, build_yolo_dataset
+from ultralytics.data.build import InfiniteDataLoader, Split, loader_processes
 from ultralytics.engine.results import Results
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.nn.autobackend import AutoBackend, Output
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils import LOGGER
 from ultralytics.utils.evaluation.coco_ap import CocoAP
 from ultralytics.utils.files import writing
@@ -19,9 +22,12 @@ from ultralytics.utils.geometry.nms import non_max_suppression
 from ultralytics.utils.metrics import FIGURES, ConfusionMatrix, DetMetrics, box_iou, match_predictions
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 def image_id(file: str | Path) -> int | str:
-    """Return the name by which COCO's files know an image: that of its file, or the number that this is."""
+    """Return the ID of an image in COCO's files: the stem of its name, as a number where it is one."""
     stem = Path(file).stem
     return int(stem) if stem.isdecimal() else stem  # numerals such as '²' are numeric, but no whole number
 
@@ -29,7 +35,7 @@ def image_id(file: str | Path) -> int | str:
 def map_back(
     boxes: torch.Tensor, shape: tuple[int, int], gain: tuple[float, float], pad: tuple[int, int]
 ) -> torch.Tensor:
-    """Return boxes (n, 4 or more) xyxy of a letterboxed image on the original of `shape` (h, w).
+    """Map boxes (n, 4 or more) xyxy from a letterboxed image onto the original of `shape` (h, w).
 
     Height and width have a gain each: they were rounded to whole pixels each. One for both, as in `scale_boxes`, puts
     boxes up to two pixels beside the labels, and COCO's AP of predictions so written is up to 0.01 lower.
@@ -41,15 +47,16 @@ def map_back(
     return clip_boxes(boxes, shape)
 
 
-class DetectionValidator(BaseValidator):
+class DetectionValidator(BaseValidator[list[torch.Tensor]]):
     """Validates a detector: precision, recall, mAP50 and mAP50-95, overall and by class, and the confusion matrix."""
 
     task = "detect"
+    metrics: DetMetrics
     metrics_class: type[DetMetrics] = DetMetrics
-    stat_names = ("tp", "conf", "pred_cls", "target_cls")  # arguments of the metrics' `process`
-    most_drawn = 300  # predictions in the image of a batch, of each of its images
+    stat_names: tuple[str, ...] = ("tp", "conf", "pred_cls", "target_cls")  # arguments of the metrics' `process`
+    most_drawn = 300  # most predictions drawn for each image of a batch
     drawn: dict[str, str] = {}  # what a batch has besides boxes: argument of `plot_images`, and key of the batch
-    known: Any = ()  # labels that `save_hybrid` puts among the predictions of the present batch
+    known: Sequence[torch.Tensor] = ()  # labels that `save_hybrid` puts among the predictions of the present batch
     rotated = False  # whether the model's last output is the angle of its boxes
 
     def __init__(self, *args, **kwargs):
@@ -57,12 +64,12 @@ class DetectionValidator(BaseValidator):
         self.metrics = self.metrics_class(save_dir=self.save_dir, on_plot=self.on_plot)
         self.iouv = torch.linspace(0.5, 0.95, 10)
 
-    def build_dataset(self, img_path: Any, mode: str = "val", batch: int | None = None) -> Any:
+    def build_dataset(self, img_path: Split, mode: str = "val", batch: int | None = None) -> YOLODataset:
         return build_yolo_dataset(
-            self.args, img_path, batch, self.data, mode=mode, rect=self.args.rect, stride=self.stride
+            self.args, img_path, batch or 1, self.data, mode=mode, rect=self.args.rect, stride=self.stride
         )
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+    def get_dataloader(self, dataset_path: Split, batch_size: int) -> InfiniteDataLoader:
         dataset = self.build_dataset(dataset_path, batch=batch_size)
         workers = loader_processes(self.args.workers, self.device)
         return build_dataloader(dataset, batch_size, workers, shuffle=False, rank=-1)
@@ -83,7 +90,7 @@ class DetectionValidator(BaseValidator):
         rows = torch.cat((batch["cls"].view(-1, 1), batch["bboxes"] * batch["bboxes"].new_tensor((w, h, w, h))), 1)
         return [rows[batch["batch_idx"] == i] for i in range(len(batch["img"]))]
 
-    def init_metrics(self, model: Any) -> None:
+    def init_metrics(self, model: AutoBackend | BaseModel) -> None:
         self.names, self.nc = model.names, len(model.names)
         self.seen = 0
         self.stats = {name: [] for name in self.stat_names}
@@ -100,9 +107,9 @@ class DetectionValidator(BaseValidator):
         columns = [name for part in parts for name in (f"{part}({titles[0]}", *titles[1:])]
         return ("%22s" + "%11s" * (2 + len(columns))) % ("Class", "Images", "Instances", *columns)
 
-    def postprocess(self, preds: Any) -> list[torch.Tensor]:
+    def postprocess(self, preds: Output) -> list[torch.Tensor]:
         return non_max_suppression(
-            preds, self.args.conf, self.args.iou, multi_label=True, labels=self.known,
+            preds, cast(float, self.args.conf), self.args.iou, multi_label=True, labels=self.known,
             agnostic=self.args.single_cls or self.args.agnostic_nms, max_det=self.args.max_det, nc=self.nc,
             rotated=self.rotated, end2end=self.end2end,
         )  # fmt: skip
@@ -120,18 +127,19 @@ class DetectionValidator(BaseValidator):
             for name, values in self.stats.items():
                 values.append(counted[name])
             if not (self.rotated or self.training):  # COCO knows upright boxes alone; a run ends with a validation
-                columns = found[:, :6].cpu().split((4, 1, 1), 1)
-                self.metrics.coco_ap.add(*columns, boxes.cpu(), cls.cpu(), image_id=image_id(batch["im_file"][si]))
+                own = image_id(batch["im_file"][si])
+                places, scores, classes = found[:, :6].cpu().split((4, 1, 1), 1)
+                self.metrics.coco_ap.add(places, scores, classes, boxes.cpu(), cls.cpu(), image_id=own)
             if self.args.plots:
                 self.confusion_matrix.process_batch(found, boxes, cls)
             if self.args.save_json or self.args.save_txt:
                 parts = self.parts(pred, found, si, batch)
-                self._save(found, batch["im_file"][si], batch["ori_shape"][si], **parts)
+                self._save(found, batch["im_file"][si], batch["ori_shape"][si], parts)
 
     def overlaps(
         self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
     ) -> dict[str, torch.Tensor]:
-        """Return how well the objects of an image and its predictions agree (m, n), for each `tp` of `stat_names`.
+        """Return the overlaps (m, n) of the objects of an image with its predictions, for each `tp` of `stat_names`.
 
         Args:
             pred: (n, 6 or more) predictions, in pixels of the model's input.
@@ -143,8 +151,8 @@ class DetectionValidator(BaseValidator):
         return {"tp": box_iou(boxes, found[:, :4])}
 
     def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        """Return what `Results` takes of an image besides boxes; the arguments are those of `overlaps`."""
-        return {}
+        """Return the predictions of an image as `Results` takes them; the arguments are those of `overlaps`."""
+        return {"boxes": found[:, :6]}
 
     def _labels(self, si: int, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
         """Return classes (m,) and boxes (m, 4) xyxy in pixels of the original image."""
@@ -154,13 +162,13 @@ class DetectionValidator(BaseValidator):
         return batch["cls"][mine].squeeze(-1), map_back(boxes, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
     def _to_original(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        """Return the predictions of an image with boxes in pixels of the original."""
+        """Map the boxes of an image's predictions onto the original image."""
         return map_back(pred, batch["ori_shape"][si], *batch["ratio_pad"][si])
 
-    def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], **parts: torch.Tensor) -> None:
+    def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], parts: dict[str, torch.Tensor]) -> None:
         """Write the predictions of an image as COCO JSON rows and as a label file, where asked."""
         if self.args.save_json:
-            more = self.json_columns(**parts)
+            more = self.json_columns(parts)
             for i, (row, place) in enumerate(zip(pred.tolist(), self.json_places(pred))):
                 self.jdict.append(
                     {
@@ -176,17 +184,17 @@ class DetectionValidator(BaseValidator):
             out = self.save_dir / "labels" / f"{self.label_names(Path(file))}.txt"
             with writing(out):
                 out.unlink(missing_ok=True)  # of an older run into the same folder
-            result = Results(blank, path=file, names=self.names, **{"boxes": pred[:, :6], **parts})
+            result = Results(blank, path=file, names=self.names, speed=None, **parts)
             result.save_txt(out, save_conf=self.args.save_conf)
 
     def json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
-        """Return the entries of JSON rows that say where the objects are: `bbox`, left, top, width, height."""
+        """Return the positions in JSON rows: `bbox`, left, top, width, height."""
         boxes = pred[:, :4].cpu()
         ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
         return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
 
-    def json_columns(self, **parts: torch.Tensor) -> dict[str, list]:
-        """Return what the rows of COCO JSON have besides, a list of one entry a row; `parts` are those of an image."""
+    def json_columns(self, parts: dict[str, torch.Tensor]) -> dict[str, list]:
+        """Return further columns of COCO JSON, each a list with one entry per row; `parts` are those of an image."""
         return {}
 
     def get_stats(self) -> dict[str, float]:
@@ -226,14 +234,24 @@ class DetectionValidator(BaseValidator):
         self._plot(batch, index, cls, boxes, conf, f"val_batch{ni}_pred.jpg", **self.drawn_parts(preds, batch))
 
     def drawn_parts(self, preds: list[torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
-        """Return what `plot_images` draws of predictions besides boxes, in pixels of the model's input."""
+        """Return what `plot_images` draws besides boxes, in pixels of the model's input."""
         return {}
 
-    def _plot(self, batch: dict, index: Any, cls: Any, boxes: Any, conf: Any, name: str, **more: Any) -> None:
+    def _plot(
+        self,
+        batch: dict,
+        index: ArrayLike,
+        cls: ArrayLike,
+        boxes: ArrayLike,
+        conf: ArrayLike | None,
+        name: str,
+        masks: ArrayLike = (),
+        kpts: ArrayLike = (),
+    ) -> None:
         from ultralytics.utils.plotting import plot_images
 
         self.save_dir.mkdir(parents=True, exist_ok=True)
         plot_images(
-            batch["img"], index, cls, boxes, conf,
-            paths=batch["im_file"], fname=self.save_dir / name, names=self.names, on_plot=self.on_plot, **more,
+            batch["img"], index, cls, boxes, conf, masks, kpts,
+            paths=batch["im_file"], fname=self.save_dir / name, names=self.names, on_plot=self.on_plot,
         )  # fmt: skip

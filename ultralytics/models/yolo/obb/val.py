@@ -11,7 +11,7 @@ from ultralytics.utils.ops import scale_boxes, xywhr2xyxyxyxy
 
 
 class OBBValidator(DetectionValidator):
-    """Validates a detector of rotated boxes; boxes agree as far as their probabilistic IoU says."""
+    """Validates a detector of rotated boxes, which are matched by their probabilistic IoU."""
 
     task = "obb"
     rotated = True
@@ -42,8 +42,8 @@ class OBBValidator(DetectionValidator):
             for box, poly in zip(boxes.tolist(), corners)
         ]
 
-    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor | None]:
-        return {"boxes": None, "obb": to_rows(found)}
+    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
+        return {"obb": to_rows(found)}
 
     def plot_predictions(self, batch: dict, preds: list[torch.Tensor], ni: int) -> None:
         from ultralytics.utils.plotting import output_to_rotated_target

@@ -1,4 +1,4 @@
-"""Pose estimation: boxes and key points."""
+"""Pose estimation: boxes and keypoints."""
 
 from ultralytics.models.yolo.pose.predict import PosePredictor
 from ultralytics.models.yolo.pose.train import PoseTrainer

@@ -1,4 +1,4 @@
-"""Prediction of boxes and key points."""
+"""Prediction of boxes and keypoints."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def keypoints_of(
     size: tuple[int, ...],
     ratio_pad: tuple | None = None,
 ) -> torch.Tensor:
-    """Return the key points (n, k, 2 or 3) of the predictions of one image, in pixels of the image.
+    """Return the keypoints (n, k, 2 or 3) of the predictions of one image, in pixels of the image.
 
     Args:
-        pred: (n, 6 + k * dimensions) box, confidence, class, key points in pixels of the model's input.
+        pred: (n, 6 + k * dimensions) box, confidence, class, keypoints in pixels of the model's input.
         kpt_shape: k and dimensions.
         shape: (h, w) of the model's input.
         size: (h, w) of the image.
@@ -32,7 +32,7 @@ def keypoints_of(
 
 
 class PosePredictor(DetectionPredictor):
-    """Predicts boxes and key points: `PosePredictor(overrides={"model": "best.pt"})(source)` returns Results."""
+    """Predicts boxes and keypoints: `PosePredictor(overrides={"model": "best.pt"})(source)` returns Results."""
 
     task = "pose"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+
+from torch import nn
 
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.pose.val import PoseValidator
@@ -18,10 +20,12 @@ class PoseTrainer(DetectionTrainer):
     drawn = {"kpts": "keypoints"}
     loss_names = ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss")
 
-    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> PoseModel:
-        """Return a model that finds as many key points as the data's `kpt_shape` says."""
+    def get_model(
+        self, cfg: str | Path | dict | None = None, weights: nn.Module | dict | None = None, verbose: bool = True
+    ) -> PoseModel:
+        """Return a model that finds as many keypoints as the data's `kpt_shape` says."""
         kpt_shape = self.data.get("kpt_shape") or (None, None)  # without it the data are refused when they are read
-        model = PoseModel(cfg, nc=self.data["nc"], data_kpt_shape=kpt_shape, verbose=verbose and RANK in {-1, 0})
+        model = PoseModel(cfg or "", nc=self.data["nc"], data_kpt_shape=kpt_shape, verbose=verbose and RANK in {-1, 0})
         if weights:
             model.names = self.data["names"]  # class outputs are taken by name
             model.load(weights)

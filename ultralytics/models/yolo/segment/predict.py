@@ -13,7 +13,7 @@ from ultralytics.utils.ops import scale_boxes
 
 
 def prototypes(preds: Output) -> torch.Tensor:
-    """Return the prototypes (b, k, h, w) in a segmenter's output; those of exported models come by themselves."""
+    """Return the prototypes (b, k, h, w) in a segmenter's output; in an exported model's they are separate."""
     return preds[1][-1] if isinstance(preds[1], (list, tuple)) else preds[1]
 
 
@@ -40,7 +40,7 @@ class SegmentationPredictor(DetectionPredictor):
     def parts(
         self, pred: torch.Tensor, size: tuple[int, int], shape: tuple[int, int], *more: torch.Tensor
     ) -> dict[str, torch.Tensor | None]:
-        """Return boxes, and masks on the model's input, or with `retina_masks` on the image; None where is none."""
+        """Return boxes, and masks on the model's input, or on the image with `retina_masks`; None if there are none."""
         boxes, (protos,) = scale_boxes(shape, pred[:, :6], size), more
         if not len(pred):
             masks = None

@@ -1,8 +1,6 @@
-"""Validation of segmenters: how masks meet labels."""
+"""Validation of segmenters: how masks match labels."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +8,7 @@ import torch.nn.functional as F
 
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.segment.predict import masks_of, prototypes
+from ultralytics.nn.autobackend import Output
 from ultralytics.utils.geometry.masks import mask2rle, process_mask_upsample, scale_image
 from ultralytics.utils.metrics import SegmentMetrics, mask_iou
 
@@ -23,7 +22,7 @@ class SegmentationValidator(DetectionValidator):
     most_drawn = 50
     drawn = {"masks": "masks"}
 
-    def postprocess(self, preds: Any) -> list[torch.Tensor]:
+    def postprocess(self, preds: Output) -> list[torch.Tensor]:
         """Return rows (n, 6 + k) with the coefficients of masks, and keep the prototypes of the batch."""
         self.protos = prototypes(preds)
         return super().postprocess(preds)
@@ -37,7 +36,7 @@ class SegmentationValidator(DetectionValidator):
         iou = mask_iou(true.flatten(1), masks.flatten(1))
         return {**super().overlaps(pred, found, boxes, si, batch), "tp_m": iou}
 
-    def _true_masks(self, si: int, batch: dict, shape: tuple[int, int]) -> torch.Tensor:
+    def _true_masks(self, si: int, batch: dict, shape: torch.Size) -> torch.Tensor:
         """Return the masks (m, h, w) of the objects of an image, 0.0 or 1.0."""
         mine = batch["batch_idx"] == si
         if self.args.overlap_mask:
@@ -50,22 +49,17 @@ class SegmentationValidator(DetectionValidator):
         return masks
 
     def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        """Return the masks (n, h, w) on the original image."""
+        """Return boxes, and masks (n, h, w) on the original image."""
         shape, size = batch["img"].shape[2:], batch["ori_shape"][si]
+        boxes = super().parts(pred, found, si, batch)
         if not len(pred):
-            return {"masks": pred.new_zeros((0, *size), dtype=torch.uint8)}
-        masks = (
-            process_mask_upsample(self.protos[si], pred[:, 6:], pred[:, :4], shape)
-            .byte()
-            .permute(1, 2, 0)
-            .cpu()
-            .numpy()
-        )
-        masks = scale_image(masks, size, ratio_pad=batch["ratio_pad"][si])
-        return {"masks": torch.from_numpy(np.ascontiguousarray(masks.transpose(2, 0, 1)))}
+            return {**boxes, "masks": pred.new_zeros((0, *size), dtype=torch.uint8)}
+        masks = process_mask_upsample(self.protos[si], pred[:, 6:], pred[:, :4], shape).byte()
+        scaled = scale_image(masks.permute(1, 2, 0).cpu().numpy(), size, ratio_pad=batch["ratio_pad"][si])
+        return {**boxes, "masks": torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))}
 
-    def json_columns(self, masks: torch.Tensor) -> dict[str, list]:
-        return {"segmentation": [mask2rle(mask) for mask in masks.numpy()]}
+    def json_columns(self, parts: dict[str, torch.Tensor]) -> dict[str, list]:
+        return {"segmentation": [mask2rle(mask) for mask in parts["masks"].numpy()]}
 
     def drawn_parts(self, preds: list[torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
         shape = batch["img"].shape[2:]
