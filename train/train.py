@@ -11,13 +11,18 @@ Any setting of `yolo help train` can be added as key=value.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 try:
     from ultralytics.utils.system.console import ERR, guarded, say
 except ModuleNotFoundError as e:
     sys.exit(f"{e}. Install this package first, in the repository's folder: pip install .")
+
+if TYPE_CHECKING:
+    from ultralytics.nn.tasks import BaseModel
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,7 +31,7 @@ ON_CPU = {"epochs": 60, "imgsz": 256, "batch": 8, "nbs": 8, "workers": 2}
 ON_GPU = {"epochs": 100, "imgsz": 640, "batch": 16, "nbs": 16, "workers": 8}
 SCORES = {
     "metrics/mAP50(B)": "mAP50", "metrics/mAP50-95(B)": "mAP50-95", "metrics/mAP50-95(M)": "mAP50-95 of masks",
-    "metrics/mAP50-95(P)": "mAP50-95 of key points", "metrics/accuracy_top1": "top-1 accuracy",
+    "metrics/mAP50-95(P)": "mAP50-95 of keypoints", "metrics/accuracy_top1": "top-1 accuracy",
 }  # fmt: skip
 
 
@@ -65,10 +70,28 @@ def choose(args: argparse.Namespace, extra: dict) -> dict:
     return settings
 
 
+def plain_twin(model: BaseModel) -> str:
+    """Return the name of the YAML that a model was lightened from, that of its family, scale and task.
+
+    `yolo11s-GhostConv-seg.yaml`, and weights trained from it, give `yolo11s-seg.yaml`. Who has no family is
+    compared with yolo11.
+    """
+    from ultralytics.cfg import model_key, model_yamls
+    from ultralytics.cfg.tasks import TASKS
+
+    family, scale, variant = "yolo11", model.yaml.get("scale") or "n", ""
+    if match := re.match(r"(yolo11|yolov8)[nslmx]?((?:-\w+)*)$", Path(model.yaml.get("yaml_file") or "").stem):
+        family, variant = match[1], "".join(re.findall(r"-p[26](?!\w)", match[2]))
+    _, dash, task = Path(TASKS[model.task].weights).stem.partition("-")  # yolo11n-seg
+    names = [f"{family}{scale}{variant}{dash}{task}.yaml", f"{family}{scale}{dash}{task}.yaml"]
+    bundled = model_yamls()
+    return next((name for name in names if model_key(Path(name)) in bundled), f"yolo11{scale}{dash}{task}.yaml")
+
+
 def main(words: list[str] | None = None) -> None:
     """Train, then compare the model with the plain one of the same family, scale and number of classes."""
     from ultralytics import YOLO
-    from ultralytics.lab.profile import load_model, plain_twin, profile
+    from ultralytics.lab.profile import load_model, profile
     from ultralytics.lab.profile_report import model_table
     from ultralytics.utils import RANK
 

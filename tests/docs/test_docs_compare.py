@@ -25,7 +25,7 @@ def test_commands_are_understood(line):
 
 
 def test_both_languages_show_the_same_commands():
-    assert len(COMMANDS) == 1
+    assert len(COMMANDS) == 2
     assert all(TEXT.count(line) == 2 for line in COMMANDS)
 
 

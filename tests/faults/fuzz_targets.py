@@ -370,7 +370,7 @@ COMMANDS = (
     "data convert coco source=coco.json save_dir=out cls91to80=False", "data convert voc source=set save_dir=out",
     "data download fire", "checks", "profile model=tiny.yaml imgsz=64 rounds=0 layers=true",
     "profile tiny.yaml,yolo11n.yaml nc=2",
-    "compare models=tiny.yaml,yolo11n.yaml data=set.yaml epochs=1 seeds=2 device=cpu",
+    "compare models=tiny.yaml,yolo11n.yaml data=set.yaml epochs=1 seeds=2 device=cpu", "compare results=runs,runs2",
     "explain model=best.pt source=set/images layers=[1,2] method=eigencam", "explain receptive_field model=tiny.yaml",
     "transfer model=best.pt to=tiny.yaml save=out.pt nc=2 count=3",
 )  # fmt: skip

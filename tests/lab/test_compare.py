@@ -1,4 +1,4 @@
-"""`yolo compare` as a whole: killed in the middle of a cell, started again."""
+"""`yolo compare` as a whole: killed in the middle of a cell, started again, and its runs compared once more."""
 
 from __future__ import annotations
 
@@ -160,6 +160,46 @@ def test_a_failing_cell_stands_in_the_table(killed, tiny_data, monkeypatch):
     rows = rows_of(Path("compared/both/cells.csv"))
     assert [(row["model"], bool(row["error"])) for row in rows] == [("tiny", False), ("dense", False), ("broken", True)]
     assert "NoSuchLayer" in rows[2]["error"]
+
+
+def test_finished_runs_are_judged_alike(killed, monkeypatch):
+    monkeypatch.chdir(killed["folder"])
+    words = [f"results={killed['first'] / 'run'}", "project=compared", "name=runs", "device=cpu", "runtimes=none"]
+    assert yolo(["compare", *words]) == 0
+    (row,), (trained, *_) = rows_of(Path("compared/runs/cells.csv")), rows_of(Path("compared/both/cells.csv"))
+    figures = ("model", "seed", "epochs", "P", "R", "mAP50", "mAP50-95")
+    assert [row[k] for k in figures] == [trained[k] for k in figures]
+    assert "These are finished runs" in Path("compared/runs/table.md").read_text(encoding="utf-8")
+    measured = next(Path("compared/runs/cells").rglob("result.json"))
+    before = measured.stat().st_mtime_ns
+    assert yolo(["compare", *words]) == 0
+    assert measured.stat().st_mtime_ns == before
+
+
+OWN = """
+from torch import nn
+from ultralytics.nn import register
+@register
+class Halved(nn.Module):
+    def __init__(self, c1: int):
+        super().__init__()
+    def forward(self, x):
+        return x / 2
+"""
+
+
+def test_models_of_own_modules_are_trained_measured_and_judged_again(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("halved.py").write_text(OWN, encoding="utf-8")
+    layers = LAYERS.replace("Conv, [16, 3, 2]]\nhead", "Halved, []]\nhead")
+    Path("own.yaml").write_text(f"modules: [halved.py]\n{layers}", encoding="utf-8")
+    words = ["device=cpu", "trust_modules=True", "project=compared"]
+    training = [f"data={tiny_data}", "epochs=1", "seeds=1", "imgsz=64", "batch=4", "workers=0", "plots=False"]
+    assert yolo(["compare", "models=own.yaml", *training, *words, "runtimes=eager", "name=own"]) == 0
+    table = Path("compared/own/table.md").read_text(encoding="utf-8")
+    assert "Latency: milliseconds" in table
+    run = "compared/own/cells/own/seed0/run"
+    assert yolo(["compare", f"results={run}", *words, "runtimes=none", "name=again"]) == 0
 
 
 def test_what_is_no_number_is_none():

@@ -255,7 +255,8 @@ def test_words_are_read():
 
 @pytest.mark.parametrize(("words", "said"), [
     (["model=a.yaml"], "models="), (["modles=a.yaml"], "Did you mean 'models'"), (["a.yaml"], "key=value"),
-    (["models="], "key=value"), (["data=x.yaml"], "Which models"),
+    (["models="], "key=value"), (["data=x.yaml"], "Which models"), (["results=a", "epochs=3"], "'epochs' has no place"),
+    (["results=nowhere"], "no finished run"),
     (["models=a.yaml", "runtimes=onnxruntim"], "Did you mean 'onnxruntime'"),
     (["models=a.yaml", "threads=0"], "threads=0"),
 ])  # fmt: skip

@@ -113,7 +113,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         return [Latency(m, "eager", 5.0, 6.0, threads=threads, device="cpu", rounds=4) for m in models]
 
     monkeypatch.setattr("ultralytics.lab.compare.latencies.measure", measure)
-    monkeypatch.setattr("ultralytics.lab.compare.latencies.attempt_load_weights", lambda path: object())
+    monkeypatch.setattr("ultralytics.lab.compare.latencies.attempt_load_weights", lambda path, trusted: object())
     return found
 
 

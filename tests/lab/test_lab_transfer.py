@@ -117,7 +117,8 @@ def test_input_channels_come_from_the_source(trained, tiny_data, capsys):
 @pytest.mark.parametrize("text, trusted", [("True", True), ("false", False), ("mine.py", "mine.py"), ("1", 1)])
 def test_trust_is_read_as_elsewhere(text, trusted, trained, monkeypatch):
     seen = []
-    monkeypatch.setattr("ultralytics.lab.transfer.trust_modules", lambda name, where: seen.append(where))
+    for place in ("ultralytics.nn.tasks", "ultralytics.lab.transfer"):  # of the weights, and of the YAML
+        monkeypatch.setattr(f"{place}.trust_modules", lambda name, where: seen.append(where))
     assert main(["transfer", "model=best.pt", "to=other.yaml", f"trust_modules={text}"]) == 0
     assert seen == [trusted] * 2
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ultralytics import YOLO
 from ultralytics.cfg import find_model_yaml, model_yamls
 from ultralytics.lab import profile_run
-from ultralytics.lab.profile import MB, cost_of, layer_costs, load_model, plain_twin, profile
+from ultralytics.lab.profile import MB, cost_of, load_model, profile
 from ultralytics.lab.profile_report import layer_table, model_table, unknown_text, write_csv
 from ultralytics.utils import flops
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError
@@ -108,7 +107,7 @@ def test_layers_add_up_in_every_model(name):
 
 def test_a_backbone_of_several_outputs_is_one_row():
     model = zoo.build("yolo11n-GhostNetV2")
-    first, second, *_ = layer_costs(model, 64)
+    first, second, *_ = profile(model, 64).layers
     assert (first.index, first.module, first.source) == ("0-4", "Ghostnetv2", -1)
     assert [s[2:] for s in first.shapes] == [(32, 32), (16, 16), (8, 8), (4, 4), (2, 2)]
     assert first.params == get_num_params(model.model[0])
@@ -116,7 +115,6 @@ def test_a_backbone_of_several_outputs_is_one_row():
 
 
 def test_lines_are_those_of_the_yaml(yolo11n):
-    from ultralytics.cfg import find_model_yaml
 
     lines = find_model_yaml("yolo11n.yaml").read_text(encoding="utf-8").splitlines()
     for row in yolo11n.layers:
@@ -128,7 +126,7 @@ def test_lines_are_those_of_the_yaml(yolo11n):
 def test_a_description_that_differs_from_its_file_has_no_lines():
     model = zoo.build("yolo11n")
     model.yaml["head"][-1] = [[16, 19, 22], 1, "Detect", [7]]
-    assert {row.line for row in layer_costs(model, 64)} == {None}
+    assert {row.line for row in profile(model, 64).layers} == {None}
 
 
 class Chain(nn.Module):
@@ -274,7 +272,6 @@ def test_command_as_a_process(tmp_path):
 
 
 def test_command_weighs_a_weight_file(tmp_path, capsys):
-    from ultralytics import YOLO
 
     YOLO("yolo11n.yaml").save(tmp_path / "my.pt")
     assert profile_run.main([str(tmp_path / "my.pt"), "imgsz=64", "rounds=0"]) == 0
@@ -322,27 +319,3 @@ def test_size_is_brought_to_the_stride_and_named(capsys):
 def test_unknown_counters_add():
     found = flops.Forward(unknown=Counter({"a::b": 3}))
     assert "a::b (3 calls)" in flops.describe_unknown(found.unknown)
-
-
-@pytest.mark.parametrize(
-    ("file", "scale", "task", "twin"),
-    [
-        ("yolo11s-GhostConv.yaml", "s", "detect", "yolo11s.yaml"),
-        ("yolo11-ghost-seg.yaml", "", "segment", "yolo11n-seg.yaml"),
-        ("/there/yolo11x-GhostNetV2-pose.yaml", "x", "pose", "yolo11x-pose.yaml"),
-        ("yolov8n-ghost-p2.yaml", "n", "detect", "yolov8n-p2.yaml"),
-        ("yolov8m-ghost.yaml", "m", "detect", "yolov8m.yaml"),
-        ("ghostnetv1-cls.yaml", "", "classify", "yolo11n-cls.yaml"),
-        ("my_model.yaml", "l", "obb", "yolo11l-obb.yaml"),
-        ("", "", "detect", "yolo11n.yaml"),
-    ],
-)
-def test_a_model_is_compared_with_the_plain_one_of_its_kind(file, scale, task, twin):
-    model = SimpleNamespace(yaml={"yaml_file": file, "scale": scale}, task=task)
-    assert plain_twin(model) == twin
-    assert find_model_yaml(twin)
-
-
-def test_weights_are_compared_with_the_plain_model_of_their_scale(tmp_path):
-    YOLO("yolo11s-GhostConv.yaml").save(tmp_path / "best.pt")
-    assert plain_twin(load_model(tmp_path / "best.pt")) == "yolo11s.yaml"

@@ -1,4 +1,4 @@
-"""Labels of other formats turned into YOLO's text files: COCO, Pascal VOC, VisDrone, DOTA, mask images.
+"""Convert labels of other formats to YOLO's text files: COCO, Pascal VOC, VisDrone, DOTA, mask images.
 
 Every converter first writes into a folder of its own, which takes its place when all is done: a failure leaves nothing
 behind, and labels that are there already are replaced only with `exist_ok`. The result says what was left out and why.
@@ -12,7 +12,6 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -93,7 +92,7 @@ def convert_coco(
     cls91to80: bool = True,
     lvis: bool = False,
 ) -> Path:
-    """Turn COCO's JSON files into label files below a new folder.
+    """Convert COCO's JSON files to label files below a new folder.
 
     Objects marked `iscrowd` are left out. Outlines of several parts become one, run-length masks become outlines.
 
@@ -146,7 +145,7 @@ def _convert_coco_file(
     """Write the labels of one JSON file; an image without objects gets an empty file."""
     result = writer.result
     classes = _coco_classes(data, cls91to80)
-    by_image: dict[Any, list[dict]] = defaultdict(list)
+    by_image: dict[object, list[dict]] = defaultdict(list)
     for annotation in data["annotations"]:
         by_image[_key(annotation.get("image_id"))].append(annotation)
     for image in data["images"]:
@@ -175,8 +174,8 @@ def _convert_coco_file(
     result.names = {classes[i]: name for i, name in numbers.items() if i in classes}
 
 
-def _key(value: Any) -> Any:
-    """Return an id as what can be looked up."""
+def _key(value: object) -> int | str | float | None:
+    """Return an id in a form that can be looked up."""
     return value if isinstance(value, (int, str, float, type(None))) else str(value)
 
 
@@ -220,17 +219,18 @@ def _coco_row(
     return row or "!degenerate boxes"
 
 
-def _coco_outline(segmentation: Any) -> np.ndarray | None:
+def _coco_outline(segmentation: Mapping[str, object] | Sequence[Sequence[float]] | None) -> np.ndarray | None:
     """Return the one outline (n, 2) of an object in pixels, or None if it has none."""
+    parts: list[Sequence[float]]
     if isinstance(segmentation, Mapping):
-        parts = [p.ravel() for p in mask_to_polygons(rle_to_mask(segmentation))]
+        parts = [p.ravel().tolist() for p in mask_to_polygons(rle_to_mask(segmentation))]
     else:
         parts = [p for p in segmentation or () if len(p) >= 6 and len(p) % 2 == 0]
     return np.concatenate(merge_multi_segment(parts)) if parts else None
 
 
 def _keypoints(points: Sequence[float], w: float, h: float) -> str:
-    """Return x, y (fractions) and visibility of each point; one that lies outside cannot be seen: 0 0 0."""
+    """Return x, y (fractions) and visibility of each keypoint; one outside the image becomes 0 0 0."""
     values = np.asarray(points, np.float64).reshape(-1, 3) / (w, h, 1)
     outside = (values[:, :2] < 0).any(1) | (values[:, :2] > 1).any(1) | (values[:, 2] == 0)
     values[outside] = 0
@@ -248,7 +248,7 @@ def convert_voc(
     difficult: bool = True,
     exist_ok: bool = False,
 ) -> Converted:
-    """Turn Pascal VOC's XML files into label files.
+    """Convert Pascal VOC's XML files to label files.
 
     Args:
         annotations_dir: folder of XML files.
@@ -321,7 +321,7 @@ def _read_voc(file: Path) -> tuple[float, float, list[tuple[str, tuple[float, ..
 
 
 def _for_expat(data: bytes, file: Path) -> bytes:
-    """Return an XML file's bytes as expat can read them, which knows no East Asian encodings: in UTF-8 if need be."""
+    """Return an XML file's bytes, as UTF-8 if they are in an East Asian encoding, which expat cannot read."""
     head = re.match(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([\w.-]+)[\"'][^>]*\?>", data)
     declared = head[1].decode("ascii", "replace").lower() if head else "utf-8"
     if declared in _XML_ENCODINGS:
@@ -334,7 +334,7 @@ def _for_expat(data: bytes, file: Path) -> bytes:
 
 
 def _refuse_entities(text: bytes, file: Path) -> None:
-    """Raise DataError for entities, of which small files are made that grow without end, in whatever encoding."""
+    """Raise DataError for entity definitions, by which a small file can expand without limit."""
     from xml.parsers import expat
 
     def refuse(*_) -> None:
@@ -346,7 +346,7 @@ def _refuse_entities(text: bytes, file: Path) -> None:
 
 
 def arrange_voc(root: str | Path) -> list[Converted]:
-    """Turn the VOCdevkit folder of the VOC sets into images/ and labels/ with a folder for each split and year."""
+    """Convert the VOCdevkit folder to images/ and labels/ with a folder for each split and year."""
     root, results = Path(root), []
     numbers = _numbers(yaml_load(ROOT / "cfg" / "datasets" / "VOC.yaml")["names"])
     for year in _VOC_YEARS:
@@ -375,7 +375,7 @@ def arrange_voc(root: str | Path) -> list[Converted]:
 
 
 def convert_visdrone(root: str | Path, exist_ok: bool = False) -> Converted:
-    """Turn the annotations/ of a VisDrone-DET part (rows x, y, w, h, score, class 1 to 10, ...) into its labels/."""
+    """Convert the annotations/ of a VisDrone-DET part (rows x, y, w, h, score, class 1 to 10, ...) to labels/."""
     root = Path(root)
     files = sorted((root / "annotations").glob("*.txt"))
     if not files:
@@ -400,7 +400,7 @@ def convert_visdrone(root: str | Path, exist_ok: bool = False) -> Converted:
 
 
 def arrange_visdrone(root: str | Path) -> list[Converted]:
-    """Give each part of VisDrone-DET under a folder its labels."""
+    """Convert each part of VisDrone-DET under a folder."""
     return [convert_visdrone(p.parent, exist_ok=True) for p in sorted(Path(root).glob("VisDrone*/annotations"))]
 
 
@@ -427,7 +427,7 @@ def read_classes(file: str | Path) -> dict[int, str]:
 def convert_dota_to_yolo_obb(
     dota_root_path: str | Path, names: Sequence[str] | Mapping[int, str] | None = None, exist_ok: bool = False
 ) -> list[Converted]:
-    """Turn DOTA's corners into label files of rotated boxes.
+    """Convert DOTA's corners to label files of rotated boxes.
 
     Args:
         dota_root_path: has images/train, images/val and labels/train_original, labels/val_original; labels/train and
@@ -482,7 +482,7 @@ def _dota_rows(file: Path, numbers: dict[str, int], size: tuple[int, int], resul
 def convert_segment_masks_to_yolo_seg(
     masks_dir: str | Path, output_dir: str | Path, classes: int, exist_ok: bool = False
 ) -> Converted:
-    """Turn mask images, whose pixels are 0 for the background and 1 + class else, into label files of outlines.
+    """Convert mask images, whose pixels are 0 for the background and else 1 + class, to label files of outlines.
 
     Each connected area is one object.
 
@@ -532,7 +532,7 @@ def _areas(mask: np.ndarray) -> int:
 
 
 def _image_of(folder: Path, stem: str) -> Path:
-    """Return the image of that name, whatever its ending."""
+    """Return the image with a stem, whatever its suffix."""
     found = [p for p in sorted(folder.glob(f"{stem}.*")) if is_image(p)]
     if not found:
         raise MissingFileError(f"There is no image '{stem}' in '{folder}'.")

@@ -1,4 +1,4 @@
-"""`yolo data`: fetch a set by name, see what a training would find in one, turn other formats into YOLO's."""
+"""`yolo data`: download datasets by name, check them, and convert labels of other formats to YOLO's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from ultralytics.utils.errors import ConfigError, DataError, MissingFileError, U
 from ultralytics.utils.hostile.archives import safe_join, unpack
 from ultralytics.utils.system.console import say
 
-USAGE = """yolo data list                          the sets that are known by name
+USAGE = """yolo data list                          the known datasets
 yolo data download NAME                 fetch one into datasets_dir (`yolo settings`); training never does this
 yolo data check data=NAME.yaml          what a training would find: counts, sizes, classes, faults; exit code 1 if any
 yolo data convert FORMAT source=... save_dir=...
@@ -36,7 +35,10 @@ SPLITS = ("train", "val", "test")
 ARCHIVES = "archives"  # in datasets_dir: where fetched archives lie, in a folder for each set, until unpacked
 _SHOWN = 5  # faulty files listed for each split
 _MOST_CLASSES = 30  # of the table, which is cut off behind them
-_ARRANGE: dict[str, Callable[[Path], list]] = {"voc": converter.arrange_voc, "visdrone": converter.arrange_visdrone}
+_ARRANGE: dict[str, Callable[[Path], list[converter.Converted]]] = {
+    "voc": converter.arrange_voc,
+    "visdrone": converter.arrange_visdrone,
+}
 _CONVERT: dict[str, Callable] = {
     "coco": converter.convert_coco,
     "voc": converter.convert_voc,
@@ -62,7 +64,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def show_list(words: Sequence[str]) -> int:
-    """Print the known sets and the first line of what their YAML says of them."""
+    """Print the known datasets with the first line of their YAML."""
     if words:
         raise ConfigError(f"`yolo data list` takes nothing more, but '{words[0]}' was given.")
     for file in sorted((ROOT / "cfg" / "datasets").glob("*.yaml"), key=lambda f: f.name.lower()):
@@ -74,7 +76,7 @@ def show_list(words: Sequence[str]) -> int:
 
 
 def run_download(words: Sequence[str]) -> int:
-    """Fetch the set that is named."""
+    """Download a dataset by name."""
     given = key_values(words, "data download", ("data", "keep"), first="data")
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data download NAME`; `yolo data list` shows the names.")
@@ -84,7 +86,7 @@ def run_download(words: Sequence[str]) -> int:
 
 
 def download_dataset(name: str | Path, keep: bool = False) -> Path:
-    """Fetch the files of a data YAML's `download:` into datasets_dir, unpack them and return the set's folder.
+    """Download the files of a data YAML's `download:` into datasets_dir, unpack them and return the dataset's folder.
 
     Args:
         name: a data YAML, or the name of one of the package's own with or without '.yaml'.
@@ -135,8 +137,8 @@ def _data_yaml(name: str | Path) -> Path:
     return Path(check_yaml(name))
 
 
-def _root(data: Mapping[str, Any], file: Path, datasets: Path) -> Path:
-    """Return the set's folder, which lies in datasets_dir."""
+def _root(data: Mapping[str, object], file: Path, datasets: Path) -> Path:
+    """Return the dataset's folder, which must be inside datasets_dir."""
     root = (datasets / str(data.get("path") or file.stem)).resolve()
     if datasets not in root.parents:
         raise DataError(
@@ -146,37 +148,39 @@ def _root(data: Mapping[str, Any], file: Path, datasets: Path) -> Path:
     return root
 
 
-def _absent(data: Mapping[str, Any], root: Path) -> list[str]:
-    """Return the paths of the splits to train and to validate that are not there."""
-    paths = [p for key in ("train", "val") if data.get(key) for p in np.atleast_1d(data[key]).tolist()]
+def _absent(data: Mapping[str, object], root: Path) -> list[str]:
+    """Return the paths of training and validation splits that do not exist."""
+    given = [value for key in ("train", "val") if (value := data.get(key))]
+    paths = [str(p) for value in given for p in (value if isinstance(value, list) else [value])]
     return [p for p in dict.fromkeys(paths) if not (root / p).exists()]
 
 
-def _sources(data: Mapping[str, Any], file: Path) -> list[tuple[str, str]]:
-    """Return the addresses, each with the folder below the set's own into which it belongs."""
+def _sources(data: Mapping[str, object], file: Path) -> list[tuple[str, str]]:
+    """Return the URLs, each with the subfolder of the dataset that it is unpacked into."""
     given = data.get("download")
     if not given:
         page = f" Its images come from {data['homepage']}." if data.get("homepage") else ""
         raise DataError(
             f"'{file}' has no `download:` line with an address.{page} Put the images into the folders that it names."
         )
-    if isinstance(given, str):
-        given = [given]
-    pairs = list(given.items()) if isinstance(given, Mapping) else [(url, ".") for url in given]
-    if any(len(str(url).split()) != 1 for url, _ in pairs):
+    if isinstance(given, Mapping):
+        pairs = [(str(url), str(folder)) for url, folder in given.items()]
+    else:
+        pairs = [(str(url), ".") for url in (given if isinstance(given, list) else [given])]
+    if any(len(url.split()) != 1 for url, _ in pairs):
         raise DataError(f"`download:` in '{file}' is a script, and scripts are not run. Write addresses there.")
     for url, _ in pairs:
         check_url(url)
     if data.get("convert") and data["convert"] not in _ARRANGE:
         raise DataError(f"'{file}' says `convert: {data['convert']}`; allowed are {', '.join(_ARRANGE)}.")
-    return [(str(url), str(folder)) for url, folder in pairs]
+    return pairs
 
 
 # Check ----------------------------------------------------------------------------------------------------------------
 
 
 def run_check(words: Sequence[str]) -> int:
-    """Print what a training would find; the exit code is 1 if something is at fault."""
+    """Print what training would find; the exit code is 1 if there are faults."""
     given = key_values(words, "data check", ("data", "task"), first="data")
     if "data" not in given:
         raise ConfigError("Which set? Write `yolo data check data=NAME.yaml`, or the folder of a classification set.")
@@ -200,11 +204,12 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
                 f"'{root}' has no folder 'train' with one folder for each class, nor is it a data YAML."
             )
         names = {i: p.name for i, p in enumerate(sorted(p for p in Path(found["train"]).iterdir() if p.is_dir()))}
-        content: dict[str, Any] = {"names": names}
+        kpt_shape = None
     else:
         content = check_det_dataset(_data_yaml(data))
         found = {key: content[key] for key in SPLITS if content.get(key)}
-    texts, faults = [f"{data}: {len(content['names'])} classes"], 0
+        names, kpt_shape = content["names"], content.get("kpt_shape")
+    texts, faults = [f"{data}: {len(names)} classes"], 0
     seen: dict[str, set[str]] = {}
     for key, path in found.items():
         try:
@@ -213,9 +218,9 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
             texts.append(f"\n{key}: {e}")
             faults += 1
             continue
-        verify = _of_class_folders(path, content["names"])
-        entries = list(verify(files) if verify else _labelled(files, content, task))
-        text, count = _describe(key, entries, content["names"], boxed=not verify)
+        verify = _of_class_folders(path, names)
+        entries = list(verify(files) if verify else _labelled(files, len(names), task, kpt_shape))
+        text, count = _describe(key, entries, names, boxed=not verify)
         for other, those in seen.items():
             if both := len(those & set(files)):
                 text += f"\n  note: {both} of its images are in {other} too"
@@ -226,9 +231,11 @@ def check_dataset(data: str | Path, task: str | None = None) -> tuple[str, int]:
     return "\n".join(texts), faults
 
 
-def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
-    """Return what verifies the images of a classification set, if a split's folder is one."""
-    folders = [p for p in Path(path).iterdir()] if isinstance(path, str) and Path(path).is_dir() else []
+def _of_class_folders(
+    path: str | list[str], names: Mapping[int, str]
+) -> Callable[[Sequence[str]], Iterable[Entry]] | None:
+    """Return the function that verifies images by their class folders, or None if a split has no class folders."""
+    folders = [*Path(path).iterdir()] if isinstance(path, str) and Path(path).is_dir() else []
     if not folders or any(p.is_file() or p.name in {"images", "labels"} for p in folders):
         return None
     if any(Path(lb).is_file() for f in folders for lb in labels.img2label_paths(list_images(f)[:1])):
@@ -239,22 +246,22 @@ def _of_class_folders(path: Any, names: Mapping[int, str]) -> Callable | None:
         known = dict(zip(own, names))
 
     def verify(file: str) -> Entry:
-        cls = known.get(Path(file).relative_to(path).parts[0])
+        folder = Path(file).relative_to(folders[0].parent).parts[0]
+        cls = known.get(folder)
         entry = Entry(file, found=True, rows=np.array([[cls or 0, 0.5, 0.5, 1, 1]], np.float32))
         try:
             entry.shape = verify_image(file)
         except DataError as e:
             entry.fault = str(e)
         if cls is None and not entry.fault:
-            entry.fault = f"unknown class: the folder '{Path(file).relative_to(path).parts[0]}' is none of the names"
+            entry.fault = f"unknown class: the folder '{folder}' is none of the names"
         return entry
 
     return lambda files: labels.parallel(verify, files, desc="Verifying")
 
 
-def _labelled(files: Sequence[str], content: Mapping[str, Any], task: str | None) -> Iterable[Entry]:
+def _labelled(files: Sequence[str], nc: int, task: str | None, kpt_shape: Sequence[int] | None) -> Iterable[Entry]:
     """Verify images with their label files, as a training would."""
-    nc, kpt_shape = len(content["names"]), content.get("kpt_shape")
     layout = labels.layout_of(task or ("pose" if kpt_shape else "detect"), kpt_shape)
     return labels.parallel(
         lambda im, lb: labels.verify_image_label(im, lb, nc, layout=layout),
@@ -329,7 +336,7 @@ def _classes(rows: list[np.ndarray], names: Mapping[int, str]) -> list[str]:
 
 
 def run_convert(words: Sequence[str]) -> int:
-    """Turn labels of another format into YOLO's."""
+    """Convert labels of another format to YOLO's."""
     if not words or words[0] not in _CONVERT:
         hint = did_you_mean(words[0], _CONVERT, n=1) if words else ""
         raise ConfigError(f"From which format? Write `yolo data convert` and one of {', '.join(_CONVERT)}.{hint}")

@@ -33,7 +33,7 @@ ROUNDS = 20
 
 @dataclass
 class Row:
-    """What one format gave; numbers are None where they could not be had, and `note` says why."""
+    """The results of one format; figures are None where they could not be measured, and `note` says why."""
 
     format: str
     file: str = ""
@@ -63,7 +63,7 @@ SHOWN = {  # in the table: the column's title, and the form of its values
 
 
 def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
-    """Export to each format, compare, validate where `data` is given, and time all in turn; return the table.
+    """Export to each format, check parity, validate if `data` is given, time all in turn, and return the table.
 
     It is also written as CSV and Markdown into a new run folder, with the files.
 
@@ -80,17 +80,18 @@ def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
     formats = _formats(kwargs.get("format"))
     stride = max(int(torch.as_tensor(getattr(model.model, "stride", 32)).max()), 32)
     imgsz = check_imgsz(args.imgsz, stride=stride, min_dim=2)
+    assert isinstance(imgsz, list)
     if args.data and imgsz[0] != imgsz[1]:
         raise ConfigError(f"Validation needs square images, not {imgsz}: give imgsz=SIDE, or leave data= out.")
     device = select_device(args.device, verbose=False)
     folder = run_folder(args).make()
-    x = exporter.image_batch(model.model, imgsz, args.batch).to(device)
+    x = exporter.image_batch(model.model, imgsz, int(args.batch)).to(device)
     before = torch.get_num_threads()
     with torch_threads(args.threads or before, before):
         file = str(model.ckpt_path or "")
         first = Row("PyTorch", file, file_size(file) if file else None, run=eager(model.model, x))
         rows = [first, *(_exported(model, form, x, folder, args) for form in formats)]
-        _time([row for row in rows if row.run], rounds, device)
+        _time(rows, rounds, device)
     if args.data:
         _validate(rows[0], model, imgsz, args)
         for row in (row for row in rows[1:] if row.file):
@@ -107,7 +108,7 @@ def benchmark(model: Model, rounds: int = ROUNDS, **kwargs) -> pd.DataFrame:
 
 
 def _formats(wanted: str | Sequence[str] | None) -> list[Format]:
-    """Return the formats that were asked for, or all."""
+    """Return the requested formats, or all."""
     if not wanted:
         return list(FORMATS.values())
     names = wanted.split(",") if isinstance(wanted, str) else wanted
@@ -115,7 +116,7 @@ def _formats(wanted: str | Sequence[str] | None) -> list[Format]:
 
 
 def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: IterableSimpleNamespace) -> Row:
-    """Export to one format; what stands in the way becomes the note."""
+    """Export to one format; what prevents it becomes the note."""
     row = Row(form.title)
     half, int8 = (getattr(args, key) and key in form.options for key in ("half", "int8"))
     if missing := missing_packages((*form.writing, *form.running)):
@@ -141,17 +142,18 @@ def _exported(model: Model, form: Format, x: torch.Tensor, folder: Path, args: I
 
 
 def _time(rows: Sequence[Row], rounds: int, device: torch.device) -> None:
-    """Fill in the latencies."""
-    times = run_in_turn([row.run for row in rows], rounds, device)
+    """Fill in the latencies of the rows that can run."""
+    ready = [(row, row.run) for row in rows if row.run]
+    times = run_in_turn([run for _, run in ready], rounds, device)
     first = float(np.median(times[0]))
-    for row, seconds in zip(rows, times):
+    for (row, _), seconds in zip(ready, times):
         row.median_ms, row.p90_ms = (float(np.percentile(seconds, q)) * 1e3 for q in (50, 90))
         row.ratio = float(np.median(seconds)) / first
         row.run = None
 
 
 def _validate(row: Row, model: Model, imgsz: list[int], args: IterableSimpleNamespace) -> None:
-    """Fill in the metric; all formats see the same squares."""
+    """Fill in the metric, measured on the same square images for all formats."""
     more = {} if args.batch == 1 else {"batch": args.batch}
     found = model.val(
         data=args.data, imgsz=imgsz[0], device=args.device, threads=args.threads, rect=False, plots=False,

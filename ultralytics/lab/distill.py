@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +25,10 @@ from torch import nn
 from ultralytics.cfg.schema import Settings
 from ultralytics.nn.features import Output
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, trust_modules
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ConfigError
-from ultralytics.utils.loss import per_process
+from ultralytics.utils.losses.detect import head_of, per_process
 from ultralytics.utils.torch_utils import StandIn, get_num_params, in_eval
 
 LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `distill_KEY`: name in log and results.csv
@@ -37,7 +37,7 @@ LESSONS = {"box": "kd_box", "cls": "kd_cls", "feat": "kd_feat"}  # setting `dist
 
 
 def teachers_weight(logits: torch.Tensor) -> torch.Tensor:
-    """Return the weight of each anchor point (n, a), 0..1, for the teacher's class logits (n, a, nc).
+    """Return the weight of each position (n, a), 0..1, for the teacher's class logits (n, a, nc).
 
     It is the square of the best score: thousands of background places at 0.001 then weigh less than one object, while
     all around an object, also where no label is assigned (the paper's valuable localization region), is learnt.
@@ -81,7 +81,7 @@ def image_lesson(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 
 
 class Distiller(StandIn):
-    """Wraps a student with what it needs to learn from a teacher; trained in its place.
+    """A student together with its teacher and adapters, which takes the student's place while it trains.
 
     In training a batch (dict) gives the student's own loss plus the lessons; all else gives what the student gives.
     The teacher is no part of it as a module: it is not trained, saved, sent to other processes or put into training
@@ -99,8 +99,6 @@ class Distiller(StandIn):
         ConfigError: the two do not fit, or no lesson is left.
     """
 
-    student: BaseModel
-
     def __init__(
         self,
         student: BaseModel,
@@ -112,7 +110,7 @@ class Distiller(StandIn):
     ):
         super().__init__()
         check_pair(student, teacher)
-        self.student = student
+        self.student: BaseModel = student
         parameter = next(student.parameters())
         teacher = teacher.eval().requires_grad_(False).to(parameter.device).to(memory_format=torch.channels_last)
         self.detects = isinstance(student.model[-1], Detect)
@@ -142,7 +140,7 @@ class Distiller(StandIn):
         return self._teacher[0]
 
     def _make_adapters(self, teacher: BaseModel, seed: int) -> nn.ModuleList:
-        """Return a 1x1 convolution to the teacher's channels for each map that the head reads, or an identity if equal.
+        """Return for each map that the head reads a 1x1 convolution to the teacher's channels, or nothing if equal.
 
         They have no bias, which a softmax over places would not see.
         """
@@ -172,14 +170,15 @@ class Distiller(StandIn):
         if self.detects:
             parts = self._head_lessons(preds, shown) | self._feature_lessons(maps, shown_maps)
         else:
-            parts = {"cls": image_lesson(cast(torch.Tensor, preds), cast(torch.Tensor, shown), self.temperature)}
+            assert isinstance(preds, torch.Tensor) and isinstance(shown, torch.Tensor)
+            parts = {"cls": image_lesson(preds, shown, self.temperature)}
         lessons = torch.stack([parts[k] * gain for k, gain in self.gains.items()])
         images = len(x["img"]) if self.detects else 1  # a detector's loss is a sum over images
         return loss + lessons.sum() * images, torch.cat((items, lessons.detach().to(items)))
 
     def _head_lessons(self, preds: Output, shown: Output) -> dict[str, torch.Tensor]:
         """Return the lessons on boxes and classes, means over all places by the teacher's weight."""
-        head = cast(Detect, self.student.model[-1])
+        head = head_of(self.student)
         parts: dict[str, torch.Tensor] = {}
         if not {"box", "cls"} & self.gains.keys():
             return parts
@@ -200,7 +199,7 @@ class Distiller(StandIn):
     # Going on with an interrupted run ---------------------------------------------------------------------------------
 
     def state(self, with_grads: bool) -> dict:
-        """Return the additions to a checkpoint of the run: the adapters, and gradients that wait for a step."""
+        """Return what the run's checkpoint holds besides the student: adapters, and gradients that wait for a step."""
         waiting = {n: p.grad for n, p in self.adapters.named_parameters() if with_grads and p.grad is not None}
         return {"distill": {"adapters": self.adapters.state_dict(), "grads": waiting}}
 
@@ -223,7 +222,7 @@ class Distiller(StandIn):
 
 
 def _run(model: BaseModel, x: torch.Tensor) -> tuple[Output, list[torch.Tensor]]:
-    """Return a model's output for a batch of images, and the input of its head."""
+    """Run a model on images; return its output and the input of its head."""
     read: list[list[torch.Tensor]] = []
     hook = model.model[-1].register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     try:
@@ -233,7 +232,7 @@ def _run(model: BaseModel, x: torch.Tensor) -> tuple[Output, list[torch.Tensor]]
 
 
 def _maps(preds: Output) -> list[torch.Tensor]:
-    """Return the maps among what a head gives in training; those of some tasks give more besides."""
+    """Return the maps in a head's training output, which has more besides for some tasks."""
     return list(preds) if isinstance(preds[0], torch.Tensor) else list(preds[0])
 
 
@@ -248,7 +247,7 @@ def _rows(maps: list[torch.Tensor], reg_max: int, nc: int) -> tuple[torch.Tensor
 
 
 def check_pair(student: BaseModel, teacher: BaseModel) -> None:
-    """Raise ConfigError unless a teacher fits the task, classes and head of the student."""
+    """Raise ConfigError unless the teacher fits the student."""
     mine, true = student.model[-1], teacher.model[-1]
     names, known = ([*dict(m.names).values()] for m in (student, teacher))
     odd = next(((i, a, b) for i, (a, b) in enumerate(zip(names, known)) if a != b), None)
@@ -270,7 +269,7 @@ def check_pair(student: BaseModel, teacher: BaseModel) -> None:
         )
     elif heads[0] and strides[0] != strides[1]:
         said = f"predicts at the strides {strides[1]}, but the model to train at {strides[0]}"
-    elif heads[0] and mine.reg_max != true.reg_max:
+    elif isinstance(mine, Detect) and isinstance(true, Detect) and mine.reg_max != true.reg_max:
         said = f"tells distances in {true.reg_max} bins, but the model to train in {mine.reg_max}"
     if said:
         where = getattr(teacher, "pt_path", None)
@@ -297,8 +296,7 @@ def distil(student: BaseModel, args: Settings, half: bool) -> Distiller:
             f"teacher={args.teacher} is not a weight file: give the .pt file of a trained model, such as "
             "teacher=runs/detect/train/weights/best.pt."
         )
-    trust_modules(path, args.trust_modules)
-    teacher, _ = attempt_load_one_weight(path, fuse=True)
+    teacher, _ = attempt_load_one_weight(path, fuse=True, trusted=args.trust_modules)
     gains = {k: getattr(args, f"distill_{k}") for k in LESSONS}
     made = Distiller(student, teacher, gains, args.distill_temp, half, args.seed)
     lessons = ", ".join(f"distill_{k}={v:g}" for k, v in made.gains.items())

@@ -6,7 +6,7 @@ once, takes models that return one tensor, and leaves the sign of EigenCAM to ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
 from ultralytics.engine.results import Results
 from ultralytics.lab import receptive_field
-from ultralytics.lab.rows import table, write_csv
+from ultralytics.lab.tables import aligned, csv_text
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.features import choose_layers, feature_maps
 from ultralytics.utils import LOGGER
@@ -39,14 +39,16 @@ yolo explain model=yolo11n.yaml receptive_field=true layers=[4,6,9]
   method   eigencam: what most of a layer's channels agree on; layercam: what speaks for the objects that were found
   layers   indices as in the model's YAML; else those that the head reads
   also     imgsz, conf, iou, max_det, classes, vid_stride, device, project, name, exist_ok, trust_modules;
-           for the receptive field samples (8 images of noise, or the first of source)
+           for the receptive field samples (8 images of noise), imgsz, device, project, name, exist_ok, trust_modules
 """
+
+Settings = dict[str, Any]  # of the command, by key
 
 # Heat maps ------------------------------------------------------------------------------------------------------------
 
 
 def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) -> torch.Tensor:
-    """Return how far each position goes along the first principal component of a layer's channels: (h, w).
+    """Project each position onto the first principal component of a layer's channels: (h, w).
 
     Muhammad and Yeasin, Eigen-CAM, arXiv 2008.00299; channels are centred. A component has no sign of its own: here it
     points to where the activation is strong.
@@ -64,8 +66,8 @@ def eigen_cam(activation: torch.Tensor, gradient: torch.Tensor | None = None) ->
     return (projection * (sign if sign else 1)).view(activation.shape[1:]).float()
 
 
-def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Return how much each position speaks for the target: relu(gradient) x activation, over all channels: (h, w).
+def layer_cam(activation: torch.Tensor, gradient: torch.Tensor | None) -> torch.Tensor:
+    """Return the evidence for the target at each position: relu(gradient) x activation, over all channels: (h, w).
 
     Jiang et al., LayerCAM, IEEE TIP 2021, equations 7 and 8.
 
@@ -73,6 +75,7 @@ def layer_cam(activation: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         activation: (channels, h, w).
         gradient: of the target with respect to it.
     """
+    assert gradient is not None
     return (gradient.relu() * activation.detach()).sum(0).float()
 
 
@@ -96,13 +99,13 @@ def choose_method(name: str) -> Method:
 
 
 def heat_of(cam: torch.Tensor) -> np.ndarray:
-    """Return a map as heat from 0 to 1; what is negative speaks against, and is 0."""
+    """Scale a map to heat from 0 to 1; negative values are evidence against, and become 0."""
     heat = cam.detach().clamp(min=0).float().cpu().numpy()
     return heat / max(float(heat.max()), 1e-12)
 
 
-def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
-    """Return what LayerCAM explains: the sum of the logits of what was found in an image; None if nothing was.
+def target_of(preds: object, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
+    """Return the target of LayerCAM: the sum of the logits of an image's detections, or None without any.
 
     Logits, for the gradient of a score fades as the score comes near 1.
 
@@ -112,14 +115,16 @@ def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None)
         classes: for a classifier, the classes to be explained in the place of the first guess.
     """
     scores = preds[0] if isinstance(preds, (tuple, list)) else preds
+    assert isinstance(scores, torch.Tensor)
     if result.probs is not None:
         chosen = scores[0, list(classes) if classes else [int(result.probs.top1)]]
     else:
         rows = result.obb if result.obb is not None else result.boxes
-        if not len(rows):
+        if rows is None or not len(rows):
             return None
-        of_class = scores[0, 4 : 4 + len(result.names)][rows.cls.long()]  # (found, positions)
-        at = (of_class.detach() - rows.conf[:, None]).abs().argmin(1)  # the position that a row came from
+        cls, conf = torch.as_tensor(rows.cls).long(), torch.as_tensor(rows.conf)
+        of_class = scores[0, 4 : 4 + len(result.names)][cls]  # (found, positions)
+        at = (of_class.detach() - conf[:, None]).abs().argmin(1)  # the position that a row came from
         chosen = of_class.gather(1, at[:, None])
     return torch.logit(chosen.float(), eps=1e-6).sum()
 
@@ -129,7 +134,7 @@ def target_of(preds: Any, result: Results, classes: Sequence[int] | None = None)
 
 @dataclass
 class Explanation:
-    """What a model found in an image, and the heat (h, w), 0 to 1 on the original image, of each layer."""
+    """The detections of a model in an image, and the heat (h, w) of each layer, 0 to 1 on the original image."""
 
     path: str
     result: Results
@@ -143,10 +148,14 @@ class Explanation:
         return mean / max(float(mean.max()), 1e-12)
 
     def boxes(self) -> np.ndarray | None:
-        """Return (h, w) bool: what lies within boxes; None where the task has none."""
-        if self.result.obb is None and self.result.boxes is None:
+        """Return the mask (h, w) of all boxes, or None if the task has none."""
+        obb, boxes = self.result.obb, self.result.boxes
+        if obb is not None:
+            rows = torch.as_tensor(obb.xyxyxyxy)
+        elif boxes is not None:
+            rows = torch.as_tensor(boxes.xyxy)
+        else:
             return None
-        rows = self.result.obb.xyxyxyxy if self.result.obb is not None else self.result.boxes.xyxy
         mask = np.zeros(self.result.orig_shape, np.uint8)
         for row in rows.cpu().numpy().round().astype(int):
             if row.ndim == 1:
@@ -155,11 +164,11 @@ class Explanation:
                 cv2.fillPoly(mask, [row], 1)
         return mask.astype(bool)
 
-    def row(self) -> dict[str, Any]:
-        """Return the line of the summary: the share of heat within the boxes, beside the share of the image."""
+    def row(self) -> dict[str, object]:
+        """Return the summary row: the share of the heat inside the boxes, and the share of the image they cover."""
         inside = self.boxes()
         said = self.result.verbose().strip().rstrip(",") or "nothing"
-        line: dict[str, Any] = {"image": Path(self.path).name, "found": said}
+        line: dict[str, object] = {"image": Path(self.path).name, "found": said}
         if inside is None:
             return line
         line["boxes cover"] = round(float(inside.mean()), 3)
@@ -170,9 +179,9 @@ class Explanation:
         return line
 
     def draw(self, method: str) -> np.ndarray:
-        """Return what was found and the heat side by side, each of the image's own size, (h, w, 3) BGR."""
+        """Draw the detections and the heat maps side by side, each at the image's size: (h, w, 3) BGR."""
         image = three_channels(self.result.orig_img)
-        panels = [("found", three_channels(self.result.plot()))]
+        panels = [("found", three_channels(np.asarray(self.result.plot())))]
         if len(self.heat) > 1:
             panels.append((f"{method}, all layers", overlay(image, self.together)))
         for i, heat in self.heat.items():
@@ -203,7 +212,7 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]], gap: int = 4) -> np.n
 
 
 def onto_original(heat: np.ndarray, shape: tuple[int, int], cut: float | None = None) -> np.ndarray:
-    """Return heat on a model's input (h, w) on the original image of `shape` (h, w), 0 where the model saw nothing.
+    """Map heat (h, w) from a model's input onto the original image; what the model did not see is 0.
 
     Args:
         heat: 0 to 1.
@@ -220,7 +229,7 @@ def onto_original(heat: np.ndarray, shape: tuple[int, int], cut: float | None = 
     return full
 
 
-def _detached(x: Any) -> Any:
+def _detached(x: object) -> object:
     """Return copies of all tensors of a model's output, out of the graph."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(_detached, x))
@@ -234,21 +243,27 @@ class Explainer:
         model: weight file, model YAML, or a YOLO.
         method: a key of METHODS.
         layers: indices as in the model's YAML; None: those that the head reads.
+        trust_modules: run the module files that the model names, if it is not a YOLO.
         settings: of prediction: imgsz, conf, iou, classes, device, ...
     """
 
     def __init__(
-        self, model: str | Path | YOLO, method: str = "eigencam", layers: Sequence[int] | None = None, **settings: Any
+        self,
+        model: str | Path | YOLO,
+        method: str = "eigencam",
+        layers: Sequence[int] | None = None,
+        trust_modules: bool | str = False,
+        **settings: object,
     ):
         self.method, self.layers = choose_method(method), layers
-        self.yolo = model if isinstance(model, YOLO) else YOLO(model, trust_modules=settings.get("trust_modules"))
+        self.yolo = model if isinstance(model, YOLO) else YOLO(model, trust_modules=trust_modules)
         known = {k: v for k, v in self.yolo.overrides.items() if k == "imgsz"}
         self.predictor = load(TASKS[self.yolo.task].predictor)(overrides={**known, **settings, "save": False})
         self.predictor.setup_model(self.yolo.model, verbose=False)
         self.predictor.model.network("Heat maps come")
         self.predictor.imgsz = self.predictor.input_size()
 
-    def stream(self, source: Any) -> Iterator[Explanation]:
+    def stream(self, source: object) -> Iterator[Explanation]:
         """Explain the images and frames of a source one by one."""
         self.predictor.setup_source(source)
         for paths, images, _ in self.predictor.dataset:
@@ -274,7 +289,7 @@ class Explainer:
         kinds = {i: f"{maps[i][0]} 1/{round(size[0] / maps[i][1].shape[2])}" for i in layers}
         return Explanation(path, result, heat, kinds)
 
-    def _cams(self, preds: Any, result: Results, maps: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    def _cams(self, preds: object, result: Results, maps: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
         """Return the map (h, w) of each layer; zeros where there is nothing to explain."""
         if not self.method.needs_gradient:
             return {i: self.method.cam(y[0], None) for i, y in maps.items()}
@@ -291,12 +306,13 @@ class Explainer:
 
 def explain(
     model: str | Path | YOLO,
-    source: Any,
+    source: object,
     method: str = "eigencam",
     layers: Sequence[int] | None = None,
     save_dir: str | Path = "runs/explain",
-    **settings: Any,
-) -> list[dict[str, Any]]:
+    trust_modules: bool | str = False,
+    **settings: object,
+) -> list[dict[str, object]]:
     """Draw the heat maps of all images of a source as PNG files into a folder; return the lines of summary.csv.
 
     Args:
@@ -305,10 +321,12 @@ def explain(
         method: a key of METHODS.
         layers: indices as in the model's YAML; None: those that the head reads.
         save_dir: of the files.
+        trust_modules: run the module files that the model names.
         settings: of prediction.
     """
-    folder, rows, taken = Path(save_dir), [], set()
-    for found in Explainer(model, method, layers, **settings).stream(source):
+    folder, taken = Path(save_dir), set()
+    rows: list[dict[str, object]] = []
+    for found in Explainer(model, method, layers, trust_modules, **settings).stream(source):
         stem = name = Path(found.path).stem or "image"
         number = 1
         while name in taken:  # frames of a video, or images of one name in several folders
@@ -318,8 +336,21 @@ def explain(
         rows.append({**found.row(), "file": imwrite(folder / f"{name}.png", found.draw(method)).name})
         if not any(heat.any() for heat in found.heat.values()):
             LOGGER.warning(f"WARNING: nothing was found in '{found.path}', so {method} has nothing to explain there.")
-    write_csv(folder / "summary.csv", rows)
+    (folder / "summary.csv").write_text(csv_text(rows), encoding="utf-8-sig")  # whose mark Excel looks for
     return rows
+
+
+def table(rows: Sequence[Mapping[str, object]], most: int = 40) -> str:
+    """Return a summary as an aligned text table, with the means of its numbers below.
+
+    Images in which nothing was found have no heat in boxes, so they have no part in the mean of what boxes cover.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[str(row.get(c, "")) for c in columns] for row in rows[:most]]
+    if len(rows) > 1 and (found := [row for row in rows if "heat in boxes" in row]):
+        numbers = [[v for row in found if isinstance(v := row.get(c), float)] for c in columns[1:]]
+        cells.append(["mean", *(f"{np.mean(n):.3f}" if n else "" for n in numbers)])
+    return aligned([columns, *cells], left=len(columns), rules=())
 
 
 # Command --------------------------------------------------------------------------------------------------------------
@@ -329,15 +360,15 @@ _PREDICTION = ("imgsz", "conf", "iou", "max_det", "classes", "vid_stride", "agno
 _KEYS = (*_TEXTS, "layers", "receptive_field", "samples", "exist_ok", *_PREDICTION)
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that `key=value` words make.
+def parse(words: Sequence[str]) -> Settings:
+    """Parse `key=value` words into settings.
 
     Raises:
         ConfigError: a key is not known, or has no value.
     """
     words = ["receptive_field=True" if word == "receptive_field" else word for word in words]
     texts = key_values(words, "explain", _KEYS)
-    found = {key: text if key in _TEXTS else smart_value(text) for key, text in texts.items()}
+    found: Settings = {key: text if key in _TEXTS else smart_value(text) for key, text in texts.items()}
     for key in ("layers", "classes"):
         value = found.get(key)
         found[key] = [value] if isinstance(value, int) and not isinstance(value, bool) else value
@@ -358,7 +389,7 @@ def main(words: Sequence[str]) -> int:
     if "model" not in given or not (field_only or "source" in given):
         missing = [f"{key}=..." for key in ("model", "source") if key not in given][: 1 if field_only else 2]
         raise ConfigError(f"`yolo explain` needs {' and '.join(missing)}; `yolo explain` alone shows examples.")
-    yolo = YOLO(given.pop("model"), trust_modules=given.get("trust_modules"))
+    yolo = YOLO(given.pop("model"), trust_modules=given.pop("trust_modules", False))
     places = {key: given.pop(key, None) for key in ("project", "name", "exist_ok")}
     if "samples" in given and not field_only:
         raise ConfigError("'samples' is for the receptive field: write receptive_field=true, or leave it out.")

@@ -1,4 +1,4 @@
-"""How long models take: measured in turn, so that whatever else the machine does meets all of them alike."""
+"""Latency of models, measured in turn so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMAT_OF = {"onnxruntime": FORMATS["onnx"], "openvino": FORMATS["openvino"]}  #
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds that one run of one model took in one runtime."""
+    """The latency of one model in one runtime, in milliseconds."""
 
     model: str
     runtime: str
@@ -44,7 +44,7 @@ class Latency:
 
 
 def packages_missing(runtime: str) -> list[str]:
-    """Return the packages that a runtime needs and that are not installed."""
+    """Return the packages that a runtime needs and that are missing."""
     form = FORMAT_OF.get(runtime)
     return missing_packages((*form.writing, *form.running)) if form else []
 
@@ -55,15 +55,15 @@ def available_runtimes() -> tuple[str, ...]:
 
 
 def eager(model: nn.Module, x: torch.Tensor) -> Callable[[], object]:
-    """Return what runs a model once as `predict` does: by PyTorch, fused, on a CPU with channels last."""
+    """Return a function that runs a model once as `predict` does: in PyTorch, fused, on a CPU with channels last."""
     layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
-    net = exporter.Predictions(model).to(x.device, memory_format=layout)
+    net = exporter.Predictions(model).to(x.device).to(memory_format=layout)
     x = x.to(memory_format=layout)
     return torch.inference_mode()(lambda: net(x))
 
 
 def prepare(runtime: str, model: nn.Module, x: torch.Tensor, folder: Path, threads: int) -> Callable[[], object]:
-    """Make a model ready in a runtime, with its file in a folder, and return what runs it once on `x`."""
+    """Prepare a model in a runtime, with its file in a folder, and return a function that runs it once on `x`."""
     if runtime == "eager":
         return eager(model, x)
     form = FORMAT_OF[runtime]
@@ -127,7 +127,7 @@ def measure(
 
 
 def _usable(names: Sequence[str], device: torch.device) -> list[str]:
-    """Return the runtimes that can be used here, and say of each other one why it is left out."""
+    """Return the usable runtimes, and log why each other one is left out."""
     usable = []
     for name in dict.fromkeys(names):
         if name not in RUNTIMES:
@@ -147,7 +147,7 @@ def _usable(names: Sequence[str], device: torch.device) -> list[str]:
 
 
 def run_in_turn(runs: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[list[float]]:
-    """Return the seconds of the timed runs of each candidate; every round begins with another one."""
+    """Return the seconds of the timed runs of each candidate; every round starts with a different one."""
     times: list[list[float]] = [[] for _ in runs]
     for run in runs:
         for _ in range(WARM_UP):
@@ -171,7 +171,7 @@ def run_in_turn(runs: Sequence[Callable[[], object]], rounds: int, device: torch
 
 
 def _wait(device: torch.device) -> None:
-    """Let the work that is queued on a GPU finish."""
+    """Wait for the work queued on a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type != "cpu":
@@ -180,7 +180,7 @@ def _wait(device: torch.device) -> None:
 
 @contextmanager
 def torch_threads(threads: int, before: int) -> Iterator[None]:
-    """Let torch compute on so many threads, and in the end on as many as before."""
+    """Set the number of torch's threads within a context; `before` is restored."""
     torch.set_num_threads(threads)
     try:
         yield

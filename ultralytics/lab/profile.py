@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections import Counter
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-from torch import nn
-
-from ultralytics.cfg import model_key, model_yamls
 from ultralytics.cfg.tasks import TASKS, load
+from ultralytics.nn import trust
 from ultralytics.nn.checkpoint import save_checkpoint
-from ultralytics.nn.parse import line_numbers, yaml_model_load
-from ultralytics.nn.tasks import describe
+from ultralytics.nn.parse import Layer, line_numbers, yaml_model_load
+from ultralytics.nn.tasks import BaseModel, attempt_load_weights, describe, guess_model_task
 from ultralytics.utils.errors import MissingFileError, ModelError
 from ultralytics.utils.files import file_size
 from ultralytics.utils.flops import Forward, count_forward
@@ -95,9 +93,9 @@ class Profile:
 
 
 def profile(
-    model: nn.Module, imgsz: int | list[int] = 640, weights: str | Path | None = None, name: str = ""
+    model: BaseModel, imgsz: int | list[int] = 640, weights: str | Path | None = None, name: str = ""
 ) -> Profile:
-    """Count what a model costs, whole and layer by layer; it is not touched.
+    """Measure the cost of a model, whole and layer by layer; the model is not changed.
 
     Args:
         model: one of this package, not fused, or there is nothing to compare.
@@ -105,7 +103,7 @@ def profile(
         weights: the weight file to weigh; without one the model is written, weighed and removed.
         name: of the model in tables.
     """
-    model = deepcopy(unwrap(model)).cpu().float().eval()
+    model = deepcopy(cast("BaseModel", unwrap(model))).cpu().float().eval()
     names = [f"model.{name}" for name, _ in model.model.named_children()]  # with gaps behind backbones
     before, params = count_forward(model, imgsz, names), get_num_params(model)
     own_params = [get_num_params(layer) for layer in model.model]
@@ -125,45 +123,39 @@ def profile(
     return Profile(name, model.task, len(model.names), imgsz, cost, layers)
 
 
-def layer_costs(model: nn.Module, imgsz: int | list[int] = 640) -> list[LayerCost]:
-    """Return what each layer costs; see `profile`."""
-    return profile(model, imgsz).layers
-
-
-def cost_of(model: nn.Module, imgsz: int | list[int] = 640, weights: str | Path | None = None) -> Cost:
+def cost_of(model: BaseModel, imgsz: int | list[int] = 640, weights: str | Path | None = None) -> Cost:
     """Return the cost of a model that is not fused; without a weight file one is written, weighed and removed."""
     return profile(model, imgsz, weights).cost
 
 
-def load_model(name: str | Path, nc: int | None = None, trust_modules: bool | str = False) -> nn.Module:
+def load_model(name: str | Path, nc: int | None = None, trust_modules: bool | str = False) -> BaseModel:
     """Return the model of a YAML (for `nc` classes) or of a weight file, not fused.
 
     Raises:
         MissingFileError: there is no such file.
         ModelError: `nc` was given for a weight file, whose classes stand.
     """
-    from ultralytics.nn import tasks
-
     is_yaml = Path(name).suffix.lower() in {".yaml", ".yml"}
     if not is_yaml and not Path(name).is_file():
         raise MissingFileError(f"The model '{name}' is neither a YAML nor a weight file that exists.")
     if not is_yaml and nc:
         raise ModelError(f"'nc={nc}' is for model YAMLs: the weight file '{name}' keeps its own classes.")
-    tasks.trust_modules(name, trust_modules)
     if not is_yaml:
-        return tasks.attempt_load_weights(name)
-    cls = load(TASKS[tasks.guess_model_task(yaml_model_load(name))].model)
+        return attempt_load_weights(name, trusted=trust_modules)
+    trust.trust_modules(name, trust_modules)
+    cls = load(TASKS[guess_model_task(yaml_model_load(name))].model)
     return cls(str(name), nc=nc, verbose=False)
 
 
 # Layers ---------------------------------------------------------------------------------------------------------------
 
 
-def _layers(model: nn.Module, before: Forward, after: Forward, params: list[int]) -> list[LayerCost]:
+def _layers(model: BaseModel, before: Forward, after: Forward, params: list[int]) -> list[LayerCost]:
     """Return a row for each line of the YAML, from the passes before and after fusing."""
     rows = []
     parts = zip(before.parts.values(), after.parts.values())
-    for i, (layer, (line, text), (old, new)) in enumerate(zip(model.model, _yaml_lines(model), parts)):
+    layers = cast("list[Layer]", list(model.model))
+    for i, (layer, (line, text), (old, new)) in enumerate(zip(layers, _yaml_lines(model), parts)):
         rows.append(
             LayerCost(
                 index=f"{layer.i}-{layer.i + layer.span - 1}" if layer.span > 1 else str(layer.i),
@@ -184,7 +176,7 @@ def _layers(model: nn.Module, before: Forward, after: Forward, params: list[int]
     return rows
 
 
-def _yaml_lines(model: nn.Module) -> list[tuple[int | None, str]]:
+def _yaml_lines(model: BaseModel) -> list[tuple[int | None, str]]:
     """Return the number and text of each line in the model's YAML."""
     d = model.yaml
     content = [*d["backbone"], *d["head"]]
@@ -195,24 +187,9 @@ def _yaml_lines(model: nn.Module) -> list[tuple[int | None, str]]:
     return [(n, str(line).replace("'", "")) for n, line in zip(numbers or [None] * len(content), content)]
 
 
-def _weigh(model: nn.Module) -> float:
+def _weigh(model: BaseModel) -> float:
     """Return the megabytes of the model's weight file in half precision."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.pt"
         save_checkpoint(file, {**describe(deepcopy(model).half()), "args": {}})
         return file_size(file)
-
-
-def plain_twin(model: nn.Module) -> str:
-    """Return the name of the YAML that a model was lightened from, that of its family, scale and task.
-
-    `yolo11s-GhostConv-seg.yaml`, and weights trained from it, give `yolo11s-seg.yaml`. Who has no family is
-    compared with yolo11.
-    """
-    family, scale, variant = "yolo11", model.yaml.get("scale") or "n", ""
-    if match := re.match(r"(yolo11|yolov8)[nslmx]?((?:-\w+)*)$", Path(model.yaml.get("yaml_file") or "").stem):
-        family, variant = match[1], "".join(re.findall(r"-p[26](?!\w)", match[2]))
-    _, dash, task = Path(TASKS[model.task].weights).stem.partition("-")  # yolo11n-seg
-    names = [f"{family}{scale}{variant}{dash}{task}.yaml", f"{family}{scale}{dash}{task}.yaml"]
-    bundled = model_yamls()
-    return next((name for name in names if model_key(Path(name)) in bundled), f"yolo11{scale}{dash}{task}.yaml")

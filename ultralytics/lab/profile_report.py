@@ -62,7 +62,7 @@ def _shapes(shapes: list[tuple[int, ...]]) -> str:
 
 
 def model_table(profiles: Sequence[Profile]) -> str:
-    """Return the figures of models side by side, those behind the first with what they save."""
+    """Return the figures of models side by side, with their change from the first model."""
     first = profiles[0]
     rows = [
         [f"{size_text(first.imgsz)} pixels", *(p.name for p in profiles)],

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ultralytics.cfg import smart_value
 from ultralytics.cfg.words import key_values
 from ultralytics.lab.latency import RUNTIMES, latency_table, measure
 from ultralytics.lab.profile import Profile, load_model, profile
 from ultralytics.lab.profile_report import layer_table, model_table, unknown_text, write_csv
+from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.system.console import say
@@ -91,7 +90,7 @@ def show(profiles: Sequence[Profile], layers: bool) -> None:
 
 
 def parse(words: Sequence[str]) -> Settings:
-    """Return the settings that the words give, with the defaults of the others; a word alone is the model."""
+    """Parse words into settings, with defaults for the others; a word alone is the model."""
     texts = key_values(words, "profile", DEFAULTS, first="model")
     found = {k: v if k in {"model", "runtimes", "device", "csv"} else smart_value(v) for k, v in texts.items()}
     if "model" not in found:
@@ -126,16 +125,16 @@ def _list(text: str) -> list[str]:
 
 
 def _label(file: str, files: Sequence[str]) -> str:
-    """Return what a model is called in tables: its file's stem, or its path where another has the same."""
+    """Return a model's name in tables: its file's stem, or its path where another has the same stem."""
     stem = Path(file).stem
     return stem if [Path(f).stem for f in files].count(stem) == 1 else file
 
 
-def _stride(model: nn.Module) -> int:
+def _stride(model: BaseModel) -> int:
     return max(int(max(model.stride)), 1)
 
 
-def _profiled(name: str, file: str, model: nn.Module, imgsz: int | list[int]) -> Profile:
+def _profiled(name: str, file: str, model: BaseModel, imgsz: int | list[int]) -> Profile:
     """Return the profile of a model; a weight file is weighed as it is."""
     is_yaml = Path(file).suffix.lower() in {".yaml", ".yml"}
     return profile(model, imgsz, weights=None if is_yaml else file, name=name)

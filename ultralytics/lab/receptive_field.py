@@ -1,4 +1,4 @@
-"""The effective receptive field of layers: which pixels a unit in the middle of a feature map really sees.
+"""The effective receptive field of layers: the pixels that influence the central unit of a feature map.
 
 Luo et al., Understanding the Effective Receptive Field in Deep Convolutional Neural Networks, arXiv 1701.04128.
 """
@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.cfg.tasks import TASKS, load
-from ultralytics.lab.rows import table, write_csv
+from ultralytics.lab.tables import aligned, csv_text
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.nn.features import choose_layers, feature_maps
 from ultralytics.utils import LOGGER
@@ -31,7 +30,7 @@ SEEN = 1e-12  # of the largest gradient: below it a pixel counts as not seen
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What a unit in the middle of a layer sees; lengths are in pixels of the model's input.
+    """The receptive field of a layer's central unit; lengths are in pixels of the model's input.
 
     Attributes:
         layer: index as in the model's YAML.
@@ -53,32 +52,30 @@ class ReceptiveField:
     radii: tuple[float, ...]
     centre: tuple[float, float]  # x, y
 
-    def row(self) -> dict[str, Any]:
-        """Return the line of the table."""
+    @classmethod
+    def of(cls, layer: int, kind: str, stride: int, energy: np.ndarray) -> ReceptiveField:
+        """Measure a map of energy (h, w) of any scale."""
+        energy = energy / max(energy.sum(), 1e-300)
+        rows, columns = np.nonzero(energy > SEEN * energy.max())
+        if not len(rows):
+            return cls(layer, kind, stride, energy, 0, 0, False, (0.0,) * len(SHARES), (0.0, 0.0))
+        h, w = energy.shape
+        y, x = np.mgrid[:h, :w]
+        cy, cx = float((energy * y).sum()), float((energy * x).sum())
+        distance = np.hypot(y - cy, x - cx).ravel()
+        order = distance.argsort()
+        held = energy.ravel()[order].cumsum()
+        # A pixel is a square: its half side belongs to the radius, so that a single pixel has one
+        radii = [distance[order[min(np.searchsorted(held, s - 1e-9), len(held) - 1)]] + 0.5 for s in SHARES]
+        cut = min(rows.min(), columns.min()) == 0 or rows.max() == h - 1 or columns.max() == w - 1
+        width, height = int(np.ptp(columns) + 1), int(np.ptp(rows) + 1)
+        return cls(layer, kind, stride, energy, width, height, bool(cut), tuple(map(float, radii)), (cx, cy))
+
+    def row(self) -> dict[str, object]:
+        """Return the row of the table."""
         size = f"{self.width}x{self.height}" + " or more" * self.cut
         radii = {f"radius of {share:.0%}": round(r, 1) for share, r in zip(SHARES, self.radii)}
         return {"layer": self.layer, "module": self.kind, "stride": self.stride, "sees, w x h": size, **radii}
-
-
-def measure_field(energy: np.ndarray, shares: Sequence[float] = SHARES) -> dict[str, Any]:
-    """Return width, height, cut, radii and centre (see `ReceptiveField`) of a map of energy (h, w)."""
-    rows, columns = np.nonzero(energy > SEEN * energy.max())
-    if not len(rows):
-        return {"width": 0, "height": 0, "cut": False, "radii": (0.0,) * len(shares), "centre": (0.0, 0.0)}
-    h, w = energy.shape
-    y, x = np.mgrid[:h, :w]
-    total = energy.sum()
-    cy, cx = (energy * y).sum() / total, (energy * x).sum() / total
-    distance = np.hypot(y - cy, x - cx).ravel()
-    order = distance.argsort()
-    held = energy.ravel()[order].cumsum() / total
-    # A pixel is a square: its half side belongs to the radius, so that a single pixel has one
-    radii = tuple(float(distance[order[min(np.searchsorted(held, s - 1e-9), len(held) - 1)]] + 0.5) for s in shares)
-    cut = min(rows.min(), columns.min()) == 0 or rows.max() == h - 1 or columns.max() == w - 1
-    return {
-        "width": int(np.ptp(columns) + 1), "height": int(np.ptp(rows) + 1), "cut": bool(cut), "radii": radii,
-        "centre": (float(cx), float(cy)),
-    }  # fmt: skip
 
 
 def receptive_fields(
@@ -102,7 +99,7 @@ def receptive_fields(
     for batch in images:
         x = batch.detach().clone().requires_grad_(True)
         with torch.enable_grad():
-            _, maps = feature_maps(lambda x=x: model(x), model)
+            _, maps = feature_maps(partial(model, x), model)
             for i in choose_layers(model, maps, layers):
                 kind, y = maps[i]
                 h, w = y.shape[2:]
@@ -112,15 +109,12 @@ def receptive_fields(
                 gradient = torch.zeros_like(x) if gradient is None else gradient
                 sums[i] = sums.get(i, 0) + gradient.cpu().double().square().sum((0, 1)).numpy()
                 about[i] = kind, round(x.shape[2] / h)
-    return [
-        ReceptiveField(i, *about[i], energy / max(energy.sum(), 1e-300), **measure_field(energy))
-        for i, energy in sums.items()
-    ]
+    return [ReceptiveField.of(i, *about[i], energy) for i, energy in sums.items()]
 
 
-def noise(samples: int, ch: int, imgsz: Sequence[int], seed: int = 0) -> list[torch.Tensor]:
-    """Return images of noise (1, ch, h, w), 0 to 1."""
-    generator = torch.Generator().manual_seed(seed)
+def noise(samples: int, ch: int, imgsz: Sequence[int]) -> list[torch.Tensor]:
+    """Return images of noise (1, ch, h, w), 0 to 1, the same in every call."""
+    generator = torch.Generator().manual_seed(0)
     return [torch.rand(1, ch, *imgsz, generator=generator) for _ in range(samples)]
 
 
@@ -134,28 +128,16 @@ def settle_norms(model: nn.Module, images: Sequence[torch.Tensor]) -> None:
         m.train()
     with torch.no_grad():
         for start in range(0, len(images), 4):
-            model(torch.cat(images[start : start + 4]))
+            model(torch.cat([*images[start : start + 4]]))
     for m, momentum in zip(norms, momenta):
         m.momentum = momentum
     model.eval()
 
 
-def _real(yolo: YOLO, source: Any, imgsz: Any, samples: int, device: torch.device) -> list[torch.Tensor]:
-    """Return the first images of a source as the model takes them, all of one shape."""
-    predictor = load(TASKS[yolo.task].predictor)(overrides={"imgsz": imgsz, "device": str(device)})
-    predictor.setup_model(yolo.model, verbose=False)
-    predictor.model.pt = False  # squares: all images of one shape
-    predictor.setup_source(source)
-    found: list[torch.Tensor] = []
-    for _, images, _ in predictor.dataset:
-        found += predictor.preprocess(images).float().split(1)
-        if len(found) >= samples:
-            break
-    return found[:samples]
-
-
 def draw(fields: Sequence[ReceptiveField], file: Path, title: str) -> Path:
     """Draw the fields side by side: energy over five decades, and the circles that hold SHARES of it."""
+    from matplotlib.patches import Circle
+
     columns = min(len(fields), 4)
     rows = -(-len(fields) // columns)
     figure, axes = new_figure(3.6 * columns, 3.9 * rows + 0.3, rows, columns)
@@ -165,8 +147,8 @@ def draw(fields: Sequence[ReceptiveField], file: Path, title: str) -> Path:
     for ax, f in zip(axes, fields):
         decades = np.log10(np.maximum(f.energy / max(f.energy.max(), 1e-300), 1e-5))
         shown = ax.imshow(decades, cmap="inferno", vmin=-5, vmax=0, interpolation="nearest")
-        for radius, style in zip(f.radii, ("-", "--")):
-            ax.add_patch(_circle(f.centre, radius, style))
+        for radius, style, color in zip(f.radii, ("-", "--"), ("#4FA3FF", ACCENT)):
+            ax.add_patch(Circle(f.centre, radius, fill=False, color=color, linestyle=style, linewidth=1.2))
         ax.set_title(
             f"layer {f.layer} {f.kind}, stride {f.stride}\n"
             + ", ".join(f"{s:.0%} within {r:.0f} px" for s, r in zip(SHARES, f.radii)),
@@ -176,38 +158,28 @@ def draw(fields: Sequence[ReceptiveField], file: Path, title: str) -> Path:
     return save_figure(figure, file, dpi=110)
 
 
-def _circle(centre: tuple[float, float], radius: float, style: str) -> Any:
-    from matplotlib.patches import Circle
-
-    return Circle(
-        centre, radius, fill=False, color="#4FA3FF" if style == "-" else ACCENT, linestyle=style, linewidth=1.2
-    )
-
-
 def report(
     yolo: YOLO,
     save_dir: str | Path,
-    source: Any = None,
     layers: Sequence[int] | None = None,
     imgsz: int | Sequence[int] | None = None,
     samples: int = 8,
     device: str = "",
-    **other: Any,
+    **other: object,
 ) -> str:
     """Measure, draw receptive_field.png and write receptive_field.csv into a folder; return the table.
 
     Args:
         yolo: the model; one that is not trained (from a YAML) gets the batch statistics of the images first.
         save_dir: of the files.
-        source: images, whose first `samples` are taken; None: noise.
         layers: see `receptive_fields`.
         imgsz: side of the images; None: that of the training, else 640, or 224 for a classifier.
-        samples: number of images.
+        samples: number of images of noise.
         device: to run on.
         other: settings of prediction, which have no use here.
     """
-    if useless := [key for key in other if key != "trust_modules"]:
-        raise ConfigError(f"'{useless[0]}' is for heat maps and has no use with receptive_field=true: leave it out.")
+    if useless := next(iter(other), ""):
+        raise ConfigError(f"'{useless}' is for heat maps and has no use with receptive_field=true: leave it out.")
     if not isinstance(samples, int) or samples < 1:
         raise ConfigError(f"samples={samples} is no number of images; give a whole number from 1 on.")
     if not isinstance(yolo.model, torch.nn.Module):
@@ -216,18 +188,14 @@ def report(
     model = deepcopy(yolo.model).to(where).float().eval().requires_grad_(False)
     imgsz = imgsz or yolo.overrides.get("imgsz") or (224 if yolo.task == "classify" else 640)
     size = check_imgsz(imgsz, stride=max(int(torch.as_tensor(model.stride).max()), 1), min_dim=2)
-    if source is None:
-        images = noise(samples, model.yaml.get("ch", 3), size)
-    else:
-        images = _real(yolo, source, size, samples, where)
-    images = [p.to(where) for p in images]
+    assert isinstance(size, list)
+    images = [x.to(where) for x in noise(samples, model.yaml.get("ch", 3), size)]
     if yolo.ckpt_path is None:
         settle_norms(model, images)
         LOGGER.info("The model is not trained: its batch norms take the statistics of these images.")
     fields = receptive_fields(model, images, layers)
-    kind = "images of noise" if source is None else "images"
-    name = Path(str(yolo.model_name)).name
-    draw(fields, Path(save_dir) / "receptive_field.png", f"{name}, {len(images)} {kind} at {size[1]}x{size[0]}")
+    title = f"{Path(str(yolo.model_name)).name}, {samples} images of noise at {size[1]}x{size[0]}"
+    draw(fields, Path(save_dir) / "receptive_field.png", title)
     rows = [f.row() for f in fields]
-    write_csv(Path(save_dir) / "receptive_field.csv", rows)
-    return table(rows)
+    (Path(save_dir) / "receptive_field.csv").write_text(csv_text(rows), encoding="utf-8")
+    return aligned([[*rows[0]], *([str(value) for value in row.values()] for row in rows)], left=len(rows[0]), rules=())

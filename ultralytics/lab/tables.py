@@ -24,7 +24,7 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1, rules: Sequence[int] =
 
 
 def shown_width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese characters take two, accents of their own none."""
+    """Return the width of a text in a terminal: Chinese characters take two columns, combining accents none."""
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -35,7 +35,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as CSV, a column for each key; what is None or missing is empty, floats have six digits."""
+    """Return rows as CSV, a column for each key; None and missing values are empty, floats have six digits."""
     head = dict.fromkeys(key for row in rows for key in row)
     text = io.StringIO()
     writer = csv.DictWriter(text, head, restval="", lineterminator="\n")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from ultralytics.cfg import smart_value
-from ultralytics.cfg.schema import SPECS
+from ultralytics.cfg.schema import Settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
 from ultralytics.nn.tasks import (
@@ -51,10 +52,9 @@ def main(words: Sequence[str]) -> int:
             f"`yolo transfer` needs {' and '.join(f'{key}=' for key in missing)}: `yolo transfer` alone tells more."
         )
     file = _file(given)
-    trusted = smart_value(given.get("trust_modules", "false"))
-    for name in (given["model"], given["to"]):
-        trust_modules(name, trusted)
-    source, _ = attempt_load_one_weight(given["model"])
+    trusted = cast("bool | str", smart_value(given.get("trust_modules", "false")))
+    source, _ = attempt_load_one_weight(given["model"], trusted=trusted)
+    trust_modules(given["to"], trusted)
     target = build_target(given["to"], source, _number(given, "nc"))
     by_images = "images" in given or "data" in given
     say(_convert(source, target, given) if by_images else transfer(source, target))
@@ -81,7 +81,7 @@ def build_target(to: str | Path, source: BaseModel, nc: int | None = None) -> Ba
 
 
 def load_images(folder: str | Path | list, count: int, imgsz: int) -> torch.Tensor:
-    """Return images (count, 3, imgsz, imgsz) RGB from 0 to 1, taken evenly from all that lie there, padded."""
+    """Return images (count, 3, imgsz, imgsz) RGB from 0 to 1, taken evenly from all that are there, letterboxed."""
     from ultralytics.data.augment import LetterBox
     from ultralytics.data.dataset import find_images
     from ultralytics.data.image_files import read_image
@@ -97,11 +97,10 @@ def parse(words: Sequence[str]) -> dict[str, str]:
     return key_values(words, "transfer", KEYS)
 
 
-def _number(given: dict[str, str], key: str, default: int | None = None) -> int | None:
-    """Return a count that was given."""
-    text = given.get(key)
-    if text is None:
-        return default
+def _number(given: dict[str, str], key: str) -> int | None:
+    """Return a count, or None if it was not given."""
+    if (text := given.get(key)) is None:
+        return None
     if not text.isdigit() or not int(text):
         raise ConfigError(f"{key}={text} is not possible: it must be a whole number of 1 or more.")
     return int(text)
@@ -119,14 +118,15 @@ def _convert(source: BaseModel, target: BaseModel, given: dict[str, str]) -> Rep
             "call to_ghost() in Python with images of your own."
         )
     trained_with = source.args.get("imgsz") if isinstance(source.args, dict) else None
-    imgsz = _number(given, "imgsz", trained_with if isinstance(trained_with, int) else SPECS["imgsz"].default)
-    imgsz = check_imgsz(imgsz, max(int(target.stride.max()), 32))  # below 32 a classifier's maps would end
+    size = _number(given, "imgsz") or (trained_with if isinstance(trained_with, int) else Settings.imgsz)
+    imgsz = check_imgsz(size, max(int(target.stride.max()), 32))  # below 32 a classifier's maps would end
+    assert isinstance(imgsz, int)
     where = given.get("images") or _training_images(given["data"], target.task)
-    return to_ghost(source, target, load_images(where, _number(given, "count", IMAGES), imgsz))
+    return to_ghost(source, target, load_images(where, _number(given, "count") or IMAGES, imgsz))
 
 
 def _training_images(data: str, task: str) -> str | list:
-    """Return where the training images of a data set lie."""
+    """Return the paths of a dataset's training images."""
     from ultralytics.data.utils import check_cls_dataset, check_det_dataset
 
     found = (check_cls_dataset if task == "classify" else check_det_dataset)(data)["train"]

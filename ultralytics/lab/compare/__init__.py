@@ -1,4 +1,4 @@
-"""Comparing models: the same recipe, data order and seeds for all, and what the differences are worth.
+"""Compare models trained with the same recipe, data order and seeds, and say what the differences are worth.
 
 `yolo compare`, or from Python `compare(["a.yaml", "b.yaml"], data="fire.yaml", epochs=60, seeds=3)`.
 """

@@ -1,4 +1,4 @@
-"""A cell: one training of one model with one seed, and the JSON files by which processes know of it."""
+"""A cell, which is one training of one model with one seed, and the JSON files through which processes share it."""
 
 from __future__ import annotations
 
@@ -25,36 +25,38 @@ class Cell:
     folder: Path  # of result.json, error.json and log.txt
     run: Path  # of args.yaml, results.csv and weights
     settings: Record = field(default_factory=dict)
-    hashes: dict[str, str] = field(default_factory=dict)  # of the model's and the data's content, as planned
+    hashes: dict[str, str] = field(default_factory=dict)  # of what it depends on, as it was planned or found
+    finished: bool = False  # trained before, by `yolo train`
+    cost_size: int | None = None  # pixels at which cost is counted, if not those of the training
     device: str | None = None  # on which its process works
 
     @property
     def name(self) -> str:
-        """What it is called in the log."""
+        """The cell's name in the log."""
         return f"{self.label}, seed {self.seed}"
 
     @property
     def result(self) -> Record | None:
-        """What the cell measured, if it has finished."""
+        """The measurements of the cell, or None before it has finished."""
         return read_json(self.folder / "result.json")
 
     @property
     def error(self) -> str | None:
-        """Why the cell failed, if it did."""
+        """The reason why the cell failed, or None."""
         found = read_json(self.folder / "error.json", error=str)
         return found["error"] if found else None
 
     @property
     def best(self) -> Path:
-        """The weights that are judged."""
+        """The weights that are evaluated."""
         return self.run / "weights" / "best.pt"
 
     def fail(self, sentence: str) -> None:
-        """Leave behind why the cell failed."""
+        """Record why the cell failed."""
         write_json(self.folder / "error.json", {"error": sentence})
 
     def write_job(self) -> Path:
-        """Write the file that the cell's process begins with, and return it."""
+        """Write the job file that the cell's process starts from, and return its path."""
         file = self.folder / "job.json"
         write_json(file, {**asdict(self), "folder": str(self.folder), "run": str(self.run)})
         return file
@@ -67,20 +69,20 @@ class Cell:
 
 
 def read_json(file: Path, **wanted: type) -> Record | None:
-    """Return what a JSON file holds, or None if there is none; `wanted` are keys that it must have, and their types."""
+    """Read a JSON file, or return None if it does not exist; `wanted` maps the required keys to their types."""
     if not file.exists():
         return None
     try:
         found = load_json(file)
     except UserError as e:
-        raise ConfigError(f"{e} Since it cannot be read, delete it to have it made anew.") from None
+        raise ConfigError(f"{e} Since it cannot be read, delete it to have it written again.") from None
     if not isinstance(found, dict) or not all(isinstance(found.get(key), kind) for key, kind in wanted.items()):
-        raise ConfigError(f"'{file}' holds something else than it should. Delete it to have it made anew.")
+        raise ConfigError(f"'{file}' has unexpected contents. Delete it to have it written again.")
     return found
 
 
 def write_json(file: Path, content: Record) -> None:
-    """Write a JSON file whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
         ConfigError: the folder cannot be written.

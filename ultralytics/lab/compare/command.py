@@ -1,4 +1,4 @@
-"""`yolo compare`: what its words mean, and the whole way from models to the page."""
+"""`yolo compare`: its arguments, and the steps from models or finished runs to the page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ultralytics.cfg.schema import SPECS
 from ultralytics.cfg.words import key_values, parse_value
 from ultralytics.lab.compare.cell import Cell, Record
 from ultralytics.lab.compare.figures import images_of
+from ultralytics.lab.compare.finished import FinishedRuns, read_runs
 from ultralytics.lab.compare.latencies import latencies
 from ultralytics.lab.compare.outcome import Outcome, command_of
 from ultralytics.lab.compare.page import page
@@ -25,7 +26,10 @@ from ultralytics.utils.system.console import say
 
 USAGE = f"""yolo compare models=a.yaml,b.yaml data=NAME.yaml epochs=60 seeds=3 imgsz=640 ...
     Train each model with each seed, all with the same settings, and compare them: tables (CSV, Markdown, LaTeX),
-    images and one HTML page. The same command again goes on where it stood.
+    figures and one HTML page. Run the same command again to continue.
+
+yolo compare results=runs/detect/train,runs/detect/train2
+    Compare finished runs; those that differ in the seed alone become one row.
 
   models=    model YAMLs or weight files; the first is what the others are compared with
   seeds=     how many (3 means 0, 1, 2), or which: seeds=[0,7]
@@ -35,12 +39,20 @@ USAGE = f"""yolo compare models=a.yaml,b.yaml data=NAME.yaml epochs=60 seeds=3 i
   project=, name=   the folder, by default runs/TASK/compare
   and any setting of a training (`yolo help train`)
 """
-OWN = ("models", "seeds", "runtimes", "threads")
+OWN = ("models", "results", "seeds", "runtimes", "threads")
+OF_RESULTS = (
+    "runtimes",
+    "threads",
+    "device",
+    "project",
+    "name",
+    "trust_modules",
+)  # words that may stand beside results=
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How a comparison is worked on; nothing of it changes what the models learn."""
+    """How a comparison is run; none of it affects what the models learn."""
 
     devices: list[str | None]
     runtimes: Sequence[str]
@@ -49,7 +61,7 @@ class Conditions:
 
     @classmethod
     def of(cls, device: object, runtimes: Sequence[str], threads: int, command: str) -> Conditions:
-        """Return conditions that are possible, or raise ConfigError."""
+        """Return valid conditions, or raise ConfigError."""
         if wrong := next((r for r in runtimes if r not in RUNTIMES), None):
             raise ConfigError(
                 f"runtimes={wrong} is not known. Choose of {', '.join(RUNTIMES)}.{did_you_mean(wrong, RUNTIMES)}"
@@ -64,22 +76,26 @@ def main(words: Sequence[str]) -> int:
     if not words:
         say(USAGE, end="")
         return 0
-    given = parse(words)
+    given, command = parse(words), command_of(words)
+    if results := given.pop("results", None):
+        if other := sorted(given.keys() - {*OF_RESULTS}):
+            raise ConfigError(f"results= compares runs as they are, so '{other[0]}' has no place beside it.")
+        return int(compare_results(results, command=command, **given).failed > 0)
     models = given.pop("models", None)
     if not models:
-        raise ConfigError("Which models? Write models=a.yaml,b.yaml.")
-    return int(compare(models, command=command_of(words), **given).failed > 0)
+        raise ConfigError("Which models? Write models=a.yaml,b.yaml to train them, or results=run1,run2.")
+    return int(compare(models, command=command, **given).failed > 0)
 
 
 def parse(words: Sequence[str]) -> Record:
-    """Return `key=value` words as a dict of values."""
+    """Parse `key=value` words into a dict."""
     allowed = [*OWN, *(k for k, s in SPECS.items() if {"train", "val"} & {*s.modes})]
     return {key: _value(key, text) for key, text in key_values(words, "compare", allowed).items()}
 
 
 def _value(key: str, text: str) -> object:
-    """Return what a text means for a key."""
-    if key in {"models", "runtimes"}:
+    """Parse the value of one argument."""
+    if key in {"models", "results", "runtimes"}:
         parts = [part.strip().strip("'\"") for part in text.strip("[]()").split(",")]
         return [part for part in parts if part and part.lower() != "none"]
     return text if key == "device" else parse_value(key, text)
@@ -121,20 +137,42 @@ def compare(
         return carry_out(plan, conditions)
 
 
-def carry_out(plan: Plan, conditions: Conditions) -> Outcome:
+def compare_results(
+    results: Sequence[str | Path],
+    runtimes: Sequence[str] = tuple(RUNTIMES),
+    threads: int = 1,
+    device: object = None,
+    command: str = "",
+    project: str | None = None,
+    name: str | None = None,
+    trust_modules: bool | str = False,
+) -> Outcome:
+    """Compare finished runs of `yolo train` by their folders; see `compare`."""
+    command = command or command_of([f"results={','.join(map(str, results))}"])
+    conditions = Conditions.of(device, runtimes, threads, command)
+    runs = read_runs(results, project, name, trust_modules)
+    for note in runs.notes[1:]:
+        LOGGER.warning(note)
+    with alone_in(runs.folder) as folder:
+        runs = runs.at(folder)
+        runs.drop_outdated()
+        return carry_out(runs, conditions)
+
+
+def carry_out(plan: Plan | FinishedRuns, conditions: Conditions) -> Outcome:
     """Run the cells that are left, measure latency, and write everything."""
     try:
         run_cells(plan.cells, conditions.devices)
     except KeyboardInterrupt:
         done = sum(cell.result is not None for cell in plan.cells)
-        LOGGER.info(f"Stopped with {done} of {len(plan.cells)} cells finished; the same command goes on from here.")
+        LOGGER.info(f"Stopped with {done} of {len(plan.cells)} cells finished; run the same command to continue.")
         raise
     outcome = Outcome.of(plan, conditions.command)
     finished: dict[str, Cell] = {}  # one of each model
     for cell in plan.cells:
         if cell.result is not None and cell.best.is_file():
             finished.setdefault(cell.label, cell)
-    outcome.latency, outcome.notes = latencies(finished, outcome.imgsz, conditions.runtimes, conditions.threads)
+    outcome.latency, outcome.latency_notes = latencies(finished, outcome.imgsz, conditions.runtimes, conditions.threads)
     write(outcome, plan.folder)
     return outcome
 

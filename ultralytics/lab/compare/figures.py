@@ -1,4 +1,4 @@
-"""The images of a comparison: curves of training, precision over recall, accuracy against cost."""
+"""The figures of a comparison: training curves, precision-recall curves, accuracy against cost."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Told apart by those who see colours otherwise as well: https://jfly.uni-koeln.de/color/
+# Distinct under colour vision deficiency too: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#A05A2C")
 LINES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def line_style(i: int) -> dict[str, object]:
-    """Return colour and line of the i-th model; lines change where the colours begin anew."""
+def line_style(i: int) -> dict:
+    """Return colour and line of the i-th model; the line style changes when the colours repeat."""
     return {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i // len(COLOURS) % len(LINES)], "linewidth": 2}
 
 
-def point_style(i: int) -> dict[str, object]:
+def point_style(i: int) -> dict:
     """Return colour and marker of the i-th model."""
     color = COLOURS[i % len(COLOURS)]
     return {"color": color, "marker": MARKERS[i % len(MARKERS)], "markersize": 9, "linestyle": "none"}
 
 
 def images_of(outcome: Outcome) -> dict[str, tuple[str, bytes, bytes]]:
-    """Return title, PNG and SVG of each image that the results allow, by file name without suffix."""
+    """Return title, PNG and SVG of each figure that the results allow, by file name without suffix."""
     found = {
         "training": ("Training, epoch by epoch", training(outcome)),
         "pr": ("Precision over recall at IoU 0.5, mean of the classes", precision_recall(outcome)),
@@ -55,8 +55,8 @@ def _render(figure: Figure, form: str) -> bytes:
     return file.getvalue()
 
 
-def _name_models(figure: Figure, outcome: Outcome, style: Callable[[int], dict[str, object]]) -> Figure:
-    """Put the models' names below a figure, and return it."""
+def _name_models(figure: Figure, outcome: Outcome, style: Callable[[int], dict]) -> Figure:
+    """Add a legend of the models below a figure, and return it."""
     from matplotlib.lines import Line2D
 
     shown = [i for i, row in enumerate(outcome.rows) if row.results]
@@ -79,7 +79,7 @@ def _finish(ax: Axes, title: str, xlabel: str, ylabel: str = "") -> None:
 
 
 def _line_with_band(ax: Axes, x: np.ndarray, lines: np.ndarray, i: int) -> None:
-    """Draw the mean of lines (seeds, points), and from the least to the greatest of them a band."""
+    """Draw the mean of lines (seeds, points) and a band from their minimum to their maximum."""
     ax.plot(x, lines.mean(0), **line_style(i), marker="o" if len(x) == 1 else None)
     if len(lines) > 1:
         ax.fill_between(x, lines.min(0), lines.max(0), color=line_style(i)["color"], alpha=0.16, linewidth=0)
@@ -89,7 +89,7 @@ def _line_with_band(ax: Axes, x: np.ndarray, lines: np.ndarray, i: int) -> None:
 
 
 def training(outcome: Outcome) -> Figure | None:
-    """Return a panel for each metric and each loss of results.csv, its curves as far as all seeds of a model go."""
+    """Draw a panel for each metric and loss of results.csv, up to the last epoch that all seeds of a model reached."""
     columns = list(dict.fromkeys(c for row in outcome.rows for h in row.histories for c in h))
     metrics = [c.key for c in outcome.columns if c.key in columns]
     names = [*metrics, *(c for c in columns if c.startswith(("train/", "val/")))]
@@ -105,14 +105,14 @@ def training(outcome: Outcome) -> Figure | None:
             if epochs := min(map(len, series), default=0):
                 _line_with_band(ax, np.arange(1, epochs + 1), np.array([s[:epochs] for s in series]), i)
         _finish(ax, title_of(name, several) if name.startswith("metrics/") else name, "epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
     for ax in axes[len(names) :]:
         ax.set_visible(False)
     return _name_models(figure, outcome, line_style)
 
 
 def precision_recall(outcome: Outcome) -> Figure | None:
-    """Return a panel for each kind of precision-recall curve; None for tasks without."""
+    """Draw a panel for each kind of precision-recall curve; None for tasks without."""
     names = list(dict.fromkeys(n for r in outcome.results for n in r["curves"] if n.startswith("Precision-Recall")))
     if not names:
         return None
@@ -130,7 +130,7 @@ def precision_recall(outcome: Outcome) -> Figure | None:
 
 
 def latency(outcome: Outcome) -> Figure | None:
-    """Return a panel for each runtime: the main metric against the median latency; None if none was measured."""
+    """Draw the main metric against the median latency, a panel for each runtime; None if none was measured."""
     panels: dict[str, dict[str, float]] = {f"{RUNTIMES[runtime]}, ms": {} for runtime in outcome.runtimes}
     for found in outcome.latency:
         panels[f"{RUNTIMES[found.runtime]}, ms"][found.model] = found.median_ms
@@ -138,14 +138,14 @@ def latency(outcome: Outcome) -> Figure | None:
 
 
 def gflops(outcome: Outcome) -> Figure | None:
-    """Return the main metric against GFLOPs, unfused and fused; None without results."""
+    """Draw the main metric against GFLOPs, unfused and fused; None without results."""
     costs = {row.label: row.cost for row in outcome.rows if row.cost}
     titles = {"GFLOPs": "gflops", "GFLOPs, fused": "gflops_fused"} if costs else {}
     return _against(outcome, {title: {m: cost[key] for m, cost in costs.items()} for title, key in titles.items()})
 
 
 def _against(outcome: Outcome, panels: Mapping[str, Mapping[str, float]]) -> Figure | None:
-    """Return a figure with a point for each model in each panel (its figures by model), a bar for its deviation."""
+    """Draw panels (their values by model) with a point and an error bar for each model."""
     if not panels:
         return None
     figure, axes = new_figure(max(4.4 * len(panels), 5.5), 4.6, 1, len(panels))

@@ -1,4 +1,4 @@
-"""Hashes of what cells must have in common: the models' files, and the images and labels of the data set."""
+"""Hashes of what comparable cells share: model files, and the images and labels of the dataset."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def file_hash(file: str | Path) -> str:
 
 
 def model_hash(model: str) -> str:
-    """Return a hash of what a model's file says: of the layers of a YAML and its module files, or of a weight file."""
+    """Return a hash of a model file: of the layers and module files of a YAML, or of the bytes of a weight file."""
     return layers_hash(yaml_model_load(model)) if is_yaml(model) else file_hash(model)
 
 
 def layers_hash(d: Mapping[str, object]) -> str:
-    """Return a hash of the layers that a model's description has, and of its module files."""
+    """Return a hash of the layers and module files in a model description."""
     d = {k: v for k, v in d.items() if k != "yaml_file"}
-    if isinstance(d.get("modules"), list):
-        d["modules"] = [m.get("sha256") if isinstance(m, dict) else m for m in d["modules"]]
+    if isinstance(modules := d.get("modules"), list):
+        d["modules"] = [m.get("sha256") if isinstance(m, dict) else m for m in modules]
     return hashlib.sha256(json.dumps(d, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def data_hash(data: str | None, task: str, split: str = "val") -> str:
-    """Return a hash of what is trained and judged on, wherever it lies: names and sizes of images, and their labels.
+    """Return a hash of the data, wherever they are stored: names and sizes of the images, and their labels.
 
     Raises:
-        UserError: the data set cannot be used.
+        UserError: the dataset cannot be used.
     """
     if not data:
         raise ConfigError("No data was given. Write data= and a data YAML, such as data=fire.yaml.")

@@ -1,4 +1,4 @@
-"""Latency of all compared models, measured in turn in one go."""
+"""Latency of all compared models, measured in turn in one session."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ultralytics.lab.compare.cell import Cell
 from ultralytics.lab.latency import RUNTIMES, Latency, measure
-from ultralytics.nn.tasks import attempt_load_weights, trust_modules
+from ultralytics.nn.tasks import attempt_load_weights
 from ultralytics.utils import LOGGER
 from ultralytics.utils.system.threads import get_cpu_info
 
@@ -26,9 +26,10 @@ def latencies(
         return [], ["Latency was not measured." if cells else "No model was trained, so there is no latency."]
     LOGGER.info(f"Measuring the latency of {len(cells)} models in turn...")
     try:
-        for cell in cells.values():
-            trust_modules(cell.model, cell.settings.get("trust_modules", False))
-        models = {label: attempt_load_weights(str(cell.best)) for label, cell in cells.items()}
+        models = {
+            label: attempt_load_weights(cell.best, trusted=cell.settings.get("trust_modules", False))
+            for label, cell in cells.items()
+        }
         rows = measure(models, imgsz=imgsz, runtimes=tuple(runtimes), threads=threads)
     except Exception as e:  # hours of training are not to be lost for it
         LOGGER.warning(f"Latency could not be measured: {e}")
@@ -37,9 +38,9 @@ def latencies(
 
 
 def notes_on(rows: Sequence[Latency], imgsz: int, runtimes: Sequence[str]) -> list[str]:
-    """Return sentences on how latency was measured and which runtime is not there."""
+    """Return sentences on how latency was measured and which runtimes are missing."""
     if not rows:
-        return ["Latency was asked for, but no model could be run in any of these runtimes."]
+        return ["Latency was requested, but no model could be run in any of these runtimes."]
     row, seen = rows[0], {r.runtime for r in rows}
     on = get_cpu_info() if row.device == "cpu" else row.device
     only = " Only eager PyTorch was measured, which says little about deployed models." if seen == {"eager"} else ""

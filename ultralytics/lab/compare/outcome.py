@@ -1,4 +1,4 @@
-"""What came out: a row for each model with its seeds, what was measured, and all that has to be said with it."""
+"""The outcome of a comparison: a row for each model with its seeds, the measurements, and notes on them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ultralytics.cfg.tasks import TASKS
 from ultralytics.lab.compare.cell import Record
+from ultralytics.lab.compare.finished import FinishedRuns
 from ultralytics.lab.compare.plan import Plan
 from ultralytics.lab.compare.record import COMPARED
 from ultralytics.lab.compare.statistics import Difference, Stat
@@ -27,7 +28,7 @@ COSTS = ("params", "params_fused", "gflops", "gflops_fused", "size_mb")
 
 @dataclass(frozen=True)
 class Column:
-    """A figure by which models are judged: where it lies in a result, and what it is called."""
+    """A metric that models are compared by: its place in a result, and its title."""
 
     group: str  # "metrics" or "sizes"
     key: str
@@ -70,19 +71,20 @@ class Row:
 
 @dataclass
 class Outcome:
-    """Everything that the tables, the images and the page show."""
+    """Everything that the tables, the figures and the page show."""
 
     task: str
     seeds: list[int]
     rows: list[Row]
     settings: Record
     command: str
+    notes: Sequence[str]  # on how the models came to be
     latency: list[Latency] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    latency_notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, plan: Plan, command: str) -> Outcome:
-        """Gather what the cells left behind."""
+    def of(cls, plan: Plan | FinishedRuns, command: str) -> Outcome:
+        """Collect the results of the cells."""
         rows: dict[str, Row] = {}
         for cell in plan.cells:
             row = rows.setdefault(cell.label, Row(cell.label))
@@ -90,8 +92,9 @@ class Outcome:
             if result := cell.result:
                 row.results[cell.seed] = result
             else:
-                row.failures[cell.seed] = cell.error or "It has not been worked on."
-        return cls(plan.task, sorted(plan.seeds), [*rows.values()], plan.settings, command)
+                row.failures[cell.seed] = cell.error or "It has not been run."
+        seeds = sorted({cell.seed for cell in plan.cells})
+        return cls(plan.task, seeds, [*rows.values()], plan.settings, command, plan.notes)
 
     @property
     def results(self) -> list[Record]:
@@ -100,7 +103,7 @@ class Outcome:
 
     @property
     def imgsz(self) -> int:
-        """The size in pixels at which the models were trained and cost is measured; 0 without results."""
+        """The size in pixels at which cost is measured; 0 without results."""
         return next((result["imgsz"] for result in self.results), 0)
 
     @property
@@ -110,7 +113,7 @@ class Outcome:
 
     @cached_property
     def columns(self) -> list[Column]:
-        """The figures of the task, in the order of its metrics, then average precision by the size of objects."""
+        """The metrics of the task in their order, then average precision by object size."""
         keys = list(dict.fromkeys(key for result in self.results for key in result["metrics"]))
         several = len({part_of(key) for key in keys}) > 1
         found = [Column("metrics", key, title_of(key, several)) for key in keys]
@@ -119,7 +122,7 @@ class Outcome:
 
     @property
     def main(self) -> Column:
-        """The figure by which models of the task are ranked."""
+        """The metric by which models of the task are ranked."""
         key = TASKS[self.task].metric
         return next((c for c in self.columns if c.key == key), Column("metrics", key, title_of(key, False)))
 
@@ -136,7 +139,7 @@ class Outcome:
         """Return the latency of a model in a runtime."""
         return next((e for e in self.latency if (e.model, e.runtime) == (row.label, runtime)), None)
 
-    # What has to be said ----------------------------------------------------------------------------------------------
+    # Notes ------------------------------------------------------------------------------------------------------------
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -163,20 +166,17 @@ class Outcome:
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences that belong below the tables."""
+        """Sentences to print below the tables."""
         split = self.settings.get("split", "val")
-        chosen = ", which were chosen on the same images" if split == "val" else ""
-        said = [
-            "Every model was trained with the same settings, the same order of the data and the same seeds, and is "
-            f"judged by the best weights (best.pt) on the split '{split}'{chosen}."
-        ]
+        chosen = ", on whose images they were selected" if split == "val" else ""
+        said = [*self.notes, f"Each run is evaluated with its best weights (best.pt) on the split '{split}'{chosen}."]
         counts = {len(row.results) for row in self.rows}
         if max(counts, default=0) > 1:
             said.append(
                 "Figures are mean ± standard deviation over the seeds (n - 1 in the denominator). Differences are "
-                "paired by seed; in brackets their 95 % confidence interval by Student's t. Each interval is for its "
-                "own figure, not for all at once. In bold, or with an asterisk: the interval leaves 0 out. In the "
-                "curves the line is the mean of the seeds, and the band reaches from the least to the greatest."
+                "paired by seed; in brackets their 95 % confidence interval by Student's t. Each interval "
+                "covers one metric, not all at once. Bold, or an asterisk: the interval excludes 0. In the curves, the "
+                "line is the mean over the seeds, and the band spans their minimum to maximum."
             )
         if counts & {1}:
             said.append(
@@ -190,15 +190,15 @@ class Outcome:
             )
         if self._differ("precision"):
             said.append(
-                "Some weight files are in float32, since half precision would have changed what they give, so their "
-                "size does not compare."
+                "Some weight files are in float32, since half precision would have changed their outputs, so their "
+                "sizes do not compare."
             )
         if self._differ("device") or self._differ("versions"):
             said.append("Not all cells were computed on the same device with the same versions; see above.")
-        return [*said, *self.notes]
+        return [*said, *self.latency_notes]
 
     def _differ(self, key: str) -> bool:
-        """Whether the cells differ in something that is known of them."""
+        """Whether the recorded values of a key differ between cells."""
         return len({str(r[key]) for r in self.results if r.get(key)}) > 1
 
 
@@ -211,7 +211,7 @@ def failures_of(row: Row) -> list[str]:
 
 
 def _each(values: Iterable[object]) -> str:
-    """Return the different values as a text, in the order in which they come."""
+    """Return the distinct values as a text, in order of appearance."""
     return ", ".join(dict.fromkeys(str(v) for v in values if v is not None))
 
 

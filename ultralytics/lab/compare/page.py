@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file with everything in it, which loads nothing from anywhere."""
+"""The page of a comparison: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _table(table: Table) -> str:
 
 
 def _figure(title: str, svg: bytes) -> str:
-    """Return an image that is part of the page."""
+    """Return an image embedded in the page."""
     data = b64encode(svg).decode()
     return (
         f'<h2>{escape(title)}</h2>\n<figure><img alt="{escape(title)}" src="data:image/svg+xml;base64,{data}"></figure>'

@@ -1,4 +1,4 @@
-"""What is to be compared: models and seeds make cells, all with one recipe, in one folder."""
+"""The plan of a comparison: cells of models and seeds, all with one recipe, in one folder."""
 
 from __future__ import annotations
 
@@ -54,10 +54,13 @@ class Plan:
     folder: Path
     data_hash: str
     device: object = None  # that a settings file names
+    notes: tuple[str, ...] = (
+        "Every model was trained with the same settings, the same order of the data and the same seeds.",
+    )
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells, seed by seed, so that a table of all models is there as early as may be."""
+        """All cells, seed by seed, so that a table of all models is available early."""
         return [self._cell(model, seed) for seed in self.seeds for model in self.models]
 
     def _cell(self, model: Candidate, seed: int) -> Cell:
@@ -71,7 +74,7 @@ class Plan:
 
 
 def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: Record) -> Plan:
-    """Check what is to be compared before hours are spent on it.
+    """Validate a comparison before hours are spent on it.
 
     Args:
         models: model YAMLs or weight files; the first is what the others are compared with.
@@ -92,7 +95,7 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: Recor
     task = settings.pop("task", None) or tasks[models[0]]
     if other := next((m for m, t in tasks.items() if t != task), None):
         raise ConfigError(
-            f"'{other}' is a model to {tasks[other]}, but '{models[0]}' one to {task}: they do not compare."
+            f"'{other}' is a {tasks[other]} model, but '{models[0]}' a {task} model: they do not compare."
         )
     data = data_hash(args.data, task, args.split)
     where = Path(args.project) if args.project else Path(SETTINGS["runs_dir"]) / task
@@ -103,7 +106,7 @@ def make_plan(models: Sequence[str], seeds: int | Sequence[int], settings: Recor
 
 
 def check_settings(settings: Record) -> Record:
-    """Return settings with those of the file that `cfg` names, or raise ConfigError for what is not theirs to say."""
+    """Merge the settings of the file that `cfg` names; raise ConfigError for those that a comparison decides."""
     if file := settings.pop("cfg", None):
         read = {k: v for k, v in read_settings(check_yaml(file)).items() if k not in {"cfg", "save_dir"}}
         settings = {**read, **settings}
@@ -122,15 +125,16 @@ def task_of(model: str) -> str:
     if is_yaml(model):
         return guess_model_task(yaml_model_load(model))
     if not os.path.isfile(model):
-        raise MissingFileError(f"The model '{model}' is neither a model YAML nor a weight file that is here.")
+        raise MissingFileError(f"The model '{model}' is neither a model YAML nor an existing weight file.")
     return load_checkpoint(model)["task"]
 
 
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """Return the seeds: `3` means 0, 1 and 2."""
-    whole = isinstance(seeds, int) and not isinstance(seeds, bool)
-    given = range(min(seeds, MOST_SEEDS + 1)) if whole else seeds
-    found = list(given) if isinstance(given, (list, tuple, range)) else []
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        found = [*range(min(seeds, MOST_SEEDS + 1))]
+    else:
+        found = list(seeds) if isinstance(seeds, (list, tuple, range)) else []
     right = 0 < len(found) <= MOST_SEEDS and all(type(s) is int and s >= 0 for s in found)
     if not right or len({*found}) < len(found):
         raise ConfigError(
@@ -143,7 +147,7 @@ def seed_list(seeds: int | Sequence[int]) -> list[int]:
 
 
 def candidates(models: Sequence[str], folder: Path) -> list[Candidate]:
-    """Return the models under the names that the record in the folder has for them, new ones under short ones."""
+    """Return the models under their names in the folder's record, new ones under short names."""
     hashes, labels = [model_hash(model) for model in models], labels_of(models)
     record = read_record(folder) or {"models": {}}
     known = {m["sha256"]: label for label, m in record["models"].items()}
@@ -156,7 +160,7 @@ def read_record(folder: Path) -> Record | None:
     """Return what the cells in a folder have in common, or None if it holds none; see `record.py`."""
     found = read_json(folder / RECORD, task=str, models=dict, recipe=dict)
     if found and not all(isinstance(m, dict) and isinstance(m.get("sha256"), str) for m in found["models"].values()):
-        raise ConfigError(f"'{folder / RECORD}' names models without a hash. Delete it to have it made anew.")
+        raise ConfigError(f"'{folder / RECORD}' names models without a hash. Delete it to have it written again.")
     return found
 
 
@@ -172,5 +176,5 @@ def labels_of(files: Sequence[str]) -> list[str]:
 
 
 def folder_name(label: str) -> str:
-    """Return a folder's name for a model: whatever is no letter, digit, '_', '.' or '-' becomes '-'."""
+    """Return a model's folder name, in which all but letters, digits, '_', '.' and '-' becomes '-'."""
     return re.sub(r"[^\w.-]+", "-", label).strip(".") or "model"

@@ -1,10 +1,10 @@
-"""The record in a comparison's folder, by which cells of later calls are those of earlier ones, and its lock."""
+"""The record in a comparison's folder, which keeps cells of all calls comparable, and the folder's lock."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -30,7 +30,7 @@ COMPARED = [k for k, s in SPECS.items() if k not in FREE and {"train", "val"} & 
 
 
 def keep_record(plan: Plan, command: str) -> None:
-    """Write down what the cells have in common, or see that it is what the cells of before had.
+    """Record what the cells have in common, or check it against the existing record.
 
     Raises:
         ConfigError: a setting, a model, the data or the package has changed; the message names all that has.
@@ -62,7 +62,7 @@ def keep_record(plan: Plan, command: str) -> None:
 
 
 def recipe_of(plan: Plan) -> Record:
-    """Return all on which results depend: settings in full, hashes of the files that they name, the package."""
+    """Return everything that results depend on: all settings, hashes of the files they name, the version."""
     args = vars(get_cfg(overrides=plan.settings))
     data = check_yaml(args["data"], hard=False) if str(args["data"]).lower().endswith((".yaml", ".yml")) else ""
     named = {k: v for k, v in args.items() if k in COMPARED and isinstance(v, str) and v.endswith(".pt")}
@@ -82,9 +82,9 @@ def _short(value: object) -> str:
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[Path]:
-    """Hold a folder for this process, or a new one with a number where another process holds it, and return which.
+    """Lock a folder for this process, or a new numbered one where another process holds it, and yield it.
 
-    The system lets go of it however the process ends.
+    The system releases it however the process ends.
     """
     f = _lock_file(folder)
     if not _lock(f):
@@ -98,7 +98,7 @@ def alone_in(folder: Path) -> Iterator[Path]:
 
 
 def _lock_file(folder: Path) -> IO[bytes]:
-    """Open the file of a folder that is locked."""
+    """Open the lock file of a folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return open(folder / ".lock", "a+b")
@@ -109,9 +109,9 @@ def _lock_file(folder: Path) -> IO[bytes]:
 
 
 def _lock(f: IO[bytes]) -> bool:
-    """Take the system's lock of an open file; False if another process has it."""
+    """Lock an open file; return False if another process holds the lock."""
     try:
-        if os.name == "nt":
+        if sys.platform == "win32":
             import msvcrt
 
             f.seek(0)

@@ -19,14 +19,14 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.system.threads import physical_cores
 
 COMMAND = (sys.executable, "-m", "ultralytics.lab.compare.work")
-POLL = 0.2  # seconds between two looks at the processes
+POLL = 0.2  # seconds between two checks of the processes
 GRACE = 10.0  # seconds in which a cell may end by itself
 REPORT = 30.0  # seconds between two lines on the progress of a cell
 
 
 @dataclass
 class Running:
-    """A cell that is being worked on."""
+    """A cell whose process is running."""
 
     cell: Cell
     device: str | None
@@ -37,7 +37,7 @@ class Running:
     epochs: int = 0
 
     def report(self) -> None:
-        """Log how far the training is, now and then."""
+        """Log the progress of the training at intervals."""
         if time.monotonic() - self.reported < REPORT:
             return
         self.reported = time.monotonic()
@@ -48,9 +48,10 @@ class Running:
                 LOGGER.info(f"  {self.cell.name}: epoch {done} done")
 
     def end(self) -> None:
-        """End the process: it watches its input, and goes when that is closed."""
-        with suppress(OSError):
-            self.process.stdin.close()
+        """End the process, which watches its input and exits when that is closed."""
+        if self.process.stdin:
+            with suppress(OSError):
+                self.process.stdin.close()
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -68,11 +69,11 @@ def device_list(device: object) -> list[str | None]:
     wrong = next((d for d in devices if not (d.isdigit() or d in {"cpu", "mps"})), None)
     if wrong or not devices:
         raise ConfigError(f"device={device!r} is not possible. Write cpu, mps, 0, or several such as 0,1 or cpu,cpu.")
-    return devices
+    return [*devices]
 
 
 def run_cells(cells: Sequence[Cell], devices: Sequence[str | None]) -> None:
-    """Work on all cells that have no result yet.
+    """Run all cells that have no result yet.
 
     A cell that failed in an earlier call is tried again. When this process is interrupted or killed, those that it
     started end too, and the next call goes on from their last.pt.
@@ -80,7 +81,8 @@ def run_cells(cells: Sequence[Cell], devices: Sequence[str | None]) -> None:
     waiting = deque((i, cell) for i, cell in enumerate(cells, 1) if cell.result is None)
     if done := len(cells) - len(waiting):
         LOGGER.info(f"{done} of {len(cells)} cells are finished and not repeated.")
-    free, running = list(devices), []
+    free = list(devices)
+    running: list[Running] = []
     try:
         while waiting or running:
             while waiting and free:
@@ -118,7 +120,7 @@ def start(cell: Cell, device: str | None, devices: Sequence[str | None]) -> Runn
 
 
 def finish(item: Running) -> None:
-    """Say how a cell ended, and see that one without a result has an error."""
+    """Log how a cell ended, and record an error if it has no result."""
     item.end()
     cell, code, minutes = item.cell, item.process.returncode, (time.monotonic() - item.start) / 60
     if result := cell.result:

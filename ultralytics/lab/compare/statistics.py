@@ -1,4 +1,4 @@
-"""What a few seeds allow to say: mean, standard deviation, and paired differences with Student's interval."""
+"""Statistics of a few seeds: mean, standard deviation, and paired differences with Student's interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of a comparison, and how they are written: plain, CSV, Markdown, LaTeX; the page writes them as HTML."""
+"""The tables of a comparison as plain text, CSV, Markdown and LaTeX; the page writes them as HTML."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def accuracy(outcome: Outcome) -> Table:
 
 
 def differences(outcome: Outcome) -> Table:
-    """Return what each model adds to the first one, with its interval."""
+    """Return the difference of each model to the first one, with its interval."""
     columns, rows = outcome.columns, []
     for row in outcome.rows[1:]:
         found = [outcome.difference(row, c) for c in columns]
@@ -117,7 +117,7 @@ def _line(text: str) -> str:
 
 
 def plain(outcome: Outcome, tables: Sequence[Table]) -> str:
-    """Return tables and remarks as a terminal shows them: a column for each model, so that they stay narrow."""
+    """Return tables and remarks for a terminal, with a column for each model so that they stay narrow."""
     parts = []
     for table in tables:
         rows = [table.head, *([_line(e.text) + "*" * e.strong for e in row] for row in table.rows)]
@@ -141,7 +141,7 @@ def markdown(outcome: Outcome, tables: Sequence[Table]) -> str:
 
 
 def _md(text: str) -> str:
-    """Return a text in which nothing is taken for Markdown or HTML."""
+    """Escape Markdown and HTML in a text."""
     text = re.sub(r"([\\`*_|\[\]])", r"\\\1", _line(text))
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -156,7 +156,7 @@ _TEX = {
 
 
 def latex_text(text: str) -> str:
-    """Return a text in which nothing is taken for a command; signs of numbers are set as minus and plus."""
+    """Escape LaTeX commands in a text, and typeset the signs of numbers as minus and plus."""
     escaped = "".join(_TEX.get(c, c) for c in _line(text))
     return re.sub(r"(?<![^\s({\]}])([+-])(?=\d)", r"$\1$", escaped)
 
@@ -170,10 +170,7 @@ def latex(outcome: Outcome, tables: Sequence[Table]) -> str:
     parts = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}; names beyond ASCII need XeLaTeX or LuaLaTeX"]
     for i, table in enumerate(tables):
         head = " & ".join(map(latex_text, table.head))
-        rows = [
-            [f"\\textbf{{{latex_text(e.text)}}}" if e.strong else latex_text(e.text) for e in r] for r in table.rows
-        ]
-        body = "\n".join(f"{' & '.join(row)} \\\\" for row in rows)
+        body = "\n".join(f"{' & '.join(map(_tex, row))} \\\\" for row in table.rows)
         parts.append(
             f"\\begin{{table}}\n\\centering\n\\caption{{{latex_text(table.title)}}}\n\\label{{tab:compare-{i + 1}}}\n"
             f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n"
@@ -188,7 +185,7 @@ def latex(outcome: Outcome, tables: Sequence[Table]) -> str:
 
 
 def csv_files(outcome: Outcome) -> dict[str, str]:
-    """Return CSV texts by file name: a row a model, a row a cell, a row a difference."""
+    """Return CSV texts by file name, with a row for each model, cell or difference."""
     return {
         "table.csv": csv_text(_model_rows(outcome)),
         "cells.csv": csv_text(_cell_rows(outcome)),
@@ -199,11 +196,11 @@ def csv_files(outcome: Outcome) -> dict[str, str]:
 def _model_rows(outcome: Outcome) -> list[dict[str, object]]:
     rows = []
     for row in outcome.rows:
-        figures = {}
+        figures: dict[str, object] = {}
         for c in outcome.columns:
             stat = row.stat(c)
             figures |= {f"{c.title} mean": stat.mean, f"{c.title} std": stat.std}
-        times = {}
+        times: dict[str, object] = {}
         for runtime in outcome.runtimes:
             found = outcome.latency_of(row, runtime)
             times |= {f"{runtime} {key}": getattr(found, key, None) for key in ("median_ms", "p90_ms")}
@@ -223,7 +220,7 @@ def _cell_rows(outcome: Outcome) -> list[dict[str, object]]:
 
 
 def _difference_rows(outcome: Outcome) -> list[dict[str, object]]:
-    rows = []
+    rows: list[dict[str, object]] = []
     for row in outcome.rows[1:]:
         for c in outcome.columns:
             d = outcome.difference(row, c)

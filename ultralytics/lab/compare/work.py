@@ -1,4 +1,4 @@
-"""The work of one cell, in a process of its own: train or go on training, validate the best weights, write the result.
+"""The work of one cell, in a process of its own: train or resume, validate the best weights, write the result.
 
 `python -m ultralytics.lab.compare.work job.json`; see `Cell.write_job`.
 """
@@ -25,7 +25,7 @@ from ultralytics.lab.compare.cell import Cell, Record, write_json
 from ultralytics.lab.compare.hashes import data_hash, model_hash
 from ultralytics.lab.compare.outcome import COSTS
 from ultralytics.lab.profile import cost_of
-from ultralytics.nn.tasks import attempt_load_one_weight, trust_modules
+from ultralytics.nn.tasks import attempt_load_one_weight
 from ultralytics.utils import yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
@@ -43,13 +43,14 @@ VALIDATION = [k for k, s in SPECS.items() if "val" in s.modes and k not in NOT_O
 
 
 def work(cell: Cell) -> None:
-    """Bring a cell to its result, from wherever it stands."""
-    train(cell)
+    """Run a cell to its result from whatever state it is in."""
+    if not cell.finished:
+        train(cell)
     write_json(cell.folder / "result.json", judge(cell))
 
 
 def train(cell: Cell) -> None:
-    """Train from the start, go on from the last state, or leave a training that has finished as it is."""
+    """Train from scratch, resume from the last state, or leave a finished training as it is."""
     run, settings = cell.run, dict(cell.settings)
     trusts = {"trust_modules": settings.pop("trust_modules", False)}
     states = [f for f in (run / "weights" / "last.pt", run / "weights" / PREVIOUS) if f.is_file()]
@@ -60,13 +61,12 @@ def train(cell: Cell) -> None:
         return
     file, ckpt = last_state(states[0])
     if ckpt.get("optimizer") is not None:
-        trust_modules(cell.model, trusts["trust_modules"])  # the checkpoint names the same files
         workers = {k: settings[k] for k in ("workers", "cache") if k in settings}
-        YOLO(str(file)).train(resume=str(file), **workers, device=cell.device)
+        YOLO(str(file), **trusts).train(resume=str(file), **workers, **trusts, device=cell.device)
 
 
 def check_unchanged(cell: Cell) -> None:
-    """Raise ConfigError if model or data are no longer what the comparison began with, hours ago perhaps."""
+    """Raise ConfigError if the model or the data have changed since the comparison began."""
     data = cell.settings.get("data")
     split = cell.settings.get("split", SPECS["split"].default)
     now = {"model": model_hash(cell.model), "data": data_hash(data, cell.task, split)}
@@ -80,21 +80,20 @@ def check_unchanged(cell: Cell) -> None:
 
 
 def judge(cell: Cell) -> Record:
-    """Validate the best weights of a run and return all that the comparison needs of it."""
+    """Validate the best weights of a run and return everything that the comparison needs."""
     if not cell.best.is_file():
-        raise MissingFileError(f"'{cell.run}' has no weights/best.pt, so there is nothing to judge.")
-    args = yaml_load(cell.run / "args.yaml")
-    if trusts := cell.settings.get("trust_modules"):
-        trust_modules(cell.model, trusts)
-    model, seen = YOLO(str(cell.best)), []
+        raise MissingFileError(f"'{cell.run}' has no weights/best.pt, so there is nothing to evaluate.")
+    args, trusted = yaml_load(cell.run / "args.yaml"), cell.settings.get("trust_modules", False)
+    model, seen = YOLO(str(cell.best), trust_modules=trusted), []
     model.add_callback("on_val_end", lambda validator: seen.append((validator.seen, validator.device)))
     chosen = {k: args[k] for k in VALIDATION if args.get(k) is not None}
     quiet = {"plots": False, "verbose": False, "project": str(cell.folder), "name": "val", "exist_ok": True}
     metrics = model.val(**chosen, **quiet, device=cell.device)
-    network, ckpt = attempt_load_one_weight(cell.best)
-    cost = cost_of(network, args["imgsz"], weights=cell.best)
+    network, ckpt = attempt_load_one_weight(cell.best, trusted=trusted)
+    size = cell.cost_size or args["imgsz"]
+    cost = cost_of(network, size, weights=cell.best)
     epochs = len(next(iter(read_results(cell.run / "results.csv").values()), ()))
-    return plain({
+    found = {
         **{k: getattr(cell, k) for k in ("label", "model", "seed", "task")},
         "epochs": epochs,
         "metrics": {k: v for k, v in metrics.results_dict.items() if k != "fitness"},
@@ -103,10 +102,12 @@ def judge(cell: Cell) -> Record:
         "cost": {k: getattr(cost, k) for k in COSTS},
         "precision": ckpt.get("precision"),
         "nc": len(network.names),
-        "imgsz": args["imgsz"],
+        "imgsz": size,
+        "hashes": cell.hashes,
         "images": seen[-1][0],
         **circumstances(seen[-1][1]),
-    })  # fmt: skip
+    }
+    return {key: plain(value) for key, value in found.items()}
 
 
 def sizes_of(metrics: DetMetrics | ClassifyMetrics) -> dict[str, float | None]:
@@ -126,7 +127,7 @@ def curves_of(metrics: DetMetrics | ClassifyMetrics) -> dict[str, dict[str, list
 
 
 def circumstances(device: torch.device) -> Record:
-    """Return on what the cell was computed."""
+    """Return the hardware and software that the cell ran on."""
     gpu = device.type == "cuda"
     return {
         "device": f"{device} ({torch.cuda.get_device_name(device)})" if gpu else str(device),
@@ -139,7 +140,7 @@ def circumstances(device: torch.device) -> Record:
 
 
 def plain(value: object) -> object:
-    """Return a value as JSON can hold it; what is no number is None."""
+    """Return a value in a form that JSON can hold; non-finite numbers become None."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -152,7 +153,7 @@ def plain(value: object) -> object:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, so that no training goes on unwatched."""
+    """Exit as soon as the parent process is gone, so that no training goes on unattended."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 1024):
@@ -164,7 +165,7 @@ def end_with_parent() -> None:
 
 @guarded()
 def main(file: str) -> int:
-    """Work on the cell that a job file describes; return the exit code, 0 if there is a result."""
+    """Run the cell that a job file describes; return the exit code, 0 if there is a result."""
     cell = Cell.of_job(Path(file))
     end_with_parent()
     try:

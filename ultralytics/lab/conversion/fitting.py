@@ -17,6 +17,7 @@ def positions(height: int, width: int, count: int, generator: torch.Generator) -
 
 def windows(x: torch.Tensor, conv: nn.Conv2d, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
     """Return what a convolution reads of (b, c, h, w) for chosen outputs: (b * positions, c, kernel height * width)."""
+    assert not isinstance(conv.padding, str)
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = conv.kernel_size, conv.stride, conv.padding, conv.dilation
     x = F.pad(x, (pw, pw, ph, ph))
     r = (rows * sh)[:, None, None] + (torch.arange(kh) * dh)[:, None]
@@ -62,6 +63,7 @@ def folded(conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> tuple[torch.Tensor, to
     bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
     if bn is None:
         return conv.weight.detach().clone(), bias.clone()
+    assert bn.running_mean is not None and bn.running_var is not None
     scale = (bn.weight / (bn.running_var + bn.eps).sqrt()).detach()
     weight = conv.weight.detach() * scale[:, None, None, None]
     return weight, bn.bias.detach() + (bias - bn.running_mean) * scale
@@ -82,9 +84,11 @@ def unfold_bn(
     layer compute in training what it computes in inference. The weight keeps the norm that the convolution's had.
     """
     if bn is None:
+        assert conv.bias is not None
         conv.weight.copy_(weight)
         conv.bias.copy_(bias)
         return
+    assert bn.running_mean is not None and bn.running_var is not None
     norm = weight.flatten(1).norm(dim=1).clamp_min(1e-12)
     scale = conv.weight.flatten(1).norm(dim=1).clamp_min(1e-3) / norm
     conv.weight.copy_(weight * scale[:, None, None, None])
@@ -107,7 +111,7 @@ def sums(out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return out.sum((0, 2, 3)), out.square().sum((0, 2, 3)), out.new_full((out.shape[1],), out[:, 0].numel())
 
 
-def moments(parts: Iterable[Sequence[torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+def moments(parts: Iterable[Sequence[torch.Tensor] | torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and variance of each channel from the `sums` of batches."""
     total, squares, n = (sum(part) for part in zip(*parts))
     mean = total / n
@@ -157,7 +161,7 @@ def fit_behind(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, rounds: int 
 
 
 def batches(images: torch.Tensor | Iterable[torch.Tensor], size: int = 8) -> list[torch.Tensor]:
-    """Return images (n, ch, h, w), or images and batches of them one after the other, as float batches."""
+    """Split images (n, ch, h, w), or an iterable of images and batches, into float batches."""
     whole = [images] if isinstance(images, torch.Tensor) else [*images]
     whole = [x[None] if x.ndim == 3 else x for x in whole]
     whole = [x.float() / 255 if x.dtype == torch.uint8 else x.float() for x in whole]

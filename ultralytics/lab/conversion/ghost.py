@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ from ultralytics.lab.conversion.fitting import (
     windows,
 )
 from ultralytics.lab.conversion.pairing import match, residuals
-from ultralytics.lab.conversion.stream import Inputs, Maps, Stream, input_of, output_of
+from ultralytics.lab.conversion.stream import Inputs, Maps, Stream, input_of, layers_of, output_of
 from ultralytics.lab.conversion.wiring import Wiring, trace
 from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv, GhostConv
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """How a conversion is done; the defaults gave the best mAP of what was measured."""
+    """Options of a conversion; the defaults gave the best mAP among those measured."""
 
     ridge: float = 0.01  # holds refitted weights near the trained ones
     steps: int = 100  # of Adam for each unit of layers; 0: closed form alone, in a fraction of the time
@@ -82,16 +82,24 @@ def _pairs(source: nn.Module, target: nn.Module, path: str = "") -> Iterator[tup
 
 
 def _fits(source: nn.Module, target: nn.Module) -> bool:
-    """Tell whether two modules have the same entries with the same shapes."""
+    """Whether two modules have the same entries with the same shapes."""
     a, b = source.state_dict(), target.state_dict()
     return a.keys() == b.keys() and all(a[k].shape == b[k].shape for k in a)
 
 
-def _becomes_ghost(source: nn.Module, target: nn.Module) -> bool:
+def _lightened(source: nn.Module, target: nn.Module) -> tuple[Conv, GhostConv] | None:
+    """Return two modules if one is a convolution and the other the GhostConv that it becomes."""
     if type(source) is not Conv or type(target) is not GhostConv:
-        return False
+        return None
     a, b = source.conv, target.cv1.conv
-    return a.out_channels == 2 * b.out_channels and all(getattr(a, k) == getattr(b, k) for k in ALIKE)
+    alike = a.out_channels == 2 * b.out_channels and all(getattr(a, k) == getattr(b, k) for k in ALIKE)
+    return (source, target) if alike else None
+
+
+def _norm(conv: Conv) -> nn.BatchNorm2d:
+    """Return the batch norm of a convolution, which no model lacks here (see `_check`)."""
+    assert conv.bn is not None
+    return conv.bn
 
 
 class Conversion:
@@ -107,7 +115,7 @@ class Conversion:
 
     @torch.no_grad()
     def run(self) -> Report:
-        """Convert, and say how."""
+        """Convert the model and report how."""
         self.reorder()
         placed = transfer(self.dense, self.target)  # in the new order; what is copied whole replaces it
         self.copy_whole()
@@ -135,10 +143,10 @@ class Conversion:
         so its channels need not be those of the dense layer.
         """
         units: list[list[int]] = [[]]
-        for n, (s, t) in enumerate(zip(self.dense.model, self.target.model)):
+        for n, (s, t) in enumerate(zip(layers_of(self.dense), layers_of(self.target))):
             units[-1].append(n)
             inside = len(units[-1]) > 1 and not any(True for _ in t.parameters())  # a Concat within a unit
-            if t.i in self.target.save or not (inside or _becomes_ghost(s, t)):
+            if t.i in self.target.save or not (inside or _lightened(s, t)):
                 units.append([])
         return [u for u in units if u]
 
@@ -147,14 +155,15 @@ class Conversion:
     def reorder(self) -> None:
         """Bring the channels of each convolution that becomes a GhostConv into its order: computed, then derived."""
         sites = [
-            (n, f"model.{s.i}{path and '.' + path}", conv)
-            for n, (s, t) in enumerate(zip(self.dense.model, self.target.model))
-            for path, conv, ghost in _pairs(s, t)
-            if _becomes_ghost(conv, ghost)
+            (n, f"model.{s.i}{path and '.' + path}", pair[0])
+            for n, (s, t) in enumerate(zip(layers_of(self.dense), layers_of(self.target)))
+            for path, a, b in _pairs(s, t)
+            if (pair := _lightened(a, b))
         ]
         if not sites:
             return
-        wiring, settled = trace(self.dense), set()
+        wiring = trace(self.dense)
+        settled: set[int] = set()
         samples = self.sample([conv for _, _, conv in sites])
         for (n, name, conv), (seen, z) in zip(sites, samples):
             weight = f"{name}.conv.weight"
@@ -186,12 +195,12 @@ class Conversion:
 
         def hook(k: int, act: nn.Module) -> Callable:
             def see(_: nn.Module, __: object, z: torch.Tensor) -> None:
-                rows, cols = positions(*z.shape[-2:], share, self.rng)
+                rows, cols = positions(z.shape[-2], z.shape[-1], share, self.rng)
                 found[k].append((windows(act(z.clone()), cheap, rows, cols), at(z, rows, cols)))
 
             return see
 
-        hooks = [conv.bn.register_forward_hook(hook(k, conv.act)) for k, conv in enumerate(convs)]
+        hooks = [_norm(conv).register_forward_hook(hook(k, conv.act)) for k, conv in enumerate(convs)]
         try:
             for x in self.images:
                 self.dense(x)
@@ -204,21 +213,22 @@ class Conversion:
 
     def copy_whole(self) -> None:
         """Copy what stands at the same place with the same shapes, and start what becomes Ghost from its first half."""
-        for s, t in zip(self.dense.model, self.target.model):
+        for s, t in zip(layers_of(self.dense), layers_of(self.target)):
             for _, a, b in _pairs(s, t):
-                if _becomes_ghost(a, b):
-                    _blank(b)
-                    _take(a, b.cv1, b.cv1.conv.out_channels)
+                if pair := _lightened(a, b):
+                    conv, ghost = pair
+                    _blank(ghost)
+                    _take(conv, ghost.cv1, ghost.cv1.conv.out_channels)
                 elif _fits(a, b):
                     b.load_state_dict(a.state_dict())
 
-    def convert(self, n: int, wanted: list[Maps], given: list[Maps]) -> None:
+    def convert(self, n: int, wanted: Sequence[Maps], given: Sequence[Maps]) -> None:
         """Fit layer number `n` of the target, which reads `given`, to that of the dense model, which reads `wanted`."""
         s, t = self.dense.model[n], self.target.model[n]
         for path, a, b in _pairs(s, t):
             inputs = Inputs(t, wanted, given)
-            if _becomes_ghost(a, b):
-                ev = self.fit_ghost(inputs, b, _shown(s, a.bn))
+            if pair := _lightened(a, b):
+                ev = self.fit_ghost(inputs, pair[1], _shown(s, _norm(pair[0])))
                 self.notes.setdefault(n, []).append(f"{path} EV {ev:.3f}".strip())
                 self.done[n] = self.done.get(n, 0) + _numbers(b)
             elif _fits(a, b):
@@ -250,7 +260,7 @@ class Conversion:
         share = math.ceil(samples / sum(len(x) for x in self.images))
         for y, x in zip(inputs.wanted, inputs.given):
             z = goal(y, x)
-            rows, cols = positions(*z.shape[-2:], share, self.rng)
+            rows, cols = positions(z.shape[-2], z.shape[-1], share, self.rng)
             yield windows(input_of(inputs.layer, conv, x), conv, rows, cols), at(z, rows, cols)
 
     def write(
@@ -263,12 +273,13 @@ class Conversion:
             mean, var = moments(sums(out) for out in outs)
         unfold_bn(conv, bn, weight, bias, mean, var)
 
-    def refresh(self, layer: nn.Module, given: list[Maps]) -> None:
+    def refresh(self, layer: nn.Module, given: Sequence[Maps]) -> None:
         """Give the batch norms of a layer the statistics of what they read; outputs stay as they were."""
         convs = [m for m in layer.modules() if isinstance(m, Conv)]
         outs: dict[Conv, list[torch.Tensor]] = {m: [] for m in convs}
         hooks = [
-            m.bn.register_forward_hook(lambda _, __, out, m=m: outs[m].append(torch.stack(sums(out)))) for m in convs
+            _norm(m).register_forward_hook(lambda _, __, out, m=m: outs[m].append(torch.stack(sums(out))))
+            for m in convs
         ]
         for x in given:
             layer(list(x) if isinstance(x, list) else x)
@@ -290,20 +301,25 @@ class Conversion:
         pairs = [*zip(inputs.wanted, inputs.given)][:4]
         return explained([act(goal(y, x)) for y, x in pairs], [output_of(inputs.layer, ghost, x) for _, x in pairs])
 
-    def reconstruct(self, unit: list[int], specs: list[list[list]], wanted: list[Maps]) -> None:
+    def reconstruct(
+        self, unit: list[int], specs: list[list[list[torch.Tensor | None]]], wanted: Sequence[Maps]
+    ) -> None:
         """Bring the output of a unit nearer to the dense one's by Adam on its weights."""
-        layers = [self.target.model[n] for n in unit]
+        layers = [layers_of(self.target)[n] for n in unit]
 
         def run(k: int) -> Maps:
-            x = None
+            x: Maps | None = None
             for layer, spec in zip(layers, specs[k]):
                 read = [x if v is None else v for v in spec]
                 x = layer(read if isinstance(layer.f, list) else read[0])
+            assert x is not None
             return x
 
         self.descend(layers, run, wanted, self.options.steps)
 
-    def descend(self, layers: list[nn.Module], run: Callable[[int], Maps], wanted: list[Maps], steps: int) -> None:
+    def descend(
+        self, layers: Sequence[nn.Module], run: Callable[[int], Maps], wanted: Sequence[Maps], steps: int
+    ) -> None:
         """Take steps of Adam on the weights of layers so that `run(k)` comes near `wanted[k]`; norms as in inference.
 
         Each tensor counts by its share of variance left; positions of a detector's maps by the dense model's score.
@@ -322,8 +338,10 @@ class Conversion:
 
         def loss(k: int) -> torch.Tensor:
             outs = _maps(run(k))
-            terms = zip(scales, [outs[j] for j in alike], goals[k], emphasis[k])
-            return sum(scale * ((o - g).square() * e).mean() for scale, o, g, e in terms)
+            total = torch.zeros(())
+            for scale, o, g, e in zip(scales, [outs[j] for j in alike], goals[k], emphasis[k]):
+                total = total + scale * ((o - g).square() * e).mean()
+            return total
 
         before = sum(float(loss(k)) for k in range(len(goals)))
         with torch.enable_grad():
@@ -349,7 +367,7 @@ class Conversion:
 
     def report(self) -> Report:
         rows = []
-        for n, (s, t) in enumerate(zip(self.dense.model, self.target.model)):
+        for n, (s, t) in enumerate(zip(layers_of(self.dense), layers_of(self.target))):
             total, whole = _numbers(t), sum(_numbers(b) for _, a, b in _pairs(s, t) if _fits(a, b))
             taken = whole + self.done.get(n, 0)
             if total:
@@ -360,12 +378,12 @@ class Conversion:
 
 
 def _numbers(module: nn.Module) -> int:
-    """Return how many numbers the state dict of a module holds."""
+    """Return the number of values in a module's state dict."""
     return sum(v.numel() for v in module.state_dict().values())
 
 
 def _emphasis(layer: nn.Module, goal: torch.Tensor) -> torch.Tensor | float:
-    """Return how much each position of a layer's output counts; all alike but in a detector's maps: mean 1."""
+    """Return the weight of each position of a layer's output, mean 1; only in a detector's maps do they differ."""
     if not isinstance(layer, Detect) or goal.ndim != 4 or goal.shape[1] != layer.no:
         return 1.0
     score = goal[:, -layer.nc :].sigmoid().amax(1, keepdim=True) + 0.02
@@ -386,7 +404,7 @@ def _conv(conv: nn.Conv2d, x: torch.Tensor, weight: torch.Tensor, bias: torch.Te
 
 
 def _shown(layer: nn.Module, inside: nn.Module) -> Goal:
-    """Return the goal of giving what a module within the dense layer gives."""
+    """Return the goal of reproducing the output of a module within the dense layer."""
     return lambda wanted, _: output_of(layer, inside, wanted)
 
 
@@ -407,7 +425,7 @@ def _take(source: Conv, target: Conv, first: int) -> None:
 
 
 def _blank(module: nn.Module) -> None:
-    """Make what a module was initialised with forgotten: its convolutions are flat, with the norm they start with."""
+    """Replace a module's random weights by flat ones of the same norm, and reset its batch norms."""
     for m in module.modules():
         if isinstance(m, nn.Conv2d):
             m.weight.fill_((3 * m.weight[0].numel()) ** -0.5)
@@ -449,6 +467,7 @@ def to_ghost(
     target.float().cpu()  # normal equations want double precision, and samples are small
     try:
         with in_eval(target):
-            return Conversion(source, target, [x.cpu() for x in batches(images)], Options(**options)).run()
+            chosen = Options(**options)  # type: ignore[arg-type]  # some are whole numbers
+            return Conversion(source, target, [x.cpu() for x in batches(images)], chosen).run()
     finally:
         target.to(device, dtype)

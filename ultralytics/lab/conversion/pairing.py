@@ -1,4 +1,4 @@
-"""Which channels of a convolution a Ghost module computes, and which it derives from those: a matching of channels."""
+"""A matching of channels: those that a Ghost module computes, and those that it derives from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CANDIDATES = 12  # partners that are looked at for each channel, of layers with 
 
 
 def residuals(seen: torch.Tensor, z: torch.Tensor, act: nn.Module, ridge: float = 1e-4) -> torch.Tensor:
-    """Return what is left of each channel when it is derived from each other: (of, to) mean squares behind `act`.
+    """Return the residual of deriving each channel from each other one: (of, to) mean squares after `act`.
 
     Args:
         seen: (n, c, taps) what a depthwise filter reads of each channel.

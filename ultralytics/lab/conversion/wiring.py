@@ -89,7 +89,8 @@ class Wiring:
         for number, axis in enumerate(self.axes):
             for wire in axis.wires:
                 touches[self.root(wire)][number] += 1
-        pinned, numbers = {self.root(w) for w in self.pinned}, {}
+        pinned = {self.root(w) for w in self.pinned}
+        numbers: dict[tuple[tuple[int, int], ...], int] = {}
         return {
             root: numbers.setdefault(tuple(sorted(seen.items())), len(numbers))
             for root, seen in touches.items()
@@ -232,10 +233,10 @@ def _cut(w: _Watch, out: Sequence[torch.Tensor], x: torch.Tensor, _: object = No
 
 
 def _index(w: _Watch, out: torch.Tensor, x: torch.Tensor, key: object, **_: object) -> bool:
-    plain = isinstance(key, tuple) and all(isinstance(k, slice) for k in key[:2]) and len(key) > 1
-    if not plain or not all(isinstance(k, slice) for k in key):
+    if not isinstance(key, tuple) or not all(isinstance(k, slice) for k in key) or len(key) < 2:
         return False
-    w.give(out, w.wires(x)[key[1]])
+    channels: slice = key[1]
+    w.give(out, w.wires(x)[channels])
     return True
 
 
