@@ -99,8 +99,6 @@ class Distiller(StandIn):
         ConfigError: the two do not fit, or no lesson is left.
     """
 
-    student: BaseModel
-
     def __init__(
         self,
         student: BaseModel,

@@ -368,7 +368,7 @@ def parse(words: Sequence[str]) -> Settings:
     """
     words = ["receptive_field=True" if word == "receptive_field" else word for word in words]
     texts = key_values(words, "explain", _KEYS)
-    found = {key: text if key in _TEXTS else smart_value(text) for key, text in texts.items()}
+    found: Settings = {key: text if key in _TEXTS else smart_value(text) for key, text in texts.items()}
     for key in ("layers", "classes"):
         value = found.get(key)
         found[key] = [value] if isinstance(value, int) and not isinstance(value, bool) else value

@@ -10,7 +10,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -24,9 +23,6 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.drawing.curves import ACCENT, INK, new_figure, save_figure
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.torch_utils import select_device
-
-if TYPE_CHECKING:
-    from ultralytics.nn.tasks import BaseModel
 
 SHARES = (0.5, 0.95)  # of the energy
 SEEN = 1e-12  # of the largest gradient: below it a pixel counts as not seen
@@ -189,7 +185,7 @@ def report(
     if not isinstance(yolo.model, torch.nn.Module):
         raise ConfigError(f"Receptive fields come from PyTorch models, and '{yolo.model}' is not one: give a .pt file.")
     where = select_device(device, verbose=False)
-    model = deepcopy(cast("BaseModel", yolo.model)).to(where).float().eval().requires_grad_(False)
+    model = deepcopy(yolo.model).to(where).float().eval().requires_grad_(False)
     imgsz = imgsz or yolo.overrides.get("imgsz") or (224 if yolo.task == "classify" else 640)
     size = check_imgsz(imgsz, stride=max(int(torch.as_tensor(model.stride).max()), 1), min_dim=2)
     assert isinstance(size, list)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
 from ultralytics.cfg import smart_value
-from ultralytics.cfg.schema import DEFAULTS
+from ultralytics.cfg.schema import Settings
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.cfg.words import key_values
 from ultralytics.nn.tasks import (
@@ -51,7 +52,7 @@ def main(words: Sequence[str]) -> int:
             f"`yolo transfer` needs {' and '.join(f'{key}=' for key in missing)}: `yolo transfer` alone tells more."
         )
     file = _file(given)
-    trusted = smart_value(given.get("trust_modules", "false"))
+    trusted = cast("bool | str", smart_value(given.get("trust_modules", "false")))
     source, _ = attempt_load_one_weight(given["model"], trusted=trusted)
     trust_modules(given["to"], trusted)
     target = build_target(given["to"], source, _number(given, "nc"))
@@ -117,7 +118,7 @@ def _convert(source: BaseModel, target: BaseModel, given: dict[str, str]) -> Rep
             "call to_ghost() in Python with images of your own."
         )
     trained_with = source.args.get("imgsz") if isinstance(source.args, dict) else None
-    size = _number(given, "imgsz") or (trained_with if isinstance(trained_with, int) else DEFAULTS["imgsz"])
+    size = _number(given, "imgsz") or (trained_with if isinstance(trained_with, int) else Settings.imgsz)
     imgsz = check_imgsz(size, max(int(target.stride.max()), 32))  # below 32 a classifier's maps would end
     assert isinstance(imgsz, int)
     where = given.get("images") or _training_images(given["data"], target.task)
