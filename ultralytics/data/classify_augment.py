@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision import transforms as T
 
 from ultralytics.utils.errors import ConfigError
 
+if TYPE_CHECKING:  # imported where it is used: it takes its time, and one that does not fit torch cannot be imported
+    from torchvision.transforms import InterpolationMode
+
 DEFAULT_MEAN, DEFAULT_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-AUTO_AUGMENT: dict[str, Callable[..., torch.nn.Module]] = {
-    "randaugment": T.RandAugment,
-    "augmix": T.AugMix,
-    "autoaugment": T.AutoAugment,
-}
+AUTO_AUGMENT = {"randaugment": "RandAugment", "augmix": "AugMix", "autoaugment": "AutoAugment"}  # in torchvision
 
 
-class Pipeline(T.Compose):
+class Pipeline:
     """Apply transforms one after the other: PIL image or uint8 array (h, w, 3) RGB in, float32 tensor (3, h, w) out."""
+
+    def __init__(self, transforms: Sequence[Callable]):
+        self.transforms = list(transforms)
 
     def __call__(self, image: Image.Image | np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
         """Transform an image; with `rng` all random numbers follow from it, and PyTorch's own state stays as it is."""
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         image = image if image.mode == "RGB" else image.convert("RGB")
         if rng is None:
-            return super().__call__(image)
-        state = torch.get_rng_state()
-        torch.default_generator.manual_seed(int(rng.integers(2**63)))  # of the CPU alone
-        try:
-            return super().__call__(image)
-        finally:
-            torch.set_rng_state(state)
+            return self._apply(image)
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(int(rng.integers(2**63)))  # of the CPU alone
+            return self._apply(image)
+
+    def _apply(self, image: Image.Image) -> torch.Tensor:
+        for transform in self.transforms:
+            image = transform(image)
+        return torch.as_tensor(image)
+
+    def __repr__(self) -> str:
+        return f"Pipeline({', '.join(type(transform).__name__ for transform in self.transforms)})"
 
 
 def classify_transforms(
@@ -53,6 +60,8 @@ def classify_transforms(
         interpolation: NEAREST, BILINEAR or BICUBIC.
         crop_fraction: fraction of the resized image's side that is kept.
     """
+    from torchvision import transforms as T
+
     h, w = (size, size) if isinstance(size, int) else size
     scaled = [math.floor(side / crop_fraction) for side in (h, w)]
     resize = T.Resize(scaled[0] if h == w else scaled, _interpolation(interpolation))
@@ -93,6 +102,8 @@ def classify_augmentations(
         erasing: probability of erasing a rectangle.
         interpolation: NEAREST, BILINEAR or BICUBIC.
     """
+    from torchvision import transforms as T
+
     if not isinstance(size, int):
         raise ConfigError(f"size={size} is not allowed; the training images of a classifier are squares of one side.")
     policy, filter = str(auto_augment or "").lower(), _interpolation(interpolation)
@@ -104,7 +115,7 @@ def classify_augmentations(
     if vflip > 0:
         steps.append(T.RandomVerticalFlip(vflip))
     if policy:
-        steps.append(AUTO_AUGMENT[policy](interpolation=filter))
+        steps.append(getattr(T, AUTO_AUGMENT[policy])(interpolation=filter))
     if not policy or force_color_jitter:
         steps.append(T.ColorJitter(brightness=hsv_v, contrast=hsv_v, saturation=hsv_s, hue=hsv_h))
     steps += [T.ToTensor(), *_normalize(mean, std)]
@@ -115,13 +126,17 @@ def classify_augmentations(
 
 def _normalize(mean: Sequence[float], std: Sequence[float]) -> list[Callable]:
     """Return the step that normalizes, or none where it would change nothing."""
+    from torchvision.transforms import Normalize
+
     unchanged = (tuple(mean), tuple(std)) == (DEFAULT_MEAN, DEFAULT_STD)
-    return [] if unchanged else [T.Normalize(mean, std)]
+    return [] if unchanged else [Normalize(mean, std)]
 
 
-def _interpolation(name: str) -> T.InterpolationMode:
+def _interpolation(name: str) -> InterpolationMode:
     """Return torchvision's filter of a name in letters of either case."""
+    from torchvision.transforms import InterpolationMode
+
     allowed = ("NEAREST", "BILINEAR", "BICUBIC")
     if str(name).upper() not in allowed:
         raise ConfigError(f"interpolation={name} is not allowed; give {', '.join(allowed)}.")
-    return T.InterpolationMode[str(name).upper()]
+    return InterpolationMode[str(name).upper()]
