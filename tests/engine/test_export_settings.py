@@ -78,7 +78,8 @@ def test_an_exporter_that_writes_another_opset_is_found_out(tmp_path, monkeypatc
         export(tiny_of("classify", tmp_path), "onnx", tmp_path / "a.onnx", 64, opset=12)
 
 
-@pytest.mark.parametrize("size", [32, pytest.param([32, 96], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, [32, 96]])
 def test_open_sizes_from_a_side_as_small_as_the_stride(size, tmp_path):
     """Maps of one pixel are no constants."""
     installed()

@@ -114,6 +114,7 @@ def tensorboard(settings: SettingsManager):
     return lambda folder: EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
 
 
+@pytest.mark.slow
 def test_event_file_read_back(train, tensorboard):
     trainer = train(plots=True, close_mosaic=0)
     events = tensorboard(trainer.save_dir)

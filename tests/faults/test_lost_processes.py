@@ -76,7 +76,8 @@ def run_with(settings: dict, rank: int, event: str, fault: Callable[[Any], None]
 
     def name_processes(trainer) -> None:
         if trainer.iteration == 1:
-            print("\nProcesses:", os.getpid(), *children(os.getpid()), flush=True)
+            line = " ".join(map(str, ["\nProcesses:", os.getpid(), *children(os.getpid())]))
+            os.write(1, f"{line}\n".encode())  # at once, as the other rank writes to the same file
 
     def work() -> None:  # the ranks are forked, and have the callbacks, too
         callbacks.default_callbacks["on_train_batch_start"].append(name_processes)

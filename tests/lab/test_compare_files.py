@@ -149,6 +149,7 @@ def test_the_terminal_gets_a_column_for_each_model(written):
         assert len(rows) == len(table.head) - 1
 
 
+@pytest.mark.slow
 def test_images_are_drawn(written):
     for name in ("training", "pr", "latency", "gflops"):
         data = np.fromfile(written[1] / f"{name}.png", np.uint8)

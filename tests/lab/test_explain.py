@@ -237,6 +237,7 @@ def test_fused_and_unfused_see_the_same(name):
 # Command --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_as_a_process(work_dir):
     cv2.imwrite("a.jpg", np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8))
     words = ["model=yolo11n.yaml", "source=a.jpg", "imgsz=64", "layers=[4,", "6]", "conf=0.0", "max_det=3"]

@@ -249,6 +249,7 @@ def test_csv_holds_the_layers_and_the_models(yolo11n, tmp_path):
 # Command --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_command_as_a_process(tmp_path):
     words = "model=yolo11n-cls.yaml,yolo11n-GhostConv-cls.yaml imgsz=64 nc=2 rounds=1 runtimes=eager layers=true"
     result = subprocess.run(

@@ -187,6 +187,7 @@ def test_a_perfect_model_is_told(tiny, data, work_dir, monkeypatch):
 # Learning -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_overfits_one_image(tiny):
     """The loss of one batch falls to a small part of what it was, and the box is found."""
     torch.manual_seed(0)

@@ -387,6 +387,7 @@ def test_a_new_model_starts_from_the_file_that_its_yaml_names(backbone, work_dir
         assert len([r for r in caplog.records if "entries loaded from 'published.pth'" in r.message]) == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_does_without_the_file_that_its_yaml_named(work_dir, tiny_data, log):
     torch.save(fill(GhostNetV1(width=0.25)).state_dict(), "published.pth")
     file = detector(work_dir, "Ghostnetv1", "published.pth")

@@ -90,6 +90,7 @@ class BaseModel(nn.Module):
     yaml_file = ""  # the default model YAML
     args: dict | SimpleNamespace  # settings of its training
     pt_path: str  # of the weight file that it was read from
+    transforms: Callable[..., torch.Tensor]  # of the images, in a trained classifier
 
     def __init__(self, cfg: str | Path | dict = "", ch: int = 3, nc: int | None = None, verbose: bool = True):
         super().__init__()
