@@ -159,8 +159,8 @@ def test_ctrl_c_and_resume(work_dir: Path, tiny_data: Path, by: str):
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> list[Peers]:
-    """Two ranks that give a sign of life 100 times a second, and may be silent for 0.3 seconds."""
-    monkeypatch.setattr(distributed, "BEAT", 0.01)
+    """Two ranks that send a heartbeat 100 times a second, and may be silent for 0.3 seconds."""
+    monkeypatch.setattr(distributed, "HEARTBEAT", 0.01)
     store = dist.HashStore()
     return [Peers(store, rank, 2, 0.3) for rank in range(2)]
 
@@ -168,18 +168,18 @@ def two(monkeypatch: pytest.MonkeyPatch) -> list[Peers]:
 def test_a_rank_that_works_alone_is_waited_for(two: list[Peers]):
     with two[0], two[1], ThreadPoolExecutor() as pool:
         for first, second in (two, two[::-1]):
-            waiting = pool.submit(first.meet)
+            waiting = pool.submit(first.barrier)
             time.sleep(1.0)
             assert not waiting.done()
-            second.meet()
+            second.barrier()
             waiting.result()
 
 
 def test_a_rank_without_a_sign_of_life_is_lost(two: list[Peers]):
     with two[1]:
         pass  # it was here
-    with two[0], pytest.raises(RunError, match=r"Rank 1 has given no sign of life for 0.3 s \(ddp_timeout\)"):
-        two[0].meet()
+    with two[0], pytest.raises(RunError, match=r"Rank 1 has sent no heartbeat for 0.3 s \(ddp_timeout\)"):
+        two[0].barrier()
 
 
 WORDS = {"message": "RuntimeError: out of luck"}

@@ -129,7 +129,7 @@ LIMIT = 10  # seconds
     [
         (sleeping, 1, "on_train_batch_start", f"Rank 0 has waited {LIMIT} s (ddp_timeout) for the others"),
         (stopped, 1, "on_train_batch_start", f"Rank 0 has waited {LIMIT} s (ddp_timeout) for the others"),
-        (stopped, 0, "on_val_batch_start", f"Rank 0 has given no sign of life for {LIMIT} s (ddp_timeout)"),
+        (stopped, 0, "on_val_batch_start", f"Rank 0 has sent no heartbeat for {LIMIT} s (ddp_timeout)"),
     ],
 )
 def test_a_rank_that_stands_still_ends_the_run(two_processes, log, last, fault, rank, event, words):

@@ -37,7 +37,7 @@ Predictions = Any  # a list of Results, with `stream` an iterator of them; with 
 Metrics = Any  # DetMetrics, or those of another task
 
 # Settings that no code acts on yet, and why; said when one of them is given.
-IDLE = {
+WITHOUT_EFFECT = {
     "dnn": "is for OpenCV's way to run ONNX, which this package leaves to ONNX Runtime",
     "profile": "is for trainings; `yolo benchmark` measures exported formats",
     "label_smoothing": "is not applied by the loss of any task",
@@ -45,8 +45,8 @@ IDLE = {
 
 
 def _say_what_idles(settings: dict) -> None:
-    for key in [key for key in IDLE if settings.get(key)]:
-        LOGGER.warning(f"WARNING: {key}={settings[key]} {IDLE[key]}; it has no effect.")
+    for key in [key for key in WITHOUT_EFFECT if settings.get(key)]:
+        LOGGER.warning(f"WARNING: {key}={settings[key]} {WITHOUT_EFFECT[key]}; it has no effect.")
 
 
 class Model(Callbacks, nn.Module):

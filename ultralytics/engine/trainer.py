@@ -172,7 +172,7 @@ class BaseTrainer(Saving):
             self._after_epoch(last=self.stop or self.epoch + 1 >= self.epochs)
             self.epoch_time = time.time() - self.epoch_time_start
             self.run_callbacks("on_fit_epoch_end")
-            distributed.meet()  # rank 0 may have sent files away
+            distributed.barrier()  # rank 0 may have sent files away
             self.epoch += 1
         self.epoch -= 1
         if signal := distributed.highest(self.interrupts.received):  # it came after the last batch
@@ -333,7 +333,7 @@ class BaseTrainer(Saving):
             self.metrics = dict.fromkeys(names, 0.0)
             self.ema = ModelEMA(self.model)
         if WORLD_SIZE > 1:
-            distributed.meet()  # rank 0 has looked at the images of validation, too
+            distributed.barrier()  # rank 0 has looked at the images of validation, too
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,

@@ -30,7 +30,7 @@ from ultralytics.utils.system.threads import physical_cores, set_cpu_threads
 from ultralytics.utils.torch_utils import parse_device, select_device
 
 T = TypeVar("T")
-BEAT = 1.0  # seconds between two signs of life
+HEARTBEAT = 1.0  # seconds between two heartbeats
 POLL = 0.02  # seconds between two looks at the others
 GLOO_TIMEOUT = ("Timed out waiting", "Application timeout caused pair closure")  # in its errors
 FOLLOWING = 1.0  # seconds that a rank which failed after another waits to be ended, so that the first ends first
@@ -91,21 +91,21 @@ def local_device(device: object) -> torch.device | None:
 class Peers:
     """Messages between ranks besides their collectives, through the store of their rendezvous.
 
-    Each gives a sign of life every second, from a thread of its own. So the others can wait for one that works alone,
-    such as rank 0 that validates, however long that takes, and notice where it is stopped or lost.
+    Each sends a heartbeat every second, from a thread of its own. So the others can wait for one that works alone, such
+    as rank 0 that validates, however long that takes, and notice where it is stopped or lost.
 
     Args:
         store: that all ranks share.
         rank: of this process.
         world: number of ranks.
-        limit: seconds without a sign of life after which a rank is lost.
+        limit: seconds without a heartbeat after which a rank is lost.
         group: in which small values are compared; None for that of all ranks.
     """
 
     def __init__(self, store: dist.Store, rank: int, world: int, limit: float, group: dist.ProcessGroup | None = None):
         self.store, self.rank, self.world, self.limit, self.group = store, rank, world, limit, group
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._send_heartbeats, daemon=True)
 
     def __enter__(self) -> Peers:
         self._thread.start()
@@ -115,26 +115,26 @@ class Peers:
         self._left.set()
         self._thread.join(5)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         with suppress(RuntimeError):  # the store is gone, and with it the run
-            while not self._left.wait(BEAT):
-                self.store.add(f"beats of {self.rank}", 1)
+            while not self._left.wait(HEARTBEAT):
+                self.store.add(f"heartbeats of {self.rank}", 1)
 
-    def meet(self) -> None:
-        """Wait until all ranks are here, as long as the late ones give signs of life.
+    def barrier(self) -> None:
+        """Wait until all ranks are here, as long as the late ones send heartbeats.
 
         Raises:
-            RunError: one of them has given none for too long.
+            RunError: one of them has sent none for too long.
         """
-        meeting = self.store.add(f"meetings of {self.rank}", 1)
+        reached = self.store.add(f"barriers of {self.rank}", 1)
         for rank in range(self.world):
-            beats, silent = 0, 0.0
-            while self.store.add(f"meetings of {rank}", 0) < meeting:
-                before, beats = beats, self.store.add(f"beats of {rank}", 0)
-                silent = 0.0 if beats > before else silent + POLL
+            heartbeats, silent = 0, 0.0
+            while self.store.add(f"barriers of {rank}", 0) < reached:
+                before, heartbeats = heartbeats, self.store.add(f"heartbeats of {rank}", 0)
+                silent = 0.0 if heartbeats > before else silent + POLL
                 if silent > self.limit:
                     raise RunError(
-                        f"Rank {rank} has given no sign of life for {self.limit:g} s (ddp_timeout): it is stopped or "
+                        f"Rank {rank} has sent no heartbeat for {self.limit:g} s (ddp_timeout): it is stopped or "
                         "lost, so training ends."
                     )
                 time.sleep(POLL)
@@ -155,7 +155,7 @@ def together(device: torch.device, limit: float) -> Iterator[None]:
 
     Args:
         device: of this process: NCCL joins GPUs, Gloo CPUs.
-        limit: seconds that a collective may take, and that a rank may give no sign of life.
+        limit: seconds that a collective may take, and that a rank may send no heartbeat.
     """
     global _peers
     if RANK == -1:
@@ -169,7 +169,7 @@ def together(device: torch.device, limit: float) -> Iterator[None]:
         try:
             yield
         except SystemExit:  # after a signal; the agent ends all others once one has left, so all leave together
-            _peers.meet()
+            _peers.barrier()
             raise
         except Exception as e:
             if _peers.first_failed() != RANK:  # broken connections are no news
@@ -214,20 +214,20 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait for all ranks, however long one of them works alone (see `Peers`); each has to call it."""
     if _peers:
-        _peers.meet()
+        _peers.barrier()
 
 
 @contextmanager
 def first_alone(local_rank: int) -> Iterator[None]:
     """Let the first rank of a machine do the block (make a cache, say) before the others; -1 does it for itself."""
     if local_rank > 0:
-        meet()
+        barrier()
     yield
     if local_rank == 0:
-        meet()
+        barrier()
 
 
 # Values that all ranks have to ask for. Of `broadcast` and `gather`, which come between epochs or less often, one may
@@ -255,7 +255,7 @@ def highest(value: int) -> int:
 def broadcast(value: T) -> T:
     """Return rank 0's value on every rank."""
     if WORLD_SIZE > 1:
-        meet()
+        barrier()
         box = [value if RANK == 0 else None]
         dist.broadcast_object_list(box, 0)
         value = cast(T, box[0])
@@ -266,7 +266,7 @@ def gather(value: T) -> list[T]:
     """Return the values of all ranks, in their order."""
     if WORLD_SIZE <= 1:
         return [value]
-    meet()
+    barrier()
     box = [value] * WORLD_SIZE
     dist.all_gather_object(box, value)
     return box

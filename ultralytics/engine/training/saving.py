@@ -56,7 +56,7 @@ class Saving(TrainerAttributes, Callbacks):
         self.progress.saved_at = time.time()
 
     def save_state(self) -> None:
-        """Write last.pt within an epoch; all processes meet here."""
+        """Write last.pt within an epoch; all processes have to call it."""
         self.progress.ranks = process_states(self.device, self.tloss)
         if RANK in {-1, 0} and self.args.save:
             self.files.write(self.last, self.checkpoint())
