@@ -46,7 +46,7 @@ def test_engines_have_few_attributes_all_born_in_init(name):
     attributes, late, properties = structure.attributes(structure.CLASSES[name])
     assert 5 < len(attributes) <= structure.MAX_ATTRIBUTES, sorted(attributes)
     assert not late
-    assert {"save_dir", "results"} & properties or {"epochs", "best_fitness"} & properties
+    assert {"trainer": {"epochs", "best_fitness"}, "predictor": {"batch", "results"}}[name] <= properties
 
 
 def test_any_is_rare():
@@ -54,4 +54,5 @@ def test_any_is_rare():
 
 
 def test_types_hold():
+    pytest.importorskip("mypy", reason="reads the types")
     assert structure.type_errors() == []
