@@ -79,7 +79,7 @@ def test_committed_labels_are_what_the_generator_draws() -> None:
         assert np.abs(kept.astype(int) - image.image).mean() < 12  # the same image, but for JPEG's losses
 
 
-def test_a_image_depends_on_number_and_seed_only() -> None:
+def test_an_image_depends_on_number_and_seed_only() -> None:
     first = draw(5, seed=3)
     draw(6, seed=3)
     again = draw(5, seed=3)

@@ -166,7 +166,7 @@ def test_validation_leaves_out_what_changed(folder, log, change, reason, batch):
         dataset[dataset.im_files.index(str(folder / "p3.png"))]
 
 
-def test_a_image_that_is_back_is_used_again(folder, log):
+def test_an_image_that_is_back_is_used_again(folder, log):
     before = by_file(epoch(build(folder)))
     dataset = build(folder)
     dataset.images.keep_recent = False
@@ -218,7 +218,7 @@ def test_copies_and_any_kind_of_process_know_the_count(folder, method, monkeypat
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
-def test_a_image_lost_before_it_was_cached(folder, log, monkeypatch, cache):
+def test_an_image_lost_before_it_was_cached(folder, log, monkeypatch, cache):
     original = image_cache.ImageCache._fill_memory if cache == "ram" else image_cache.ImageCache._fill_disk
 
     def lose_and_fill(self):

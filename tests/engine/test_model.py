@@ -244,7 +244,7 @@ def test_features(model: YOLO, image: np.ndarray):
         model.embed(image, embed=[0, 99])
 
 
-def test_visualize_writes_a_image_for_each_layer(model: YOLO, image: np.ndarray, work_dir: Path):
+def test_visualize_writes_an_image_for_each_layer(model: YOLO, image: np.ndarray, work_dir: Path):
     plain = boxes(model, image)
     shown = model.predict(image, visualize=True, project="runs", name="v", **ALL)[0]
     assert torch.equal(shown.boxes.data, plain)

@@ -229,7 +229,7 @@ def test_what_pillow_does_not_know_is_not_given_to_opencv(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("w", "h"), [(1, 65_535), (65_535, 1)])
-def test_a_image_as_thin_as_can_be(tmp_path, w, h):
+def test_an_image_as_thin_as_can_be(tmp_path, w, h):
     (tmp_path / "a.png").write_bytes(png(w, h, bytes((1 + 3 * w) * h)))
     image = read_image(tmp_path / "a.png")
     assert image.shape == (h, w, 3)
@@ -238,7 +238,7 @@ def test_a_image_as_thin_as_can_be(tmp_path, w, h):
         verify_image(tmp_path / "a.png")
 
 
-def test_prediction_on_a_image_as_thin_as_can_be(work_dir):
+def test_prediction_on_an_image_as_thin_as_can_be(work_dir):
     from tiny import tiny_model
 
     from ultralytics import YOLO

@@ -54,7 +54,7 @@ def test_rotated(nms):
     check(WithNMS(Given(), nms)(pred), pred, nms)
 
 
-def test_a_image_without_boxes_and_a_short_list():
+def test_an_image_without_boxes_and_a_short_list():
     pred = predictions(n=7, batch=1)
     assert not WithNMS(Given(), NMS(3, conf=1.0))(pred).any()
     for rotated in (False, True):
