@@ -318,16 +318,14 @@ def test_another_precision_or_model_sets_the_backend_up_again(tmp_path):
     assert predictor.model is not kept
 
 
-def test_update_args_changes_the_next_call_only(tmp_path):
+def test_new_settings_act_on_the_next_call_only(tmp_path):
     predictor = make(tmp_path)
     stream = predictor([scene(), scene()], stream=True)
     first = next(stream)
-    predictor.update_args({"conf": 0.5, "imgsz": 64, "device": "cpu", "verbose": False, "save": False})
+    predictor.args = copy_of(predictor.args, conf=0.5, imgsz=64)
     assert len(predictor(scene())[0]) == 1 and predictor.model.model.inputs[-1].shape[3] == 64
     assert predictor.args.conf == 0.5 and predictor.args.mode == "predict"
     assert len(first) == len(next(stream)) == 2
-    predictor.update_args()
-    assert predictor.args.conf == 0.25
 
 
 def test_the_callers_model_is_left_alone():

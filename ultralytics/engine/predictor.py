@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from ultralytics.cfg import DEFAULT_CFG, SettingsLike, get_cfg, run_folder
-from ultralytics.cfg.schema import Settings
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.build import load_inference_source
 from ultralytics.data.labels import img2label_paths
@@ -51,20 +50,11 @@ class BasePredictor(Runs, Callbacks):
     task: str | None = None
 
     def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
-        self._cfg = cfg
-        super().__init__(self._settings(overrides))
+        args = get_cfg(cfg, {"mode": "predict", **(overrides or {})})
+        super().__init__(args.replaced(task=self.task or args.task, conf=0.25 if args.conf is None else args.conf))
         self.callbacks = _callbacks or get_default_callbacks()
         self.done_warmup = False
         self._made_for: tuple | None = None  # model, device and precision
-
-    def _settings(self, overrides: dict | None) -> Settings:
-        """Return the settings of the next run."""
-        args = get_cfg(self._cfg, {"mode": "predict", **(overrides or {})})
-        return args.replaced(task=self.task or args.task, conf=0.25 if args.conf is None else args.conf)
-
-    def update_args(self, overrides: dict | None = None) -> None:
-        """Replace the settings of later calls; those not named return to their defaults."""
-        self.args = self._settings(overrides)
 
     # Set-up --------------------------------------------------------------------------------------------------------
     def setup_model(self, model: str | Path | nn.Module | None = None, verbose: bool = True) -> None:
