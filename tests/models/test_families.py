@@ -16,7 +16,15 @@ from test_obb import make_data as make_rotated
 from ultralytics import YOLO
 
 FAMILIES = {
-    "": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n", "yolov8n-ghost"),
+    "": (
+        "yolo11n",
+        "yolo11n-GhostConv",
+        "yolo11n-GhostNetV1",
+        "yolo11n-GhostNetV2",
+        "yolov8n",
+        "yolov8n-ghost",
+        "yolov10n",
+    ),
     "-seg": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n"),
     "-pose": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n"),
     "-obb": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n"),
