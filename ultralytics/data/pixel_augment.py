@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import os
+import random
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from types import ModuleType
@@ -50,11 +50,14 @@ class Albumentations:
     def __call__(self, labels: Sample) -> Sample:
         if self.transform is None:
             return labels
-        rng = copy.deepcopy(generator(labels))  # the sample's own goes on as without the library
+        own = generator(labels).bit_generator.state["state"]["state"]  # read, so that it goes on as without the library
+        rng = np.random.default_rng(own)
         if rng.random() >= self.p:
             return labels
-        if hasattr(self.transform, "set_random_seed"):  # 1.4.21 and later; older ones draw from `random`
-            self.transform.set_random_seed(int(rng.integers(2**31)))
+        if hasattr(self.transform, "set_random_state"):  # 2.0 and later
+            self.transform.set_random_state(rng, random.Random(own))
+        elif hasattr(self.transform, "set_random_seed"):  # older ones draw from `random`, as any transform may
+            self.transform.set_random_seed(own % 2**31)
         img = np.array(labels["img"])  # which the library may write on
         if not self.contains_spatial:
             labels["img"] = self.transform(image=img)["image"]
