@@ -29,9 +29,7 @@ DEFAULT_CFG = Settings()
 # The settings by what they hold, as 8.3.0 sorts them
 CFG_BOOL_KEYS = frozenset(key for key, spec in SPECS.items() if spec.kinds == ("bool",))
 CFG_INT_KEYS = frozenset(key for key, spec in SPECS.items() if "int" in spec.kinds and "float" not in spec.kinds)
-CFG_FRACTION_KEYS = frozenset(
-    key for key, spec in SPECS.items() if "float" in spec.kinds and spec.lo == 0 and spec.hi == 1
-)
+CFG_FRACTION_KEYS = frozenset(key for key, spec in SPECS.items() if "float" in spec.kinds and (spec.hi or 2) <= 1)
 CFG_FLOAT_KEYS = frozenset(key for key, spec in SPECS.items() if "float" in spec.kinds) - CFG_FRACTION_KEYS
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")  # what later calls start from
 
