@@ -17,7 +17,6 @@ from ultralytics.data.image_files import (
     is_image,
     list_images,
     read_image,
-    verify_image,
 )
 from ultralytics.data.keeping import (
     HUBDatasetStats,
@@ -26,8 +25,9 @@ from ultralytics.data.keeping import (
     load_dataset_cache_file,
     save_dataset_cache_file,
 )
-from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
+from ultralytics.data.labels import img2label_paths, read_label
 from ultralytics.data.masks import polygon2mask, polygons2masks, polygons2masks_overlap
+from ultralytics.data.verifying import verify_image, verify_image_label
 from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.checks import check_class_names, check_yaml
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError

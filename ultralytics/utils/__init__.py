@@ -91,6 +91,7 @@ _LAZY = {
     "SETTINGS": "ultralytics.utils.settings:SETTINGS",
     "SettingsManager": "ultralytics.utils.settings:SettingsManager",
     "TQDM": "ultralytics.utils.system.progress:TQDM",
+    "TQDM_BAR_FORMAT": "ultralytics.utils.system.progress:TQDM_BAR_FORMAT",
     "strip_optimizer": "ultralytics.nn.checkpoint:strip_optimizer",
 }
 # Further names of 8.3.0 that scripts import from here, separated by spaces, by the modules that hold them.
