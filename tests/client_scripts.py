@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SLOW = {"train_an_epoch", "custom_trainer", "custom_validator"}  # seconds each
+SLOW = {"train_an_epoch", "custom_dataset", "custom_trainer", "custom_validator"}  # seconds each
 
 SCRIPTS = {
     # The package, settings, files ------------------------------------------------------------------------------------
@@ -825,6 +825,35 @@ SCRIPTS = {
         model.add_callback("on_train_epoch_end", lambda trainer: epochs.append(trainer.epoch))
         model.train(data="data.yaml", epochs=1, imgsz=64, batch=4, workers=0, device="cpu", plots=False, project="runs")
         assert epochs == [0] and Path(model.trainer.best).exists() and "metrics/mAP50(B)" in model.metrics.results_dict
+    """,
+    "custom_dataset": """
+        from pathlib import Path
+        from ultralytics.data import YOLODataset
+        from ultralytics.models.yolo.detect import DetectionTrainer
+        from ultralytics.utils import DEFAULT_CFG
+        make_set("set")
+        Path("data.yaml").write_text(f"path: {Path('set').resolve()}\\ntrain: images\\nval: images\\nnames: [a, b]\\n")
+        called = set()
+        class Data(YOLODataset):
+            def get_labels(self):
+                called.add("labels")
+                return super().get_labels()
+            def update_labels_info(self, label):
+                called.add("info")
+                return super().update_labels_info(label)
+            def build_transforms(self, hyp=None):
+                called.add("transforms")
+                transforms = super().build_transforms(hyp)
+                transforms.insert(0, lambda labels: called.add(len(labels["instances"])) or labels)
+                return transforms
+        class Mine(DetectionTrainer):
+            def build_dataset(self, img_path, mode="train", batch=None):
+                return Data(img_path=img_path, imgsz=self.args.imgsz, batch_size=batch or 1, augment=mode == "train",
+                    hyp=self.args, rect=False, data=self.data, task="detect")
+        args = dict(model="yolo11n.yaml", data="data.yaml", epochs=1, imgsz=64, batch=4, workers=0, device="cpu", plots=False,
+            project="runs", val=False)
+        Mine(cfg=DEFAULT_CFG, overrides=args).train()
+        assert called == {"labels", "info", "transforms", 1}
     """,
     "custom_trainer": """
         from pathlib import Path
