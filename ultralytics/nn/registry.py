@@ -6,9 +6,13 @@
     (c1, c2, n, ...)    the same, and the depth-scaled repeats go inside the module
     (..., ch)           the list of input channels of all layers that the module reads
     (c1, ...)           input channels, then the YAML arguments; channels stay, or are the instance's `out_channels`
+    (dimension, ...)    the YAML arguments as they are; the channels of all inputs add up
     anything else       the YAML arguments as they are; channels stay, or are the instance's `out_channels`
 
 Repeats of the other kinds become a sequence, in which each takes the channels that the one before gives.
+`c1` and `c2` may have another of the names in `INPUTS` and `OUTPUTS`, such as `in_channels` and `out_channels`. An
+output with a default may be left out in the YAML: channels stay. Classes of `torch.nn` take the YAML arguments as they
+are.
 A class with another rule brings it along: `@register(bind=rule)` with `rule(context, args) -> Bound`.
 """
 
@@ -71,6 +75,16 @@ class Entry:
     bind: Rule
     weights: int | None = None  # index of a weight file among the YAML arguments
 
+
+# Names that code of others gives to the channels of the input and of the output, beside `c1` and `c2`.
+INPUTS = {
+    *("c1", "c", "inc", "inp", "in_c", "in_ch", "in_channel", "in_channels", "in_dim", "in_planes", "inplanes"),
+    *("dim", "dim_in", "channel", "channels"),
+}
+OUTPUTS = {
+    *("c2", "outc", "ouc", "oup", "out_c", "out_ch", "out_channel", "out_channels", "out_dim", "out_planes", "planes"),
+    "dim_out",
+}
 
 C = TypeVar("C", bound=type)
 REGISTRY: dict[str, Entry] = {}
@@ -140,7 +154,7 @@ def lookup(name: str, own: Mapping[str, Entry] | None = None, namespace: Mapping
     for space in (vars(nn), namespace or {}):
         cls = space.get(name.removeprefix("nn."))
         if inspect.isclass(cls) and issubclass(cls, nn.Module):
-            return Entry(cls, rule_from_signature(cls))
+            return Entry(cls, bind_plain if space is vars(nn) else rule_from_signature(cls))
     raise ModelError(
         f"unknown module '{name}'.{did_you_mean(name, [*(own or ()), *REGISTRY, *dir(nn)])} "
         "Put @register above your own class, and name its file in the YAML (modules: [FILE.py]) or import it before."
@@ -150,23 +164,28 @@ def lookup(name: str, own: Mapping[str, Entry] | None = None, namespace: Mapping
 def rule_from_signature(cls: type) -> Rule:
     """Return the rule for the parameter names of a constructor (see the module's docstring)."""
     names = [*inspect.signature(cls.__init__).parameters][1:]  # type: ignore[misc]  # it is only inspected
-    if names[:2] == ["c1", "c2"]:
-        return bind_repeated if names[2:3] == ["n"] else bind_scaled
+    first, second, third = [*names, "", "", ""][:3]
+    if first in INPUTS and second in OUTPUTS:
+        return bind_repeated if third == "n" else bind_scaled
     if "ch" in names:
         return bind_channel_list
-    if names[:1] == ["c1"]:
+    if first in INPUTS:
         return bind_input
-    return bind_plain
+    return bind_joined if first == "dimension" else bind_plain
 
 
 def bind_scaled(context: Context, args: list) -> Bound:
-    """(c1, c2, ...): scale the output channels; repeats become a sequence of such layers."""
+    """(c1, c2, ...): scale the output channels, unless none are given; repeats become a sequence of such layers."""
+    if not args:
+        return bind_input(context, args)
     c2 = context.scaled(args[0])
     return Bound([context.c1, c2, *args[1:]], c2, context.repeats)
 
 
 def bind_repeated(context: Context, args: list) -> Bound:
     """(c1, c2, n, ...): as `bind_scaled`, with the repeats inside the module."""
+    if not args:
+        return bind_input(context, args)
     c2 = context.scaled(args[0])
     return Bound([context.c1, c2, context.repeats, *args[1:]], c2)
 
@@ -181,6 +200,11 @@ def bind_channel_list(context: Context, args: list) -> Bound:
 def bind_input(context: Context, args: list) -> Bound:
     """(c1, ...): the input channels, then the YAML arguments."""
     return Bound([context.c1, *args], context.c1, context.repeats)
+
+
+def bind_joined(context: Context, args: list) -> Bound:
+    """(dimension, ...): the YAML arguments as they stand; the channels of all inputs add up."""
+    return Bound(list(args), sum(context.channels))
 
 
 def bind_plain(context: Context, args: list) -> Bound:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules.norm import BatchNorm2d
-from ultralytics.nn.registry import Bound, Context, register
+from ultralytics.nn.registry import register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn, fuse_deconv_and_bn
 
 _default_act: ContextVar[nn.Module | None] = ContextVar("default_act", default=None)
@@ -150,11 +150,7 @@ class Ghost(nn.Module):
         return self.conv(x) + self.shortcut(x)
 
 
-def _bind_concat(context: Context, args: list) -> Bound:
-    return Bound(args, sum(context.channels))
-
-
-@register(bind=_bind_concat)
+@register
 class Concat(nn.Module):
     """Concatenation of a list of tensors along `dimension`."""
 
