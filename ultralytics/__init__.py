@@ -15,6 +15,7 @@ __build__ = "8.3.0+ghost.1"  # the version of this package, which pip takes for 
 _PUBLIC = {
     "YOLO": "ultralytics.models.yolo.model:YOLO",
     "ASSETS": "ultralytics.utils:ASSETS",
+    "SETTINGS": "ultralytics.utils:SETTINGS",
     "settings": "ultralytics.utils:SETTINGS",
     "checks": "ultralytics.utils.checks:checks",
     "download": "ultralytics.utils.downloads:download",
@@ -26,7 +27,7 @@ _ELSEWHERE = frozenset(
 )
 _NOT_HERE = "'{}' is not part of this package, which holds YOLO and its Ghost versions only. Use 'ultralytics.YOLO'."
 
-__all__ = ("ASSETS", "YOLO", "__version__", "checks", "download", "settings")
+__all__ = ("ASSETS", "SETTINGS", "YOLO", "__version__", "checks", "download", "settings")
 
 
 def modules_of(package: str) -> Callable[[str], ModuleType]:
