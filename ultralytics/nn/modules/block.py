@@ -7,7 +7,7 @@ from torch import nn
 
 from ultralytics.nn.modules.conv import Conv, Ghost
 from ultralytics.nn.modules.pointwise import halves, joined
-from ultralytics.nn.registry import Bound, Context, bind_repeated, register
+from ultralytics.nn.registry import register
 
 
 class DFL(nn.Module):
@@ -137,15 +137,7 @@ class C3k(C3):
         return Bottleneck(c, c, shortcut, g, k=(self.k, self.k), e=1.0)
 
 
-def _bind_c3k2(context: Context, args: list) -> Bound:
-    """Bind like (c1, c2, n, ...); the scales m, l and x always use C3k blocks, as YOLO11 defines them."""
-    bound = bind_repeated(context, args)
-    if context.scale in {"m", "l", "x"}:
-        bound.args[3:4] = [True]
-    return bound
-
-
-@register(bind=_bind_c3k2)
+@register
 class C3k2(C2f):
     """C2f whose inner blocks are C3k (`c3k=True`) or bottlenecks; the block of YOLO11."""
 
