@@ -30,6 +30,7 @@ from ultralytics.nn.probe import probe
 from ultralytics.nn.registry import lookup
 from ultralytics.nn.transfer import Report, known_names, transfer
 from ultralytics.nn.trust import trust_modules
+from ultralytics.nn.widths import resize, structure, widths_of
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ModelError, UserError
 from ultralytics.utils.loss import (
@@ -106,6 +107,8 @@ class BaseModel(nn.Module):
                 LOGGER.info(f"The model is built for nc={nc} classes instead of the {self.yaml.get('nc')} of its YAML.")
             self.yaml["nc"] = nc
         self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
+        resize(self.model, self.yaml.get("widths") or {})
+        self._as_built = structure(self.model)  # what `describe` compares a pruned model with
         self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
         self.prepare(ch)
         for number, file in weight_files(self.yaml).items():
@@ -425,12 +428,30 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
     return model
 
 
+def description(model: BaseModel) -> dict:
+    """Return the YAML from which a network like this one is built, with its `widths` if it was pruned.
+
+    Raises:
+        ModelError: no YAML describes it.
+    """
+    now = structure(model.model)
+    if (
+        now == getattr(model, "_as_built", now) or model.is_fused()
+    ):  # a file of a fused model cannot be loaded, whatever its widths
+        return model.yaml
+    d = {k: v for k, v in model.yaml.items() if k != "widths"}
+    with torch.random.fork_rng(devices=[]):
+        layers, _ = parse_model(d, ch=d["ch"], verbose=False)
+    widths = widths_of(now, structure(layers))
+    return {**d, "widths": widths} if widths else d
+
+
 def describe(model: BaseModel) -> dict:
     """Return a checkpoint of a model, from which `build_from_checkpoint` makes the same model."""
     args = getattr(model, "args", {})
     args = args if isinstance(args, dict) else vars(args)
     return {
-        "yaml": model.yaml,
+        "yaml": description(model),
         "task": model.task,
         "names": model.names,
         "nc": len(model.names),
