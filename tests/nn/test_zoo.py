@@ -10,7 +10,7 @@ import zoo
 
 from ultralytics.cfg import get_cfg, model_yamls
 from ultralytics.engine.training.autobatch import trial_batch
-from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2
+from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2, GhostNetV3
 from ultralytics.nn.modules import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import get_flops, get_num_params, single_values
@@ -91,10 +91,12 @@ def test_head_of_yolov8_is_plain_and_of_yolo11_depthwise():
     assert [type(m) for m in light] == [DWConv, Conv]
 
 
-@pytest.mark.parametrize(("version", "width", "letter"), [(1, 0.5, "n"), (1, 1.0, "s"), (2, 1.0, "s"), (2, 1.6, "l")])
+@pytest.mark.parametrize(
+    ("version", "width", "letter"), [(1, 0.5, "n"), (1, 1.0, "s"), (2, 1.0, "s"), (2, 1.6, "l"), (3, 0.5, "n")]
+)
 def test_ghostnet_yaml_is_the_published_network(version, width, letter):
     model = zoo.build(f"ghostnetv{version}{letter}-cls", nc=1000)
-    official = (GhostNetV1, GhostNetV2)[version - 1](width)
+    official = (GhostNetV1, GhostNetV2, GhostNetV3)[version - 1](width)
     names = {k.removeprefix("model.0."): v.shape for k, v in model.state_dict().items()}
     assert names == {k: v.shape for k, v in official.state_dict().items()}
     assert model.task == "classify"
@@ -103,7 +105,7 @@ def test_ghostnet_yaml_is_the_published_network(version, width, letter):
     assert model.eval()(torch.zeros(2, 3, 32, 32)).sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_ghostnet_backbone_feeds_the_yolo11_head(version):
     model = DetectionModel(f"yolo11n-GhostNetV{version}.yaml", nc=3, verbose=False)
     assert model.stride.tolist() == [8, 16, 32]

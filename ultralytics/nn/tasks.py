@@ -15,7 +15,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
 from ultralytics.nn.features import Output, predict_augmented
 from ultralytics.nn.features import embed as features_of
-from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2  # noqa: F401  registers the backbones
+from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, Ghostnetv3  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.own_modules import loaded_entries, own_entries
