@@ -185,8 +185,9 @@ class TaskAlignedAssigner(nn.Module):
 
     @staticmethod
     def select_candidates_in_gts(xy_centers: torch.Tensor, gt_bboxes: torch.Tensor, eps: float = 1e-9) -> torch.Tensor:
-        """Mark (b, n, a) which points (a, 2) lie inside which boxes (b, n, 4)."""
-        return TaskAlignedAssigner._inside(*xy_centers.unbind(-1), *gt_bboxes.split(1, -1))
+        """Mark (b, n, a), 0 or 1, which points (a, 2) lie inside which boxes (b, n, 4)."""
+        inside = TaskAlignedAssigner._inside(*xy_centers.unbind(-1), *gt_bboxes.split(1, -1))
+        return inside.to(xy_centers.dtype)
 
     @staticmethod
     def select_highest_overlaps(
