@@ -176,17 +176,19 @@ def test_methods_of_yolo():
             """train get_dataset setup_model get_model get_validator get_dataloader build_dataset preprocess_batch
             set_model_attributes label_loss_items progress_string plot_training_samples plot_training_labels
             plot_metrics save_metrics save_model validate optimizer_step build_optimizer final_eval on_plot
+            _setup_train _do_train _setup_scheduler read_results_csv build_targets check_resume resume_training
             add_callback set_callback run_callbacks""",
         ),
         (
             "ultralytics.engine.validator:BaseValidator",
             """__call__ get_dataloader preprocess postprocess init_metrics update_metrics finalize_metrics get_stats
-            print_results get_desc plot_val_samples plot_predictions on_plot add_callback run_callbacks""",
+            print_results get_desc plot_val_samples plot_predictions on_plot add_callback run_callbacks build_dataset
+            match_predictions check_stats pred_to_json eval_json""",
         ),
         (
             "ultralytics.engine.predictor:BasePredictor",
             """__call__ preprocess pre_transform inference postprocess setup_source setup_model stream_inference
-            predict_cli write_results add_callback run_callbacks""",
+            predict_cli write_results save_predicted_images show add_callback run_callbacks""",
         ),
     ],
 )

@@ -23,7 +23,7 @@ from ultralytics.utils.hostile.names import clean_names
 
 FORMAT, FORMAT_VERSION = "ghost", 1
 REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}
-KEPT = (*REQUIRED, "best_fitness", "metrics", "date", "version")  # what inference and a look at the file need
+KEPT = (*REQUIRED, "best_fitness", "metrics", "train_results", "date", "version")  # for inference and for readers
 HALF_TOLERANCE = 5e-3  # largest change of an output by half precision, as a part of its row's range (1 at least)
 WEIGHT_TOLERANCE = 2e-3  # largest change of a tensor, as a part of its norm; rounding to half alone makes 3e-4
 
