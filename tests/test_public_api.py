@@ -253,8 +253,16 @@ def test_attributes_that_are_no_modules():
 
     for package in (ultralytics, ultralytics.engine, ultralytics.nn, ultralytics.models.yolo, ultralytics.utils):
         assert not hasattr(package, "nothing") and not hasattr(package, "__nothing__")
-    with pytest.raises(AttributeError, match=r"'ultralytics\.models\.sam' is not part of this package"):
-        _ = ultralytics.models.sam
+    with pytest.raises(AttributeError, match=r"'ultralytics\.models\.fastsam' is not part of this package"):
+        _ = ultralytics.models.fastsam
+
+
+def test_a_predictor_that_libraries_ask_for_cannot_be_made():
+    """The callback of Weights & Biases imports it, to tell it from others."""
+    from ultralytics.models.sam.predict import Predictor
+
+    with pytest.raises(ValueError, match=r"'ultralytics\.models\.sam\.predict\.Predictor' is not part of this package"):
+        Predictor()
 
 
 def test_other_missing_modules_are_missing_as_usual():

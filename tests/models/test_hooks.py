@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,29 @@ def test_a_predictor_may_be_given_ready_made(detector: tuple[YOLO, str]):
     for predictor in (own, Own, None, own):
         assert len(model.predict(images, predictor=predictor, **{**SEEN, "batch": 2})) == 1
     assert model.predictor is own
+
+
+def test_functions_of_the_exporter(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    table = exporter.export_formats()
+    assert [*table] == ["Format", "Argument", "Suffix", "CPU", "GPU"]
+    rows = [*zip(*table.values())]
+    assert rows[0] == ("PyTorch", "-", ".pt", True, True) and ("ONNX", "onnx", ".onnx", True, True) in rows
+
+    @exporter.try_export
+    def export_own(fails: bool, prefix: str = "Own:") -> tuple[Path, None]:
+        if fails:
+            raise RuntimeError("no way")
+        (tmp_path / "m.own").write_bytes(bytes(2**20))
+        return tmp_path / "m.own", None
+
+    assert export_own(False) == (tmp_path / "m.own", None) and export_own.__name__ == "export_own"
+    with pytest.raises(RuntimeError, match="no way"):
+        export_own(True)
+    said = [line for line in caplog.messages if line.startswith("Own:")]
+    assert "m.own', 1.0 MB" in said[0] and "export failure" in said[1] and "no way" in said[1]
+    nodes = [("x", []), ("conv", ["x"]), ("boxes", ["conv"]), ("NoOp", []), ("masks", ["conv"])]
+    graph = SimpleNamespace(node=[SimpleNamespace(name=name, input=read) for name, read in nodes])
+    assert exporter.gd_outputs(graph) == ["boxes:0", "masks:0"]
 
 
 def test_an_exporter_writes_what_its_overrides_say(detector: tuple[YOLO, str], monkeypatch: pytest.MonkeyPatch):

@@ -55,6 +55,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 FULL = 1 << 20  # a disk with fewer free bytes is full
 NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # no effect without nms=True
 INT8_ONLY = ("data", "split", "fraction")  # no effect without int8=True
+ON_GPU = ("torchscript", "onnx", "engine")  # formats whose files run on a GPU
 OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not support them
 
 
@@ -248,6 +249,13 @@ class Exporter(Callbacks):
         """Return a function that gives the images to calibrate on one by one, as a `Job` takes them."""
         loader = self.get_int8_calibration_dataloader()
         return lambda: (np.asarray(image[None], np.float32) / 255 for batch in loader for image in batch["img"])
+
+
+def export_formats() -> dict[str, tuple]:
+    """Return the formats as columns of a table: Format, Argument, Suffix, CPU, GPU."""
+    own = ((f.title, f.name, f.suffix, f.name != "engine", f.name in ON_GPU) for f in FORMATS.values())
+    rows = [("PyTorch", "-", ".pt", True, True), *own]
+    return dict(zip(("Format", "Argument", "Suffix", "CPU", "GPU"), zip(*rows)))
 
 
 def try_export(inner_func: Callable[..., tuple[str | Path, object]]) -> Callable[..., tuple[str | Path, object]]:

@@ -214,13 +214,17 @@ class WandB(Integration):
 
 
 class Comet(Integration):
-    """Sends the run to Comet, set up by its environment variables ($COMET_API_KEY, $COMET_PROJECT_NAME, ...)."""
+    """Sends the run to Comet, set up by its environment variables ($COMET_API_KEY, $COMET_PROJECT_NAME, ...).
+
+    $COMET_MODE=offline writes it into a file instead, in $COMET_OFFLINE_DIRECTORY.
+    """
 
     setting, package, install = "comet", "comet_ml", "comet-ml"
 
     def open(self, trainer: BaseTrainer) -> None:
         name = os.getenv("COMET_PROJECT_NAME") or project_of(trainer)
-        self.experiment = self.api.start(project_name=name)
+        offline = {"online": False} if os.getenv("COMET_MODE", "").lower() == "offline" else {}
+        self.experiment = self.api.start(project_name=name, **offline)
         self.experiment.set_name(trainer.save_dir.name)
         self.experiment.log_parameters(settings_of(trainer))
 
@@ -238,7 +242,7 @@ class Comet(Integration):
 
 
 class ClearML(Integration):
-    """Sends the run to a ClearML server."""
+    """Sends the run to a ClearML server, or with $CLEARML_OFFLINE_MODE=1 writes it into a file."""
 
     setting, package, install = "clearml", "clearml", "clearml"
 
@@ -262,7 +266,10 @@ class ClearML(Integration):
         self.task.get_logger().report_image("Images", name, iteration=step, local_path=str(file))
 
     def log_weights(self, file: Path) -> None:
-        self.task.update_output_model(model_path=str(file), model_name=file.stem, auto_delete_file=False)
+        if self.api.Task.is_offline() is True:  # where it has no models
+            self.task.upload_artifact(file.stem, str(file))
+        else:
+            self.task.update_output_model(model_path=str(file), model_name=file.stem, auto_delete_file=False)
 
     def close(self) -> None:
         if self.own:

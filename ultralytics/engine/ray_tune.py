@@ -60,16 +60,18 @@ def run_ray_tune(
     warn_of_auto(args.optimizer, ranges)
     metric, folder = TASKS[model.task].metric, run_folder(args, name=args.name or "tune").make().resolve()
     own = {key: str(Path(value).resolve()) for key in FILES if os.path.exists(value := settings.get(key) or "")}
-    trial = tune.with_parameters(_train, model=model, settings={"plots": False, **settings, **own})
+    train = tune.with_parameters(trial, model=model, settings={"plots": False, **settings, **own})
     scheduler = tune.schedulers.ASHAScheduler(
         time_attr="epoch", max_t=args.epochs, grace_period=min(grace_period, args.epochs), reduction_factor=3,
         stop_last_trials=False,  # they still validate their best weights
     )  # fmt: skip
     search = tune.Tuner(
-        tune.with_resources(trial, {"cpu": _cores(), "gpu": gpu_per_trial or 0}),
+        tune.with_resources(train, {"cpu": _cores(), "gpu": gpu_per_trial or 0}),
         param_space=ranges,
         tune_config=tune.TuneConfig(metric=metric, mode="max", scheduler=scheduler, num_samples=max_samples),
-        run_config=tune.RunConfig(name=folder.name, storage_path=str(folder.parent)),
+        run_config=tune.RunConfig(
+            name=folder.name, storage_path=str(folder.parent), sync_config=tune.SyncConfig(sync_artifacts=True)
+        ),
     )
     results = search.fit()
     _say(results, metric, folder)
@@ -102,8 +104,8 @@ def _range(tune: ModuleType, key: str, low: float, high: float) -> object:
     return tune.loguniform(low, high) if by_logarithm(low, high) else tune.uniform(low, high)
 
 
-def _train(config: dict, model: Model, settings: dict) -> None:
-    """Train with the settings of one trial, in a process of Ray."""
+def trial(config: dict, model: Model, settings: dict) -> None:
+    """Train with the settings of one trial, in a process of Ray; the run folder is copied into that of the trial."""
     where = {"project": quiet_import("ray.tune").get_context().get_trial_dir(), "name": "run", "exist_ok": True}
     trainer = model.make_trainer(**{**settings, **config, **where})
     if not any(function is on_fit_epoch_end for function in trainer.callbacks["on_fit_epoch_end"]):
