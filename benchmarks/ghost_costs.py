@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this clone, installed or not
@@ -10,11 +11,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2
+from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2, GhostNetV3
 from ultralytics.nn.ghostnet.ghostnet import STAGES, STEM, TAPS
 from ultralytics.nn.modules.conv import Conv, GhostConv
 from ultralytics.utils.system.console import say
 
+WIDTHS = (0.5, 1.0, 1.3, 1.6)
+NETWORKS: list[tuple[str, Callable[[float], torch.nn.Module], tuple[float, ...]]] = [
+    ("GhostNetV1", GhostNetV1, WIDTHS),
+    ("GhostNetV2", GhostNetV2, WIDTHS),
+    ("GhostNetV3, in training", GhostNetV3, (1.0,)),
+    ("GhostNetV3, deployed", lambda width: GhostNetV3(width).deploy(), WIDTHS),
+]
 # Convolutions met in yolo11n at 640 pixels: input channels, output channels, kernel, stride, side of the input map.
 LAYERS = [(16, 32, 3, 2, 320), (64, 64, 3, 2, 80), (128, 256, 3, 2, 40), (64, 64, 1, 1, 80), (256, 256, 1, 1, 20)]
 
@@ -35,10 +43,10 @@ def stages() -> list[str]:
 def networks() -> list[str]:
     """Rows of the table of networks: parameters, and multiply-accumulates of an image of 224 pixels."""
     rows = []
-    for cls in (GhostNetV1, GhostNetV2):
-        for width in (0.5, 1.0, 1.3, 1.6):
-            params, macs = cost(cls, width, side=224, channels=3)
-            rows.append(f"| {cls.__name__} | {width} | {params / 1e6:.2f} | {macs / 1e6:.1f} |")
+    for name, make, widths in NETWORKS:
+        for width in widths:
+            params, macs = cost(make, width, side=224, channels=3)
+            rows.append(f"| {name} | {width} | {params / 1e6:.2f} | {macs / 1e6:.1f} |")
     return rows
 
 
@@ -56,12 +64,11 @@ def layers() -> list[str]:
     return rows
 
 
-def cost(cls: type, *args: float, side: int, channels: int) -> tuple[int, int]:
-    """Return parameters and multiply-accumulates for one square input, without any storage."""
-    with torch.device("meta"), torch.no_grad():
-        module = cls(*args).eval()
-        with FlopCounterMode(display=False) as counter:
-            module(torch.empty(1, channels, side, side))
+def cost(make: Callable[..., torch.nn.Module], *args: float, side: int, channels: int) -> tuple[int, int]:
+    """Return parameters and multiply-accumulates for one square input, which is not computed."""
+    module = make(*args).eval().to("meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.empty(1, channels, side, side, device="meta"))
     return sum(p.numel() for p in module.parameters()), counter.get_total_flops() // 2
 
 

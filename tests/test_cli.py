@@ -11,8 +11,8 @@ import yaml
 from tiny import tiny_model
 
 import ultralytics
-from ultralytics.cfg import DEFAULT_CFG_PATH, TASK2DATA
-from ultralytics.cli import join_words, main, parse
+from ultralytics.cfg import DEFAULT_CFG_PATH, TASK2DATA, merge_equals_args
+from ultralytics.cli import main, parse
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.settings import SettingsManager
 
@@ -90,8 +90,8 @@ def test_the_task_may_be_left_out(calls):
         (["source=a=b", "c"], ["source=a=b", "c"]),
     ],
 )
-def test_join_words(words, joined):
-    assert join_words(words) == joined
+def test_words_are_joined_around_equals_signs(words, joined):
+    assert merge_equals_args(words) == joined
 
 
 @pytest.mark.parametrize(

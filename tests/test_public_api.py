@@ -65,7 +65,7 @@ HERE = {
     "ap_per_class smooth Metric DetMetrics ConfusionMatrix OKS_SIGMA plot_pr_curve plot_mc_curve",
     "ultralytics.utils.plotting": "Annotator Colors colors plot_images plot_labels plot_results save_one_box "
     "output_to_target feature_visualization plot_tune_results",
-    "ultralytics.utils.loss": "v8DetectionLoss BboxLoss DFLoss",
+    "ultralytics.utils.loss": "v8DetectionLoss BboxLoss DFLoss FocalLoss VarifocalLoss",
     "ultralytics.utils.tal": "TaskAlignedAssigner make_anchors dist2bbox bbox2dist",
     "ultralytics.utils.torch_utils": "select_device model_info get_flops get_num_params get_num_gradients "
     "fuse_conv_and_bn fuse_deconv_and_bn ModelEMA intersect_dicts init_seeds smart_inference_mode de_parallel "

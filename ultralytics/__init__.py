@@ -15,6 +15,7 @@ __build__ = "8.3.0+ghost.1"  # the version of this package, which pip takes for 
 _PUBLIC = {
     "YOLO": "ultralytics.models.yolo.model:YOLO",
     "ASSETS": "ultralytics.utils:ASSETS",
+    "SETTINGS": "ultralytics.utils:SETTINGS",
     "settings": "ultralytics.utils:SETTINGS",
     "checks": "ultralytics.utils.checks:checks",
     "download": "ultralytics.utils.downloads:download",
@@ -22,10 +23,10 @@ _PUBLIC = {
 # Names of the vendor's package that stand for other products, and their modules.
 _ELSEWHERE = frozenset(
     {"SAM", "FastSAM", "RTDETR", "NAS", "YOLOWorld", "Explorer", "hub", "solutions"}
-    | {"sam", "fastsam", "rtdetr", "nas", "world", "explorer", "annotator"}
+    | {"sam", "fastsam", "rtdetr", "nas", "world", "explorer", "annotator", "RTDETRDecoder", "WorldDetect"}
 )
 
-__all__ = ("ASSETS", "YOLO", "__version__", "checks", "download", "settings")
+__all__ = ("ASSETS", "SETTINGS", "YOLO", "__version__", "checks", "download", "settings")
 
 
 def not_here(name: str) -> str:

@@ -17,12 +17,13 @@ from ultralytics.cfg import (
     check_dict_alignment,
     copy_default_cfg,
     find_model_yaml,
+    merge_equals_args,
+    parse_key_value_pair,
     read_settings,
     smart_value,
 )
 from ultralytics.cfg.schema import DEFAULTS, SPECS, help_text
 from ultralytics.cfg.tasks import MODES, TASKS, load
-from ultralytics.cfg.words import parse_value
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, did_you_mean
 from ultralytics.utils.system.console import ERR, guarded, say
@@ -58,21 +59,6 @@ Others:    yolo help [KEY or MODE]   this text; what a setting means; the settin
 # Grammar --------------------------------------------------------------------------------------------------------------
 
 
-def join_words(words: Sequence[str]) -> list[str]:
-    """Join words around '=' and inside brackets, so that `key = value` and `key=[1, 2]` are one word each."""
-    joined: list[str] = []
-    for i, word in enumerate(words):
-        last = joined[-1] if joined else ""
-        waits_for_value = last.endswith("=") and last.count("=") == 1 and ("=" not in word or words[i - 1] == "=")
-        begins_with_equals = last and word.startswith("=") and "=" not in last
-        in_brackets = "=[" in last and last.count("[") > last.count("]")
-        if waits_for_value or begins_with_equals or in_brackets:
-            joined[-1] += word
-        else:
-            joined.append(word)
-    return joined
-
-
 def parse(words: Sequence[str]) -> dict[str, object]:
     """Turn the words of a command into settings, checked one by one.
 
@@ -80,7 +66,7 @@ def parse(words: Sequence[str]) -> dict[str, object]:
         ConfigError: a word is neither a task, a mode nor a setting, or a value is not allowed.
     """
     settings: dict = {}
-    for word in join_words(words):
+    for word in merge_equals_args(words):
         settings.update(_parse_word(word.removeprefix("--").removesuffix(",")))
     check_dict_alignment(DEFAULTS, settings)
     if file := settings.pop("cfg", None):
@@ -98,10 +84,8 @@ def _parse_word(word: str) -> dict[str, object]:
     if not word:
         return {}
     if "=" in word:
-        key, _, text = (part.strip() for part in word.partition("="))
-        if not text:
-            raise ConfigError(f"'{word}' has no value. Write '{key}=' and the value behind it.")
-        return {key: parse_value(key, text)}
+        key, value = parse_key_value_pair(word)
+        return {key: value}
     if word in TASKS:
         return {"task": word}
     if word in MODES:
@@ -261,7 +245,7 @@ def change_settings(words: Sequence[str]) -> int:
     """Print the user's settings, change some, or restore the defaults."""
     from ultralytics.utils import SETTINGS
 
-    words = [word.removesuffix(",") for word in join_words(words)]
+    words = [word.removesuffix(",") for word in merge_equals_args(words)]
     if words == ["reset"]:
         SETTINGS.reset()
     elif words:
@@ -279,7 +263,7 @@ def tool(main: str) -> Callable[[Sequence[str]], int]:
     """Return the verb of a tool that parses its own words: `main` is a function, named by a dotted string."""
 
     def run_tool(words: Sequence[str]) -> int:
-        return load(main)([word.removeprefix("--").removesuffix(",") for word in join_words(words)])
+        return load(main)([word.removeprefix("--").removesuffix(",") for word in merge_equals_args(words)])
 
     return run_tool
 

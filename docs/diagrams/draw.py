@@ -241,7 +241,7 @@ def yolo11_ghostnet() -> str:
     for x, head in ((180, "Backbone"), (450, "Neck: top down"), (690, "Neck: bottom up"), (910, "Head")):
         d.text(x, 30, head, 15, bold=True)
     d.frame(58, 108, 244, 366)
-    d.text(192, 94, "one YAML line: Ghostnetv1 or Ghostnetv2", 11.5, MUTED, anchor="start")
+    d.text(192, 94, "one YAML line: Ghostnetv1, 2 or 3", 11.5, MUTED, anchor="start")
     d.box(180, 66, 150, 34, "Image")
     top, ys = 83.0, [142, 216, 290, 364, 438]
     for i, (y, channels) in enumerate(zip(ys, (16, 24, 40, 112, 160))):

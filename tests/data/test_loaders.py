@@ -12,11 +12,13 @@ import pytest
 import torch
 from scenes import write_image
 
+from ultralytics.data.build import check_source
 from ultralytics.data.loaders import (
     LoadImagesAndVideos,
     LoadPilAndNumpy,
     LoadStreams,
     LoadTensor,
+    SourceTypes,
     load_inference_source,
 )
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
@@ -282,3 +284,45 @@ def test_what_is_no_source_is_a_sentence(source, tmp_path, monkeypatch):
 def test_sizes_of_loaders(folder):
     loader = LoadImagesAndVideos(str(folder))
     assert (loader.nf, loader.ni, len(loader)) == (3, 3, 3)
+
+
+def test_the_screen_is_a_source(monkeypatch):
+    from PIL import Image, ImageGrab
+
+    asked = []
+
+    def grab(box=None, all_screens=False):
+        asked.append(box)
+        return Image.new("RGBA", (40, 30), (255, 0, 0, 255))
+
+    monkeypatch.setattr(ImageGrab, "grab", grab)
+    sources = {"screen": None, "screen 0": None, "Screen 1 2 30 40": (1, 2, 31, 42), "screen 0 1 2 3 4": (1, 2, 4, 6)}
+    for source, box in sources.items():
+        loader = load_inference_source(source)
+        assert asked[-1] == box and loader.source_type == SourceTypes(screenshot=True)
+    batches = iter(loader)
+    (first,), (second,) = (next(batches).frames for _ in range(2))
+    assert first.image.shape == (30, 40, 3) and first.image[0, 0].tolist() == [0, 0, 255]
+    assert (first.number, second.number, first.kind) == (1, 2, "stream")
+    for wrong in ("screen left", "screen 1 2 3 4 5 6"):
+        with pytest.raises(ConfigError, match="write `screen`"):
+            load_inference_source(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("a.jpg", None),
+        (3, 0),
+        ("list.streams", 0),
+        ("rtsp://a/b", 0),
+        ("screen 0", 1),
+        (np.zeros((4, 4, 3)), 2),
+        (torch.zeros(1), 4),
+    ],
+)
+def test_kinds_of_sources(source, kind):
+    found, *kinds = check_source(source)
+    assert kinds == [i == kind for i in range(5)] and (isinstance(found, str) or kind in {2, 4})
+    with pytest.raises(DataError, match="type dict"):
+        check_source({})

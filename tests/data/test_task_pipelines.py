@@ -11,7 +11,7 @@ from task_scenes import FLIP_IDX, POINT_COLORS, fill, make_polygon_set, make_pos
 
 from ultralytics.data import YOLODataset, build_dataloader, build_yolo_dataset
 from ultralytics.data.augment import CopyPaste, Format, Mosaic, RandomFlip
-from ultralytics.data.instances import crop, project
+from ultralytics.data.instances import crop, project_keypoints
 from ultralytics.utils.errors import ConfigError, DataError
 
 PLAIN = dict(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0)
@@ -310,8 +310,8 @@ def test_keypoints_that_leave_the_image_wait_at_its_border():
     keypoints = np.array([[[-5, 10, 2], [30, 60, 1], [120, -1, 2], [40, 45, 0], [130, 45, 0], [0, 50, 2]]], np.float32)
     labels = {"cls": np.zeros((1, 1), np.float32), "bboxes": np.array([[0, 0, 50, 50]], np.float32)}
     wanted = [[0, 10, 0], [30, 50, 0], [100, 0, 0], [40, 45, 0], [100, 45, 0], [0, 50, 2]]
-    for moved in (crop, lambda sample, size: project(sample, np.eye(3), size)):
-        np.testing.assert_allclose(moved(labels | {"keypoints": keypoints}, (100, 50))["keypoints"][0], wanted)
+    np.testing.assert_allclose(crop(labels | {"keypoints": keypoints}, (100, 50))["keypoints"][0], wanted)
+    np.testing.assert_allclose(project_keypoints(keypoints, np.eye(3), (100, 50))[0], wanted)
 
 
 def test_keypoints_without_flip_idx_are_not_mirrored(tmp_path, caplog):

@@ -77,7 +77,7 @@ def costs() -> list[str]:
     """The table of costs as it is now, of the models that the README's own command names."""
     line = next(line for line in commands(TEXT) if "model_costs.py" in line)
     models = shlex.split(line)[2:]
-    assert len(models) == 5
+    assert len(models) == 6
     return runpy.run_path(str(ROOT / "benchmarks" / "model_costs.py"))["table"](models).splitlines()
 
 
@@ -111,7 +111,7 @@ def bare(code: str) -> str:
 def test_both_readmes_have_the_same_sections_markers_and_tables():
     english, chinese = ([re.findall(p, text, re.MULTILINE) for p in SHAPE] for text in TEXTS.values())
     assert english == chinese
-    assert [len(found) for found in english] == [8, 4, 19]
+    assert [len(found) for found in english] == [8, 4, 21]
 
 
 def test_compared_models_are_those_of_the_command():
@@ -255,5 +255,5 @@ def test_files_that_are_named_exist(name):
     models = [p for p in quoted(TEXTS[name]) if re.fullmatch(r"yolo11\S*\.yaml", p)]
     assert len(paths) >= 3
     assert [p for p in paths if not (ROOT / p).exists()] == []
-    assert len(models) == 6
+    assert len(models) == 7
     assert all(find_model_yaml(model) for model in models)

@@ -25,11 +25,19 @@ from ultralytics.utils.files import file_size
 
 pytestmark = pytest.mark.slow
 SIDE = 64  # pixels
-FAMILIES = ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolo11n-ghost")
+FAMILIES = (
+    "yolo11n",
+    "yolo11n-GhostConv",
+    "yolo11n-GhostNetV1",
+    "yolo11n-GhostNetV2",
+    "yolo11n-GhostNetV3",
+    "yolo11n-ghost",
+)
 ENDS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
 OTHERS = {  # classifiers of the GhostNets are the networks themselves
     "yolo11n-GhostNetV1-cls": "ghostnetv1-cls",
     "yolo11n-GhostNetV2-cls": "ghostnetv2-cls",
+    "yolo11n-GhostNetV3-cls": "ghostnetv3-cls",
 }
 MODELS = [OTHERS.get(family + end, family + end) for family in FAMILIES for end in ENDS.values()]
 IMPOSSIBLE: dict[tuple[str, str], str] = {}  # (format, model): why

@@ -23,7 +23,15 @@ from ultralytics.nn.rewrite import RULES
 from ultralytics.utils.errors import ConfigError, MissingPackageError, ModelError
 
 MODELS = ("yolo11n-cls",)
-MORE = ("yolo11n", "yolo11n-GhostConv", "yolov8n-pose", "yolo11n-GhostNetV2", "yolo11n-seg", "yolo11n-obb")
+MORE = (
+    "yolo11n",
+    "yolo11n-GhostConv",
+    "yolov8n-pose",
+    "yolo11n-GhostNetV2",
+    "yolo11n-GhostNetV3",
+    "yolo11n-seg",
+    "yolo11n-obb",
+)
 
 
 def installed(name: str) -> None:
@@ -33,10 +41,10 @@ def installed(name: str) -> None:
 
 
 def trained(name: str) -> nn.Module:
-    """A model with weights of all kinds; GhostNet V2, where they outgrow float32, with those that it starts with."""
+    """A model with weights of all kinds; GhostNet V2 or V3, where they outgrow float32, with its first ones."""
     torch.manual_seed(0)
     model = zoo.build(name, nc=3)
-    return (model if "GhostNetV2" in name else fill(model)).eval()
+    return (model if "GhostNetV2" in name or "GhostNetV3" in name else fill(model)).eval()
 
 
 def eager(model: nn.Module, x: torch.Tensor) -> np.ndarray:

@@ -15,12 +15,13 @@ from test_obb import make_data as make_rotated
 
 from ultralytics import YOLO
 
+GHOSTNETS = ("yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolo11n-GhostNetV3")
 FAMILIES = {
-    "": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n", "yolov8n-ghost"),
-    "-seg": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n"),
-    "-pose": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n"),
-    "-obb": ("yolo11n", "yolo11n-GhostConv", "yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolov8n"),
-    "-cls": ("yolo11n", "yolo11n-GhostConv", "yolov8n", "ghostnetv1n", "ghostnetv2n"),
+    "": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n", "yolov8n-ghost", "yolov10n"),
+    "-seg": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n"),
+    "-pose": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n"),
+    "-obb": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n"),
+    "-cls": ("yolo11n", "yolo11n-GhostConv", "yolov8n", "ghostnetv1n", "ghostnetv2n", "ghostnetv3n"),
 }
 # What a task is trained on, longer where there is more to learn, and what it has to reach
 RECIPE = {"optimizer": "AdamW", "lr0": 0.002, "nbs": 16, "batch": 16, "imgsz": 128, "mosaic": 0.0, "warmup_epochs": 1}

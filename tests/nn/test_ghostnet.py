@@ -1,4 +1,4 @@
-"""GhostNet V1 and V2 against the figures of the official networks, and as detection backbones."""
+"""GhostNet V1 and V2 against the figures of the official networks, and all versions as networks and backbones."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from ultralytics.nn.ghostnet import (
     Ghostnetv1,
     GhostNetV2,
     Ghostnetv2,
+    GhostNetV3,
+    Ghostnetv3,
     ReducedLinear,
     round_channels,
 )
@@ -35,8 +37,8 @@ from ultralytics.utils.errors import CheckpointError, MissingFileError, ModelErr
 REFERENCE = Path(__file__).parents[1] / "reference"
 ZOO = json.loads((REFERENCE / "ghostnet_zoo.json").read_text())
 CLASSIFIERS = {"ghostnetv1": GhostNetV1, "ghostnetv2": GhostNetV2}
-PAIRS = [(GhostNetV1, Ghostnetv1), (GhostNetV2, Ghostnetv2)]
-BACKBONES = [backbone for _, backbone in PAIRS]
+PAIRS = [(GhostNetV1, Ghostnetv1), (GhostNetV2, Ghostnetv2), (GhostNetV3, Ghostnetv3)]
+NETWORKS, BACKBONES = zip(*PAIRS)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -195,7 +197,7 @@ def test_reduced_linear_says_what_divides(reduction):
 # Classification ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cls", CLASSIFIERS.values())
+@pytest.mark.parametrize("cls", NETWORKS)
 @pytest.mark.parametrize("size", [(32, 32), (33, 47), (65, 31), (1, 1)])
 def test_classifier_takes_odd_sizes(cls, size):
     assert small(cls).eval()(torch.rand(2, 3, *size)).shape == (2, 5)
@@ -217,7 +219,7 @@ def test_wrong_arguments_are_answered_by_a_sentence():
         Ghostnetv2(3, 0)
 
 
-@pytest.mark.parametrize("cls", CLASSIFIERS.values())
+@pytest.mark.parametrize("cls", NETWORKS)
 def test_gradients_reach_every_parameter(cls):
     model = small(cls, dropout=0.0)
     model(image(2, 64, 32)).square().sum().backward()
@@ -255,7 +257,7 @@ def test_backbone_maps_are_the_last_of_each_stride(figures):
 def test_backbones_are_registered_with_input_channels_first():
     from ultralytics.nn.registry import Context
 
-    for backbone in (Ghostnetv1, Ghostnetv2):
+    for backbone in BACKBONES:
         entry = REGISTRY[backbone.__name__]
         context = Context(channels=[3], repeats=1, width=0.25, max_channels=1024, scale="n", yaml={})
         assert entry.cls is backbone and entry.bind(context, [0.5]).args == [3, 0.5]
@@ -340,7 +342,7 @@ def test_a_file_that_is_no_weight_file_is_refused(content, tmp_path):
         Ghostnetv1(3, 0.25).load_weights(file)
 
 
-DETECTOR = {"Ghostnetv1": GhostNetV1, "Ghostnetv2": GhostNetV2}
+DETECTOR = {backbone.__name__: network for network, backbone in PAIRS}
 
 
 def detector(folder: Path, backbone: str, weights: str = "") -> str:

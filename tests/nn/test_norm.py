@@ -88,7 +88,7 @@ def test_settings_mean_what_they_mean_in_torch(settings, training, monkeypatch):
 MODELS = ["yolo11n", "yolo11n-seg", "yolo11n-pose", "yolo11n-obb", "yolo11n-cls", "yolo11n-ghost"]
 
 
-@pytest.mark.parametrize("name", [*MODELS, "ghostnetv1-cls", "ghostnetv2-cls"])
+@pytest.mark.parametrize("name", [*MODELS, "ghostnetv1-cls", "ghostnetv2-cls", "ghostnetv3-cls"])
 def test_every_model_is_made_of_them(name):
     found = [m for m in build(name).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert len(found) > 20 and {type(m) for m in found} == {BatchNorm2d}

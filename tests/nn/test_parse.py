@@ -1,6 +1,7 @@
 """Model YAMLs: names and scales, one decorator for a new module, and errors that name the line."""
 
 from copy import deepcopy
+from inspect import Parameter, Signature
 
 import pytest
 import torch
@@ -122,6 +123,49 @@ def test_signature_rules(tmp_path, registered):
     assert isinstance(layers[5], nn.Upsample) and layers[5].size is None
 
 
+@pytest.mark.parametrize(
+    ("names", "args", "given"),
+    [
+        ("channel reduction", [8], (16, 8)),
+        ("dim num_heads", [], (16,)),
+        ("in_channels scale style", [2, "pl"], (16, 2, "pl")),
+        ("inc outc num_param stride", [64, 5], (16, 32, 5)),
+        ("in_channels out_channels kernel_size", [64], (16, 32)),
+        ("dim_in dim_out n", [64, 0.5], (16, 32, 2, 0.5)),
+        ("channels c2 factor", [], (16,)),
+        ("channels c2 factor", [32, 4], (16, 16, 4)),
+        ("e_lambda", [0.5], (0.5,)),
+    ],
+)
+def test_names_of_channels_in_code_of_others(registered, names: str, args: list, given: tuple):
+    class Theirs(nn.Module):
+        def __init__(self, *given):
+            super().__init__()
+            self.given = given
+
+    parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in ["self", *names.split()]]
+    Theirs.__init__.__signature__ = Signature(parameters)
+    registered(Theirs)
+    repeats = 4 if names.endswith(" n") else 1
+    backbone = [[-1, 1, "Conv", [32, 3]], [-1, repeats, "Theirs", args]]
+    d = {"nc": 2, "depth_multiple": 0.5, "width_multiple": 0.5, "backbone": backbone, "head": []}
+    layers, _ = parse_model(d, ch=3, verbose=False)
+    assert layers[1].given == given
+
+
+def test_a_first_parameter_named_dimension_joins_channels(registered):
+    @registered
+    class Joined(nn.Module):
+        def __init__(self, dimension: int = 1):
+            super().__init__()
+            self.d = dimension
+
+    d = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3]], [-1, 1, "Conv", [16, 3]]], "head": []}
+    d["head"] = [[[0, 1], 1, "Joined", [1]], [-1, 1, "Conv", [8, 1]]]
+    layers, _ = parse_model(d, ch=3, verbose=False)
+    assert layers[2].d == 1 and layers[3].conv.in_channels == 24
+
+
 def test_repeats_outside_a_module_take_each_others_output():
     d = {"nc": 2, "backbone": [[-1, 3, "Conv", [24, 3]]], "head": []}
     layers, _ = parse_model(d, ch=3, verbose=False)
@@ -183,10 +227,11 @@ def test_an_attribute_that_the_model_would_overwrite_is_refused(registered, name
 
 
 def test_a_name_can_be_registered_once(registered):
+    registered(type("Mine", (nn.Module,), {}))
     with pytest.raises(ValueError, match="registered already"):
 
-        @registered
-        class Conv(nn.Module):
+        @registered(name="Mine")
+        class Other(nn.Module):
             pass
 
 

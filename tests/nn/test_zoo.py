@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 import zoo
+from family_names import SINGLE
 
 from ultralytics.cfg import get_cfg, model_yamls
 from ultralytics.engine.training.autobatch import trial_batch
-from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2
+from ultralytics.nn.ghostnet import GhostNetV1, GhostNetV2, GhostNetV3
 from ultralytics.nn.modules import Conv, DWConv
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.torch_utils import get_flops, get_num_params, single_values
@@ -77,7 +78,10 @@ def test_yolov8_has_the_published_size(name, params, gflops, strides):
     assert model.stride.tolist() == strides
 
 
-@pytest.mark.parametrize("key", model_yamls())
+LARGE = {*SINGLE} - {"yolov3-tiny", "yolov9t", "yolov10n"}
+
+
+@pytest.mark.parametrize("key", [pytest.param(k, marks=pytest.mark.slow) if k in LARGE else k for k in model_yamls()])
 def test_every_yaml_builds_and_runs(key):
     model = zoo.build(key, nc=3).eval()
     with torch.no_grad():
@@ -91,10 +95,12 @@ def test_head_of_yolov8_is_plain_and_of_yolo11_depthwise():
     assert [type(m) for m in light] == [DWConv, Conv]
 
 
-@pytest.mark.parametrize(("version", "width", "letter"), [(1, 0.5, "n"), (1, 1.0, "s"), (2, 1.0, "s"), (2, 1.6, "l")])
+@pytest.mark.parametrize(
+    ("version", "width", "letter"), [(1, 0.5, "n"), (1, 1.0, "s"), (2, 1.0, "s"), (2, 1.6, "l"), (3, 0.5, "n")]
+)
 def test_ghostnet_yaml_is_the_published_network(version, width, letter):
     model = zoo.build(f"ghostnetv{version}{letter}-cls", nc=1000)
-    official = (GhostNetV1, GhostNetV2)[version - 1](width)
+    official = (GhostNetV1, GhostNetV2, GhostNetV3)[version - 1](width)
     names = {k.removeprefix("model.0."): v.shape for k, v in model.state_dict().items()}
     assert names == {k: v.shape for k, v in official.state_dict().items()}
     assert model.task == "classify"
@@ -103,7 +109,7 @@ def test_ghostnet_yaml_is_the_published_network(version, width, letter):
     assert model.eval()(torch.zeros(2, 3, 32, 32)).sum(1).tolist() == pytest.approx([1, 1], abs=1e-5)
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_ghostnet_backbone_feeds_the_yolo11_head(version):
     model = DetectionModel(f"yolo11n-GhostNetV{version}.yaml", nc=3, verbose=False)
     assert model.stride.tolist() == [8, 16, 32]

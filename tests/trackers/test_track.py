@@ -17,7 +17,7 @@ from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.engine.results import BaseTensor, Results
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
-from ultralytics.trackers import BOTSORT
+from ultralytics.trackers import BOTSORT, register_tracker
 from ultralytics.trackers.settings import read_tracker
 from ultralytics.trackers.track import tracked
 from ultralytics.utils.errors import ConfigError, MissingFileError
@@ -261,3 +261,10 @@ def test_the_command_writes_numbers(work_dir, monkeypatch):
     assert sorted(int(line.split()[-1]) for line in lines) == [1, 2, 3]
     drawn = cv2.VideoCapture(str(next(Path("runs/track").glob("v.*"))))
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+def test_a_registered_model_tracks_whenever_it_predicts(model):
+    register_tracker(model, persist=True)
+    predicted = [numbers(model.predict(image, conf=0.1)[0]) for image in frames(6)]
+    assert [sorted(n.values()) for n in predicted] == [[1, 2, 3]] * 6 and len(model.predictor.trackers) == 1
+    assert predicted[0] == predicted[-1]

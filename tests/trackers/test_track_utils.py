@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -11,7 +12,10 @@ import pytest
 from ultralytics.trackers.byte_tracker import STrack
 from ultralytics.trackers.utils.gmc import GMC, METHODS
 from ultralytics.trackers.utils.kalman_filter import KalmanFilterXYAH, KalmanFilterXYWH
-from ultralytics.trackers.utils.matching import fuse_score, iou_distance, linear_assignment
+from ultralytics.trackers.utils.matching import embedding_distance, fuse_score, iou_distance, linear_assignment
+from ultralytics.utils.errors import ConfigError
+
+REFERENCE = [[1.8032, 14.01, 0.5877, 10.0], [119.4343, 14.01, 119.067, 10.0]]  # of XYAH and XYWH
 
 
 # Kalman filters -------------------------------------------------------------------------------------------------------
@@ -63,6 +67,27 @@ def test_the_filter_learns_a_velocity_and_survives_shrinking_to_nothing(kind):
     for _ in range(50):
         state = kalman.predict(*state)
     assert np.isfinite(state[0]).all() and (state[0][2:4] > 0).all()
+
+
+def test_the_distance_of_boxes_from_a_state():
+    """As 8.3.0 gives it for this state and box."""
+    for kind, wanted in ((KalmanFilterXYAH, REFERENCE[0]), (KalmanFilterXYWH, REFERENCE[1])):
+        kalman = kind()
+        state = kalman.predict(*kalman.initiate(np.array([50.0, 50, 2, 30])))
+        box = np.array([[53.0, 51, 2.1, 28]])
+        both = [(only, metric) for only in (False, True) for metric in ("maha", "gaussian")]
+        np.testing.assert_allclose([kalman.gating_distance(*state, box, *each)[0] for each in both], wanted, atol=1e-4)
+        with pytest.raises(ConfigError, match="metric='l1'"):
+            kalman.gating_distance(*state, box, metric="l1")
+
+
+def test_the_distance_of_looks():
+    a, b = SimpleNamespace(smooth_feat=[1.0, 0]), SimpleNamespace(curr_feat=[0.6, 0.8])
+    np.testing.assert_allclose(embedding_distance([a], [b]), [[0.4]], atol=1e-6)
+    np.testing.assert_allclose(embedding_distance([a], [b], "euclidean"), [[0.8**0.5]], atol=1e-6)
+    assert embedding_distance([], [b]).shape == (0, 1)
+    with pytest.raises(ConfigError, match="metric='l1'"):
+        embedding_distance([a], [b], "l1")
 
 
 # Assignment -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from moving import crossing, found, frame
 
 from ultralytics.cfg import check_dict_alignment
 from ultralytics.trackers import BOTSORT, BYTETracker
+from ultralytics.trackers.basetrack import BaseTrack
 from ultralytics.trackers.settings import check_tracker, read_tracker
 from ultralytics.trackers.track import TRACKER_MAP
 from ultralytics.utils import ROOT, yaml_load
@@ -150,6 +151,96 @@ def test_after_a_reset_numbers_begin_at_one():
     tracker.reset()
     assert tracker.gmc._gray is None and tracker.frame_id == 0
     assert ids(tracker.update(found([[150, 50, 190, 110]]))) == [1]
+
+
+# Subclasses -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("base", [BYTETracker, BOTSORT])
+def test_what_subclasses_override_is_called(base):
+    called = []
+
+    class Track(base.track):
+        def activate(self, kalman_filter, frame_id):
+            called.append("activate")
+            super().activate(kalman_filter, frame_id)
+
+        def update(self, new_track, frame_id):
+            called.append("update")
+            super().update(new_track, frame_id)
+
+        def re_activate(self, new_track, frame_id, new_id=False):
+            called.append("re_activate")
+            super().re_activate(new_track, frame_id, new_id)
+
+        def convert_coords(self, tlwh):
+            assert len(tlwh) == 4
+            return super().convert_coords(tlwh)
+
+    class Tracker(base):
+        def init_track(self, dets, scores, cls, img=None):
+            called.append("init_track")
+            return [Track(*each) for each in zip(dets, scores, cls)]
+
+        def get_dists(self, tracks, detections):
+            called.append("get_dists")
+            return super().get_dists(tracks, detections)
+
+        def multi_predict(self, tracks):
+            called.append("multi_predict")
+            super().multi_predict(tracks)
+
+        def get_kalmanfilter(self):
+            called.append("get_kalmanfilter")
+            return super().get_kalmanfilter()
+
+    tracker, box = (
+        Tracker(check_tracker({"tracker_type": base.__name__.lower().replace("tracker", "track")})),
+        [[50, 50, 90, 110]],
+    )
+    for boxes in (box, box, [], box):
+        rows = tracker.update(found(boxes))
+    assert ids(rows) == [1] and called.count("get_kalmanfilter") == 1
+    assert [name for name in called if "activate" in name or name == "update"] == ["activate", "update", "re_activate"]
+    assert called.count("init_track") == 8 and called.count("get_dists") == 8 and called.count("multi_predict") == 4
+
+
+def test_looks_are_compared_where_there_is_an_encoder():
+    class Encoder:
+        def inference(self, img, dets):
+            return [img[int(y), int(x)].astype(float) + 1 for x, y in dets[:, :2]]
+
+    def swapping(encoder):
+        tracker = make("botsort", with_reid=True, proximity_thresh=1.0, gmc_method=None)
+        tracker.encoder, seen = encoder, []
+        for flip in (False, True):
+            image = np.zeros((60, 120, 3), np.uint8)
+            image[:, :60], image[:, 60:] = ((0, 0, 255), (255, 0, 0))[:: -1 if flip else 1]
+            rows = tracker.update(found([[10, 10, 50, 50], [70, 10, 110, 50]]), image)
+            seen.append({tuple(image[30, int(row[0]) + 20].tolist()): int(row[4]) for row in rows})
+        return seen
+
+    first, second = swapping(Encoder())
+    assert first == second and len(first) == 2
+    first, second = swapping(None)
+    assert first != second, "boxes alone say otherwise"
+
+
+def test_looks_are_averaged():
+    track = BOTSORT.track([10, 10, 4, 4, 0], 0.9, 0, np.array([2.0, 0]), feat_history=2)
+    track.update_features(np.array([0, 3.0]))
+    track.update_features(np.array([0, 3.0]))
+    assert len(track.features) == 2 and track.curr_feat.tolist() == [0, 1]
+    np.testing.assert_allclose(np.linalg.norm(track.smooth_feat), 1)
+    assert track.smooth_feat[0] > track.smooth_feat[1] > 0
+
+
+def test_ids_are_counted_by_tracker():
+    one, other = make("bytetrack"), make("bytetrack")
+    assert ids(one.update(found([[50, 50, 90, 110]]))) == ids(other.update(found([[50, 50, 90, 110]]))) == [1]
+    BaseTrack.reset_id()
+    assert (BaseTrack.next_id(), BaseTrack.next_id()) == (1, 2)
+    for method in ("activate", "predict", "update"):
+        with pytest.raises(NotImplementedError, match=method):
+            getattr(BaseTrack(), method)()
 
 
 # The camera -----------------------------------------------------------------------------------------------------------

@@ -5,12 +5,22 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from ultralytics.utils.downloads import download, safe_download
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.checks import check_file
+from ultralytics.utils.downloads import (
+    attempt_download_asset,
+    check_disk_space,
+    download,
+    is_url,
+    safe_download,
+    unzip_file,
+    zip_directory,
+)
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -131,3 +141,64 @@ def test_a_part_that_is_too_long_is_fetched_anew(server, work_dir):
 def test_a_name_that_is_no_name_does_not_lead_out(work_dir, address):
     with pytest.raises(MissingFileError, match="new/deep/download' by hand"):
         safe_download(f"http://127.0.0.1:1/{address}", dir="new/deep")
+
+
+# Archives -------------------------------------------------------------------------------------------------------------
+
+
+def test_archives_are_unpacked_where_they_lie(server, work_dir):
+    (work_dir / "set" / "images").mkdir(parents=True)
+    (work_dir / "set" / "images" / "a.txt").write_text("a")
+    zip_directory("set").rename(work_dir / "served" / "set.zip")
+    kept = safe_download(f"{server}/set.zip", dir="kept", unzip=False)
+    assert kept == Path("kept/set.zip") and kept.is_file()
+    folder = safe_download(f"{server}/set.zip", dir="new", delete=True)
+    assert folder == Path("new") and [p.as_posix() for p in folder.rglob("*.*")] == ["new/images/a.txt"]
+    assert download([f"{server}/set.zip"] * 2, dir="two", threads=2) == [Path("two")] * 2
+    assert check_file(f"{server}/set.zip", download=True, download_dir="third") == "third/set.zip"
+
+
+@pytest.mark.parametrize(("retry", "done"), [(1, False), (2, True)])
+def test_a_broken_transfer_is_tried_again_if_asked_to(server, work_dir, retry, done):
+    url = f"{server}/big.bin"
+    if done:
+        assert safe_download(url, resume=True, retry=retry).read_bytes() == Handler.httpd.content
+        return
+    with pytest.raises(MissingFileError, match="bytes came"):
+        safe_download(url, resume=True, retry=retry)
+
+
+def test_a_file_that_is_too_short_is_none(server, work_dir):
+    with pytest.raises(MissingFileError, match="fewer than 100 bytes"):
+        safe_download(f"{server}/a%20b.txt", min_bytes=100)
+    assert [p.name for p in work_dir.iterdir()] == ["served"]
+
+
+def test_addresses_and_room(server, work_dir):
+    assert is_url(f"{server}/a%20b.txt", check=True) and not is_url(f"{server}/missing", check=True)
+    assert check_disk_space(f"{server}/a%20b.txt") and check_disk_space(f"{server}/missing")
+    with pytest.raises(DataError, match="Make room"):
+        check_disk_space(f"{server}/a%20b.txt", sf=1e15)
+    assert not check_disk_space(f"{server}/a%20b.txt", sf=1e15, hard=False)
+
+
+def test_a_zip_gets_a_folder_of_its_own(work_dir):
+    for name in ("set/a.txt", "set/b/c.txt", "loose/a.txt", "loose/b.txt"):
+        (work_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (work_dir / name).write_text(name)
+    file = zip_directory("set", exclude=("c.txt",), compress=False)
+    assert unzip_file(file, "new") == Path("new/set") and [p.name for p in Path("new/set").iterdir()] == ["a.txt"]
+    with zipfile.ZipFile("one.zip", "w") as archive:
+        archive.write("set/a.txt", "top/a.txt")
+    assert unzip_file("one.zip") == Path("top") and Path("top/a.txt").is_file()
+    with pytest.raises(DataError, match="is not a zip file"):
+        unzip_file("set/a.txt")
+    with pytest.raises(MissingFileError, match="no folder"):
+        zip_directory("nothing")
+
+
+def test_a_weight_file_is_looked_for_but_not_fetched(work_dir):
+    with pytest.raises(MissingFileError, match=r"github\.com/ultralytics/assets/\S+/yolo11n\.pt"):
+        attempt_download_asset("yolo11n.pt")
+    Path("yolo11n.pt").write_bytes(b"x")
+    assert attempt_download_asset("yolo11n.pt") == "yolo11n.pt"

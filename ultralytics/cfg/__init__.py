@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +17,6 @@ from ultralytics.utils import LOGGER, RANK, ROOT, yaml_load
 from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write
 
-__getattr__ = modules_of(__name__)
 TASK2DATA = {name: task.data for name, task in TASKS.items()}
 TASK2MODEL = {name: task.weights for name, task in TASKS.items()}
 TASK2METRIC = {name: task.metric for name, task in TASKS.items()}
@@ -27,6 +26,11 @@ DEFAULT_CFG_PATH = ROOT / "cfg" / "default.yaml"
 DEFAULT_CFG_DICT = dict(DEFAULTS)
 DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
 DEFAULT_CFG = Settings()
+# The settings by what they hold, as 8.3.0 sorts them
+CFG_BOOL_KEYS = frozenset(key for key, spec in SPECS.items() if spec.kinds == ("bool",))
+CFG_INT_KEYS = frozenset(key for key, spec in SPECS.items() if "int" in spec.kinds and "float" not in spec.kinds)
+CFG_FRACTION_KEYS = frozenset(key for key, spec in SPECS.items() if "float" in spec.kinds and (spec.hi or 2) <= 1)
+CFG_FLOAT_KEYS = frozenset(key for key, spec in SPECS.items() if "float" in spec.kinds) - CFG_FRACTION_KEYS
 KEPT_FROM_CHECKPOINT = ("imgsz", "data", "task", "single_cls", "crop_fraction")  # what later calls start from
 
 SettingsLike = str | Path | dict | SimpleNamespace  # in a YAML file, a dictionary or a namespace
@@ -71,9 +75,20 @@ def check_dict_alignment(base: dict, custom: dict, e: Exception | None = None) -
         raise ConfigError(f"{what}{hints or ' `yolo help` lists all settings.'}") from e
 
 
-def check_cfg(cfg: dict) -> dict:
-    """Convert each setting to its type; raise ConfigError for the first that is not allowed."""
-    return {key: SPECS[key].check(value) if key in SPECS else value for key, value in cfg.items()}
+def check_cfg(cfg: dict, hard: bool = True) -> dict:
+    """Convert each setting to its type, in place; return them.
+
+    Args:
+        cfg: settings.
+        hard: else a text is read as on the command line first: `"0.5"` is a number.
+
+    Raises:
+        ConfigError: a value is not allowed.
+    """
+    for key in [key for key in cfg if key in SPECS]:
+        text = not hard and isinstance(cfg[key], str)
+        cfg[key] = SPECS[key].check(parse_value(key, cfg[key]) if text else cfg[key])
+    return cfg
 
 
 def get_cfg(cfg: SettingsLike = DEFAULT_CFG_DICT, overrides: SettingsLike | None = None) -> Settings:
@@ -97,17 +112,52 @@ def get_cfg(cfg: SettingsLike = DEFAULT_CFG_DICT, overrides: SettingsLike | None
     return settings
 
 
-def smart_value(text: str) -> object:
+def smart_value(v: str) -> object:
     """Parse a text as a Python literal, such as `None`, `True`, `0.5` or `[1, 2]`; other texts stay texts."""
     words = {"none": None, "null": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
+    if v.lower() in words:
+        return words[v.lower()]
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(v)
         str(value)  # refuses a number of thousands of digits, which no message could quote
         return value
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return v
+
+
+def parse_value(key: str, text: str) -> object:
+    """Parse the text of a setting; texts of settings that take only texts stay texts."""
+    kinds = SPECS[key].kinds if key in SPECS else ("Any",)
+    if not {"Any", "bool", "int", "float", "list", "list[int]"} & {*kinds} and text.lower() not in {"none", "null"}:
         return text
+    return smart_value(text)
+
+
+def parse_key_value_pair(pair: str) -> tuple[str, object]:
+    """Split a word of a command such as 'imgsz=640' into its key and its value.
+
+    Raises:
+        ConfigError: there is no value.
+    """
+    key, _, text = (part.strip() for part in pair.partition("="))
+    if not text:
+        raise ConfigError(f"'{pair}' has no value. Write '{key}=' and the value behind it.")
+    return key, parse_value(key, text)
+
+
+def merge_equals_args(args: Sequence[str]) -> list[str]:
+    """Join words around '=' and inside brackets, so that `key = value` and `key=[1, 2]` are one word each."""
+    joined: list[str] = []
+    for i, word in enumerate(args):
+        last = joined[-1] if joined else ""
+        waits_for_value = last.endswith("=") and last.count("=") == 1 and ("=" not in word or args[i - 1] == "=")
+        begins_with_equals = last and word.startswith("=") and "=" not in last
+        in_brackets = "=[" in last and last.count("[") > last.count("]")
+        if waits_for_value or begins_with_equals or in_brackets:
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
 
 
 def copy_default_cfg(folder: str | Path = ".") -> Path:
@@ -141,16 +191,20 @@ def get_save_dir(args: SimpleNamespace, name: str | None = None) -> Path:
     return run_folder(args, name).path
 
 
+def _stem(name: str | Path) -> str:
+    """Return a model name without folder and suffix, in lower case, hyphens for underscores."""
+    return Path(name).stem.lower().replace("_", "-")
+
+
 def model_key(name: str | Path) -> str:
-    """Return the name by which a model YAML is looked up: no scale letter, no folder, hyphens for underscores."""
-    stem = Path(name).stem.lower().replace("_", "-")
-    return re.sub(r"^((?:yolo|ghostnet)\D*\d+)[nslmx](?=[-.]|$)", r"\1", stem)
+    """Return the name of a model YAML that serves all scales: as `_stem`, without a scale letter."""
+    return re.sub(r"^((?:yolo|ghostnet)\D*\d+)[nslmx](?=[-.]|$)", r"\1", _stem(name))
 
 
 @lru_cache(maxsize=1)
 def model_yamls() -> dict[str, Path]:
-    """Return the package's model YAMLs by their lookup names."""
-    return {model_key(file): file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
+    """Return the package's model YAMLs by their names, in lower case and with hyphens."""
+    return {_stem(file): file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
 
 
 def find_model_yaml(name: str | Path) -> Path:
@@ -162,11 +216,12 @@ def find_model_yaml(name: str | Path) -> Path:
         MissingFileError: there is none; the message names the nearest.
     """
     path = Path(name)
-    wanted = model_key(path)
-    siblings = sorted(path.parent.glob("*.y*ml")) if os.path.isdir(path.parent) else []
-    found = path if os.path.isfile(path) else next((file for file in siblings if model_key(file) == wanted), None)
+    keys = (_stem(path), model_key(path))  # some networks have a file for each scale
+    here = sorted(path.parent.glob("*.y*ml"), reverse=True) if os.path.isdir(path.parent) else []
+    siblings = {_stem(file): file for file in here}
+    found = path if os.path.isfile(path) else siblings.get(keys[0], siblings.get(keys[1]))
     if found is None:
-        found, folders = model_yamls().get(wanted), path.parent.parts
+        found, folders = model_yamls().get(keys[0], model_yamls().get(keys[1])), path.parent.parts
         if found and folders and found.parent.parts[-len(folders) :] != folders:
             found = None  # a folder was named, and it is not the package's
     if found is None:
@@ -176,12 +231,29 @@ def find_model_yaml(name: str | Path) -> Path:
     return found
 
 
-def entrypoint() -> int:
-    """Run the `yolo` command; the installed script calls this."""
-    return load("ultralytics.cli:main")()
+def entrypoint(debug: str = "") -> int:
+    """Run the `yolo` command, or the words of `debug` in its place; the installed script calls this."""
+    return load("ultralytics.cli:main")(debug.split() or None)
+
+
+def handle_yolo_settings(args: list[str]) -> int:
+    """Run `yolo settings` with these words."""
+    return load("ultralytics.cli:change_settings")(args)
+
+
+_module = modules_of(__name__)
+
+
+def __getattr__(name: str) -> object:
+    """Offer the text of `yolo help`, which stands a floor above, and the modules."""
+    return load("ultralytics.cli:USAGE") if name == "CLI_HELP_MSG" else _module(name)
 
 
 __all__ = (
+    "CFG_BOOL_KEYS",
+    "CFG_FLOAT_KEYS",
+    "CFG_FRACTION_KEYS",
+    "CFG_INT_KEYS",
     "DEFAULT_CFG",
     "DEFAULT_CFG_DICT",
     "DEFAULT_CFG_KEYS",
@@ -200,8 +272,12 @@ __all__ = (
     "find_model_yaml",
     "get_cfg",
     "get_save_dir",
+    "handle_yolo_settings",
     "load",
+    "merge_equals_args",
     "model_key",
     "model_yamls",
+    "parse_key_value_pair",
+    "parse_value",
     "smart_value",
 )

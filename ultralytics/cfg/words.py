@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ultralytics.cfg import smart_value
-from ultralytics.cfg.schema import SPECS
 from ultralytics.utils.errors import ConfigError, did_you_mean
-
-
-def parse_value(key: str, text: str) -> object:
-    """Parse the text of a setting; texts of settings that take only texts stay texts."""
-    kinds = SPECS[key].kinds if key in SPECS else ("Any",)
-    if not {"Any", "bool", "int", "float", "list", "list[int]"} & {*kinds} and text.lower() not in {"none", "null"}:
-        return text
-    return smart_value(text)
 
 
 def key_values(words: Sequence[str], verb: str, allowed: Collection[str], first: str = "") -> dict[str, str]:

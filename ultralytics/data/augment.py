@@ -8,86 +8,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Protocol, overload
+from typing import overload
 
 import cv2
 import numpy as np
 import torch
 
 from ultralytics.data.canvas import BORDER, Canvas, warp
-from ultralytics.data.classify_augment import classify_augmentations, classify_transforms
+from ultralytics.data.classify_augment import (
+    DEFAULT_CROP_FRACTION,
+    DEFAULT_MEAN,
+    DEFAULT_STD,
+    CenterCrop,
+    ClassifyLetterBox,
+    ToTensor,
+    classify_augmentations,
+    classify_transforms,
+)
 from ultralytics.data.image_files import letterbox_geometry
 from ultralytics.data.instances import (
+    FIELDS,
     Sample,
     box_candidates,
     crop,
+    flat,
     join,
     mirror,
     objects_of,
-    project,
+    project_keypoints,
+    project_segments,
     scale_shift,
     select,
     warp_boxes,
 )
 from ultralytics.data.masks import polygons2masks, polygons2masks_overlap
+from ultralytics.data.pixel_augment import Albumentations
+from ultralytics.data.transform import (
+    BaseMixTransform,
+    BaseTransform,
+    Compose,
+    SampleSource,
+    call_override,
+    generator,
+    ours,
+)
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
+from ultralytics.utils.instance import Bboxes
 from ultralytics.utils.metrics import bbox_ioa
 from ultralytics.utils.ops import xyxyxyxy2xywhr
 
 __all__ = (
-    "Canvas", "Compose", "CopyPaste", "Format", "LetterBox", "MixUp", "Mosaic", "RandomFlip", "RandomHSV",
-    "RandomPerspective", "box_candidates", "classify_augmentations", "classify_transforms", "generator",
-    "v8_transforms", "warp", "warp_boxes",
+    "DEFAULT_CROP_FRACTION", "DEFAULT_MEAN", "DEFAULT_STD",
+    "Albumentations", "BaseMixTransform", "BaseTransform", "Canvas", "CenterCrop", "ClassifyLetterBox", "Compose",
+    "CopyPaste", "Format", "LetterBox", "MixUp", "Mosaic", "RandomFlip", "RandomHSV", "RandomPerspective", "ToTensor",
+    "box_candidates", "classify_augmentations", "classify_transforms", "generator", "v8_transforms", "warp",
+    "warp_boxes",
 )  # fmt: skip
 
 
-class SampleSource(Protocol):
-    """A dataset that mosaic and mixup take samples from; `partners(labels, k)`, if it has that, chooses them."""
-
-    def __len__(self) -> int: ...
-
-    def get_image_and_label(self, i: int, /) -> Sample: ...
-
-
-def generator(labels: Sample) -> np.random.Generator:
-    """Return the sample's own random generator; a sample without one gets one from the system's entropy."""
-    if labels.get("rng") is None:
-        labels["rng"] = np.random.default_rng()
-    return labels["rng"]
-
-
-class Compose:
-    """Apply transforms one after the other."""
-
-    def __init__(self, transforms: Callable | list[Callable] | tuple[Callable, ...]):
-        self.transforms = list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
-
-    def __call__(self, labels: Sample) -> Sample:
-        for transform in self.transforms:
-            labels = transform(labels)
-        return labels
-
-    def append(self, transform: Callable) -> None:
-        """Add a transform at the end."""
-        self.transforms.append(transform)
-
-    def insert(self, index: int, transform: Callable) -> None:
-        """Add a transform before the one at `index`."""
-        self.transforms.insert(index, transform)
-
-    def tolist(self) -> list[Callable]:
-        """Return the transforms."""
-        return self.transforms
-
-    def __getitem__(self, index: int | slice) -> Callable:
-        found = self.transforms[index]
-        return Compose(found) if isinstance(found, list) else found
-
-    def __repr__(self) -> str:
-        return f"Compose({', '.join(map(repr, self.transforms))})"
-
-
+@ours
 class LetterBox:
     """Scale an image into a frame and pad the rest with grey.
 
@@ -118,7 +98,7 @@ class LetterBox:
     def __call__(self, labels: Sample, image: np.ndarray | None = None) -> Sample: ...
     def __call__(self, labels: Sample | None = None, image: np.ndarray | None = None) -> Sample | np.ndarray:
         """Return the sample, or only the image where no sample was given."""
-        labels = {} if labels is None else labels
+        labels = {} if labels is None else flat(labels)
         img = labels["img"] if image is None else image
         frame = labels.pop("rect_shape", self.new_shape)
         size, (left, top, right, bottom) = letterbox_geometry(
@@ -139,7 +119,8 @@ class LetterBox:
         return labels
 
 
-class Mosaic:
+@ours
+class Mosaic(BaseMixTransform):
     """Join four images of the dataset around a random centre, on a canvas of twice the size.
 
     The resulting image is a `Canvas`: `RandomPerspective` warps it in one go, `np.asarray` paints it.
@@ -157,18 +138,23 @@ class Mosaic:
             raise ConfigError(f"mosaic={p} is not a probability; give a number from 0 to 1.")
         if n != 4:
             raise ConfigError(f"A mosaic of {n} images is not available; it joins 4.")
-        self.dataset, self.imgsz, self.p, self.n = dataset, imgsz, p, n
+        super().__init__(dataset, p=p)
+        self.imgsz, self.n = imgsz, n
         self.border = (-imgsz // 2, -imgsz // 2)  # what RandomPerspective cuts off on each side: height, width
 
-    def __call__(self, labels: Sample) -> Sample:
-        rng = generator(labels)
-        if self.p <= 0 or rng.random() >= self.p:
-            return labels
-        s = self.imgsz
-        yc, xc = (int(rng.uniform(s / 2, 3 * s / 2)) for _ in range(2))
-        parts = [labels, *(_fetch(self.dataset, i, labels) for i in _partners(self.dataset, labels, self.n - 1))]
+    def get_indexes(self, labels: Sample | None = None) -> list[int]:
+        """Choose the indices of the three other images."""
+        return self.partners(labels, self.n - 1)
+
+    def with_others(self, labels: Sample) -> Sample:
+        rng, s = generator(labels), self.imgsz
+        labels["mosaic_center"] = tuple(int(rng.uniform(s / 2, 3 * s / 2)) for _ in range(2))  # y, x
+        return super().with_others(labels)
+
+    def _mix_transform(self, labels: Sample) -> Sample:
+        s, (yc, xc) = self.imgsz, labels.pop("mosaic_center")
         tiles, objects = [], []
-        for i, part in enumerate(parts):
+        for i, part in enumerate([labels, *labels["mix_labels"]]):
             img = part["img"]
             h, w = img.shape[:2]
             x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # the image's top left corner, perhaps off the canvas
@@ -189,18 +175,7 @@ class Mosaic:
         )
 
 
-def _partners(dataset: SampleSource, labels: Sample, k: int) -> list[int]:
-    """Choose the indices of k samples to mix with this one."""
-    if hasattr(dataset, "partners"):
-        return dataset.partners(labels, k)
-    return generator(labels).integers(len(dataset), size=k).tolist()
-
-
-def _fetch(dataset: SampleSource, index: int, labels: Sample) -> Sample:
-    """Return another sample of the dataset, with this sample's generator."""
-    return dataset.get_image_and_label(index) | {k: labels[k] for k in ("rng", "epoch", "index") if k in labels}
-
-
+@ours
 class RandomPerspective:
     """Rotate, scale, shear, shift and tilt an image and its objects by random amounts.
 
@@ -212,6 +187,9 @@ class RandomPerspective:
         perspective: tilt within -perspective..perspective, 0 to 0.001.
         border: (vertical, horizontal) pixels added on each side; a mosaic brings its own.
         pre_transform: applied first to samples that are not mosaics.
+
+    Attributes:
+        size: (w, h) of the latest result, for overrides of the methods below, which are those of 8.3.0.
     """
 
     def __init__(
@@ -226,24 +204,64 @@ class RandomPerspective:
     ):
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
         self.perspective, self.border, self.pre_transform = perspective, border, pre_transform
+        self.size = (0, 0)
 
     def __call__(self, labels: Sample) -> Sample:
+        labels = flat(labels)
         if self.pre_transform and "mosaic_border" not in labels:
-            labels = self.pre_transform(labels)
+            labels = flat(self.pre_transform(labels))
         labels.pop("ratio_pad", None)  # no single ratio leads back to the original image
         border = labels.pop("mosaic_border", self.border)
-        img = labels["img"]
+        h, w = labels["img"].shape[:2]
+        self.size = w + 2 * border[1], h + 2 * border[0]
+        img, matrix, gain = call_override(self.affine_transform, labels["img"], border, rng=generator(labels))
+        new, size, bboxes = objects_of(labels), img.shape[1::-1], labels["bboxes"]
+        if "segments" in labels:
+            new["bboxes"], new["segments"] = call_override(self.apply_segments, new["segments"], matrix, size=size)
+        else:
+            new["bboxes"] = self.apply_bboxes(bboxes, matrix).clip(0, np.tile(np.array(size, np.float32), 2))
+        if "keypoints" in labels:
+            new["keypoints"] = call_override(self.apply_keypoints, new["keypoints"], matrix, size=size)
+        least = 0.01 if "segments" in labels else 0.1  # a polygon's box fits what is left of it, so less is enough
+        keep = self.box_candidates((bboxes * gain).T, new["bboxes"].T, area_thr=least)
+        return labels | select(new, keep) | {"img": img, "resized_shape": img.shape[:2]}
+
+    def affine_transform(
+        self, img: np.ndarray | Canvas, border: tuple[int, int], rng: np.random.Generator | None = None
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Warp an image at random; return it, the 3x3 matrix, and its gain."""
         h, w = img.shape[:2]
         size = w + 2 * border[1], h + 2 * border[0]
-        matrix, gain = self.draw(generator(labels), (w, h), size)
+        matrix, gain = self.draw(np.random.default_rng() if rng is None else rng, (w, h), size)
         if size != (w, h) or not np.array_equal(matrix, np.eye(3)):
             img = img.warp(matrix, size) if isinstance(img, Canvas) else warp(img, matrix, size)
-        elif isinstance(img, Canvas):
-            img = img.paint()
-        new = project(labels, matrix, size)
-        least = 0.01 if "segments" in labels else 0.1  # a polygon's box fits what is left of it, so less is enough
-        keep = box_candidates(labels["bboxes"] * gain, new["bboxes"], area_thr=least)
-        return labels | select(new, keep) | {"img": img, "resized_shape": img.shape[:2]}
+        return img.paint() if isinstance(img, Canvas) else img, matrix, gain
+
+    def apply_bboxes(self, bboxes: np.ndarray, M: np.ndarray) -> np.ndarray:
+        """Return the upright boxes (n, 4) xyxy around transformed ones."""
+        return warp_boxes(bboxes, M)
+
+    def apply_segments(
+        self, segments: Sequence[np.ndarray], M: np.ndarray, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Transform polygons (m, 2); return the boxes (n, 4) of what is seen of them, and the polygons."""
+        return project_segments(segments, M, size or self.size)
+
+    def apply_keypoints(self, keypoints: np.ndarray, M: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Transform keypoints (n, k, 3); those that leave the image become invisible."""
+        return project_keypoints(keypoints, M, size or self.size)
+
+    def box_candidates(
+        self,
+        box1: np.ndarray,
+        box2: np.ndarray,
+        wh_thr: float = 2,
+        ar_thr: float = 100,
+        area_thr: float = 0.1,
+        eps: float = 1e-16,
+    ) -> np.ndarray:
+        """Return which objects to keep (n,), by their boxes (4, n) before and after; see `instances.box_candidates`."""
+        return box_candidates(box1.T, box2.T, wh_thr, ar_thr, area_thr, eps)
 
     def draw(self, rng: np.random.Generator, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, float]:
         """Draw a random 3x3 matrix from an image of (w, h) `old` to one of `new`; return it and its gain."""
@@ -257,27 +275,25 @@ class RandomPerspective:
         return shift @ shear @ turn @ tilt @ center, gain
 
 
-class MixUp:
+@ours
+class MixUp(BaseMixTransform):
     """Blend a sample with another one at a ratio from Beta(32, 32), keeping the objects of both.
 
     Zhang et al., mixup: Beyond Empirical Risk Minimization, arXiv 1710.09412.
     """
 
-    def __init__(self, dataset: SampleSource, pre_transform: Callable | None = None, p: float = 0.0):
-        self.dataset, self.pre_transform, self.p = dataset, pre_transform, p
+    def get_indexes(self, labels: Sample | None = None) -> int:
+        """Choose the index of the other sample."""
+        return self.partners(labels, 1)[0]
 
-    def __call__(self, labels: Sample) -> Sample:
-        if self.p <= 0 or (rng := generator(labels)).random() >= self.p:
-            return labels
-        other = _fetch(self.dataset, _partners(self.dataset, labels, 1)[0], labels)
-        if self.pre_transform:
-            other = self.pre_transform(other)
-        ratio = rng.beta(32.0, 32.0)
+    def _mix_transform(self, labels: Sample) -> Sample:
+        (other,), ratio = labels["mix_labels"], generator(labels).beta(32.0, 32.0)
         labels["img"] = cv2.addWeighted(labels["img"], ratio, other["img"], 1 - ratio, 0)
         return labels | join([labels, other])
 
 
-class CopyPaste:
+@ours
+class CopyPaste(BaseMixTransform):
     """Paste objects with polygons where they hide little of the others.
 
     Ghiasi et al., Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation, arXiv 2012.07177.
@@ -298,19 +314,29 @@ class CopyPaste:
     ):
         if mode not in {"flip", "mixup"}:
             raise ConfigError(f"copy_paste_mode={mode} is not allowed; give flip or mixup.")
-        self.dataset, self.pre_transform, self.p, self.mode = dataset, pre_transform, p, mode
+        super().__init__(dataset, pre_transform, p)
+        self.mode = mode
 
     def __call__(self, labels: Sample) -> Sample:
-        if self.p <= 0 or "segments" not in labels:
+        labels = flat(labels)
+        if "segments" not in labels:
             return labels
-        if self.mode == "flip":
-            return self._paste(labels, labels | mirror(labels, 0, labels["img"].shape[1]), mirrored=True)
-        if generator(labels).random() >= self.p:
+        if self.mode == "mixup":
+            return super().__call__(labels)
+        if self.p <= 0:
             return labels
-        assert self.dataset is not None  # mode 'mixup' is made with one
-        other = _fetch(self.dataset, _partners(self.dataset, labels, 1)[0], labels)
-        other["rect_shape"] = labels["img"].shape[:2]  # the frame of this sample's batch, not that of the other's
-        return self._paste(labels, self.pre_transform(other) if self.pre_transform else other)
+        return self._paste(labels, labels | mirror(labels, 0, labels["img"].shape[1]), mirrored=True)
+
+    def get_indexes(self, labels: Sample | None = None) -> int:
+        """Choose the index of the other sample."""
+        return self.partners(labels, 1)[0]
+
+    def fetch(self, index: int, labels: Sample) -> Sample:
+        """Return another sample, to be brought into the frame of this sample's batch, not that of its own."""
+        return super().fetch(index, labels) | {"rect_shape": labels["img"].shape[:2]}
+
+    def _mix_transform(self, labels: Sample) -> Sample:
+        return self._paste(labels, labels["mix_labels"][0])
 
     def _paste(self, labels: Sample, other: Sample, mirrored: bool = False) -> Sample:
         """Paste the fraction p of the other sample's objects that hide the least, and less than 30 % of any object."""
@@ -330,6 +356,7 @@ class CopyPaste:
         return labels | join([labels, pasted]) | {"img": img}
 
 
+@ours
 class RandomHSV:
     """Shift hue and scale saturation and value, each by a random gain within 1 - gain..1 + gain."""
 
@@ -348,6 +375,7 @@ class RandomHSV:
         return labels
 
 
+@ours
 class RandomFlip:
     """Mirror a sample with probability p.
 
@@ -363,6 +391,7 @@ class RandomFlip:
         self.p, self.direction, self.flip_idx = p, direction, flip_idx
 
     def __call__(self, labels: Sample) -> Sample:
+        labels = flat(labels)
         if self.p <= 0 or generator(labels).random() >= self.p:
             return labels
         img, axis = labels["img"], int(self.direction == "vertical")  # 0: x changes, 1: y changes
@@ -370,59 +399,79 @@ class RandomFlip:
         return labels | turned | {"img": cv2.flip(img, 1 - axis)}
 
 
+@ours
 class Format:
     """Turn a sample into tensors that can be collated: img (3, h, w) uint8 RGB, boxes as normalised xywh.
 
     The tensor is a view of the (h, w, 3) array, so that a batch is channels-last in memory and nothing is transposed.
+    Keys of a sample that are none of this package's own stay as they are.
 
     Args:
-        bgr: probability of leaving the channels in the order BGR.
+        bbox_format: xywh, xyxy or ltwh.
+        normalize: boxes and keypoints become fractions of the image; else they stay in pixels.
         return_mask: add `masks`, (1, h / ratio, w / ratio) of 0 or 1 + index of the object, the largest object first.
-        return_keypoint: add `keypoints` (n, k, 3): normalised x and y, and visibility 0, 1 or 2.
-        return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh normalised, radians.
+        return_keypoint: add `keypoints` (n, k, 3): x and y, and visibility 0, 1 or 2.
+        return_obb: boxes are (n, 5), the smallest rectangles around the polygons: xywh and radians.
         mask_ratio: how many times smaller than the image masks are.
         mask_overlap: merge the masks of an image into one map; else `masks` is (n, h / ratio, w / ratio) of 0 and 1.
+        batch_idx: add `batch_idx` (n,), which is 0 until samples are joined.
+        bgr: probability of leaving the channels in the order BGR.
         cut_obb: clip polygons at the border before rectangles are fitted; else these may extend beyond the image.
     """
 
     def __init__(
         self,
-        bgr: float = 0.0,
+        bbox_format: str = "xywh",
+        normalize: bool = True,
         return_mask: bool = False,
         return_keypoint: bool = False,
         return_obb: bool = False,
         mask_ratio: int = 4,
         mask_overlap: bool = True,
+        batch_idx: bool = True,
+        bgr: float = 0.0,
         cut_obb: bool = True,
     ):
+        self.bbox_format, self.normalize, self.batch_idx = bbox_format, normalize, batch_idx
         self.bgr, self.mask_ratio, self.mask_overlap, self.cut_obb = bgr, mask_ratio, mask_overlap, cut_obb
         self.return_mask, self.return_keypoint, self.return_obb = return_mask, return_keypoint, return_obb
 
     def __call__(self, labels: Sample) -> Sample:
+        labels = flat(labels)
         img = labels["img"]
         swapped = self.bgr > 0 and generator(labels).random() < self.bgr
         pixels = np.array(img) if swapped else cv2.cvtColor(np.asarray(img), cv2.COLOR_BGR2RGB)
         h, w = pixels.shape[:2]
-        sample: Sample = {k: labels[k] for k in ("im_file", "ori_shape", "resized_shape", "ratio_pad") if k in labels}
+        sample: Sample = {k: v for k, v in labels.items() if k not in _CONSUMED}
         sample["img"] = torch.from_numpy(pixels).permute(2, 0, 1)
-        objects = objects_of(labels)
+        objects, size = objects_of(labels), (w, h)
         if self.return_mask:
             masks, objects = self._masks(objects, (h, w))
             sample["masks"] = torch.from_numpy(masks)
         if self.return_keypoint:
-            points = objects["keypoints"] / np.array((w, h, 1), np.float32)
+            points = objects["keypoints"] / np.array((*size, 1) if self.normalize else 1, np.float32)
             sample["keypoints"] = torch.from_numpy(points)
-        boxes = objects["bboxes"]
-        if self.return_obb:
-            polygons: list[np.ndarray] = (crop(objects, (w, h)) if self.cut_obb else objects)["segments"]
-            xywh = xyxyxyxy2xywhr(polygons) / (w, h, w, h, 1)
-        else:
-            xywh = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1) / (w, h, w, h)
+        boxes = self._rotated_boxes(objects, size) if self.return_obb else self._boxes(objects["bboxes"])
+        boxes[:, :4] /= size * 2 if self.normalize else 1
+        if self.batch_idx:
+            sample["batch_idx"] = torch.zeros(len(boxes))
         return sample | {
             "cls": torch.from_numpy(np.array(objects["cls"], np.float32)).reshape(-1, 1),
-            "bboxes": torch.from_numpy(xywh.astype(np.float32)).reshape(-1, 5 if self.return_obb else 4),
-            "batch_idx": torch.zeros(len(boxes)),
+            "bboxes": torch.from_numpy(boxes.astype(np.float32)).reshape(-1, 5 if self.return_obb else 4),
         }
+
+    def _boxes(self, xyxy: np.ndarray) -> np.ndarray:
+        """Return boxes (n, 4) xyxy in the format wanted."""
+        if self.bbox_format == "xywh":
+            return np.concatenate([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], 1)
+        boxes = Bboxes(xyxy.copy(), "xyxy")
+        boxes.convert(self.bbox_format)
+        return boxes.bboxes
+
+    def _rotated_boxes(self, objects: Sample, size: tuple[int, int]) -> np.ndarray:
+        """Return the rectangles (n, 5) around the polygons."""
+        polygons: list[np.ndarray] = (crop(objects, size) if self.cut_obb else objects)["segments"]
+        return xyxyxyxy2xywhr(polygons)
 
     def _masks(self, objects: Sample, size: tuple[int, int]) -> tuple[np.ndarray, Sample]:
         """Return the masks of objects in an image of (h, w), and the objects in the order of their masks."""
@@ -430,6 +479,9 @@ class Format:
             return polygons2masks(size, objects["segments"], downsample_ratio=self.mask_ratio), objects
         union, order = polygons2masks_overlap(size, objects["segments"], self.mask_ratio)
         return union[None], select(objects, order)
+
+
+_CONSUMED = {*FIELDS, "img", "rng", "epoch", "index", "rect_shape", "mosaic_border"}  # what `Format` does not pass on
 
 
 def v8_transforms(dataset: SampleSource, imgsz: int, hyp: SimpleNamespace, stretch: bool = False) -> Compose:
@@ -456,9 +508,11 @@ def v8_transforms(dataset: SampleSource, imgsz: int, hyp: SimpleNamespace, stret
     elif hyp.copy_paste > 0:
         geometry.append(CopyPaste(dataset, Compose([mosaic, perspective]), hyp.copy_paste, hyp.copy_paste_mode))
     flips, flip_idx = _flips(dataset, hyp)
+    pixels = Albumentations(p=1.0)
     return Compose([
         geometry,
         MixUp(dataset, pre_transform=geometry, p=hyp.mixup),
+        *([pixels] if pixels.transform else []),
         RandomHSV(hyp.hsv_h, hyp.hsv_s, hyp.hsv_v),
         RandomFlip(flips[0], "vertical", flip_idx),
         RandomFlip(flips[1], "horizontal", flip_idx),

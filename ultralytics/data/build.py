@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sized
+import random
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler
 
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_order
 from ultralytics.data.instances import Batch
-from ultralytics.data.loaders import load_inference_source
+from ultralytics.data.loaders import check_source, load_inference_source
+from ultralytics.data.utils import PIN_MEMORY
 from ultralytics.data.workers import Crew, LostProcess, say_lost, start_worker
 from ultralytics.utils import WORLD_SIZE, colorstr
 from ultralytics.utils.errors import ConfigError, DataError
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "ClassificationDataset", "EpochBatches", "InfiniteDataLoader", "build_dataloader", "build_yolo_dataset",
-    "load_inference_source",
+    "check_source", "load_inference_source", "seed_worker",
 )  # fmt: skip
 
 Split = str | Path | list  # images of a split: a folder, a text file, or several of them
@@ -128,23 +130,83 @@ class EpochBatches:
             epoch, first = epoch + 1, 0
 
 
+class GivenBatches(EpochBatches):
+    """The batches of a sampler of the user's own, once an epoch.
+
+    Args:
+        dataset: what they are of.
+        given: yields lists of indices; its sampler is told the epoch by `set_epoch`, if it has that.
+    """
+
+    def __init__(self, dataset: Sized, given: Sampler[list[int]]):
+        super().__init__(dataset, 1)
+        self.given = given
+
+    def __len__(self) -> int:
+        assert isinstance(self.given, Sized)
+        return len(self.given)
+
+    def of(self, epoch: int) -> list[list[tuple[int, int]]]:
+        sampler = getattr(self.given, "sampler", self.given)
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
+        return [[(epoch, int(i)) for i in batch] for batch in self.given]
+
+
 class InfiniteDataLoader(DataLoader):
     """A loader whose workers live on between epochs; each `for` loop over it is one epoch.
 
     Epochs count up by themselves; `set_epoch` jumps to any of them. `reset` restarts the workers, which is needed when
     the dataset was changed.
+
+    Args:
+        dataset: what to load.
+        batch_size: samples in a batch.
+        shuffle: draw a new order each epoch.
+        sampler: yields the indices, in place of `shuffle`.
+        batch_sampler: an `EpochBatches`, or another that yields lists of indices, in place of the three before.
+        num_workers: worker processes; 0 loads in this process.
+        collate_fn: joins the samples of a batch.
+        pin_memory: as torch's own loader takes it, and so are all others.
+        drop_last: leave out a last batch that is smaller.
     """
 
     dataset: ChangingDataset  # or another that has a length
 
-    def __init__(self, dataset: Dataset, batches: EpochBatches, workers: int = 0, **kwargs):
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int = 1,
+        shuffle: bool | None = None,
+        sampler: Sampler | None = None,
+        batch_sampler: Sampler[list[int]] | EpochBatches | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        **kwargs,
+    ):
+        assert isinstance(dataset, Sized)  # torch's Dataset leaves `__len__` open
+        if batch_sampler is None and (sampler is not None or drop_last):
+            order = RandomSampler(dataset) if shuffle else SequentialSampler(dataset)
+            batch_sampler = BatchSampler(sampler or order, batch_size, drop_last)
+        if isinstance(batch_sampler, EpochBatches):
+            batches = batch_sampler
+        elif batch_sampler is None:
+            batches = EpochBatches(dataset, batch_size, bool(shuffle))
+        else:
+            batches = GivenBatches(dataset, batch_sampler)
+        start = partial(start_worker, parent=os.getpid(), then=kwargs.pop("worker_init_fn", None))
         # the loader's own generator: starting workers must not advance the global one, or resumed runs would differ
+        generator = kwargs.pop("generator", None) or torch.Generator().manual_seed(batches.seed % 2**63)
         super().__init__(
             dataset,
             batch_sampler=batches,
-            num_workers=workers,
-            generator=torch.Generator().manual_seed(batches.seed % 2**63),
-            worker_init_fn=partial(start_worker, parent=os.getpid()) if workers else None,
+            num_workers=num_workers,
+            collate_fn=collate_fn,
+            pin_memory=pin_memory,
+            generator=generator,
+            worker_init_fn=start if num_workers else None,
             **kwargs,
         )
         self.batches = batches
@@ -202,6 +264,16 @@ class InfiniteDataLoader(DataLoader):
             crew.close()
 
 
+def seed_worker(worker_id: int) -> None:
+    """Seed `random` and `numpy.random` of a worker by its torch seed, for `worker_init_fn` of torch's own loader.
+
+    The loaders here need it not: samples of this package's datasets are seeded one by one.
+    """
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+
+
 def _world_size() -> int:
     """Return the number of ranks that train together."""
     from torch import distributed
@@ -248,8 +320,8 @@ def build_dataloader(
         check_main_guard(f"the {workers} processes that load images", "set workers=0")
     return InfiniteDataLoader(
         dataset,
-        EpochBatches(dataset, batch, shuffle, rank, _world_size()),
-        workers,
-        pin_memory=torch.cuda.is_available(),
+        batch_sampler=EpochBatches(dataset, batch, shuffle, rank, _world_size()),
+        num_workers=workers,
+        pin_memory=PIN_MEMORY and torch.cuda.is_available(),
         collate_fn=getattr(dataset, "collate_fn", None),
     )

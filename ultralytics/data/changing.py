@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import random
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -104,7 +105,8 @@ class ChangingDataset(Dataset):
         before = self.epoch, self._asked
         self.epoch, self._asked = int(epoch), int(i) % max(len(self), 1)
         try:
-            yield
+            with seeded(self.seed % 2**63, self.epoch, self._asked):
+                yield
         finally:
             self.epoch, self._asked = before
 
@@ -115,6 +117,20 @@ class ChangingDataset(Dataset):
     def _rng(self, i: int) -> np.random.Generator:
         """Return the random generator of a sample; an image shown twice in an epoch gets two different ones."""
         return np.random.default_rng((self.seed % 2**63, self.epoch, self._place(i)))
+
+
+@contextlib.contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed `random` and `numpy.random`, from which a user's transforms may draw, by numbers within this block."""
+    before = random.getstate(), np.random.get_state()
+    seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
 
 
 @lru_cache(maxsize=4)

@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
 
+from ultralytics.data.canvas import GREY
 from ultralytics.utils.errors import ConfigError
 
 if TYPE_CHECKING:  # imported where it is used: it takes its time, and one that does not fit torch cannot be imported
     from torchvision.transforms import InterpolationMode
 
-DEFAULT_MEAN, DEFAULT_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+DEFAULT_MEAN, DEFAULT_STD, DEFAULT_CROP_FRACTION = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0
 AUTO_AUGMENT = {"randaugment": "RandAugment", "augmix": "AugMix", "autoaugment": "AutoAugment"}  # in torchvision
 
 
@@ -49,7 +51,7 @@ def classify_transforms(
     mean: Sequence[float] = DEFAULT_MEAN,
     std: Sequence[float] = DEFAULT_STD,
     interpolation: str = "BILINEAR",
-    crop_fraction: float = 1.0,
+    crop_fraction: float = DEFAULT_CROP_FRACTION,
 ) -> Pipeline:
     """Build the pipeline of validation and prediction: resize the shorter side, crop the center, normalize.
 
@@ -140,3 +142,61 @@ def _interpolation(name: str) -> InterpolationMode:
     if str(name).upper() not in allowed:
         raise ConfigError(f"interpolation={name} is not allowed; give {', '.join(allowed)}.")
     return InterpolationMode[str(name).upper()]
+
+
+# Transforms of arrays (h, w, 3), for pipelines of one's own ---------------------------------------------------------
+
+
+class ClassifyLetterBox:
+    """Scale an image into a frame and pad the rest with grey.
+
+    Args:
+        size: (h, w) of the frame, or one number for both.
+        auto: the frame is the scaled image, padded to a multiple of the stride.
+        stride: of the model.
+    """
+
+    def __init__(self, size: int | tuple[int, int] = (640, 640), auto: bool = False, stride: int = 32):
+        self.h, self.w = (size, size) if isinstance(size, int) else size
+        self.auto, self.stride = auto, stride
+
+    def __call__(self, im: np.ndarray) -> np.ndarray:
+        old_h, old_w = im.shape[:2]
+        gain = min(self.h / old_h, self.w / old_w)
+        h, w = round(old_h * gain), round(old_w * gain)
+        frame = (self.h, self.w)
+        if self.auto:
+            frame = (math.ceil(h / self.stride) * self.stride, math.ceil(w / self.stride) * self.stride)
+        top, left = (round((side - own) / 2 - 0.1) for side, own in zip(frame, (h, w)))
+        out = np.full((*frame, 3), GREY, im.dtype)
+        out[top : top + h, left : left + w] = cv2.resize(im, (w, h), interpolation=cv2.INTER_LINEAR)
+        return out
+
+
+class CenterCrop:
+    """Cut the largest square from the centre of an image, and scale it.
+
+    Args:
+        size: (h, w) of the result, or one number for both.
+    """
+
+    def __init__(self, size: int | tuple[int, int] = 640):
+        self.h, self.w = (size, size) if isinstance(size, int) else size
+
+    def __call__(self, im: Image.Image | np.ndarray) -> np.ndarray:
+        im = np.asarray(im)
+        h, w = im.shape[:2]
+        m = min(h, w)
+        top, left = (h - m) // 2, (w - m) // 2
+        return cv2.resize(im[top : top + m, left : left + m], (self.w, self.h), interpolation=cv2.INTER_LINEAR)
+
+
+class ToTensor:
+    """Turn a BGR array (h, w, 3) of 0 to 255 into an RGB tensor (3, h, w) of 0 to 1, float32 or `half`."""
+
+    def __init__(self, half: bool = False):
+        self.half = half
+
+    def __call__(self, im: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(im.transpose(2, 0, 1)[::-1]))
+        return (tensor.half() if self.half else tensor.float()) / 255

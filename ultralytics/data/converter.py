@@ -2,7 +2,7 @@
 
 Every converter first writes into a folder of its own, which takes its place when all is done: a failure leaves nothing
 behind, and labels that are there already are replaced only with `exist_ok`. The result says what was left out and why.
-Not here: `yolo_bbox2segment`, which needs SAM, a product of its own.
+`yolo_bbox2segment` needs SAM, a product of its own, and says so.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = (
     "min_index",
     "read_classes",
     "rle_to_mask",
+    "yolo_bbox2segment",
 )
 
 DOTA_NAMES = (
@@ -526,6 +527,21 @@ def _mask_rows(file: Path, classes: int, result: Converted) -> list[str]:
 
 def _areas(mask: np.ndarray) -> int:
     return len(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0])
+
+
+# Boxes ----------------------------------------------------------------------------------------------------------------
+
+
+def yolo_bbox2segment(im_dir: str | Path, save_dir: str | Path | None = None, sam_model: str = "sam_b.pt") -> None:
+    """Say how labels of boxes become outlines: that takes SAM, which is not part of this package.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(
+        f"Outlines of the boxes in '{im_dir}' would be drawn by {sam_model}; SAM is not part of this package. Draw "
+        "masks with a tool of your choice, and `convert_segment_masks_to_yolo_seg` turns them into labels."
+    )
 
 
 # Images -------------------------------------------------------------------------------------------------------------

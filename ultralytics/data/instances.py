@@ -14,11 +14,73 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.utils.errors import DataError
+from ultralytics.utils.instance import POINTS, Instances
+from ultralytics.utils.ops import resample_segments
+
 Sample = dict[str, Any]  # one image on its way through the transforms (see `augment`), or what `Format` makes of it
 Batch = dict[str, Any]  # samples joined by a dataset's `collate_fn`
 
 FIELDS = ("cls", "bboxes", "segments", "keypoints")
 _MARGIN = 16.0  # pixels around the image at which polygons are clipped, so that the new edges do not show in masks
+
+
+class Labels(Sample):
+    """A sample that transforms written for 8.3.0 can read as well: `labels["instances"]` is an `Instances`.
+
+    From the moment that it is asked for, it holds the objects in place of `bboxes`, `segments` and `keypoints`; `flat`
+    turns it back.
+    """
+
+    def __missing__(self, key: str) -> Instances:
+        if key != "instances" or "bboxes" not in self:
+            raise KeyError(key)
+        segments = super().pop("segments", None)
+        if segments:  # of one length, as in 8.3.0
+            segments = np.stack(resample_segments(segments, max(POINTS, 1 + max(map(len, segments)))))
+        found = Instances(super().pop("bboxes"), segments, super().pop("keypoints", None), "xyxy", normalized=False)
+        self[key] = found
+        return found
+
+    def __or__(self, other: Sample) -> Labels:  # type: ignore[override]  # a sample stays one
+        return Labels({**self, **other})
+
+    def copy(self) -> Labels:
+        return Labels(self)
+
+    def get(self, key: str, default: object = None) -> Any:
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def pop(self, key: str, *default: object) -> Any:
+        if key == "instances":
+            self.get(key)
+        return super().pop(key, *default)
+
+
+def flat(labels: Sample) -> Sample:
+    """Return a sample whose objects are `bboxes` and so on again, as this package keeps them, where it has `instances`.
+
+    Raises:
+        DataError: a transform has left another number of boxes than of classes.
+    """
+    if "instances" not in labels:
+        return labels
+    instances: Instances = labels.pop("instances")
+    h, w = labels["img"].shape[:2]
+    instances.convert_bbox("xyxy")
+    instances.denormalize(w, h)
+    n, cls = len(instances), np.asarray(labels["cls"], np.float32).reshape(-1, 1)
+    if len(cls) != n:
+        raise DataError(f"A transform left {n} boxes and {len(cls)} classes. It must drop the same objects from both.")
+    sample = Labels(labels | {"cls": cls, "bboxes": instances.bboxes.astype(np.float32)})
+    if len(instances.segments) == n:
+        sample["segments"] = [s.astype(np.float32) for s in instances.segments]
+    if instances.keypoints is not None:
+        sample["keypoints"] = instances.keypoints.astype(np.float32)
+    return sample
 
 
 def objects_of(labels: Sample) -> Sample:
@@ -39,6 +101,8 @@ def join(parts: Sequence[Sample]) -> Sample:
     """Concatenate the objects of several samples."""
     joined = {}
     for key in objects_of(parts[0]):
+        if not all(key in part for part in parts):  # polygons of an image without objects, in a task without any
+            continue
         values = [part[key] for part in parts]
         joined[key] = list(chain(*values)) if isinstance(values[0], list) else np.concatenate(values)
     return joined
@@ -81,22 +145,23 @@ def crop(labels: Sample, size: tuple[int, int]) -> Sample:
     return cut
 
 
-def project(labels: Sample, matrix: np.ndarray, size: tuple[int, int]) -> Sample:
-    """Transform the objects by a 3x3 matrix and clip them to an image of (w, h).
+def project_segments(
+    segments: Sequence[np.ndarray], matrix: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Transform polygons by a 3x3 matrix; return the boxes (n, 4) of what an image of (w, h) shows, and the polygons.
 
-    The box of an object with a polygon is that of the polygon's visible part; the polygon itself may extend slightly
-    beyond the image.
+    A polygon itself may extend slightly beyond the image.
     """
-    seen, frame = objects_of(labels), np.array(size, np.float32)
-    if "segments" not in seen:
-        seen["bboxes"] = warp_boxes(seen["bboxes"], matrix).clip(0, np.tile(frame, 2))
-    seen = _move_points(seen, lambda points: _warp(points, matrix))
-    if "segments" in seen:
-        seen["segments"] = [clip_polygon(s, np.full(2, -_MARGIN), frame + _MARGIN) for s in seen["segments"]]
-        seen["bboxes"] = polygon_boxes([clip_polygon(s, np.zeros(2), frame) for s in seen["segments"]])
-    if "keypoints" in seen:
-        seen["keypoints"] = hide_outside(seen["keypoints"], size)
-    return seen
+    frame = np.array(size, np.float32)
+    moved = _move_points({"segments": list(segments)}, lambda points: _warp(points, matrix))["segments"]
+    moved = [clip_polygon(s, np.full(2, -_MARGIN), frame + _MARGIN) for s in moved]
+    return polygon_boxes([clip_polygon(s, np.zeros(2), frame) for s in moved]), moved
+
+
+def project_keypoints(keypoints: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Transform keypoints (n, k, 3) by a 3x3 matrix, and hide those that leave an image of (w, h)."""
+    moved = _move_points({"keypoints": keypoints}, lambda points: _warp(points, matrix))
+    return hide_outside(moved["keypoints"], size)
 
 
 def hide_outside(keypoints: np.ndarray, size: tuple[int, int]) -> np.ndarray:

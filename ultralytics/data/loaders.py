@@ -12,16 +12,17 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeGuard
 
 import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.frames import Batch, Frame, Images, Kind, Loader, SourceTypes  # noqa: F401  public names here
 from ultralytics.data.image_files import FORMATS_HELP, VID_FORMATS, is_image, read_image, suffix
+from ultralytics.data.screen import LoadScreenshots
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import read_text, walk
@@ -31,85 +32,8 @@ from ultralytics.utils.hostile.names import for_opencv
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Images = list[np.ndarray] | torch.Tensor
-Kind = Literal["image", "video", "stream", "array"]
 _STREAMS = ("rtsp://", "rtmp://", "http://", "https://", "tcp://")
 _BUFFERED = 30  # frames of a stream kept where none may be lost
-
-
-@dataclass
-class SourceTypes:
-    """The kind of source that a loader reads."""
-
-    stream: bool = False
-    screenshot: bool = False
-    from_img: bool = False
-    tensor: bool = False
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Frame:
-    """One image of a source, and where it comes from.
-
-    Attributes:
-        image: (h, w, 3) uint8 BGR; of a batch that was given as a tensor, (3, h, w) RGB in 0..1.
-        path: of the file, or the address of the stream, or a name for what was given in memory.
-        kind: where it comes from; an 'array' was given in memory.
-        index: of the file, stream or array in the source, from 0.
-        total: files, streams or arrays in the source.
-        number: of the frame in its video or stream, from 1, those left out not counted; None for an image.
-        length: frames that the video says to have; 0 for all else.
-        fps: frames a second that the video or stream says to have; 0 where it does not.
-    """
-
-    image: np.ndarray | torch.Tensor
-    path: str
-    kind: Kind
-    index: int
-    total: int
-    number: int | None = None
-    length: int = 0
-    fps: float = 0.0
-
-    @property
-    def text(self) -> str:
-        """How the log line of a file begins; empty for streams and arrays, as in 8.3.0."""
-        if self.kind not in {"image", "video"}:
-            return ""
-        position = "" if self.number is None else f" (frame {self.number}/{self.length})"
-        return f"{self.kind} {self.index + 1}/{self.total}{position} {self.path}: "
-
-
-class Batch(tuple[list[str], Images, list[str]]):
-    """Paths, images and texts of a batch, unpacked as in 8.3.0, and its `frames`.
-
-    Args:
-        frames: of the batch.
-        images: of the frames, where they are one tensor (b, 3, h, w) instead of a list.
-    """
-
-    frames: Sequence[Frame]
-
-    def __new__(cls, frames: Sequence[Frame], images: torch.Tensor | None = None) -> Batch:
-        own = cast(Images, [frame.image for frame in frames]) if images is None else images
-        batch = super().__new__(cls, ([f.path for f in frames], own, [f.text for f in frames]))
-        batch.frames = frames
-        return batch
-
-    def __getnewargs__(self) -> tuple[Sequence[Frame], torch.Tensor | None]:
-        return self.frames, self[1] if isinstance(self[1], torch.Tensor) else None
-
-
-class Loader(Protocol):
-    """Yields the batches of a source, with `frames` or, from a custom loader, as plain tuples."""
-
-    source_type: SourceTypes
-    bs: int  # images at a time
-    mode: str  # 'image', 'video' or 'stream', as of what was read last
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[tuple[list[str], Images, list[str]]]: ...
 
 
 def load_inference_source(source: object = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> Loader:
@@ -147,11 +71,52 @@ def load_inference_source(source: object = None, batch: int = 1, vid_stride: int
 def _open_named(source: str, batch: int, vid_stride: int, buffer: bool) -> tuple[Loader, SourceTypes]:
     """Open the source that a text names."""
     lower = source.lower()
-    if lower.split()[:1] == ["screen"]:
-        raise ConfigError("source=screen is not available; save a screenshot to a file and give its path.")
-    if source.isnumeric() or lower.endswith(".streams") or _is_stream(lower):
+    if _is_screen(lower):
+        return LoadScreenshots(source), SourceTypes(screenshot=True)
+    if _is_webcam(lower):
         return LoadStreams(source, vid_stride, buffer), SourceTypes(stream=True)
     return LoadImagesAndVideos(source, batch, vid_stride), SourceTypes()
+
+
+def check_source(source: object) -> tuple[object, bool, bool, bool, bool, bool]:
+    """Tell the kind of a source; it is not opened.
+
+    Returns:
+        The source, with a path or a number as text and the paths of a list opened; then whether it is a camera or
+        stream, the screen, given as arrays or PIL images, a loader of this module, or a tensor.
+    """
+    if isinstance(source, (list, tuple)):
+        return autocast_list(source), False, False, True, False, False
+    named = isinstance(source, (str, Path, int)) and not isinstance(source, bool)
+    source = str(source) if named else source
+    lower = source.lower() if isinstance(source, str) else ""
+    kinds = (
+        _is_webcam(lower),
+        _is_screen(lower),
+        isinstance(source, np.ndarray) or _is_pillow(source),
+        isinstance(source, LOADERS),
+        isinstance(source, torch.Tensor),
+    )
+    if not named and not any(kinds):
+        raise DataError(f"A source of type {type(source).__name__} cannot be read. Give a path, an array or a tensor.")
+    return source, *kinds
+
+
+def get_best_youtube_url(url: str, method: str = "pytube") -> str:
+    """Say how to watch a video of YouTube, which nothing here fetches.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(f"'{url}' is not looked up here. `yt-dlp -g -f mp4 {url}` prints an address: give that.")
+
+
+def _is_webcam(source: str) -> bool:
+    return source.isnumeric() or source.endswith(".streams") or _is_stream(source)
+
+
+def _is_screen(source: str) -> bool:
+    return source.split()[:1] == ["screen"]
 
 
 def _is_stream(address: str) -> bool:
@@ -524,4 +489,4 @@ class LoadStreams:
             cap.release()
 
 
-LOADERS = (LoadImagesAndVideos, LoadStreams, LoadPilAndNumpy, LoadTensor)
+LOADERS = (LoadImagesAndVideos, LoadStreams, LoadPilAndNumpy, LoadTensor, LoadScreenshots)

@@ -109,7 +109,7 @@ def download_dataset(name: str | Path, keep: bool = False) -> Path:
     if len(set(targets)) < len(targets) or shelf in targets:
         raise DataError(f"The addresses in '{file}' must each end in a file name of their own.")
     fetched = [target for target in targets if not target.exists()]
-    archives = [safe_download(url, target, resume=True) for (url, _), target in zip(sources, targets)]
+    archives = [safe_download(url, target, unzip=False, resume=True) for (url, _), target in zip(sources, targets)]
     for archive, (_, folder) in zip(archives, sources):
         count = len(unpack(archive, safe_join(root, folder), strip=root.name))
         LOGGER.info(f"{count} files of '{archive.name}' are in '{root}'.")

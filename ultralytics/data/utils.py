@@ -17,10 +17,17 @@ from ultralytics.data.image_files import (
     is_image,
     list_images,
     read_image,
-    verify_image,
 )
-from ultralytics.data.labels import img2label_paths, read_label, verify_image_label
+from ultralytics.data.keeping import (
+    HUBDatasetStats,
+    compress_one_image,
+    get_hash,
+    load_dataset_cache_file,
+    save_dataset_cache_file,
+)
+from ultralytics.data.labels import img2label_paths, read_label
 from ultralytics.data.masks import polygon2mask, polygons2masks, polygons2masks_overlap
+from ultralytics.data.verifying import verify_image, verify_image_label
 from ultralytics.utils import LOGGER, ROOT, yaml_load
 from ultralytics.utils.checks import check_class_names, check_yaml
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
@@ -29,25 +36,37 @@ from ultralytics.utils.hostile import limits
 
 __all__ = (
     "FORMATS_HELP",
+    "FORMATS_HELP_MSG",
+    "HELP_URL",
     "IMG_FORMATS",
+    "PIN_MEMORY",
     "VID_FORMATS",
+    "HUBDatasetStats",
     "autosplit",
     "check_class_names",
     "check_cls_dataset",
     "check_det_dataset",
+    "compress_one_image",
     "exif_size",
+    "find_dataset_yaml",
+    "get_hash",
     "img2label_paths",
     "is_image",
     "list_images",
+    "load_dataset_cache_file",
     "polygon2mask",
     "polygons2masks",
     "polygons2masks_overlap",
     "read_image",
     "read_label",
+    "save_dataset_cache_file",
     "verify_image",
     "verify_image_label",
 )
 
+HELP_URL = "docs/datasets.md says how a data set is laid out."
+FORMATS_HELP_MSG = FORMATS_HELP
+PIN_MEMORY = os.getenv("PIN_MEMORY", "true").lower() == "true"  # of the loaders, for faster copies to a GPU
 SPLITS = ("train", "val", "test", "minival")
 _REQUIRED = ("train", "val")
 
@@ -77,6 +96,24 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = False) -> dict:
     _check_keypoints(data, file)
     root, splits = _find_splits(data, file)
     return data | splits | {"path": root, "yaml_file": str(file)}
+
+
+def find_dataset_yaml(path: str | Path) -> Path:
+    """Find the data YAML of a folder: the one there, else the one below; of several, the one that bears its name.
+
+    Raises:
+        MissingFileError: there is none.
+        ConfigError: there are several, and none bears the name of the folder.
+    """
+    path = Path(path)
+    found = sorted(path.glob("*.yaml")) or sorted(path.rglob("*.yaml"))
+    named = [file for file in found if file.stem == path.stem]
+    found = named if len(found) > 1 and named else found
+    if not found:
+        raise MissingFileError(f"There is no YAML file in '{path.resolve()}'. {HELP_URL}")
+    if len(found) > 1:
+        raise ConfigError(f"There are {len(found)} YAML files in '{path.resolve()}'. Give the path of one of them.")
+    return found[0]
 
 
 def refuse_without(data: dict, key: str) -> None:

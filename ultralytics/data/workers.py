@@ -27,13 +27,15 @@ ENDING = 5.0  # seconds that a worker which no longer answers may take to end
 LOSSES = 3  # losses in a row, without a batch between them, that end the training
 
 
-def start_worker(worker: int, parent: int) -> None:
-    """Prepare a worker: one thread, signals left to its parent, and an end when the parent ends."""
+def start_worker(worker: int, parent: int, then: Callable[[int], None] | None = None) -> None:
+    """Prepare a worker: one thread, signals left to its parent, an end when the parent ends; then call `then`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a trainer's own handler came along
     end_with_parent(parent)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    if then is not None:
+        then(worker)
 
 
 class LostProcess(RunError):

@@ -21,7 +21,14 @@ from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import checked_runner
 from ultralytics.nn.own_modules import load_trusted
 from ultralytics.nn.parse import without_weight_files, yaml_model_load
-from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, describe, guess_model_task, read_weights
+from ultralytics.nn.tasks import (
+    BaseModel,
+    attempt_load_one_weight,
+    describe,
+    description,
+    guess_model_task,
+    read_weights,
+)
 from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
@@ -248,8 +255,10 @@ class Model(Callbacks, nn.Module):
             args["resume"] = self.ckpt_path or True
         made = (trainer or self._smart_load("trainer"))(overrides=args, _callbacks=self.callbacks)
         if not made.args.resume and not isinstance(made.args.pretrained, str):
-            weights = self.model if self.ckpt and made.args.pretrained else None
-            cfg = without_weight_files(self.model.yaml) if weights else self.model.yaml
+            cfg = description(self.model)
+            trained = self.ckpt or "widths" in cfg  # nobody prunes weights that mean nothing
+            weights = self.model if trained and made.args.pretrained else None
+            cfg = without_weight_files(cfg) if weights else cfg
             with made.seeded():
                 made.model = made.get_model(weights=weights, cfg=cfg, verbose=True)
         return made

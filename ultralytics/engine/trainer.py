@@ -40,6 +40,7 @@ from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, WORLD_SIZE, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
+from ultralytics.utils.losses.boxes import find_box_loss
 from ultralytics.utils.system.determinism import process_restored
 from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import (
@@ -75,6 +76,7 @@ class BaseTrainer(Saving, Reports):
         args = get_cfg(cfg, overrides)
         self.args = args.replaced(task=self.task or args.task)
         trust_modules(self.args.resume if self.resume else self.args.model, self.args.trust_modules)
+        find_box_loss(self.args.box_loss)  # before anything is read
         self.callbacks = _callbacks or get_default_callbacks()
         self.interrupts = Interrupts()
         self.ranks = distributed.parse_ranks(self.args.device)  # of a run that this process is to launch

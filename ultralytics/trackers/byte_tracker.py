@@ -37,75 +37,57 @@ class STrack(BaseTrack):
     """A track, or a detection that may become one: a box that a Kalman filter follows.
 
     Args:
-        box: x, y, w, h in pixels[, angle in radians], and the index of the detection in its image.
+        xywh: x, y, w, h in pixels[, angle in radians], and the index of the detection in its image.
         score: 0 to 1.
         cls: class.
+
+    Attributes:
+        mean, covariance: of the filter; None before the track is activated.
+        kalman_filter: that of the tracker, once it is.
     """
 
-    kalman = KalmanFilterXYAH()
+    shared_kalman = KalmanFilterXYAH()
 
-    def __init__(self, box: Sequence[float], score: float, cls: float):
-        self._box = np.asarray(box[:4], float)
-        self.angle: float | None = float(box[4]) if len(box) == 6 else None
-        self.idx = int(box[-1])
+    def __init__(self, xywh: Sequence[float], score: float, cls: float):
+        super().__init__()
+        x, y, w, h = (float(v) for v in xywh[:4])
+        self._tlwh = np.array([x - w / 2, y - h / 2, w, h])
+        self.angle: float | None = float(xywh[4]) if len(xywh) == 6 else None
+        self.idx = int(xywh[-1])
         self.score, self.cls = float(score), cls
-        self.mean = self.covariance = np.empty(0)  # of the filter, once the track is activated
+        self.kalman_filter = self.shared_kalman
+        self.mean: np.ndarray = None  # type: ignore[assignment]  # None until it is activated, as in 8.3.0
+        self.covariance: np.ndarray = None  # type: ignore[assignment]
 
     @staticmethod
-    def to_measurement(box: np.ndarray) -> np.ndarray:
-        """Turn a box xywh into the filter's measurement."""
-        x, y, w, h = box
-        return np.array([x, y, w / h, h])
+    def tlwh_to_xyah(tlwh: np.ndarray) -> np.ndarray:
+        """Turn top left corner and size into centre, aspect ratio (w / h) and height."""
+        x, y, w, h = tlwh
+        return np.array([x + w / 2, y + h / 2, w / h, h])
 
-    @staticmethod
-    def from_state(state: np.ndarray) -> np.ndarray:
-        """Turn a state of the filter into a box xywh."""
-        x, y, a, h = state[:4]
-        return np.array([x, y, a * h, h])
-
-    @classmethod
-    def multi_predict(cls, tracks: Sequence[STrack]) -> None:
-        """Predict all tracks one frame ahead."""
-        if not tracks:
-            return
-        means = np.stack([t.mean if t.state == TrackState.Tracked else t.at_steady_size() for t in tracks])
-        means, covariances = cls.kalman.multi_predict(means, np.stack([t.covariance for t in tracks]))
-        for track, mean, covariance in zip(tracks, means, covariances):
-            track.mean, track.covariance = mean, covariance
-
-    def at_steady_size(self) -> np.ndarray:
-        """Return the state without change of size, so that a lost track does not keep growing or shrinking."""
-        return np.r_[self.mean[:7], 0]
-
-    def activate(self, track_id: int, frame_id: int, confirmed: bool) -> None:
-        """Start a track; unless it is `confirmed` now, it counts only when it is seen again."""
-        self.mean, self.covariance = self.kalman.initiate(self.to_measurement(self._box))
-        self.track_id, self.state, self.is_activated = track_id, TrackState.Tracked, confirmed
-        self.frame_id = self.start_frame = frame_id
-
-    def update(self, seen: STrack, frame_id: int) -> None:
-        """Continue the track with a detection, also after it was lost."""
-        measurement = self.to_measurement(seen._box)
-        self.mean, self.covariance = self.kalman.update(self.mean, self.covariance, measurement)
-        self.tracklet_len = self.tracklet_len + 1 if self.state == TrackState.Tracked else 0
-        self.state, self.is_activated, self.frame_id = TrackState.Tracked, True, frame_id
-        self.score, self.cls, self.angle, self.idx = seen.score, seen.cls, seen.angle, seen.idx
-
-    @property
-    def xywh(self) -> np.ndarray:
-        """(4,) centre and size, pixels."""
-        return self.from_state(self.mean) if len(self.mean) else self._box.copy()
-
-    @property
-    def xyxy(self) -> np.ndarray:
-        """(4,) corners, pixels."""
-        x, y, w, h = self.xywh
-        return np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+    def convert_coords(self, tlwh: np.ndarray) -> np.ndarray:
+        """Turn top left corner and size into what the filter measures."""
+        return self.tlwh_to_xyah(tlwh)
 
     @property
     def tlwh(self) -> np.ndarray:
         """(4,) top left corner and size, pixels."""
-        return np.r_[self.xyxy[:2], self.xywh[2:]]
+        if self.mean is None:
+            return self._tlwh.copy()
+        x, y, a, h = self.mean[:4]
+        return np.array([x - a * h / 2, y - h / 2, a * h, h])
+
+    @property
+    def xyxy(self) -> np.ndarray:
+        """(4,) corners, pixels."""
+        x, y, w, h = self.tlwh
+        return np.array([x, y, x + w, y + h])
+
+    @property
+    def xywh(self) -> np.ndarray:
+        """(4,) centre and size, pixels."""
+        x, y, w, h = self.tlwh
+        return np.array([x + w / 2, y + h / 2, w, h])
 
     @property
     def xywha(self) -> np.ndarray:
@@ -117,6 +99,76 @@ class STrack(BaseTrack):
         """Corners, or xywh and angle; then track id, score, class, index of the detection."""
         box = self.xyxy if self.angle is None else self.xywha
         return [*box.tolist(), self.track_id, self.score, self.cls, self.idx]
+
+    def at_steady_size(self) -> np.ndarray:
+        """Return the state without change of size, so that a lost track does not keep growing or shrinking."""
+        return np.r_[self.mean[:7], 0]
+
+    def predict(self) -> None:
+        """Predict the track one frame ahead."""
+        self.multi_predict([self])
+
+    @classmethod
+    def multi_predict(cls, stracks: Sequence[STrack]) -> None:
+        """Predict all tracks one frame ahead."""
+        if not stracks:
+            return
+        means = np.stack([t.mean if t.state == TrackState.Tracked else t.at_steady_size() for t in stracks])
+        covariances = np.stack([t.covariance for t in stracks])
+        means, covariances = stracks[0].kalman_filter.multi_predict(means, covariances)
+        for track, mean, covariance in zip(stracks, means, covariances):
+            track.mean, track.covariance = mean, covariance
+
+    @classmethod
+    def multi_gmc(cls, stracks: Sequence[STrack], H: np.ndarray = np.eye(2, 3)) -> None:  # noqa: B008  never changed
+        """Transform tracks by a matrix (2, 3).
+
+        Positions and their velocities are rotated and scaled; sizes are only scaled, since boxes stay upright.
+        (BoT-SORT rotates sizes too, which turns part of a tall box's height into width.)
+        """
+        turn, shift = H[:, :2], H[:, 2]
+        sizes = cls.zoomed_sizes(float(np.sqrt(abs(np.linalg.det(turn)))))
+        whole = np.zeros((8, 8))
+        for k, part in enumerate((turn, sizes, turn, sizes)):
+            whole[2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = part
+        for track in stracks:
+            track.mean = whole @ track.mean
+            track.mean[:2] += shift
+            track.covariance = whole @ track.covariance @ whole.T
+            if track.angle is not None:
+                track.angle += float(np.arctan2(turn[1, 0], turn[0, 0]))
+
+    @staticmethod
+    def zoomed_sizes(zoom: float) -> np.ndarray:
+        """Return the matrix (2, 2) that scales aspect ratio and height by a zoom."""
+        return np.diag([1.0, zoom])
+
+    def activate(self, kalman_filter: KalmanFilterXYAH, frame_id: int) -> None:  # type: ignore[override]
+        """Start a track; unless that is in the first frame, it counts only when it is seen again."""
+        self.kalman_filter = kalman_filter
+        self.track_id = self.track_id or self.next_id()  # trackers have given it one of their own count
+        self.mean, self.covariance = kalman_filter.initiate(self.convert_coords(self._tlwh))
+        self.state, self.is_activated = TrackState.Tracked, frame_id == 1
+        self.frame_id = self.start_frame = frame_id
+
+    def re_activate(self, new_track: STrack, frame_id: int, new_id: bool = False) -> None:
+        """Continue a lost track with a detection."""
+        self._follow(new_track, frame_id)
+        self.tracklet_len = 0
+        if new_id:
+            self.track_id = self.next_id()
+
+    def update(self, new_track: STrack, frame_id: int) -> None:  # type: ignore[override]
+        """Continue the track with a detection."""
+        self._follow(new_track, frame_id)
+        self.tracklet_len += 1
+
+    def _follow(self, seen: STrack, frame_id: int) -> None:
+        """Correct the filter by a detection, and take over what is known of it."""
+        measurement = self.convert_coords(seen.tlwh)
+        self.mean, self.covariance = self.kalman_filter.update(self.mean, self.covariance, measurement)
+        self.state, self.is_activated, self.frame_id = TrackState.Tracked, True, frame_id
+        self.score, self.cls, self.angle, self.idx = seen.score, seen.cls, seen.angle, seen.idx
 
 
 class BYTETracker:
@@ -133,11 +185,12 @@ class BYTETracker:
         sequence: the video or folder that is being tracked, set by the tracker's user.
     """
 
-    track = STrack
+    track: type[STrack] = STrack
 
     def __init__(self, args: SimpleNamespace, frame_rate: float = 30):
         self.args = args
         self.max_time_lost = int(frame_rate / 30 * args.track_buffer)
+        self.kalman_filter = self.get_kalmanfilter()
         self.sequence: str | None = None
         self.reset()
 
@@ -148,6 +201,16 @@ class BYTETracker:
         self.removed_stracks: list[STrack] = []
         self.frame_id = 0
         self._ids = count(1)
+        self.reset_id()
+
+    @staticmethod
+    def reset_id() -> None:
+        """Let `STrack.next_id` begin at 1 again, for tracks of one's own that draw from it."""
+        STrack.reset_id()
+
+    def get_kalmanfilter(self) -> KalmanFilterXYAH:
+        """Return the filter of the tracks."""
+        return self.track.shared_kalman
 
     def update(self, results: Detections, img: np.ndarray | None = None) -> np.ndarray:
         """Track the objects in the next frame.
@@ -161,11 +224,11 @@ class BYTETracker:
             with x, y, w, h, angle.
         """
         self.frame_id += 1
-        high, low, width = self.init_track(results)
+        high, low, width = self._detections(results, img)
         confirmed = [t for t in self.tracked_stracks if t.is_activated]
         unconfirmed = [t for t in self.tracked_stracks if not t.is_activated]
-        pool = confirmed + self.lost_stracks
-        self.track.multi_predict(pool + unconfirmed)
+        pool = self.joint_stracks(confirmed, self.lost_stracks)
+        self.multi_predict(pool + unconfirmed)
         self.compensate(img, pool + unconfirmed, high + low)
 
         left, high = self._match(pool, high, self.get_dists, self.args.match_thresh)
@@ -180,16 +243,33 @@ class BYTETracker:
         rows = [t.result for t in self.tracked_stracks if t.is_activated]
         return np.asarray(rows, np.float64).reshape(-1, width)
 
-    def init_track(self, results: Detections) -> tuple[list[STrack], list[STrack], int]:
-        """Turn high- and low-scoring detections into tracks; return them and the number of columns of `update`."""
+    def _detections(self, results: Detections, img: np.ndarray | None) -> tuple[list[STrack], list[STrack], int]:
+        """Return high- and low-scoring detections as tracks, and the number of columns of `update`."""
         boxes = np.asarray(results.xywhr if hasattr(results, "xywhr") else results.xywh, float)
         scores, classes = np.asarray(results.conf, float), np.asarray(results.cls)
         usable = np.isfinite(boxes).all(1) & np.isfinite(scores) & (boxes[:, 2:4] > 0).all(1)
         rows = np.c_[boxes, np.arange(len(boxes))]
         high = usable & (scores >= self.args.track_high_thresh)
         low = usable & ~high & (scores > self.args.track_low_thresh)
-        first, second = ([self.track(*each) for each in zip(rows[m], scores[m], classes[m])] for m in (high, low))
+        first, second = (self.init_track(rows[m], scores[m], classes[m], img) for m in (high, low))
         return first, second, boxes.shape[1] + 4
+
+    def init_track(
+        self, dets: np.ndarray, scores: np.ndarray, cls: np.ndarray, img: np.ndarray | None = None
+    ) -> list[STrack]:
+        """Turn detections into tracks, which are not activated yet.
+
+        Args:
+            dets: (n, 5) x, y, w, h and index in the image; (n, 6) with an angle before the index.
+            scores: (n,).
+            cls: (n,).
+            img: (h, w, 3) the frame.
+        """
+        return [self.track(*each) for each in zip(dets, scores, cls)]
+
+    def multi_predict(self, tracks: Sequence[STrack]) -> None:
+        """Predict all tracks one frame ahead."""
+        self.track.multi_predict(tracks)
 
     def compensate(self, img: np.ndarray | None, tracks: Sequence[STrack], detections: Sequence[STrack]) -> None:
         """Move tracks as the camera moved; here it does not move."""
@@ -209,14 +289,18 @@ class BYTETracker:
         """Continue tracks with the detections that match best; return the unmatched tracks and detections."""
         pairs, left, unseen = linear_assignment(distance(tracks, seen), thresh)
         for i, j in pairs:
-            tracks[i].update(seen[j], self.frame_id)
+            if tracks[i].state == TrackState.Tracked:
+                tracks[i].update(seen[j], self.frame_id)
+            else:
+                tracks[i].re_activate(seen[j], self.frame_id, new_id=False)
         return [tracks[i] for i in left], [seen[j] for j in unseen]
 
     def _start(self, detections: Iterable[STrack]) -> list[STrack]:
         """Start tracks from detections whose score is high enough."""
         new = [d for d in detections if d.score >= self.args.new_track_thresh]
         for track in new:
-            track.activate(next(self._ids), self.frame_id, confirmed=self.frame_id == 1)
+            track.track_id = next(self._ids)
+            track.activate(self.kalman_filter, self.frame_id)
         return new
 
     def _sort(self, tracks: Sequence[STrack]) -> None:
@@ -225,17 +309,31 @@ class BYTETracker:
         tracked = [t for t in tracks if t.state == TrackState.Tracked]
         lost = [t for t in tracks if t.state == TrackState.Lost]
         old = [t for t in lost if self.frame_id - t.end_frame > self.max_time_lost]
-        tracked, kept, duplicates = without_duplicates(tracked, [t for t in lost if t not in old])
-        for track in old + duplicates:
+        recent = self.sub_stracks(lost, old)
+        self.tracked_stracks, self.lost_stracks = self.remove_duplicate_stracks(tracked, recent)
+        kept = {id(t) for t in self.tracked_stracks + self.lost_stracks}
+        gone = old + [t for t in tracked + recent if id(t) not in kept]
+        for track in gone:
             track.mark_removed()
-        self.tracked_stracks, self.lost_stracks = tracked, kept
-        self.removed_stracks += old + duplicates
+        self.removed_stracks += gone
 
+    @staticmethod
+    def joint_stracks(tlista: list[STrack], tlistb: list[STrack]) -> list[STrack]:
+        """Return the tracks of two lists, each id once."""
+        known = {t.track_id for t in tlista}
+        return tlista + [t for t in tlistb if t.track_id not in known]
 
-def without_duplicates(tracked: list[STrack], lost: list[STrack]) -> tuple[list[STrack], list[STrack], list[STrack]]:
-    """Of a tracked and a lost track in one place, keep the longer one; return tracked, lost and removed tracks."""
-    duplicates = []
-    for i, j in np.argwhere(iou_distance(tracked, lost) < _SAME_THRESH):
-        a, b = tracked[i], lost[j]
-        duplicates.append(b if a.frame_id - a.start_frame > b.frame_id - b.start_frame else a)
-    return [t for t in tracked if t not in duplicates], [t for t in lost if t not in duplicates], duplicates
+    @staticmethod
+    def sub_stracks(tlista: list[STrack], tlistb: list[STrack]) -> list[STrack]:
+        """Return the tracks of a list whose ids are not in another."""
+        known = {t.track_id for t in tlistb}
+        return [t for t in tlista if t.track_id not in known]
+
+    @staticmethod
+    def remove_duplicate_stracks(stracksa: list[STrack], stracksb: list[STrack]) -> tuple[list[STrack], list[STrack]]:
+        """Of a tracked and a lost track in one place, keep the longer one; return the lists without the others."""
+        duplicates = set()
+        for i, j in np.argwhere(iou_distance(stracksa, stracksb) < _SAME_THRESH):
+            a, b = stracksa[i], stracksb[j]
+            duplicates.add(id(b if a.frame_id - a.start_frame > b.frame_id - b.start_frame else a))
+        return [t for t in stracksa if id(t) not in duplicates], [t for t in stracksb if id(t) not in duplicates]

@@ -35,7 +35,7 @@ class BotSortSettings(ByteTrackSettings):
     gmc_method: str | None = setting("sparseOptFlow", "How the camera's movement is found.", _TRACK, choices=METHODS)
     proximity_thresh: float = setting(0.5, "Least overlap at which looks are compared.", _TRACK, lo=0, hi=1)
     appearance_thresh: float = setting(0.25, "Least likeness of looks.", _TRACK, lo=0, hi=1)
-    with_reid: bool = setting(False, "Compare looks as well; not available.", _TRACK)
+    with_reid: bool = setting(False, "Compare looks as well, with an encoder of one's own.", _TRACK)
 
 
 KINDS: dict[str, type] = {"bytetrack": ByteTrackSettings, "botsort": BotSortSettings}
@@ -60,7 +60,10 @@ def check_tracker(given: dict, name: str = "the tracker's settings") -> Iterable
         raise ConfigError(f"'{unknown}' in {name} is not a setting of {kind}.{hint}")
     checked = {key: spec.check(given.get(key, spec.default)) for key, spec in specs.items()}
     if checked.get("with_reid"):
-        LOGGER.warning(f"WARNING: with_reid in {name} is not available; objects are matched by their boxes alone.")
+        LOGGER.warning(
+            f"WARNING: with_reid in {name} needs an encoder of looks, and none is part of this package: without "
+            "a subclass of BOTSORT that sets `encoder`, objects are matched by their boxes alone."
+        )
     return IterableSimpleNamespace(**{**checked, "tracker_type": kind})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -15,6 +16,7 @@ from ultralytics.trackers.settings import read_tracker
 from ultralytics.utils.errors import ConfigError
 
 if TYPE_CHECKING:
+    from ultralytics.engine.model import Model
     from ultralytics.engine.predictor import BasePredictor
     from ultralytics.engine.results import Results
 
@@ -29,13 +31,18 @@ class Trackers(list[BYTETracker]):
         self.persist = persist
 
 
-def register_tracker(predictor: BasePredictor, persist: bool = False) -> None:
-    """Add tracking to a predictor's next call of mode 'track'.
+def register_tracker(model: Model | BasePredictor, persist: bool = False) -> None:
+    """Let a model give the objects of its predictions IDs.
 
     Args:
-        predictor: a BasePredictor.
+        model: a YOLO, whose predictions are tracked from now on; or a predictor, whose next call of mode 'track' is.
         persist: continue the tracks of the previous call, and do not reset them for another video.
     """
+    if not hasattr(model, "trackers"):  # a model
+        model.add_callback("on_predict_start", partial(on_predict_start, persist=persist))
+        model.add_callback("on_predict_postprocess_end", partial(on_predict_postprocess_end, persist=persist))
+        return
+    predictor = cast("BasePredictor", model)
     kept = predictor.trackers if persist else None
     predictor.trackers = Trackers(kept or (), persist)
     for event, hook in HOOKS.items():
@@ -43,33 +50,30 @@ def register_tracker(predictor: BasePredictor, persist: bool = False) -> None:
             predictor.add_callback(event, hook)
 
 
-def on_predict_start(predictor: BasePredictor) -> None:
-    """Create the trackers of a call: one per stream, or one for all files."""
-    if predictor.args.mode != "track":
-        return
+def on_predict_start(predictor: BasePredictor, persist: bool = False) -> None:
+    """Create the trackers of a call: one per stream, or one for all files; with `persist` the previous ones go on."""
     if predictor.args.task == "classify":
         raise ConfigError("A model of the task 'classify' finds no objects that could be tracked: use mode predict.")
     settings = read_tracker(predictor.args.tracker)
-    kept = predictor.trackers
+    kept = (predictor.trackers or Trackers()) if persist else Trackers()
     n = predictor.dataset.bs if predictor.source_type.stream else 1
     if len(kept) != n or any(t.args != settings for t in kept):
-        new = [TRACKER_MAP[settings.tracker_type](settings) for _ in range(n)]
-        predictor.trackers = Trackers(new, kept.persist)
+        kept = Trackers(TRACKER_MAP[settings.tracker_type](settings) for _ in range(n))
+    kept.persist = persist
+    predictor.trackers = kept
 
 
-def on_predict_postprocess_end(predictor: BasePredictor) -> None:
+def on_predict_postprocess_end(predictor: BasePredictor, persist: bool = False) -> None:
     """Give the objects of a batch their track IDs.
 
     Results keep the detections without IDs while no track is confirmed; else they hold the tracks, at their smoothed
-    positions.
+    positions. With `persist` another video does not reset them.
     """
-    if predictor.args.mode != "track":
-        return
     for i, frame in enumerate(predictor.run.frames):
         tracker = predictor.trackers[frame.index if frame.kind == "stream" else 0]
         sequence = _sequence(frame)
         if tracker.sequence != sequence:
-            if tracker.frame_id and not predictor.trackers.persist:
+            if tracker.frame_id and not persist:
                 tracker.reset()
             tracker.sequence = sequence
         predictor.results[i] = tracked(tracker, predictor.results[i])
@@ -92,4 +96,16 @@ def _sequence(frame: Frame) -> str:
     return str(frame.path) if frame.kind in {"stream", "video"} else str(Path(frame.path).parent)
 
 
-HOOKS = {"on_predict_start": on_predict_start, "on_predict_postprocess_end": on_predict_postprocess_end}
+def _start_in_mode_track(predictor: BasePredictor) -> None:
+    """Call `on_predict_start` in mode 'track'."""
+    if predictor.args.mode == "track":
+        on_predict_start(predictor, predictor.trackers.persist)
+
+
+def _track_in_mode_track(predictor: BasePredictor) -> None:
+    """Call `on_predict_postprocess_end` in mode 'track'."""
+    if predictor.args.mode == "track":
+        on_predict_postprocess_end(predictor, predictor.trackers.persist)
+
+
+HOOKS = {"on_predict_start": _start_in_mode_track, "on_predict_postprocess_end": _track_in_mode_track}

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ultralytics import modules_of
+from ultralytics import __version__, modules_of  # noqa: F401  8.3.0 has the version here too
 from ultralytics.utils.system.logger import LOCAL_RANK, LOGGER, RANK, WORLD_SIZE, set_logging  # noqa: F401  public
 
-ROOT = Path(__file__).resolve().parents[1]  # the package folder
+FILE = Path(__file__).resolve()
+ROOT = FILE.parents[1]  # the package folder
 ASSETS = ROOT / "assets"
 
 _COLORS = dict(zip(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"), range(30, 38)))
@@ -86,9 +87,11 @@ _LAZY = {
     "DEFAULT_CFG_DICT": "ultralytics.cfg:DEFAULT_CFG_DICT",
     "DEFAULT_CFG_KEYS": "ultralytics.cfg:DEFAULT_CFG_KEYS",
     "DEFAULT_CFG_PATH": "ultralytics.cfg:DEFAULT_CFG_PATH",
+    "HELP_MSG": "ultralytics.cli:USAGE",
     "SETTINGS": "ultralytics.utils.settings:SETTINGS",
     "SettingsManager": "ultralytics.utils.settings:SettingsManager",
     "TQDM": "ultralytics.utils.system.progress:TQDM",
+    "TQDM_BAR_FORMAT": "ultralytics.utils.system.progress:TQDM_BAR_FORMAT",
     "strip_optimizer": "ultralytics.nn.checkpoint:strip_optimizer",
 }
 # Further names of 8.3.0 that scripts import from here, separated by spaces, by the modules that hold them.
@@ -98,10 +101,12 @@ _ELSEWHERE = {
         AUTOINSTALL ONLINE IS_COLAB IS_KAGGLE IS_JUPYTER IS_DOCKER IS_RASPBERRYPI IS_PIP_PACKAGE IS_GIT_DIR GIT_DIR
         USER_CONFIG_DIR DATASETS_DIR WEIGHTS_DIR RUNS_DIR is_ubuntu is_colab is_kaggle is_jupyter is_docker
         is_raspberrypi is_github_action_running is_pytest_running is_pip_package is_dir_writeable is_git_dir
-        get_git_dir is_online get_user_config_dir""",
+        get_git_dir is_online get_user_config_dir ARGV IS_JETSON IS_VSCODE PROC_DEVICE_MODEL TESTS_RUNNING ENVIRONMENT
+        SETTINGS_FILE is_jetson read_device_model get_ubuntu_version get_git_branch get_git_origin_url""",
     "ultralytics.utils.helpers": """
         SimpleClass TryExcept Retry ThreadingLocked threaded emojis remove_colorstr get_default_args
-        yaml_print clean_url url2file plt_settings""",
+        yaml_print clean_url url2file plt_settings deprecation_warn""",
+    "ultralytics.utils.patches": "imread imshow imwrite torch_load torch_save",
 }
 _LAZY |= {name: f"{module}:{name}" for module, names in _ELSEWHERE.items() for name in names.split()}
 

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ultralytics.utils import LOGGER, ROOT, colorstr
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 PYTHON_MINIMUM = "3.10"
+IS_PYTHON_MINIMUM_3_10, IS_PYTHON_3_12 = (sys.version_info >= (3, 10), sys.version_info[:2] == (3, 12))
 PCI = Path("/sys/bus/pci/devices")
 REQUIRED = ("torch", "torchvision", "opencv-python", "numpy", "pyyaml", "matplotlib", "pandas", "pillow", "tqdm")
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -132,16 +134,28 @@ def check_suffix(
             raise ConfigError(f"{msg}'{one}' must end in {' or '.join(allowed)}, not in {ending}.")
 
 
-def check_file(file: str | Path, suffix: str | Sequence[str] = "", hard: bool = True) -> str:
-    """Find a file by its path or, in the package's cfg folder, by its name; nothing is downloaded.
+def check_file(
+    file: str | Path,
+    suffix: str | Sequence[str] = "",
+    download: bool = False,
+    download_dir: str | Path = ".",
+    hard: bool = True,
+) -> str:
+    """Find a file by its path or, in the package's cfg folder, by its name.
 
     Args:
         file: path or bare name.
         suffix: endings allowed.
+        download: fetch the file of an address, unless it is here.
+        download_dir: where to.
         hard: raise if there is no such file or more than one; else return ''.
     """
     check_suffix(file, suffix)
     file = str(file).strip()
+    if download and "://" in file:
+        from ultralytics.utils.downloads import safe_download
+
+        return str(safe_download(file, dir=download_dir, unzip=False))
     if file and os.path.exists(file):  # not Path.exists, which raises for names that are too long
         return file
     bundled = {path.relative_to(ROOT / "cfg"): path for path in sorted((ROOT / "cfg").rglob("*.yaml"))}
@@ -155,7 +169,7 @@ def check_file(file: str | Path, suffix: str | Sequence[str] = "", hard: bool = 
         raise ConfigError(f"'{file}' is the name of several files: {', '.join(map(str, found))}. Give the path of one.")
     hint = did_you_mean(wanted.name, _names_near(wanted, suffix, bundled))
     if "://" in file:
-        hint = " Addresses are not fetched by themselves: download the file and give its path."
+        hint = " Addresses are not fetched by themselves: download the file and give its path, or pass download=True."
     raise MissingFileError(
         f"The file '{file}' does not exist in '{Path.cwd()}' nor in the package's cfg folder."
         f"{hint or ' Check the spelling, or give the full path.'}"
@@ -172,6 +186,37 @@ def _names_near(wanted: Path, suffix: str | Sequence[str], bundled: Iterable[Pat
     endings = tuple(s for s in ((suffix,) if isinstance(suffix, str) else suffix) if s) or (wanted.suffix,)
     beside = wanted.parent.iterdir() if os.path.isdir(wanted.parent) else ()
     return [p.name for p in (*beside, *bundled) if p.name.endswith(endings)]
+
+
+def check_model_file_from_stem(model: str | Path = "yolo11n") -> str | Path:
+    """Return the weight file that a bare name of a model stands for: 'yolo11n' gives 'yolo11n.pt'."""
+    from ultralytics.utils.downloads import GITHUB_ASSETS_STEMS
+
+    path = Path(model)
+    return path.with_suffix(".pt") if not path.suffix and path.stem in GITHUB_ASSETS_STEMS else model
+
+
+def check_yolov5u_filename(file: str, verbose: bool = True) -> str:
+    """Return the name of a weight file of YOLOv3 or v5 without anchors: 'yolov5n.pt' gives 'yolov5nu.pt'."""
+    name = re.sub(r"^(.*yolov(?:5[nsmlx]6?|3(?:-tiny|-spp)?))(\.(?:pt|yaml))$", r"\1u\2", str(file))
+    name = str(file) if str(file).endswith(".yaml") else name
+    if name != str(file) and verbose:
+        LOGGER.info(f"'{file}' is read as '{name}', the model of that name without anchors.")
+    return name
+
+
+def check_font(font: str = "Arial.ttf") -> str | None:
+    """Return the path of a font: the file itself, or one of this system by its name; None if it is not here."""
+    from ultralytics.utils.drawing.fonts import font_files
+
+    if Path(font).is_file():
+        return str(font)
+    return next((str(file) for file in font_files() if file.name.lower() == Path(font).name.lower()), None)
+
+
+def is_ascii(s: object) -> bool:
+    """Check whether a text, or that of another value, is ASCII."""
+    return str(s).isascii()
 
 
 # Versions and packages ------------------------------------------------------------------------------------------------
@@ -236,29 +281,64 @@ def check_python(minimum: str = PYTHON_MINIMUM, hard: bool = True) -> bool:
     return check_version(platform.python_version(), minimum, name="Python", hard=hard)
 
 
-def check_requirements(requirements: str | Path | Sequence[str], exclude: Sequence[str] = ()) -> bool:
+def parse_requirements(file_path: str | Path, package: str = "") -> list[SimpleNamespace]:
+    """Return `name` and `specifier` of each line of a requirements.txt, or of the needs of an installed `package`."""
+    lines = importlib.metadata.requires(package) or [] if package else Path(file_path).read_text("utf-8").splitlines()
+    lines = [line.split("#")[0].split(";")[0].strip() for line in lines if "extra ==" not in line]
+    return [SimpleNamespace(name=name, specifier=condition) for name, condition in map(_parted, filter(None, lines))]
+
+
+def _parted(requirement: str) -> tuple[str, str]:
+    """Split a requirement such as 'onnx[extra]>=1.12; python_version<"3.13"' into its name and its condition."""
+    match = re.match(r"([\w.-]+)(?:\[[^]]*])?\s*([^;]*)", requirement.strip())
+    if match is None:
+        raise ConfigError(f"'{requirement}' is not a requirement. Give the name of a package, as 'onnx>=1.12'.")
+    return match[1], match[2].strip()
+
+
+def check_requirements(
+    requirements: str | Path | Sequence[str], exclude: Sequence[str] = (), install: bool = True, cmds: str = ""
+) -> bool:
     """Check whether packages are installed in the versions wanted, and warn with a `pip install` line if they are not.
+
+    Nothing is installed, whatever `install` says: that is left to the reader of the line.
 
     Args:
         requirements: one requirement such as 'onnx>=1.12', several, or the path of a requirements.txt.
         exclude: names of packages to skip.
+        install: False leaves the line out, for a caller who only asks.
+        cmds: further words of the line, such as '--no-deps'.
     """
     if isinstance(requirements, Path):
-        lines = requirements.read_text(encoding="utf-8").splitlines()
-        requirements = [line for line in (raw.split("#")[0].strip() for raw in lines) if line]
+        requirements = [f"{r.name}{r.specifier}" for r in parse_requirements(requirements)]
     missing = []
     for requirement in [requirements] if isinstance(requirements, str) else requirements:
-        match = re.match(r"([\w.-]+)(?:\[[^]]*])?\s*([^;]*)", requirement.strip())
-        if match is None:
-            raise ConfigError(f"'{requirement}' is not a requirement. Give the name of a package, as 'onnx>=1.12'.")
-        name, condition = match.groups()
+        name, condition = _parted(requirement)
         version = installed_version(name)
         if name not in exclude and (version is None or not check_version(version, condition)):
             missing.append(requirement)
-    if missing:
-        quoted = " ".join(f'"{m}"' for m in missing)
-        LOGGER.warning(f"Missing: {', '.join(missing)}. Nothing is installed by itself; run `pip install {quoted}`.")
+    if missing and install:
+        line = " ".join(["pip install", *(f'"{m}"' for m in missing), *cmds.split()])
+        LOGGER.warning(f"Missing: {', '.join(missing)}. Nothing is installed by itself; run `{line}`.")
     return not missing
+
+
+def check_torchvision() -> bool:
+    """Check whether the installed torchvision fits the installed torch, and warn if not."""
+    state = torchvision_state()
+    fits = state[:1].isdigit() and "does not fit" not in state
+    if not fits:
+        LOGGER.warning(f"WARNING ⚠️ torchvision {state}.")
+    return fits
+
+
+def git_describe(path: str | Path = ROOT) -> str:
+    """Return what `git describe` says of the repository at a path, such as 'v1.2-3-gabcdef0'; empty outside of one."""
+    words = ["git", "-C", str(path), "describe", "--tags", "--long", "--always"]
+    try:
+        return subprocess.check_output(words, stderr=subprocess.DEVNULL, text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 # The machine ----------------------------------------------------------------------------------------------------------
@@ -437,6 +517,14 @@ def report_faults(info: dict[str, str]) -> bool:
 def run_checks() -> bool:
     """Report Python, packages, GPU, memory and disk, and their faults; return whether there are none."""
     return report_faults(collect_system_info())
+
+
+def check_yolo(verbose: bool = True, device: object = "") -> bool:
+    """Report Python, packages, GPU, memory and disk as `run_checks` does, and the device that would be used."""
+    from ultralytics.utils.torch_utils import select_device
+
+    select_device(device, newline=False)
+    return run_checks() if verbose else not find_faults(collect_system_info())
 
 
 checks = run_checks  # `from ultralytics import checks`

@@ -341,3 +341,42 @@ def get_latest_run(search_dir: str | Path = ".") -> str:
     """Return the newest `last*.pt` below a folder, to resume from; '' if there is none."""
     runs = list(Path(search_dir).glob("**/last*.pt"))
     return str(max(runs, key=lambda p: p.stat().st_mtime)) if runs else ""
+
+
+class WorkingDirectory(contextlib.ContextDecorator):
+    """Work in another folder within a block, or in a function: `with WorkingDirectory("runs"): ...`."""
+
+    def __init__(self, new_dir: str | Path):
+        self.dir, self.cwd = new_dir, Path.cwd().resolve()
+
+    def __enter__(self) -> None:
+        self.cwd = Path.cwd().resolve()
+        os.chdir(self.dir)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self.cwd)
+
+
+@contextlib.contextmanager
+def spaces_in_path(path: str | Path) -> Iterator[str | Path]:
+    """Yield a path without blanks, for tools that cannot bear them, of a copy that is copied back in the end.
+
+    A path without blanks is yielded as it is, in the type that was given.
+    """
+    if " " not in str(path):
+        yield path
+        return
+    original = Path(path)
+    with tempfile.TemporaryDirectory(prefix="plain-") as folder:
+        copy = Path(folder) / original.name.replace(" ", "_")
+        if original.is_dir():
+            shutil.copytree(original, copy)
+        elif original.is_file():
+            shutil.copy2(original, copy)
+        try:
+            yield type(path)(str(copy))
+        finally:
+            if copy.is_dir():
+                shutil.copytree(copy, original, dirs_exist_ok=True)
+            elif copy.is_file():
+                shutil.copy2(copy, original)

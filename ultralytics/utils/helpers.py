@@ -131,6 +131,11 @@ def yaml_print(yaml_file: str | Path | dict) -> None:
     LOGGER.info(yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
+def deprecation_warn(arg: str, new_arg: str) -> None:
+    """Log that a setting has a new name."""
+    LOGGER.warning(f"'{arg}' is now called '{new_arg}'; please write '{new_arg}' in future.")
+
+
 def clean_url(url: str) -> str:
     """Return a URL without its query."""
     return urllib.parse.unquote(str(url).replace(":\\", "://")).split("?")[0]

@@ -57,6 +57,7 @@ __all__ = (
     "plot_pr_curve",
     "plot_results",
     "plot_tune_results",
+    "plt_color_scatter",
     "save_one_box",
 )
 
@@ -320,6 +321,32 @@ def plot_labels(
     save_figure(figure, Path(save_dir) / "labels.jpg", on_plot, dpi=150)
 
 
+def plt_color_scatter(
+    v: ArrayLike,
+    f: ArrayLike,
+    bins: int = 20,
+    cmap: str = "viridis",
+    alpha: float = 0.8,
+    edgecolors: str = "none",
+) -> None:
+    """Scatter points (v, f) on the present figure of matplotlib, coloured by how many are near each.
+
+    Args:
+        v: (n,) horizontal.
+        f: (n,) vertical.
+        bins: of the histogram that counts them, in each direction.
+        cmap: colours.
+        alpha: opacity, 0 to 1.
+        edgecolors: of the points.
+    """
+    from matplotlib import pyplot as plt
+
+    x, y = _numpy(v), _numpy(f)
+    counts, xedges, yedges = np.histogram2d(x, y, bins=bins)
+    column, row = ((np.digitize(values, edges) - 1).clip(0, bins - 1) for values, edges in ((x, xedges), (y, yedges)))
+    plt.scatter(x, y, c=counts[column, row], cmap=cmap, alpha=alpha, edgecolors=edgecolors)
+
+
 # Results -----------------------------------------------------------------------------------------------------------
 def read_results(file: str | Path) -> dict[str, np.ndarray]:
     """Read a results.csv as columns of floats; names may be padded with blanks, and a cell without a number is NaN."""
@@ -359,9 +386,16 @@ def _panels(columns: Sequence[str]) -> list[list[str]]:
 
 
 def plot_results(
-    file: str | Path = "path/to/results.csv", dir: str | Path = "", on_plot: Callable | None = None
+    file: str | Path = "path/to/results.csv",
+    dir: str | Path = "",
+    segment: bool = False,
+    pose: bool = False,
+    classify: bool = False,
+    on_plot: Callable | None = None,
 ) -> None:
     """Plot the losses and metrics of a results.csv (or of each results*.csv in `dir`) into results.png beside it.
+
+    The columns of the file say what there is to plot; the task need not be given by `segment`, `pose` or `classify`.
 
     Raises:
         MissingFileError: there is no such file.

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,15 @@ from ultralytics.utils.flops import count_forward, describe_unknown
 from ultralytics.utils.system.determinism import name_operators
 from ultralytics.utils.system.threads import THREADS, get_cpu_info
 from ultralytics.utils.wrappers import StandIn, is_parallel, unwrap  # noqa: F401  public names of this module
+
+if TYPE_CHECKING:
+    from ultralytics.engine.trainer import BaseTrainer
+
+
+# The package asks for torch 2.3 and torchvision 0.18, so of the versions that 8.3.0 tells apart only one is open
+TORCH_1_9 = TORCH_1_13 = TORCH_2_0 = True
+TORCHVISION_0_10 = TORCHVISION_0_11 = TORCHVISION_0_13 = TORCHVISION_0_18 = True
+TORCH_2_4 = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 4)
 
 
 def __getattr__(name: str) -> Callable:
@@ -415,6 +424,36 @@ def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
         imgsz: pixels, one number or [height, width].
     """
     return count_forward(model, imgsz).flops / 1e9
+
+
+def get_flops_with_torch_profiler(model: nn.Module, imgsz: int | list[int] = 640) -> float:
+    """Return the GFLOPs of one image by PyTorch's profiler, which knows convolutions and products only."""
+    size = [imgsz, imgsz] if isinstance(imgsz, int) else list(imgsz)
+    model = unwrap(model)
+    weight = next(model.parameters())
+    image = torch.zeros((1, 3, *size), device=weight.device, dtype=weight.dtype)
+    with in_eval(model), torch.no_grad(), torch.profiler.profile(with_flops=True) as profiler:
+        model(image)
+    return sum(event.flops for event in profiler.key_averages()) / 1e9
+
+
+def model_info_for_loggers(trainer: BaseTrainer) -> dict[str, float]:
+    """Return what loggers note of a trainer's model: parameters, GFLOPs, and milliseconds an image in validation."""
+    found: dict[str, float] = {
+        "model/parameters": get_num_params(trainer.model),
+        "model/GFLOPs": round(get_flops(trainer.model), 3),
+    }
+    speed = getattr(trainer.validator, "speed", None) or {}
+    return found | {"model/speed_PyTorch(ms)": round(speed.get("inference", 0.0), 3)}
+
+
+def convert_optimizer_state_dict_to_fp16(state_dict: dict) -> dict:
+    """Halve the size of an optimizer's state: floating-point tensors become half, but not the counts of steps."""
+    for state in state_dict["state"].values():
+        for key, value in state.items():
+            if key != "step" and isinstance(value, torch.Tensor) and value.dtype == torch.float32:
+                state[key] = value.half()
+    return state_dict
 
 
 def model_info(

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ultralytics.cfg import parse_value
 from ultralytics.cfg.schema import SPECS
-from ultralytics.cfg.words import key_values, parse_value
+from ultralytics.cfg.words import key_values
 from ultralytics.lab.compare.cell import Cell, Record
 from ultralytics.lab.compare.figures import images_of
 from ultralytics.lab.compare.finished import FinishedRuns, read_runs

@@ -1,4 +1,4 @@
-"""GhostNet V1 and V2: classification networks, detection backbones and the parts they are made of."""
+"""GhostNet V1, V2 and V3: classification networks, detection backbones and the parts they are made of."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ultralytics.nn.ghostnet.ghostnet import (
     SqueezeExcite,
     round_channels,
 )
+from ultralytics.nn.ghostnet.ghostnetv3 import GhostNetV3, Ghostnetv3, RepGhostBottleneck, RepGhostModule
 
 __all__ = (
     "DFCGhostModule",
@@ -21,9 +22,13 @@ __all__ = (
     "GhostNetBottleneck",
     "GhostNetV1",
     "GhostNetV2",
+    "GhostNetV3",
     "Ghostnetv1",
     "Ghostnetv2",
+    "Ghostnetv3",
     "ReducedLinear",
+    "RepGhostBottleneck",
+    "RepGhostModule",
     "SqueezeExcite",
     "round_channels",
 )

@@ -65,24 +65,33 @@ class GhostModule(nn.Module):
         return maps[:, : self.c2]  # c2 need not be a multiple of the ratio
 
 
-class DFCGhostModule(GhostModule):
-    """A Ghost module gated by decoupled fully connected attention (2211.12905, section 4.1).
+class DFCGate(nn.Sequential):
+    """A factor from 0 to 1 for each of `c2` maps, by decoupled fully connected attention (2211.12905, section 4.1).
 
-    The gate sees a row, then a column, at half the size: two depthwise convolutions replace the two fully connected
-    layers, so any image size fits.
+    It sees a row, then a column, at half the size: two depthwise convolutions replace the two fully connected layers,
+    so any image size fits.
+
+    Shapes: (b, c1, h, w) -> (b, c2, h, w).
     """
+
+    def __init__(self, c1: int, c2: int, k: int = 1, reach: int = 5):
+        super().__init__(*conv_bn(c1, c2, k), *conv_bn(c2, c2, (1, reach), g=c2), *conv_bn(c2, c2, (reach, 1), g=c2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        window = [min(2, size) for size in x.shape[-2:]]  # a side of one pixel cannot be halved
+        gate = super().forward(F.avg_pool2d(x, window)).sigmoid()
+        return F.interpolate(gate, size=x.shape[-2:], mode="nearest")
+
+
+class DFCGhostModule(GhostModule):
+    """A Ghost module whose output a `DFCGate` weighs."""
 
     def __init__(self, c1: int, c2: int, k: int = 1, ratio: int = 2, d: int = 3, act: bool = True, reach: int = 5):
         super().__init__(c1, c2, k, ratio, d, act)
-        self.short_conv = nn.Sequential(
-            *conv_bn(c1, c2, k), *conv_bn(c2, c2, (1, reach), g=c2), *conv_bn(c2, c2, (reach, 1), g=c2)
-        )
+        self.short_conv = DFCGate(c1, c2, k, reach)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        maps = super().forward(x)
-        window = [min(2, size) for size in x.shape[-2:]]  # a side of one pixel cannot be halved
-        gate = self.short_conv(F.avg_pool2d(x, window)).sigmoid()
-        return maps * F.interpolate(gate, size=maps.shape[-2:], mode="nearest")
+        return super().forward(x) * self.short_conv(x)
 
 
 class SqueezeExcite(nn.Module):
@@ -97,6 +106,12 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         squeezed = F.relu(self.conv_reduce(x.mean((2, 3), keepdim=True)))
         return x * F.hardsigmoid(self.conv_expand(squeezed))
+
+
+def shortcut(c1: int, c2: int, k: int, s: int) -> nn.Sequential:
+    """Return the layers of a bottleneck's shortcut: none where its input and output have the same shape."""
+    keep = c1 == c2 and s == 1
+    return nn.Sequential(*([] if keep else [*conv_bn(c1, c1, k, s, g=c1), *conv_bn(c1, c2, 1)]))
 
 
 class GhostNetBottleneck(nn.Module):
@@ -124,8 +139,7 @@ class GhostNetBottleneck(nn.Module):
         self.bn_dw: nn.Module = downsample[1]
         self.se = SqueezeExcite(hidden, se_ratio) if se_ratio else nn.Identity()
         self.ghost2 = GhostModule(hidden, c2, act=False)
-        keep = c1 == c2 and s == 1
-        self.shortcut = nn.Sequential(*([] if keep else [*conv_bn(c1, c1, k, s, g=c1), *conv_bn(c1, c2, 1)]))
+        self.shortcut = shortcut(c1, c2, k, s)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = self.bn_dw(self.conv_dw(self.ghost1(x)))
@@ -219,6 +233,7 @@ class GhostTrunk(nn.Module):
         width: factor on all channels, which are rounded to multiples of 4.
     """
 
+    bottleneck: type[nn.Module] = GhostNetBottleneck
     attention_from: int | None = None  # index of the first entry of STAGES with DFC attention; None: no attention
 
     def __init__(self, c1: int = 3, width: float = 1.0):
@@ -237,7 +252,7 @@ class GhostTrunk(nn.Module):
             stage = []
             for row in rows:
                 hidden, c2 = round_channels(row.hidden * width), round_channels(row.c * width)
-                stage.append(GhostNetBottleneck(c, hidden, c2, row.k, row.s, row.se, attention))
+                stage.append(self.bottleneck(c, hidden, c2, row.k, row.s, row.se, attention))
                 c = c2
             stages.append(nn.Sequential(*stage))
         self.blocks = nn.Sequential(*stages)
@@ -261,7 +276,7 @@ class GhostTrunk(nn.Module):
 
 
 class GhostNet(GhostTrunk):
-    """A GhostNet that classifies images; the versions differ only in `attention_from`.
+    """A GhostNet that classifies images; the versions differ in `bottleneck` and `attention_from`.
 
     Shapes: (b, in_channels, h, w) -> logits (b, num_classes).
 
@@ -374,7 +389,7 @@ class GhostBackbone(GhostTrunk):
         raise CheckpointError(
             f"'{file}' does not fit {type(self).__name__} at width {self.width:g}: of its {len(own)} entries "
             f"{len(missing)} are missing and {len(shapes)} have another shape{first}; {len(unknown)} entries of the "
-            "file are unknown. Give the width and the version (V1 or V2) the file was trained with."
+            "file are unknown. Give the width and the version (V1 to V3) the file was trained with."
         )
 
 

@@ -15,11 +15,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.conv import Conv, DWConv, activation
-from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, light_branch
+from ultralytics.nn.modules.conv import Conv, DWConv, activation, add_kernel, identity_like
+from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, bind_segment, light_branch
 from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.modules.pointwise import JoinConv, start_like_dense
-from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
+from ultralytics.nn.registry import Bound, Context, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
@@ -77,18 +77,8 @@ class BranchConv(nn.Module):
         self.branch.fuse()
         self.conv = conv = self.branch.conv
         if self.identity is not None:
-            same = fuse_conv_and_bn(_identity_like(conv), self.identity)
-            middle = conv.kernel_size[0] // 2  # the place of a 1x1 kernel in a larger one
-            conv.weight[:, :, middle, middle] += same.weight[:, :, 0, 0]
-            conv.get_parameter("bias").add_(same.get_parameter("bias"))
+            add_kernel(conv, fuse_conv_and_bn(identity_like(conv), self.identity))
         self.branch, self.identity = None, None
-
-
-def _identity_like(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the 1x1 convolution with the groups of `conv` that is the identity."""
-    same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=False).to(conv.weight)
-    nn.init.dirac_(same.weight, conv.groups)
-    return same
 
 
 def _pair(c1: int, c2: int, s: int = 1) -> list[nn.Module]:
@@ -118,6 +108,8 @@ class GhostStage(nn.Module):
         s: stride.
         up: of several maps the first one has half of the others' height and width.
     """
+
+    of_yolo11 = True  # a model that has one has YOLO11's head
 
     def __init__(self, c1: int | list[int], c2: int, n: int = 1, e: float = 0.5, s: int = 1, up: bool = False):
         super().__init__()
@@ -160,10 +152,7 @@ class _GhostBranches:
 
     branch = staticmethod(_ghost_branch)
     class_branch = staticmethod(partial(light_branch, depthwise=GhostDWConv, pointwise=GhostPWConv))
-
-
-def _bind_segment(context: Context, args: list) -> Bound:
-    return bind_channel_list(context, [*args[:2], *map(context.widened, args[2:3])])
+    legacy_class_branch = class_branch
 
 
 @register
@@ -171,7 +160,7 @@ class GhostDetect(_GhostBranches, Detect):
     """`Detect` with lighter box branches."""
 
 
-@register(bind=_bind_segment)
+@register(bind=bind_segment)
 class GhostSegment(_GhostBranches, Segment):
     """`Segment` with lighter box and coefficient branches."""
 

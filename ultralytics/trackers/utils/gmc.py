@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
+
+from ultralytics.utils.errors import ConfigError
 
 METHODS = ("sparseOptFlow", "orb", "sift", "ecc", "none")
 _LEAST_SIDE = 96  # pixels; frames are not scaled below this
@@ -22,14 +26,9 @@ class GMC:
 
     def __init__(self, method: str | None = "sparseOptFlow", downscale: int = 2):
         self.method = (method or "none").lower()
+        if self.method not in {m.lower() for m in METHODS}:
+            raise ConfigError(f"method='{method}' finds no movement of a camera; give one of {', '.join(METHODS)}.")
         self.downscale = max(1, int(downscale))
-        self._estimate = {
-            "sparseoptflow": self._by_flow,
-            "orb": self._by_features,
-            "sift": self._by_features,
-            "ecc": self._by_ecc,
-            "none": None,
-        }[self.method]
         self._detector: cv2.Feature2D | None = None
         self._matcher: cv2.BFMatcher | None = None
         self.reset_params()
@@ -47,15 +46,38 @@ class GMC:
             raw_frame: (h, w, 3) uint8 BGR, or (h, w).
             detections: (n, 4) xyxy boxes of objects that may move by themselves, in pixels.
         """
-        if self._estimate is None:
+        if self.method == "none":
             return np.eye(2, 3)
+        if self.method == "sparseoptflow":
+            return self.applySparseOptFlow(raw_frame, detections)
+        return (self.applyEcc if self.method == "ecc" else self.applyFeatures)(raw_frame, detections)
+
+    def applySparseOptFlow(self, raw_frame: np.ndarray, detections: np.ndarray | None = None) -> np.ndarray:
+        """Estimate by corners that are tracked by optical flow; see `apply`."""
+        return self._run(self._by_flow, raw_frame, detections)
+
+    def applyFeatures(self, raw_frame: np.ndarray, detections: np.ndarray | None = None) -> np.ndarray:
+        """Estimate by features that are matched; see `apply`."""
+        return self._run(self._by_features, raw_frame, detections)
+
+    def applyEcc(self, raw_frame: np.ndarray, detections: np.ndarray | None = None) -> np.ndarray:
+        """Estimate by brightness that is aligned; see `apply`."""
+        return self._run(self._by_ecc, raw_frame, detections)
+
+    def _run(
+        self,
+        estimate: Callable[[np.ndarray, np.ndarray], np.ndarray | None],
+        raw_frame: np.ndarray,
+        detections: np.ndarray | None,
+    ) -> np.ndarray:
+        """Estimate on the reduced frame, and turn what is found into pixels of the whole one."""
         gray = cv2.cvtColor(raw_frame, cv2.COLOR_BGR2GRAY) if raw_frame.ndim == 3 else raw_frame
         scale = min(self.downscale, max(1, min(gray.shape) // _LEAST_SIDE))
         if scale > 1:
             gray = cv2.resize(gray, (gray.shape[1] // scale, gray.shape[0] // scale), interpolation=cv2.INTER_AREA)
         if self._gray is not None and self._gray.shape != gray.shape:
             self.reset_params()
-        warp = self._estimate(gray, self._background(gray.shape, detections, scale))
+        warp = estimate(gray, self._background(gray.shape, detections, scale))
         self._gray = gray
         if warp is None or not np.isfinite(warp).all() or not _is_plausible(warp):
             return np.eye(2, 3)

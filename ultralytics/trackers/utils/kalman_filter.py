@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ultralytics.utils.errors import ConfigError
+
 _POSITION, _VELOCITY = 1 / 20, 1 / 160  # standard deviations per frame, as fractions of the size of the box
 _LEAST_SIZE = 1e-3  # pixels; keeps a box that shrinks by its velocity from turning inside out
 
@@ -61,6 +63,32 @@ class KalmanFilterXYAH:
         mean[2:4] = np.maximum(mean[2:4], _LEAST_SIZE)
         covariance = covariance - gain @ spread @ gain.T
         return mean, (covariance + covariance.T) / 2
+
+    def gating_distance(
+        self,
+        mean: np.ndarray,
+        covariance: np.ndarray,
+        measurements: np.ndarray,
+        only_position: bool = False,
+        metric: str = "maha",
+    ) -> np.ndarray:
+        """Return how far detected boxes (n, 4) are from a state, (n,) squared.
+
+        Args:
+            mean: (8,).
+            covariance: (8, 8).
+            measurements: boxes in the coordinates of the filter.
+            only_position: compare the centres alone.
+            metric: maha (of Mahalanobis, in standard deviations) or gaussian (in the units of the coordinates).
+        """
+        if metric not in {"maha", "gaussian"}:
+            raise ConfigError(f"metric='{metric}' is not a distance of boxes; give maha or gaussian.")
+        expected, spread = self.project(mean, covariance)
+        k = 2 if only_position else 4
+        away = np.asarray(measurements, float)[:, :k] - expected[:k]
+        if metric == "gaussian":
+            return (away**2).sum(1)
+        return (away * np.linalg.solve(spread[:k, :k], away.T).T).sum(1)
 
 
 class KalmanFilterXYWH(KalmanFilterXYAH):

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import batch_probiou, bbox_ioa
 
 
@@ -20,6 +21,13 @@ class Tracked(Protocol):
     def xyxy(self) -> np.ndarray: ...
     @property
     def xywha(self) -> np.ndarray: ...
+
+
+class Looking(Protocol):
+    """A track or detection whose looks a vector describes."""
+
+    curr_feat: np.ndarray | None
+    smooth_feat: np.ndarray | None
 
 
 def _solve(cost: np.ndarray) -> np.ndarray:
@@ -66,10 +74,12 @@ def _groups(allowed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.flatnonzero(of_row == label), np.flatnonzero(of_column == label)
 
 
-def linear_assignment(cost_matrix: np.ndarray, thresh: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def linear_assignment(
+    cost_matrix: np.ndarray, thresh: float, use_lap: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Match rows with columns so that the sum of `cost - thresh` over the matches is minimal.
 
-    No match costs `thresh` or more. Non-finite costs are never matched.
+    No match costs `thresh` or more. Non-finite costs are never matched. `use_lap` is without effect.
 
     Returns:
         matches (k, 2), rows without a match, columns without a match.
@@ -98,6 +108,26 @@ def iou_distance(atracks: Sequence[Tracked], btracks: Sequence[Tracked]) -> np.n
         return 1 - batch_probiou(a, b).numpy()
     a, b = (np.stack([t.xyxy for t in tracks]) for tracks in (atracks, btracks))
     return 1 - bbox_ioa(a, b, iou=True)
+
+
+def embedding_distance(tracks: Sequence[Looking], detections: Sequence[Looking], metric: str = "cosine") -> np.ndarray:
+    """Return the distances (n, m) between the average looks of tracks and the looks of detections.
+
+    Args:
+        tracks: with `smooth_feat`.
+        detections: with `curr_feat`.
+        metric: cosine (0 to 2) or euclidean.
+    """
+    if metric not in {"cosine", "euclidean"}:
+        raise ConfigError(f"metric='{metric}' is not a distance of looks; give cosine or euclidean.")
+    if not len(tracks) or not len(detections):
+        return np.zeros((len(tracks), len(detections)), np.float32)
+    a = np.asarray([t.smooth_feat for t in tracks], np.float32)
+    b = np.asarray([d.curr_feat for d in detections], np.float32)
+    if metric == "euclidean":
+        return np.linalg.norm(a[:, None] - b[None], axis=-1)
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(1e-12) for v in (a, b))
+    return (1 - a @ b.T).clip(0)
 
 
 def fuse_score(cost_matrix: np.ndarray, detections: Sequence[Tracked]) -> np.ndarray:

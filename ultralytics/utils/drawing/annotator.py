@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 from ultralytics.utils import LOGGER
 from ultralytics.utils.checks import has_screen
 from ultralytics.utils.drawing.fonts import find_font, opencv_draws, warn_no_font
-from ultralytics.utils.errors import DataError
+from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import atomic_write, increment_path, writing
 from ultralytics.utils.geometry.masks import scale_image
 from ultralytics.utils.hostile.names import clean_name
@@ -89,6 +90,11 @@ def three_channels(im: np.ndarray) -> np.ndarray:
     return im if im.flags.c_contiguous and im.flags.writeable else np.array(im, order="C")
 
 
+def _to_bgr(im: np.ndarray | PILImage) -> np.ndarray:
+    """Return an array or a PIL image as one to draw on, see `three_channels`."""
+    return three_channels(im) if isinstance(im, np.ndarray) else np.array(im.convert("RGB"))[..., ::-1].copy()
+
+
 @lru_cache(maxsize=32)
 def _pil_font(file: str | None, size: int) -> FreeTypeFont:
     from PIL import ImageFont
@@ -119,7 +125,7 @@ class Annotator:
         pil: bool = False,
         example: str | dict | list = "abc",
     ):
-        self.im = three_channels(im) if isinstance(im, np.ndarray) else np.array(im.convert("RGB"))[..., ::-1].copy()
+        self.im = _to_bgr(im)
         height, width = self.im.shape[:2]
         self.lw = max(int(line_width or round((height + width) / 2 * 0.003)), 2 if line_width is None else 1)
         self.font_size = max(round(font_size or (height + width) / 2 * 0.022), 12 if font_size is None else 4)
@@ -352,6 +358,60 @@ class Annotator:
             self.rectangle((x, y, x + width + self._pad, y + above + below), fill=txt_color)
             txt_color = contrast(txt_color)
         self._write(x, y + above, text, size, txt_color)
+
+    # Under the names of 8.3.0 ----------------------------------------------------------------------------------------
+    def get_txt_color(self, color: Color = (128, 128, 128), txt_color: Color = (255, 255, 255)) -> Color:
+        """Return the colour that reads best on a (b, g, r) colour: black or white, whichever differs more."""
+        return contrast(color)
+
+    def circle_label(
+        self,
+        box: Sequence[float],
+        label: str = "",
+        color: Color = (128, 128, 128),
+        txt_color: Color | None = None,
+        margin: int = 2,
+    ) -> None:
+        """Write the first three characters of a label in a circle at the centre of a box (x1, y1, x2, y2)."""
+        text = clean_name(str(label))[:3]
+        (x, y), (width, above, below) = self._center(box), self._text_size(text, self.font_size)
+        radius = round(math.hypot(width, above + below) / 2) + margin
+        cv2.circle(self.im, (x, y), radius, color, -1, cv2.LINE_AA)
+        self._write(x - width // 2, y + (above - below) // 2, text, self.font_size, txt_color or contrast(color))
+
+    def text_label(
+        self,
+        box: Sequence[float],
+        label: str = "",
+        color: Color = (128, 128, 128),
+        txt_color: Color | None = None,
+        margin: int = 5,
+    ) -> None:
+        """Write a label on a filled rectangle at the centre of a box (x1, y1, x2, y2)."""
+        text, size = self._fit(str(label))
+        (x, y), (width, above, below) = self._center(box), self._text_size(text, size)
+        left, top = x - width // 2, y - (above + below) // 2
+        self.rectangle((left - margin, top - margin, left + width + margin, top + above + below + margin), fill=color)
+        self._write(left, top + above, text, size, txt_color or contrast(color))
+
+    @staticmethod
+    def _center(box: Sequence[float]) -> tuple[int, int]:
+        return round((float(box[0]) + float(box[2])) / 2), round((float(box[1]) + float(box[3])) / 2)
+
+    def fromarray(self, im: np.ndarray | PILImage) -> None:
+        """Go on with another image."""
+        self.im = _to_bgr(im)
+
+    def get_bbox_dimension(self, bbox: Sequence[float] | None = None) -> tuple[float, float, float]:
+        """Return width, height and area of a box (x1, y1, x2, y2).
+
+        Raises:
+            ConfigError: no box is given.
+        """
+        if bbox is None:
+            raise ConfigError("No box was given to measure: pass x1, y1, x2, y2.")
+        width, height = bbox[2] - bbox[0], bbox[3] - bbox[1]
+        return width, height, width * height
 
     # Output ----------------------------------------------------------------------------------------------------------
     def result(self) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,12 +15,13 @@ from importlib import metadata
 from pathlib import Path
 
 from ultralytics.utils import LOGGER, ROOT
-from ultralytics.utils.settings import user_config_dir
+from ultralytics.utils.settings import SETTINGS, user_config_dir
 
 MACOS, LINUX, WINDOWS = (platform.system() == name for name in ("Darwin", "Linux", "Windows"))
 ARM64 = platform.machine().lower() in {"arm64", "aarch64"}
 PYTHON_VERSION = platform.python_version()
 NUM_THREADS = min(8, max(1, (os.cpu_count() or 1) - 1))  # for work shared among threads
+ARGV = sys.argv
 VERBOSE = os.getenv("YOLO_VERBOSE", "true").lower() == "true"
 LOGGING_NAME = LOGGER.name
 AUTOINSTALL = ONLINE = False  # nothing is installed by itself, and nothing is asked of the network at import
@@ -59,10 +61,26 @@ def is_docker() -> bool:
     return Path("/.dockerenv").exists() or "docker" in _read("/proc/self/cgroup")
 
 
+def get_ubuntu_version() -> str | None:
+    """Return the version of Ubuntu, such as '22.04'; None on other systems."""
+    found = re.search(r"^VERSION_ID=\"?([\d.]+)", _read("/etc/os-release"), re.MULTILINE) if is_ubuntu() else None
+    return found[1] if found else None
+
+
 @lru_cache(maxsize=1)
+def read_device_model() -> str:
+    """Return the model of a single-board computer, in lower case; empty on others."""
+    return _read("/proc/device-tree/model").lower()
+
+
 def is_raspberrypi() -> bool:
     """Check whether this is a Raspberry Pi."""
-    return "Raspberry Pi" in _read("/proc/device-tree/model")
+    return "raspberry pi" in read_device_model()
+
+
+def is_jetson() -> bool:
+    """Check whether this is a Jetson."""
+    return "nvidia" in read_device_model()
 
 
 def is_github_action_running() -> bool:
@@ -96,6 +114,28 @@ def is_git_dir() -> bool:
     return get_git_dir() is not None
 
 
+def _git(*words: str) -> str | None:
+    """Return what git says in the repository of the package, or None without either."""
+    folder = get_git_dir()
+    if folder is None:
+        return None
+    try:
+        text = subprocess.check_output(["git", *words], cwd=folder, stderr=subprocess.DEVNULL, text=True)
+        return text.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def get_git_branch() -> str | None:
+    """Return the branch of the Git repository that the package lies in, or None."""
+    return _git("rev-parse", "--abbrev-ref", "HEAD")
+
+
+def get_git_origin_url() -> str | None:
+    """Return the address that this repository was cloned from, or None."""
+    return _git("config", "--get", "remote.origin.url")
+
+
 def is_online(timeout: float = 2.0) -> bool:
     """Check whether a public name server can be reached; nothing else here touches the network."""
     for host in ("1.1.1.1", "8.8.8.8"):
@@ -114,6 +154,12 @@ def get_user_config_dir(sub_dir: str = "") -> Path:
     return folder
 
 
+def _environment() -> str:
+    """Name the place this runs in, such as 'Colab' or 'Linux'."""
+    places = {"Colab": is_colab, "Kaggle": is_kaggle, "Jupyter": is_jupyter, "Docker": is_docker}
+    return next((name for name, here in places.items() if here()), platform.system())
+
+
 # Constants of 8.3.0 that cost something to find out, and how they are found.
 _LAZY: dict[str, Callable[[], object]] = {
     "IS_COLAB": is_colab,
@@ -121,6 +167,12 @@ _LAZY: dict[str, Callable[[], object]] = {
     "IS_JUPYTER": is_jupyter,
     "IS_DOCKER": is_docker,
     "IS_RASPBERRYPI": is_raspberrypi,
+    "IS_JETSON": is_jetson,
+    "IS_VSCODE": lambda: os.environ.get("TERM_PROGRAM") == "vscode",
+    "PROC_DEVICE_MODEL": read_device_model,
+    "TESTS_RUNNING": lambda: is_pytest_running() or is_github_action_running(),
+    "ENVIRONMENT": _environment,
+    "SETTINGS_FILE": lambda: SETTINGS.file,
     "IS_PIP_PACKAGE": is_pip_package,
     "IS_GIT_DIR": is_git_dir,
     "GIT_DIR": get_git_dir,
@@ -135,7 +187,5 @@ def __getattr__(name: str) -> object:
     if name in _LAZY:
         return _LAZY[name]()
     if name in _FOLDERS:
-        from ultralytics.utils import SETTINGS
-
         return Path(SETTINGS[_FOLDERS[name]])
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

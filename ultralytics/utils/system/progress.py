@@ -9,6 +9,8 @@ from tqdm import tqdm
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.system.console import Console, is_live
 
+TQDM_BAR_FORMAT = "{l_bar}{bar:10}{r_bar}"
+
 
 class TQDM(tqdm):
     """tqdm that is off with the logger or on ranks above 0, and draws only its last state without a terminal."""
@@ -18,7 +20,7 @@ class TQDM(tqdm):
         self._live = is_live(kwargs["file"])
         self._closing = False
         kwargs["disable"] = bool(kwargs.get("disable")) or RANK > 0 or not LOGGER.isEnabledFor(logging.INFO)
-        kwargs.setdefault("bar_format", "{l_bar}{bar:10}{r_bar}")
+        kwargs.setdefault("bar_format", TQDM_BAR_FORMAT)
         super().__init__(*args, **kwargs)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
