@@ -125,6 +125,7 @@ def test_a_validator_counts_what_its_overrides_say(detector: tuple[YOLO, str]):
     validator = Own(args={**SEEN, "data": data, "save_json": True})
     stats = validator(model=model.model)
     assert stats["metrics/mAP50(B)"] == pytest.approx(0.995) and stats["own"] == 0.5 and stats["seen"] == 2
+    assert validator.dataloader.batch_size == 2  # by which the callback of Weights & Biases divides
     assert validator.metric_keys == list(validator.metrics.keys) and set(validator.metric_keys) <= set(stats)
     rows = json.loads((validator.save_dir / "predictions.json").read_text())
     assert rows == [{"file": f"{i}.png", "n": 5} for i in range(2)]
