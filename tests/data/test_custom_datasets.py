@@ -285,14 +285,39 @@ def test_loaders_with_a_sampler_of_ones_own(tmp_path):
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_cache_of_ones_own_runs_no_code(tmp_path):
+def test_a_cache_of_ones_own_keeps_plain_data(tmp_path):
+    rows = [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.zeros((0, 5)),
+        np.array(True),
+        np.float32(2),
+        Path("a.jpg"),
+    ]
+    x = {"labels": rows, 3: (1, None, [0.5, "火"], {}), "hash": "h"}
+    save_dataset_cache_file("", tmp_path / "a.cache", x, "2")
+    back = load_dataset_cache_file(tmp_path / "a.cache")
+    assert back[3] == x[3] and (back["hash"], back["version"]) == ("h", "2") and back["labels"][3:] == [2, "a.jpg"]
+    for kept, given in zip(back["labels"], rows[:3]):
+        assert (
+            kept.dtype == given.dtype and kept.shape == given.shape and (kept == given).all() and kept.flags.writeable
+        )
+    with pytest.raises(DataError, match="A function cannot be kept"):
+        save_dataset_cache_file("", tmp_path / "a.cache", {"f": make}, "2")
+
+
+def test_a_foreign_cache_runs_no_code(tmp_path):
     import pickle
 
     with pytest.raises(MissingFileError, match="does not exist"):
         load_dataset_cache_file(tmp_path / "nothing.cache")
-    (tmp_path / "bad.cache").write_bytes(pickle.dumps({"labels": print}))
-    with pytest.raises(MissingFileError, match=r"is not a cache that this package kept"):
-        load_dataset_cache_file(tmp_path / "bad.cache")
+    np.savez(
+        tmp_path / "far.npz", text=np.frombuffer(b'{"array": ["<f4", [9], 0]}', np.uint8), blob=np.zeros(4, np.uint8)
+    )
+    np.savez(tmp_path / "objects.npz", text=np.array([print]), blob=np.zeros(4, np.uint8))
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps({"labels": print}))
+    for file in tmp_path.glob("*.npz"):
+        with pytest.raises(MissingFileError, match=r"is not a cache that this package kept"):
+            load_dataset_cache_file(file)
 
 
 def test_the_yaml_of_a_folder(tmp_path):
