@@ -127,6 +127,25 @@ def test_a_users_transform_gets_a_painted_image_that_it_may_write_on(tmp_path):
     assert (dataset.images[0][0] == before).all()
 
 
+def test_transforms_may_return_plain_dicts(tmp_path):
+    found = []
+
+    def first(labels):
+        return {**labels, "cls": labels["cls"] + 1}
+
+    def second(labels):
+        labels["img"][0] = 3
+        found.append(len(labels["instances"]))
+        return dict(labels)
+
+    dataset = make(YOLODataset, make_set(tmp_path, 2), mosaic=0.0)
+    for transform in (second, first, second):
+        dataset.transforms.insert(0, transform)
+    assert dataset[0]["cls"].min() == 1 and found == [2, 2]
+    dataset.transforms = lambda labels: second(labels)  # no Compose around it
+    assert dataset[1]["instances"].bboxes.shape == (2, 4)
+
+
 # Overrides ------------------------------------------------------------------------------------------------------------
 
 
