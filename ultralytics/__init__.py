@@ -23,7 +23,7 @@ _PUBLIC = {
 # Names of the vendor's package that stand for other products, and their modules.
 _ELSEWHERE = frozenset(
     {"SAM", "FastSAM", "RTDETR", "NAS", "YOLOWorld", "Explorer", "hub", "solutions"}
-    | {"sam", "fastsam", "rtdetr", "nas", "world", "explorer", "annotator"}
+    | {"sam", "fastsam", "rtdetr", "nas", "world", "explorer", "annotator", "RTDETRDecoder", "WorldDetect"}
 )
 _NOT_HERE = "'{}' is not part of this package, which holds YOLO and its Ghost versions only. Use 'ultralytics.YOLO'."
 

@@ -297,3 +297,12 @@ def test_a_model_yaml_here_comes_before_the_package(work_dir):
 def test_a_missing_model_yaml_names_the_nearest(name, work_dir):
     with pytest.raises(MissingFileError, match="Did you mean 'yolo11"):
         find_model_yaml(name)
+
+
+def test_networks_with_a_file_for_each_scale(work_dir):
+    assert [find_model_yaml(f"yolov9{s}.yaml").name for s in "tsm"] == ["yolov9t.yaml", "yolov9s.yaml", "yolov9m.yaml"]
+    assert find_model_yaml("yolov10b.yaml").name == "yolov10b.yaml"
+    with pytest.raises(MissingFileError):
+        find_model_yaml("yolov9x.yaml")
+    (work_dir / "yolov9m.yaml").write_text("nc: 1\n", encoding="utf-8")
+    assert find_model_yaml("yolov9s.yaml").parent.name == "v9"

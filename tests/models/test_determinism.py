@@ -23,7 +23,7 @@ from ultralytics.utils import yaml_load
 
 STRONG = {"mosaic": 1.0, "mixup": 0.5, "copy_paste": 0.5, "degrees": 20.0, "flipud": 0.5, "bgr": 0.5, "erasing": 0.5}
 SUFFIXES = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
-ZOO = sorted(re.sub(r"^([a-z]+\d+)", r"\1n", Path(name).stem) for name in model_yamls())
+ZOO = sorted(re.sub(r"^([a-z]+\d+)(?=-|$)", r"\1n", name) for name in model_yamls())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def task_of(model: str) -> str:
-    return next((task for task, suffix in SUFFIXES.items() if suffix and model.endswith(suffix)), "detect")
+    return next((task for task, suffix in SUFFIXES.items() if suffix[1:] in model.split("-")), "detect")
 
 
 # Batches --------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from ultralytics import YOLO
 
 GHOSTNETS = ("yolo11n-GhostNetV1", "yolo11n-GhostNetV2", "yolo11n-GhostNetV3")
 FAMILIES = {
-    "": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n", "yolov8n-ghost"),
+    "": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n", "yolov8n-ghost", "yolov10n"),
     "-seg": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n"),
     "-pose": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n"),
     "-obb": ("yolo11n", "yolo11n-GhostConv", *GHOSTNETS, "yolov8n"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import zoo
+from family_names import SINGLE
 
 from ultralytics.cfg import get_cfg, model_yamls
 from ultralytics.engine.training.autobatch import trial_batch
@@ -77,7 +78,10 @@ def test_yolov8_has_the_published_size(name, params, gflops, strides):
     assert model.stride.tolist() == strides
 
 
-@pytest.mark.parametrize("key", model_yamls())
+LARGE = {*SINGLE} - {"yolov3-tiny", "yolov9t", "yolov10n"}
+
+
+@pytest.mark.parametrize("key", [pytest.param(k, marks=pytest.mark.slow) if k in LARGE else k for k in model_yamls()])
 def test_every_yaml_builds_and_runs(key):
     model = zoo.build(key, nc=3).eval()
     with torch.no_grad():

@@ -191,16 +191,20 @@ def get_save_dir(args: SimpleNamespace, name: str | None = None) -> Path:
     return run_folder(args, name).path
 
 
+def _stem(name: str | Path) -> str:
+    """Return a model name without folder and suffix, in lower case, hyphens for underscores."""
+    return Path(name).stem.lower().replace("_", "-")
+
+
 def model_key(name: str | Path) -> str:
-    """Return the name by which a model YAML is looked up: no scale letter, no folder, hyphens for underscores."""
-    stem = Path(name).stem.lower().replace("_", "-")
-    return re.sub(r"^((?:yolo|ghostnet)\D*\d+)[nslmx](?=[-.]|$)", r"\1", stem)
+    """Return the name of a model YAML that serves all scales: as `_stem`, without a scale letter."""
+    return re.sub(r"^((?:yolo|ghostnet)\D*\d+)[nslmx](?=[-.]|$)", r"\1", _stem(name))
 
 
 @lru_cache(maxsize=1)
 def model_yamls() -> dict[str, Path]:
-    """Return the package's model YAMLs by their lookup names."""
-    return {model_key(file): file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
+    """Return the package's model YAMLs by their names, in lower case and with hyphens."""
+    return {_stem(file): file for file in sorted((ROOT / "cfg" / "models").rglob("*.yaml"))}
 
 
 def find_model_yaml(name: str | Path) -> Path:
@@ -212,11 +216,12 @@ def find_model_yaml(name: str | Path) -> Path:
         MissingFileError: there is none; the message names the nearest.
     """
     path = Path(name)
-    wanted = model_key(path)
-    siblings = sorted(path.parent.glob("*.y*ml")) if os.path.isdir(path.parent) else []
-    found = path if os.path.isfile(path) else next((file for file in siblings if model_key(file) == wanted), None)
+    keys = (_stem(path), model_key(path))  # some networks have a file for each scale
+    here = sorted(path.parent.glob("*.y*ml"), reverse=True) if os.path.isdir(path.parent) else []
+    siblings = {_stem(file): file for file in here}
+    found = path if os.path.isfile(path) else siblings.get(keys[0], siblings.get(keys[1]))
     if found is None:
-        found, folders = model_yamls().get(wanted), path.parent.parts
+        found, folders = model_yamls().get(keys[0], model_yamls().get(keys[1])), path.parent.parts
         if found and folders and found.parent.parts[-len(folders) :] != folders:
             found = None  # a folder was named, and it is not the package's
     if found is None:

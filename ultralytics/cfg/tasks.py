@@ -30,7 +30,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task(
             name="detect",
-            heads=("Detect", "GhostDetect"),
+            heads=("Detect", "GhostDetect", "v10Detect"),
             model="ultralytics.nn.tasks:DetectionModel",
             trainer="ultralytics.models.yolo.detect:DetectionTrainer",
             validator="ultralytics.models.yolo.detect:DetectionValidator",

@@ -2,7 +2,8 @@
 
 The formats are modules of `ultralytics.nn.formats`. A file takes float32 images `images` (batch, channels, height,
 width) in 0..1, and gives `output0`: the decoded predictions of a detector, the probabilities of a classifier. A
-segmenter also gives its prototypes, `output1`. With `nms=True` the first output is (batch, max_det, 6 + extra).
+segmenter also gives its prototypes, `output1`. With `nms=True`, and for a model that needs no NMS, the first output is
+(batch, max_det, 6 + extra).
 """
 
 from __future__ import annotations
@@ -150,6 +151,10 @@ class Exporter(Callbacks):
             )
         if self.args.nms and model.task == "classify":
             raise ConfigError("nms=True is for models that find objects; a classifier has none: leave it out.")
+        if self.args.nms and getattr(model, "end2end", False):
+            raise ConfigError(
+                "nms=True is for models whose boxes overlap; this one gives each object once: leave it out."
+            )
 
     def _warn_of_unused(self, form: Format) -> None:
         """Log one line with the changed settings that have no effect on this format."""
@@ -242,6 +247,7 @@ def describe(model: nn.Module, x: torch.Tensor, nms: NMS | None, settings: Mappi
         "half": bool(settings.get("half")),
         "int8": bool(settings.get("int8")),
         "dynamic": bool(settings.get("dynamic")),
+        "end2end": bool(getattr(model, "end2end", False)),
         "yaml": getattr(model, "yaml", None),
         "author": "ultralytics-ghost",
         "version": __build__,

@@ -85,9 +85,9 @@ def compare(run: Run, net: Exportable, job: Job) -> Parity:
         raise ModelError(f"The written file gives {shapes[0]}, but the model gives {shapes[1]}.")
     precision = "int8" if job.int8 else "float16" if job.half else "float32"
     columns = columns_of(net, job)
-    differences = _differences(wanted, got, columns, job.nms is not None, precision)
+    differences = _differences(wanted, got, columns, job.rows, precision)
     limits: tuple[float, ...] = LIMITS[precision]
-    if precision == "float32" and job.nms is None and not all(d <= m for d, m in zip(differences, limits)):
+    if precision == "float32" and not job.rows and not all(d <= m for d, m in zip(differences, limits)):
         exact = [y.float() for y in several(deepcopy(net).double()(job.x.double()))]
         rounding = _differences(wanted, exact, columns, False, precision)
         limits = tuple(max(m, 10 * r) for m, r in zip(limits, rounding))  # weights that let rounding grow
@@ -105,6 +105,8 @@ def columns_of(net: Exportable, job: Job) -> list[str]:
     nc, width = len(meta["names"]), several(net(job.x))[0].shape[1]
     if meta["task"] in {"classify", None}:  # None: a bare module, whose outputs may be anything
         return ["scores" if meta["task"] else "rest"] * width
+    if meta.get("end2end"):
+        return ["pixels"] * 4 + ["scores"] * 2
     more = ["rest"] * (width - 4 - nc)
     if meta["kpt_shape"]:
         points, dims = meta["kpt_shape"]

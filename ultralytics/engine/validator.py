@@ -75,7 +75,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         self.device, self.stride = torch.device("cpu"), 32  # of the model, once there is one
         self.half = self.mixed = False  # compute in half precision, or in both
         self.training = False
-        self.end2end = False  # whether NMS is in the model
+        self.end2end = False  # whether the predictions need no NMS
         self.data: dict = {}
         self.names: dict[int, str] = {}
         self.seen = 0
@@ -158,7 +158,9 @@ class BaseValidator(Callbacks, Generic[Preds]):
         self.half, self.mixed = False, trainer.amp  # the averaged weights themselves stay in single precision
         draws = trainer.args.plots and (trainer.stopper.possible_stop or trainer.epoch == trainer.epochs - 1)
         self.args = self.args.replaced(plots=draws)
-        return cast(BaseModel, trainer.ema.ema.eval())
+        model = cast(BaseModel, trainer.ema.ema.eval())
+        self.end2end = getattr(model, "end2end", False)
+        return model
 
     def _load(self, model: str | Path | nn.Module | None) -> AutoBackend:
         """Load model, data and loader for a standalone validation; without `model`, that of the settings."""
@@ -174,7 +176,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
             threads=self.args.threads, providers=self.args.providers, trusted=self.args.trust_modules,
         )  # fmt: skip
         self.stride, self.end2end = max(int(backend.stride), 32), backend.end2end
-        if self.end2end:
+        if backend.nms:
             LOGGER.warning(
                 f"'{model}' has NMS inside, with the 'conf' and 'iou' of its export: boxes below that 'conf' are "
                 "missing here, and mAP is lower than without. Validate a file that was exported with nms=False."

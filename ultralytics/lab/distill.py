@@ -231,8 +231,12 @@ def _run(model: BaseModel, x: torch.Tensor) -> tuple[Output, list[torch.Tensor]]
         hook.remove()
 
 
-def _maps(preds: Output) -> list[torch.Tensor]:
-    """Return the maps in a head's training output, which has more besides for some tasks."""
+def _maps(preds: Output | dict) -> list[torch.Tensor]:
+    """Return the maps in a head's training output, which has more besides for some tasks.
+
+    Of a head that needs no NMS, they are those of the branches in which many positions learn an object.
+    """
+    preds = preds["one2many"] if isinstance(preds, dict) else preds
     return list(preds) if isinstance(preds[0], torch.Tensor) else list(preds[0])
 
 

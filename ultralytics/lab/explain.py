@@ -104,7 +104,9 @@ def heat_of(cam: torch.Tensor) -> np.ndarray:
     return heat / max(float(heat.max()), 1e-12)
 
 
-def target_of(preds: object, result: Results, classes: Sequence[int] | None = None) -> torch.Tensor | None:
+def target_of(
+    preds: object, result: Results, classes: Sequence[int] | None = None, end2end: bool = False
+) -> torch.Tensor | None:
     """Return the target of LayerCAM: the sum of the logits of an image's detections, or None without any.
 
     Logits, for the gradient of a score fades as the score comes near 1.
@@ -113,6 +115,7 @@ def target_of(preds: object, result: Results, classes: Sequence[int] | None = No
         preds: what the model gave for this image alone.
         result: what became of it.
         classes: for a classifier, the classes to be explained in the place of the first guess.
+        end2end: what the model gave is a list of boxes, see `non_max_suppression`.
     """
     scores = preds[0] if isinstance(preds, (tuple, list)) else preds
     assert isinstance(scores, torch.Tensor)
@@ -123,7 +126,7 @@ def target_of(preds: object, result: Results, classes: Sequence[int] | None = No
         if rows is None or not len(rows):
             return None
         cls, conf = torch.as_tensor(rows.cls).long(), torch.as_tensor(rows.conf)
-        of_class = scores[0, 4 : 4 + len(result.names)][cls]  # (found, positions)
+        of_class = scores[0, :, 4].expand(len(cls), -1) if end2end else scores[0, 4 : 4 + len(result.names)][cls]
         at = (of_class.detach() - conf[:, None]).abs().argmin(1)  # the position that a row came from
         chosen = of_class.gather(1, at[:, None])
     return torch.logit(chosen.float(), eps=1e-6).sum()
@@ -294,7 +297,9 @@ class Explainer:
         if not self.method.needs_gradient:
             return {i: self.method.cam(y[0], None) for i, y in maps.items()}
         classes = self.predictor.args.classes
-        target = target_of(preds, result, [classes] if isinstance(classes, int) else classes)
+        target = target_of(
+            preds, result, [classes] if isinstance(classes, int) else classes, self.predictor.model.end2end
+        )
         if target is None:
             return {i: torch.zeros(y.shape[2:]) for i, y in maps.items()}
         gradients = torch.autograd.grad(target, [*maps.values()], allow_unused=True)

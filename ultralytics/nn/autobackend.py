@@ -31,7 +31,7 @@ class TorchBackend:
     """
 
     dynamic = True  # takes any batch size and any image size that the stride divides
-    end2end = False
+    nms = False
 
     def __init__(self, weights: str | Path | nn.Module, device: torch.device, fp16: bool, fuse: bool, verbose: bool):
         model: nn.Module
@@ -48,6 +48,7 @@ class TorchBackend:
         model = model.half() if self.fp16 else model.float()
         self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
         self.model: nn.Module = model.to(memory_format=self.layout)
+        self.end2end = bool(getattr(model, "end2end", False))
 
     def __call__(self, im: torch.Tensor, **kwargs) -> Output:
         return self.model(im.contiguous(memory_format=self.layout), **kwargs)
@@ -77,7 +78,7 @@ class FileBackend:
         make = form.load().Runner
         self.run: Runner = make(file, device, threads or 0, providers)
         self.file, self.device, self.facts = file, device, checked_runner(self.run, file)
-        self.dynamic, self.end2end = self.facts.dynamic, self.facts.nms
+        self.dynamic, self.nms, self.end2end = self.facts.dynamic, self.facts.nms, self.facts.rows
         self.imgsz, self.batch = self.facts.imgsz, self.facts.batch
         if threads is None and form.threaded and device.type == "cpu" and self.facts.values <= limits.TRIED_VALUES:
             x = torch.zeros(self.facts.shape)
@@ -171,7 +172,8 @@ class AutoBackend(nn.Module):
         task, nc: what the model does, and its number of classes.
         pt: whether it takes images of any shape, as PyTorch models do.
         imgsz: (height, width) of the images where the size is fixed, else None.
-        end2end: whether NMS is in the model.
+        nms: whether NMS is in the model, with the settings of its export.
+        end2end: whether the predictions need no NMS, for that reason or by the kind of the head.
         nn_module: whether it was given in memory.
 
     Raises:
@@ -196,7 +198,7 @@ class AutoBackend(nn.Module):
         self.nn_module = isinstance(weights, nn.Module)
         self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")
         self.fp16, self.batch, self.pt = self.backend.fp16, batch, self.backend.dynamic
-        self.end2end = self.backend.end2end
+        self.nms, self.end2end = self.backend.nms, self.backend.end2end
         self.imgsz: tuple[int, int] | None = None
         self.model = self.backend.model
         if isinstance(self.backend, FileBackend):

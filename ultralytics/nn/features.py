@@ -151,6 +151,9 @@ def predict_augmented(model: BaseModel, x: torch.Tensor) -> Output:
     if getattr(model, "task", "detect") != "detect":
         LOGGER.warning(f"WARNING: augment=True is for detection; {model.task} predicts on the image itself.")
         return model.predict(x)
+    if getattr(model, "end2end", False):
+        LOGGER.warning("WARNING: augment=True is for models with NMS; this one predicts on the image itself.")
+        return model.predict(x)
     height, width = x.shape[2:]
     stride, found = max(int(model.stride.max()), 32), []
     for n, (scale, mirrored) in enumerate(VIEWS):

@@ -77,7 +77,7 @@ def _scale(d: dict, verbose: bool) -> tuple[str, float, float, float]:
         raise ModelError(
             f"{d.get('yaml_file', 'The model')} has no scale '{letter}'. Its scales are {', '.join(scales)}."
         )
-    if not d.get("scale") and verbose:
+    if not d.get("scale") and len(scales) > 1 and verbose:
         LOGGER.info(
             f"{d.get('yaml_file', 'The model YAML')} names no scale: '{letter}' is taken. Others: {', '.join(scales)}."
         )

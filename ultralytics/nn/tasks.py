@@ -32,6 +32,7 @@ from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ModelError, UserError
 from ultralytics.utils.loss import (
+    E2EDetectLoss,
     v8ClassificationLoss,
     v8DetectionLoss,
     v8OBBLoss,
@@ -110,6 +111,11 @@ class BaseModel(nn.Module):
         if verbose:
             self.info()
             LOGGER.info("")
+
+    @property
+    def end2end(self) -> bool:
+        """Whether the predictions need no non-maximum suppression."""
+        return bool(getattr(self.model[-1], "end2end", False))
 
     def prepare(self, ch: int) -> None:
         """Finish a model whose layers are built; the sides of an image must be multiples of `stride`."""
@@ -227,11 +233,12 @@ class DetectionModel(BaseModel):
 
     def prepare(self, ch: int, size: int = 256) -> None:
         """Find the head's strides by a pass of zeros, and start its biases; raise ModelError if shapes do not fit."""
-        head, maps = self.model[-1], self._probe(torch.zeros(1, ch, size, size))
+        head, maps = self.model[-1], cast("Output | dict", self._probe(torch.zeros(1, ch, size, size)))
         initialize_weights(self)
         if not isinstance(head, Detect):
             self.stride = torch.tensor([32.0])
             return
+        maps = maps["one2many"] if isinstance(maps, dict) else maps  # where no NMS is needed, another pair of branches
         maps = maps[0] if isinstance(maps, tuple) else maps  # heads derived from Detect give more
         head.stride.copy_(torch.tensor([size / m.shape[-2] for m in maps]))
         self.stride = head.stride.clone()
@@ -271,8 +278,8 @@ class DetectionModel(BaseModel):
                 if m.num_batches_tracked is not None:
                     m.num_batches_tracked.zero_()
 
-    def init_criterion(self) -> v8DetectionLoss:
-        return v8DetectionLoss(self)
+    def init_criterion(self) -> Criterion:
+        return E2EDetectLoss(self) if self.end2end else v8DetectionLoss(self)
 
 
 class SegmentationModel(DetectionModel):

@@ -15,7 +15,7 @@ from ultralytics.utils.errors import DataError, ModelError
 from ultralytics.utils.hostile import limits
 
 WANTED = ("task", "names", "stride", "imgsz")  # without these a file cannot be run
-FLAGS = ("nms", "dynamic", "half", "int8")  # in the order of `Facts`
+FLAGS = ("nms", "dynamic", "half", "int8", "end2end")  # in the order of `Facts`
 Shape = Sequence[int | None]  # None: a size that the graph leaves open
 Run = Callable[[torch.Tensor], list[torch.Tensor]]
 
@@ -34,6 +34,7 @@ class Metadata(TypedDict, total=False):
     dynamic: bool
     half: bool
     int8: bool
+    end2end: bool
     yaml: object
     author: str
     version: str
@@ -63,6 +64,7 @@ class Facts:
         nms: whether the graph ends in NMS.
         dynamic: whether batch size and sides are open.
         half, int8: precision of the weights.
+        end2end: whether the model itself makes one prediction for each object.
     """
 
     task: str | None
@@ -76,6 +78,7 @@ class Facts:
     dynamic: bool = False
     half: bool = False
     int8: bool = False
+    end2end: bool = False
 
     @classmethod
     def of(cls, found: object, file: str | Path) -> Facts:
@@ -116,14 +119,19 @@ class Facts:
         """Number of values in the images of one run."""
         return self.batch * self.channels * self.imgsz[0] * self.imgsz[1]
 
+    @property
+    def rows(self) -> bool:
+        """Whether the first output is a list of boxes, which need no NMS."""
+        return self.nms or self.end2end
+
     def outputs(self) -> list[str]:
         """Return the shapes of the task's outputs as text."""
         if self.task == "classify":
             return [f"(batch, {self.nc})"]
         more, nc = self._more(), self.nc
-        known = f"{6 + more}" if self.nms else f"{4 + nc + more}"
-        width = f"{6 if self.nms else 4 + nc} + masks" if self.task == "segment" else known
-        first = f"(batch, boxes, {width})" if self.nms else f"(batch, {width}, boxes)"
+        known = f"{6 + more}" if self.rows else f"{4 + nc + more}"
+        width = f"{6 if self.rows else 4 + nc} + masks" if self.task == "segment" else known
+        first = f"(batch, boxes, {width})" if self.rows else f"(batch, {width}, boxes)"
         return [first, "(batch, masks, height, width)"] if self.task == "segment" else [first]
 
     def fits(self, shapes: Sequence[Shape]) -> bool:
@@ -137,8 +145,8 @@ class Facts:
             return len(first) == 2 and _same(first[1], nc)
         if len(first) != 3:
             return False
-        width = first[2] if self.nms else first[1]
-        left = None if width is None else width - (6 if self.nms else 4 + nc)
+        width = first[2] if self.rows else first[1]
+        left = None if width is None else width - (6 if self.rows else 4 + nc)
         if self.task != "segment":
             return _same(left, self._more())
         protos = shapes[1]

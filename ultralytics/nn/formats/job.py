@@ -61,6 +61,11 @@ class Job:
         return self.net.outputs
 
     @property
+    def rows(self) -> bool:
+        """Whether the first output is a list of boxes, which need no NMS."""
+        return self.nms is not None or bool(self.metadata.get("end2end"))
+
+    @property
     def head(self) -> str:
         """Number of the model's last layer, as in the names of its modules."""
         return [name for name, _ in self.net.get_submodule("model.model").named_children()][-1]

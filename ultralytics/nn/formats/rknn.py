@@ -39,7 +39,10 @@ class RawHead(nn.Module):
     def __init__(self, head: Detect):
         super().__init__()
         self.head, self.f, self.i, self.span = head, head.f, head.i, head.span
-        self.branches: dict[str, nn.ModuleList] = {"box": head.cv2, "cls": head.cv3}
+        self.branches: dict[str, nn.ModuleList] = {
+            "box": head.one2one_cv2 or head.cv2,
+            "cls": head.one2one_cv3 or head.cv3,
+        }
         if isinstance(more := getattr(head, "cv4", None), nn.ModuleList):
             self.branches["more"] = more
         names = [f"{kind}{level}" for level in range(head.nl) for kind in self.branches]
@@ -104,7 +107,7 @@ class Runner:
 
 @torch.no_grad()
 def decode(raw: dict[str, torch.Tensor], width: int, metadata: Metadata) -> list[torch.Tensor]:
-    """Turn raw maps into the model's outputs: predictions (b, 4 + nc + extra, positions), and prototypes if any.
+    """Turn raw maps into the model's outputs: its predictions, and prototypes if any.
 
     Args:
         raw: maps by their names.
@@ -120,11 +123,14 @@ def decode(raw: dict[str, torch.Tensor], width: int, metadata: Metadata) -> list
         more = [(more[0].sigmoid() - 0.25) * math.pi]
         boxes = dist2rbox(distances, more[0], points[None], dim=1)
     else:
-        boxes = dist2bbox(distances, points[None], dim=1)
+        boxes = dist2bbox(distances, points[None], xywh=not metadata.get("end2end"), dim=1)
     if task == "pose" and kpt_shape:
         y = more[0].unflatten(1, tuple(kpt_shape))
         more = [torch.cat(((y[:, :, :2] * 2 + (points - 0.5)) * strides, y[:, :, 2:].sigmoid()), 2).flatten(1, 2)]
-    return [torch.cat([boxes * strides, scores, *more], 1), *([raw["proto"]] if "proto" in raw else [])]
+    y = torch.cat([boxes * strides, scores, *more], 1)
+    if metadata.get("end2end"):
+        y = Detect.postprocess(y.transpose(1, 2), Detect.max_det, scores.shape[1])
+    return [y, *([raw["proto"]] if "proto" in raw else [])]
 
 
 def _rows(raw: dict[str, torch.Tensor], kind: str) -> torch.Tensor:

@@ -21,7 +21,6 @@ from ultralytics.nn.ghostnet.ghostnet import (
     GhostTrunk,
     SqueezeExcite,
     bind_network,
-    conv_bn,
     shortcut,
 )
 from ultralytics.nn.modules.norm import BatchNorm2d
@@ -36,7 +35,8 @@ class ConvBn(nn.Module):
 
     def __init__(self, c1: int, c2: int, k: int, s: int = 1, g: int = 1):
         super().__init__()
-        self.conv, self.bn = conv_bn(c1, c2, k, s, g)
+        self.conv = nn.Conv2d(c1, c2, k, s, k // 2, groups=g, bias=False)
+        self.bn = BatchNorm2d(c2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.bn(self.conv(x))

@@ -1,13 +1,20 @@
-"""Blocks of several convolutions: those of YOLO11's backbone and neck, and their Ghost counterparts."""
+"""Blocks of several convolutions, most of them cross-stage partial ones; re-exports are where 8.3.0 has them."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.conv import Conv, Ghost
+from ultralytics.nn.modules.cib import CIB, RepVGGDW  # noqa: F401
+from ultralytics.nn.modules.composite import CBFuse, CBLinear  # noqa: F401
+from ultralytics.nn.modules.conv import Conv, Ghost, RepConv
+from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.modules.pointwise import halves, joined
+from ultralytics.nn.modules.resnet import HGBlock, HGStem, ResNetBlock, ResNetLayer  # noqa: F401
+from ultralytics.nn.modules.sampling import SPP, SPPELAN, AConv, ADown, SCDown  # noqa: F401
+from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import Bound, Context, bind_repeated, register
+from ultralytics.utils.errors import ModelError
 
 
 class DFL(nn.Module):
@@ -74,7 +81,7 @@ class Bottleneck(nn.Module):
     ):
         super().__init__()
         hidden = int(c2 * e)
-        self.cv1 = Conv(c1, hidden, k[0], 1)
+        self.cv1: nn.Module = Conv(c1, hidden, k[0], 1)
         self.cv2 = Conv(hidden, c2, k[1], 1, g=g)
         self.add = shortcut and c1 == c2
 
@@ -104,6 +111,62 @@ class C2f(nn.Module):
             y.append(m(y[-1]))
         return joined(self.cv2, y)
 
+    def forward_split(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what `forward` does, by torch.split instead of torch.chunk."""
+        y = [*self.cv1(x).split((self.c, self.c), 1)]
+        for m in self.m:
+            y.append(m(y[-1]))
+        return self.cv2(torch.cat(y, 1))
+
+
+@register
+class C1(nn.Module):
+    """A 1x1 convolution, then `n` of size 3 with a shortcut around them."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1):
+        super().__init__()
+        self.cv1 = Conv(c1, c2, 1, 1)
+        self.m = nn.Sequential(*(Conv(c2, c2, 3) for _ in range(n)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.cv1(x)
+        return self.m(y) + y
+
+
+@register
+class C2(nn.Module):
+    """Cross-stage partial block with two halves: one passes through `n` bottlenecks, the other stays as it is."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5):
+        super().__init__()
+        self.c = int(c2 * e)
+        self.cv1 = Conv(c1, 2 * self.c, 1, 1)
+        self.cv2 = Conv(2 * self.c, c2, 1)
+        self.m = nn.Sequential(*(Bottleneck(self.c, self.c, shortcut, g, k=((3, 3), (3, 3)), e=1.0) for _ in range(n)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.cv1(x).chunk(2, 1)
+        return self.cv2(torch.cat((self.m(a), b), 1))
+
+
+@register
+class C3f(nn.Module):
+    """As `C2f`, with a convolution of its own for each branch; the output of each of `n` bottlenecks is kept."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(c1, hidden, 1, 1)
+        self.cv3 = Conv((2 + n) * hidden, c2, 1)
+        self.m = nn.ModuleList(Bottleneck(hidden, hidden, shortcut, g, k=((3, 3), (3, 3)), e=1.0) for _ in range(n))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = [self.cv2(x), self.cv1(x)]
+        for m in self.m:
+            y.append(m(y[-1]))
+        return self.cv3(torch.cat(y, 1))
+
 
 @register
 class C3(nn.Module):
@@ -115,7 +178,7 @@ class C3(nn.Module):
         self.cv1 = Conv(c1, hidden, 1, 1)
         self.cv2 = Conv(c1, hidden, 1, 1)
         self.cv3 = Conv(2 * hidden, c2, 1)
-        self.m = nn.Sequential(*(self.inner(hidden, shortcut, g) for _ in range(n)))
+        self.m: nn.Module = nn.Sequential(*(self.inner(hidden, shortcut, g) for _ in range(n)))
 
     def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
         """Return one of the `n` inner blocks on `c` channels."""
@@ -135,6 +198,132 @@ class C3k(C3):
 
     def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
         return Bottleneck(c, c, shortcut, g, k=(self.k, self.k), e=1.0)
+
+
+@register
+class C3x(C3):
+    """C3 whose bottlenecks have kernels of 1x3 and 3x1."""
+
+    def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
+        return Bottleneck(c, c, shortcut, g, k=((1, 3), (3, 1)), e=1.0)
+
+
+@register
+class C3TR(C3):
+    """C3 with `n` transformer layers of 4 heads in place of the bottlenecks."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5):
+        super().__init__(c1, c2, 0, shortcut, g, e)
+        hidden = int(c2 * e)
+        self.m = TransformerBlock(hidden, hidden, 4, n)
+
+
+@register
+class RepC3(nn.Module):
+    """Two 1x1 convolutions side by side, one with `n` RepConvs after it; their sum. RT-DETR, arXiv 2304.08069."""
+
+    def __init__(self, c1: int, c2: int, n: int = 3, e: float = 1.0):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, c2, 1, 1)
+        self.cv2 = Conv(c1, c2, 1, 1)
+        self.m = nn.Sequential(*(RepConv(hidden, hidden) for _ in range(n)))
+        self.cv3 = Conv(hidden, c2, 1, 1) if hidden != c2 else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cv3(self.m(self.cv1(x)) + self.cv2(x))
+
+
+@register
+class BottleneckCSP(nn.Module):
+    """The first form of `C3`: plain convolutions end both branches, and one batch norm follows them.
+
+    Wang et al., CSPNet, arXiv 1911.11929.
+    """
+
+    def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5):
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = nn.Conv2d(c1, hidden, 1, 1, bias=False)
+        self.cv3 = nn.Conv2d(hidden, hidden, 1, 1, bias=False)
+        self.cv4 = Conv(2 * hidden, c2, 1, 1)
+        self.bn = BatchNorm2d(2 * hidden)
+        self.act = nn.SiLU()
+        self.m = nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, g, e=1.0) for _ in range(n)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branches = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)
+        return self.cv4(self.act(self.bn(branches)))
+
+
+class RepBottleneck(Bottleneck):
+    """`Bottleneck` whose first convolution is a RepConv, so of size 3."""
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        shortcut: bool = True,
+        g: int = 1,
+        k: tuple[int, int | tuple[int, int]] = (3, 3),
+        e: float = 0.5,
+    ):
+        super().__init__(c1, c2, shortcut, g, k, e)
+        self.cv1 = RepConv(c1, int(c2 * e), k[0], 1)
+
+
+class RepCSP(C3):
+    """C3 whose bottlenecks begin with a RepConv."""
+
+    def inner(self, c: int, shortcut: bool, g: int) -> nn.Module:
+        return RepBottleneck(c, c, shortcut, g, e=1.0)
+
+
+@register
+class RepNCSPELAN4(nn.Module):
+    """The block of YOLOv9: halves of `c3` channels, one of which passes through two RepCSPs; all four are kept.
+
+    Generalized efficient layer aggregation network (GELAN): arXiv 2402.13616, section 4.2.
+
+    Args:
+        c1: input channels.
+        c2: output channels.
+        c3: channels of the two halves together.
+        c4: channels of each of the two maps made from them.
+        n: number of bottlenecks in each RepCSP.
+    """
+
+    def __init__(self, c1: int, c2: int, c3: int, c4: int, n: int = 1):
+        super().__init__()
+        self.c = c3 // 2
+        self.cv1 = Conv(c1, c3, 1, 1)
+        self.cv2: nn.Module = nn.Sequential(RepCSP(c3 // 2, c4, n), Conv(c4, c4, 3, 1))
+        self.cv3: nn.Module = nn.Sequential(RepCSP(c4, c4, n), Conv(c4, c4, 3, 1))
+        self.cv4 = Conv(c3 + 2 * c4, c2, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = [*self.cv1(x).chunk(2, 1)]
+        for m in (self.cv2, self.cv3):
+            y.append(m(y[-1]))
+        return self.cv4(torch.cat(y, 1))
+
+    def forward_split(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what `forward` does, by torch.split instead of torch.chunk."""
+        y = [*self.cv1(x).split((self.c, self.c), 1)]
+        for m in (self.cv2, self.cv3):
+            y.append(m(y[-1]))
+        return self.cv4(torch.cat(y, 1))
+
+
+@register
+class ELAN1(RepNCSPELAN4):
+    """`RepNCSPELAN4` with plain 3x3 convolutions in place of the RepCSPs."""
+
+    def __init__(self, c1: int, c2: int, c3: int, c4: int):
+        super().__init__(c1, c2, c3, c4)
+        self.cv2 = Conv(c3 // 2, c4, 3, 1)
+        self.cv3 = Conv(c4, c4, 3, 1)
 
 
 def _bind_c3k2(context: Context, args: list) -> Bound:
@@ -198,6 +387,20 @@ class PSABlock(nn.Module):
         return x + self.ffn(x) if self.add else self.ffn(x)
 
 
+@register
+class C2fCIB(C2f):
+    """C2f whose inner blocks are compact inverted blocks, with large kernels if `lk` (YOLOv10, arXiv 2405.14458)."""
+
+    def __init__(
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = False, lk: bool = False, g: int = 1, e: float = 0.5
+    ):
+        self.lk = lk
+        super().__init__(c1, c2, n, shortcut, g, e)
+
+    def inner(self, shortcut: bool, g: int) -> nn.Module:
+        return CIB(self.c, self.c, shortcut, e=1.0, lk=self.lk)
+
+
 def _attention_heads(c: int) -> int:
     return max(c // 64, 1)
 
@@ -234,6 +437,19 @@ class C2PSA(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         a, b = halves(self.cv1, x)
         return joined(self.cv2, [a, self.m(b)])
+
+
+@register
+class C2fPSA(C2f):
+    """C2f whose inner blocks are `n` PSABlocks; `c1` must equal `c2`."""
+
+    def __init__(self, c1: int, c2: int, n: int = 1, e: float = 0.5):
+        if c1 != c2:
+            raise ModelError(f"C2fPSA keeps its channels, so c2={c2} must be the {c1} channels of its input.")
+        super().__init__(c1, c2, n=n, e=e)
+
+    def inner(self, shortcut: bool, g: int) -> nn.Module:
+        return PSABlock(self.c, attn_ratio=0.5, num_heads=self.c // 64)
 
 
 @register

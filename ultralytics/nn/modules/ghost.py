@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.conv import Conv, DWConv, activation
+from ultralytics.nn.modules.conv import Conv, DWConv, activation, add_kernel, identity_like
 from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, light_branch
 from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.modules.pointwise import JoinConv, start_like_dense
@@ -77,18 +77,8 @@ class BranchConv(nn.Module):
         self.branch.fuse()
         self.conv = conv = self.branch.conv
         if self.identity is not None:
-            same = fuse_conv_and_bn(_identity_like(conv), self.identity)
-            middle = conv.kernel_size[0] // 2  # the place of a 1x1 kernel in a larger one
-            conv.weight[:, :, middle, middle] += same.weight[:, :, 0, 0]
-            conv.get_parameter("bias").add_(same.get_parameter("bias"))
+            add_kernel(conv, fuse_conv_and_bn(identity_like(conv), self.identity))
         self.branch, self.identity = None, None
-
-
-def _identity_like(conv: nn.Conv2d) -> nn.Conv2d:
-    """Return the 1x1 convolution with the groups of `conv` that is the identity."""
-    same = nn.Conv2d(conv.in_channels, conv.out_channels, 1, groups=conv.groups, bias=False).to(conv.weight)
-    nn.init.dirac_(same.weight, conv.groups)
-    return same
 
 
 def _pair(c1: int, c2: int, s: int = 1) -> list[nn.Module]:

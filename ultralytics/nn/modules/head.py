@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 Pair = tuple[torch.Tensor, torch.Tensor]
+Maps = list[torch.Tensor]
+BothMaps = dict[str, Maps]  # of a head without NMS: "one2many" and "one2one"
 
 
 def _legacy(context: Context) -> bool:
@@ -20,6 +23,8 @@ def _legacy(context: Context) -> bool:
 
     Checkpoints and YAMLs of 8.x have no other mark; GhostStage takes the place of C3k2 in this package's own family.
     """
+    if "legacy" in context.yaml:
+        return bool(context.yaml["legacy"])
     return not any(line[2] in {"C3k2", "GhostStage"} for line in (*context.yaml["backbone"], *context.yaml["head"]))
 
 
@@ -60,7 +65,12 @@ def _rows(branch: nn.ModuleList, x: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([layer(f).flatten(2) for layer, f in zip(branch, x)], 2)
 
 
-def _maps(pairs: list[Pair]) -> list[torch.Tensor]:
+def _pairs(x: Maps, boxes: nn.ModuleList, classes: nn.ModuleList) -> list[Pair]:
+    """Return the outputs of the two branches for each map."""
+    return [(box(features), cls(features)) for features, box, cls in zip(x, boxes, classes)]
+
+
+def _maps(pairs: list[Pair]) -> Maps:
     """Return the maps that losses read: each pair concatenated."""
     return [torch.cat(pair, 1) for pair in pairs]
 
@@ -70,7 +80,8 @@ class Detect(nn.Module):
     """Anchor-free detection head of YOLOv8 and YOLO11: for each position, `nc` class logits and a box distribution.
 
     In training it returns the maps, each (b, 4 * reg_max + nc, h, w); in inference a pair of the decoded predictions
-    (b, 4 + nc, positions), boxes as xywh in input pixels and class probabilities, and the maps.
+    (b, 4 + nc, positions), boxes as xywh in input pixels and class probabilities, and the maps. A subclass with
+    `end2end = True` needs no NMS, see `forward_end2end`.
 
     Args:
         nc: number of classes.
@@ -79,6 +90,8 @@ class Detect(nn.Module):
     """
 
     stride: torch.Tensor  # (nl,) of the maps, in pixels
+    end2end = False  # whether one prediction is made for each object, so that there is nothing to suppress
+    max_det = 300  # predictions of an image, if `end2end`
     branch = staticmethod(_branch)  # builds all branches but that of the classes: (hidden, out, ch)
     class_branch = staticmethod(light_branch)
 
@@ -93,17 +106,38 @@ class Detect(nn.Module):
         self.cv2 = self.branch(c2, 4 * self.reg_max, ch)
         self.cv3 = (_branch if legacy else self.class_branch)(c3, nc, ch)
         self.dfl = DFL(self.reg_max)
+        self.one2one_cv2 = deepcopy(self.cv2) if self.end2end else None
+        self.one2one_cv3 = deepcopy(self.cv3) if self.end2end else None
 
-    def forward(self, x: list[torch.Tensor]) -> list[torch.Tensor] | tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward(self, x: Maps) -> Maps | BothMaps | tuple[torch.Tensor, Maps | BothMaps]:
+        if self.end2end:
+            return self.forward_end2end(x)
         pairs = self.pairs(x)
         return _maps(pairs) if self.training else (self.decode(pairs), _maps(pairs))
 
-    def pairs(self, x: list[torch.Tensor]) -> list[Pair]:
+    def forward_end2end(self, x: Maps) -> BothMaps | tuple[torch.Tensor, BothMaps]:
+        """Return predictions that need no NMS, by branches that learn one position for each object.
+
+        YOLOv10, arXiv 2405.14458, section 3.1: a second pair of branches learns many positions for each object, as in
+        other heads. From these branches alone the backbone learns.
+
+        Returns:
+            in training the maps of both pairs; in inference the predictions of `postprocess` and these maps.
+        """
+        assert self.one2one_cv2 is not None and self.one2one_cv3 is not None  # by `end2end`
+        read = [features.detach() for features in x] if self.training else x
+        one = _pairs(read, self.one2one_cv2, self.one2one_cv3)
+        raw = {"one2many": _maps(self.pairs(x)), "one2one": _maps(one)}
+        if self.training:
+            return raw
+        return self.postprocess(self.decode(one).transpose(1, 2), self.max_det, self.nc), raw
+
+    def pairs(self, x: Maps) -> list[Pair]:
         """Return box distributions (b, 4 * reg_max, h, w) and class logits (b, nc, h, w) of each map."""
-        return [(box(f), cls(f)) for f, box, cls in zip(x, self.cv2, self.cv3)]
+        return _pairs(x, self.cv2, self.cv3)
 
     def decode(self, pairs: list[Pair], *more: torch.Tensor) -> torch.Tensor:
-        """Turn the pairs of all maps into boxes and class probabilities; `more` goes to `boxes`.
+        """Turn the pairs of all maps into boxes and class probabilities; `more` goes to `decode_bboxes`.
 
         It does not use the maps, which an exported graph then need not compute, and takes the sigmoid of each map
         separately, which ONNX Runtime fuses with the convolution.
@@ -111,28 +145,65 @@ class Detect(nn.Module):
         anchors, strides = self.anchors(pairs)
         sides = torch.cat([box.flatten(2) for box, _ in pairs], 2)
         scores = torch.cat([cls.sigmoid().flatten(2) for _, cls in pairs], 2)
-        return torch.cat((self.boxes(self.dfl(sides), anchors[None], *more) * strides, scores), 1)
+        return torch.cat((self.decode_bboxes(self.dfl(sides), anchors[None], *more) * strides, scores), 1)
 
     def anchors(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return anchor points (2, positions), in strides, and strides (1, positions)."""
         points, strides = make_anchors([box for box, _ in pairs], self.stride, 0.5)
         return points.T, strides.T
 
-    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
-        """Return boxes (b, 4, positions) xywh, in strides, for distances left, top, right, bottom."""
-        return dist2bbox(distances, anchors, xywh=True, dim=1)
+    def decode_bboxes(self, bboxes: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        """Return boxes (b, 4, positions) xywh, or xyxy if `end2end`, in strides.
+
+        Args:
+            bboxes: (b, 4, positions) distances to left, top, right and bottom.
+            anchors: (1, 2, positions) anchor points.
+            more: (b, n, positions) further predictions that boxes depend on.
+        """
+        return dist2bbox(bboxes, anchors, xywh=not self.end2end, dim=1)
+
+    @staticmethod
+    def postprocess(preds: torch.Tensor, max_det: int, nc: int = 80) -> torch.Tensor:
+        """Return the highest-scoring pairs of a box and a class.
+
+        Args:
+            preds: (b, positions, 4 + nc) boxes and class probabilities.
+            max_det: how many, or all if there are fewer positions.
+            nc: number of classes.
+
+        Returns:
+            (b, max_det, 6) box, score and class, by falling score.
+        """
+        boxes, scores = preds.split((4, nc), 2)
+        count = min(max_det, preds.shape[1])
+        best = scores.amax(2).topk(count).indices[..., None]  # their classes hold the highest scores of all
+        boxes, scores = boxes.gather(1, best.expand(-1, -1, 4)), scores.gather(1, best.expand(-1, -1, nc))
+        scores, index = scores.flatten(1).topk(count)
+        place, cls = (index // nc)[..., None], (index % nc)[..., None]
+        return torch.cat((boxes.gather(1, place.expand(-1, -1, 4)), scores[..., None], cls.to(boxes.dtype)), 2)
 
     def bias_init(self) -> None:
         """Start with boxes of about one cell and with the class odds of five objects in a 640-pixel image."""
-        for box, cls, s in zip(self.cv2, self.cv3, self.stride.tolist()):
-            _output_bias(box)[:] = 1.0
-            _output_bias(cls)[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
+        for boxes, classes in ((self.cv2, self.cv3), (self.one2one_cv2, self.one2one_cv3)):
+            for box, cls, s in zip(boxes or (), classes or (), self.stride.tolist()):
+                _output_bias(box)[:] = 1.0
+                _output_bias(cls)[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
 
 
 def _output_bias(branch: nn.Module) -> torch.Tensor:
     """Return the values of the bias of a branch's last layer."""
     *_, last = branch.children()
     return last.get_parameter("bias").data
+
+
+@register
+class v10Detect(Detect):
+    """The detection head of YOLOv10, which needs no NMS: `Detect` with YOLO11's class branches and `end2end`."""
+
+    end2end = True
+
+    def __init__(self, nc: int = 80, ch: tuple[int, ...] = ()):
+        super().__init__(nc, ch, legacy=False)
 
 
 @register(bind=_bind_segment)
@@ -203,10 +274,10 @@ class OBB(Detect):
         raw = _, angle = _maps(pairs), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi
         return raw if self.training else (torch.cat((self.decode(pairs, angle), angle), 1), raw)
 
-    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+    def decode_bboxes(self, bboxes: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
         """Return boxes (b, 4, positions) xywh, in strides; the width lies along the angle (b, 1, positions)."""
         (angle,) = more
-        return dist2rbox(distances, angle, anchors, dim=1)
+        return dist2rbox(bboxes, angle, anchors, dim=1)
 
 
 @register

@@ -275,7 +275,8 @@ class Pair:
         """Return the first entries of the units that give class logits: in the head's branch, or the last unit."""
         found = [unit for unit in units(self.mine) if len(unit) == 2 and unit[1].endswith("bias")]
         if isinstance(self.b.module, Detect):
-            lasts = {u[0].split(".")[1]: u[0] for u in found if u[0].startswith("cv3.")}
+            branches = ("cv3.", "one2one_cv3.")
+            lasts = {tuple(u[0].split(".")[:2]): u[0] for u in found if u[0].startswith(branches)}
             return {*lasts.values()}
         later = any(n.entries for n in self.target.nodes[self.b.number + 1 :])
         return set() if later or not found else {found[-1][0]}
