@@ -276,6 +276,24 @@ def test_what_a_transform_draws_follows_from_seed_and_epoch(tmp_path):
     assert not torch.equal(first, epoch_of(dataset, 2))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loops_of_ones_own_show_other_augmentations_in_each_epoch(tmp_path, workers):
+    def epochs(dataset):
+        torch.manual_seed(0)
+        loader = torch.utils.data.DataLoader(dataset, 2, num_workers=workers, collate_fn=YOLODataset.collate_fn)
+        return [torch.cat([batch["img"] for batch in loader]) for _ in range(2)]
+
+    folder = make_set(tmp_path, 4)
+    first, second = epochs(make(YOLODataset, folder))
+    assert not (first == second).flatten(1).all(1).any()
+    assert all(torch.equal(a, b) for a, b in zip((first, second), epochs(make(YOLODataset, folder))))
+    part = torch.utils.data.Subset(make(YOLODataset, folder), [0, 1])
+    first, second = epochs(part)
+    assert not torch.equal(first, second)
+    still = YOLODataset(str(folder), imgsz=64, augment=False, data=NAMES)
+    assert torch.equal(*epochs(still))
+
+
 def test_loaders_with_a_sampler_of_ones_own(tmp_path):
     class Order(torch.utils.data.Sampler):
         epochs: list

@@ -210,6 +210,8 @@ class BaseDataset(ChangingDataset):
                 return self[key[1]]
         if not -len(self) <= key < len(self):
             raise IndexError(f"sample {key} of a dataset of {len(self)}")
+        if self._asked is None:
+            return self[self._next_epoch(key % len(self)), key]
         return self.transforms(ready_for(self.transforms, self.get_image_and_label(int(key) % len(self))))
 
     def partners(self, labels: Sample, k: int) -> list[int]:
