@@ -143,8 +143,8 @@ def test_paths_with_spaces_and_chinese(work_dir: Path, folder: str):
         ("\nimport no_such_package\n", r"my_blocks\.py'.*line 2: ModuleNotFoundError: .*no_such_package"),
         ("def f():\n    raise SystemExit(3)\nf()\n", r"my_blocks\.py'.*line 2: SystemExit: 3"),
         (
-            SCALE.replace("class Scale", "class Conv"),
-            r"line 9: ValueError: A module named 'Conv' is registered",
+            SCALE + "@register(name='Scale')\nclass Conv(nn.Module):\n    pass\n",
+            r"line 19: ValueError: A module named 'Scale' is registered",
         ),
     ],
 )

@@ -227,10 +227,11 @@ def test_an_attribute_that_the_model_would_overwrite_is_refused(registered, name
 
 
 def test_a_name_can_be_registered_once(registered):
+    registered(type("Mine", (nn.Module,), {}))
     with pytest.raises(ValueError, match="registered already"):
 
-        @registered
-        class Conv(nn.Module):
+        @registered(name="Mine")
+        class Other(nn.Module):
             pass
 
 

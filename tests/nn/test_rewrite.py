@@ -273,7 +273,7 @@ def test_a_concat_of_a_concat_goes_on_as_one_map():
     [
         (["nn.Upsample", [None, 2, "bilinear"]], []),
         (["nn.Upsample", [None, 2, "nearest"]], [[[4, 2], 1, "Concat", [1]]]),  # read by another layer too
-        (["nn.ConvTranspose2d", [24, 24, 2, 2]], []),
+        (["nn.ConvTranspose2d", [24, 2, 2]], []),
     ],
 )
 def test_other_enlargements_stay_where_they_are(up, more):

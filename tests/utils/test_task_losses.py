@@ -164,7 +164,7 @@ def test_masks_of_their_own_equal_overlap_masks():
 
 
 def test_key_points_that_are_not_labelled_do_not_count():
-    loss = KeypointLoss(torch.full((4,), 0.25))
+    loss = KeypointLoss(torch.full((4,), 0.25)).each
     target = torch.rand(1, 4, 2)
     pred, area, half = target + 0.3, torch.ones(1, 1), torch.tensor([[True, True, False, False]])
     wrong = pred.clone()
@@ -225,7 +225,9 @@ def test_distances_along_turned_axes():
 
 def test_thin_rotated_boxes_have_finite_gradients():
     thin = torch.tensor([[50.0, 50.0, 80.0, w, 0.7] for w in (1e-6, 1e-4, 1e-2, 0.0)], requires_grad=True)
-    loss, _ = RotatedBboxLoss(1)(torch.zeros(4, 4), thin, torch.zeros(4, 2), thin.detach() + 1, torch.ones(4, 1))
+    loss, _ = RotatedBboxLoss(1).of_positives(
+        torch.zeros(4, 4), thin, torch.zeros(4, 2), thin.detach() + 1, torch.ones(4, 1)
+    )
     loss.backward()
     assert loss.isfinite() and thin.grad.isfinite().all()
     assert probiou(thin, thin).isfinite().all()

@@ -233,6 +233,11 @@ class Settings(IterableSimpleNamespace):
     box: float = setting(7.5, "Gain of the box loss.", _TRAIN, lo=0)
     cls: float = setting(0.5, "Gain of the class loss.", _TRAIN, lo=0)
     dfl: float = setting(1.5, "Gain of the distribution focal loss.", _TRAIN, lo=0)
+    box_loss: str = setting(
+        "ciou",
+        "Loss of boxes: ciou, diou, giou, siou, wiou, mpdiou, inner-ciou, nwd, or one of your own.",
+        _TRAIN,
+    )
     pose: float = setting(12.0, "Gain of the keypoint loss.", _TRAIN, lo=0)
     kobj: float = setting(1.0, "Gain of the keypoint visibility loss.", _TRAIN, lo=0)
     label_smoothing: float = setting(0.0, "Share taken from the true class and spread over all.", _TRAIN, lo=0, hi=1)

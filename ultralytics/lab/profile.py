@@ -16,7 +16,7 @@ from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn import trust
 from ultralytics.nn.checkpoint import save_checkpoint
 from ultralytics.nn.parse import Layer, line_numbers, yaml_model_load
-from ultralytics.nn.tasks import BaseModel, attempt_load_weights, describe, guess_model_task
+from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, describe, guess_model_task
 from ultralytics.utils.errors import MissingFileError, ModelError
 from ultralytics.utils.files import file_size
 from ultralytics.utils.flops import Forward, count_forward
@@ -141,7 +141,7 @@ def load_model(name: str | Path, nc: int | None = None, trust_modules: bool | st
     if not is_yaml and nc:
         raise ModelError(f"'nc={nc}' is for model YAMLs: the weight file '{name}' keeps its own classes.")
     if not is_yaml:
-        return attempt_load_weights(name, trusted=trust_modules)
+        return attempt_load_one_weight(name, trusted=trust_modules)[0]
     trust.trust_modules(name, trust_modules)
     cls = load(TASKS[guess_model_task(yaml_model_load(name))].model)
     return cls(str(name), nc=nc, verbose=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +23,17 @@ from ultralytics.utils.hostile.limits import CLASSES
 from ultralytics.utils.hostile.names import clean_names
 
 FORMAT, FORMAT_VERSION = "ghost", 1
+DOC = (
+    "Weights of a YOLO model: `model` holds names and tensors, `yaml` describes the network, and nothing here is code. "
+    "For the network with its weights, a torch.nn.Module: `from ultralytics import YOLO; YOLO(FILE).model`."
+)
 REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}
-KEPT = (*REQUIRED, "best_fitness", "metrics", "date", "version")  # what inference and a look at the file need
+KEPT = (*REQUIRED, "best_fitness", "metrics", "train_results", "date", "version")  # for inference and for readers
 HALF_TOLERANCE = 5e-3  # largest change of an output by half precision, as a part of its row's range (1 at least)
 WEIGHT_TOLERANCE = 2e-3  # largest change of a tensor, as a part of its norm; rounding to half alone makes 3e-4
 
 T = TypeVar("T")
+_CLASS_BRANCH = re.compile(r"model\.\d+\.cv3\.0\.0\.(0\.)?conv\.weight")  # the first layer of a head's class branch
 _PLAIN: tuple[type, ...] = (bool, int, float, str, bytes)
 _REMEDIES = {
     errno.ENOSPC: "the disk is full. Free some space",
@@ -63,9 +69,10 @@ def _write(path: Path, ckpt: Mapping[str, object], named: Path, keep: Path | Non
     absent = [k for k in REQUIRED if k not in ckpt]
     if absent:
         raise CheckpointError(f"'{named}' was not written: the checkpoint lacks {', '.join(absent)}.")
-    marks = {"format": FORMAT, "format_version": FORMAT_VERSION, "date": datetime.now().isoformat(timespec="seconds")}
+    marks = {"__doc__": DOC, "format": FORMAT, "format_version": FORMAT_VERSION}
+    marks["date"] = datetime.now().isoformat(timespec="seconds")
     content = _storable(
-        {**marks, **{k: v for k, v in ckpt.items() if k not in {"source", "format", "format_version"}}}, ""
+        {**marks, **{k: v for k, v in ckpt.items() if k not in {"source", "__doc__", "format", "format_version"}}}, ""
     )
     try:
         with atomic_write(path, keep=keep) as f:
@@ -148,7 +155,18 @@ def load_checkpoint(path: str | Path) -> dict:
         except Exception as e:  # contents of the wrong types can raise anything
             raise archive.damaged(e) from e
     defaults = {"epoch": -1, "best_fitness": None, "date": "", "version": ""}
-    return {**defaults, **ckpt}
+    return {**defaults, **ckpt, "yaml": _with_kind_of_head(ckpt["yaml"], ckpt["model"])}
+
+
+def _with_kind_of_head(yaml: dict, names: Iterable[str]) -> dict:
+    """Return a model description that says whether its head is YOLOv8's (`legacy`), as the names of its weights do.
+
+    The description alone need not: what its classes are may have changed since.
+    """
+    if "legacy" in yaml:
+        return yaml
+    found = next((m for name in names if (m := _CLASS_BRANCH.fullmatch(name))), None)
+    return {**yaml, "legacy": not found[1]} if found else yaml
 
 
 def _own(archive: Archive, tree: dict) -> dict:

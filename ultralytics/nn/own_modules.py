@@ -21,6 +21,7 @@ from typing import NamedTuple
 from ultralytics.nn.registry import OWN, Entry, lookup
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import MissingFileError, ModelError, UserError
+from ultralytics.utils.losses.boxes import BOX_LOSSES
 
 LOADED: dict[str, dict[str, Entry]] = {}  # classes that each file registered, by the hash of its content
 
@@ -187,10 +188,11 @@ def load_file(path: Path) -> dict[str, Entry]:
     except (Exception, SystemExit) as e:
         del sys.modules[name], OWN[name]
         raise ModelError(f"The module file '{path}' cannot be loaded: {_fault(e, module)}. Correct it there.") from e
-    if not OWN[name]:
+    found = [*OWN[name], *(f"box_loss={key}" for key, loss in BOX_LOSSES.items() if loss.__module__ == name)]
+    if not found:
         LOGGER.warning(f"The module file '{path}' registers nothing: put @register above its classes.")
     else:
-        LOGGER.info(f"Modules from '{path}': {', '.join(OWN[name])}.")
+        LOGGER.info(f"Modules from '{path}': {', '.join(found)}.")
     LOADED[sha256] = OWN[name]
     return OWN[name]
 

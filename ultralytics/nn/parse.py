@@ -6,6 +6,7 @@ import ast
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -14,10 +15,11 @@ from torch import nn
 
 from ultralytics.cfg import find_model_yaml
 from ultralytics.nn.modules.conv import default_activation
+from ultralytics.nn.modules.head import heads_of_yolov8, is_legacy
 from ultralytics.nn.own_modules import describe_files, loaded_entries, own_entries
 from ultralytics.nn.registry import REGISTRY, Bound, Context, Entry, lookup
 from ultralytics.utils import LOGGER, yaml_load
-from ultralytics.utils.errors import ModelError, UserError
+from ultralytics.utils.errors import ModelError, UserError, reason_of
 from ultralytics.utils.files import read_text
 from ultralytics.utils.hostile import limits
 
@@ -31,6 +33,7 @@ class Layer(nn.Module):
         span: number of indices that it fills.
         np: number of parameters.
         type: its class with the module's name.
+        promised: channels of each of its outputs, by its rule or its `out_channels`.
     """
 
     i: int
@@ -38,9 +41,10 @@ class Layer(nn.Module):
     span: int
     np: int
     type: str  # type: ignore[assignment]  # hides nn.Module's method, as in 8.3.0
+    promised: list[int]
 
 
-_OF_LAYERS = ("i", "f", "type", "np", "span")  # attributes that `build_layers` sets
+_OF_LAYERS = ("i", "f", "type", "np", "span", "promised")  # attributes that `build_layers` sets
 _SCALED_NAME = re.compile(r"(yolov?\d+|ghostnetv\d+)([nslmx])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -234,13 +238,10 @@ def without_weight_files(d: dict) -> dict:
     return {**d, **{part: [bare(line) for line in d[part]] for part in ("backbone", "head")}}
 
 
-def _build_line(
-    context: Context, line: list, own: Mapping[str, Entry], namespace: Mapping[str, object] | None
-) -> tuple[Layer, list[int]]:
-    """Return the module of one YAML line and the channels of each of its outputs."""
-    name, place = line[2], _file_place(line, own)
+def _build_line(context: Context, line: list, entry: Entry, place: int | None) -> tuple[Layer, list[int]]:
+    """Return the module of one YAML line and the channels of each of its outputs; `place` is that of a weight file."""
+    name = line[2]
     args = [_argument(a, context.yaml) for k, a in enumerate(line[3]) if k != place]
-    entry = lookup(name, own, namespace)
     try:
         _check_numbers(args)
         bound = entry.bind(context, args)
@@ -250,7 +251,7 @@ def _build_line(
         raise
     except Exception as e:  # constructors raise anything where arguments do not fit
         given = f"{context.channels} input channels and the arguments {str(args)[:200]}"
-        raise ModelError(f"{name} cannot be built from {given}: {e}.") from e
+        raise ModelError(f"{name} cannot be built from {given}: {reason_of(e)}.") from e
     if place is not None and len(modules) > 1:
         raise ModelError(f"{name} starts from a weight file, so it cannot be repeated. Write 1 repeat.")
     module = cast(Layer, modules[0] if len(modules) == 1 else nn.Sequential(*modules))
@@ -275,6 +276,16 @@ def _repeated(entry: Entry, bound: Bound, c1: int) -> list[nn.Module]:
             raise ModelError(f"it gives {len(channels)} maps, so it cannot be repeated. Write 1 repeat.")
         modules.append(entry.cls(*([channels, *args[1:]] if args[:1] == [c1] else args)))
     return modules
+
+
+def _known_entries(d: dict, own: Mapping[str, Entry], namespace: Mapping[str, object] | None) -> dict[int, Entry]:
+    """Return the entries of a model's lines by their numbers, without those that `build_layers` will refuse."""
+    found = {}
+    for number, line in enumerate([*d["backbone"], *d["head"]]):
+        if isinstance(line, (list, tuple)) and len(line) == 4 and isinstance(line[2], str):
+            with suppress(ModelError):
+                found[number] = lookup(line[2], own, namespace)
+    return found
 
 
 def build_layers(
@@ -302,16 +313,21 @@ def build_layers(
     save: set[int] = set()
     if verbose:
         LOGGER.info(f"\n{'':>3}{'from':>20}{'n':>3}{'params':>10}  {'module':<45}{'arguments':<30}")
-    with default_activation(_activation(d.get("activation"))):
+    entries = _known_entries(d, own, namespace)
+    legacy = is_legacy(d.get("legacy"), [*entries.values()])
+    with default_activation(_activation(d.get("activation"))), heads_of_yolov8(legacy):
         for number, line in enumerate([*d["backbone"], *d["head"]]):
             try:
                 sources, n = _checked(line, i)
                 repeats = min(max(round(n * depth), 1), limits.REPEATS) if n > 1 else n
                 inputs = [channels[j] if j < 0 else channels[j + 1] for j in sources]
-                m, out = _build_line(Context(inputs, repeats, width, max_channels, letter, d), line, own, namespace)
+                context = Context(inputs, repeats, width, max_channels, letter, d)
+                entry = entries.get(number) or lookup(line[2], own, namespace)
+                m, out = _build_line(context, line, entry, _file_place(line, own))
             except UserError as e:
                 raise type(e)(f"{describe_line(d, number)}{e}") from e
             m.i, m.f, m.span, m.np = i, line[0], len(out), sum(p.numel() for p in m.parameters())
+            m.promised = out
             if verbose:
                 LOGGER.info(f"{i:>3}{line[0]!s:>20}{repeats:>3}{m.np:10.0f}  {m.type:<45}{line[3]!s:<30}")
             save.update(j % i for j in sources if j != -1)

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import nn
 
-from ultralytics.nn.modules import C2PSA, C3, DFL, PSA, SPPF, C2f, Concat, Conv, GhostConv, JoinConv, SplitConv
+from ultralytics.nn.modules import C2, C2PSA, C3, DFL, PSA, SPPF, C2f, Concat, Conv, GhostConv, JoinConv, SplitConv
 from ultralytics.nn.transfer.graph import IMAGE, Graph, Node, graph_of, has_graph
 from ultralytics.utils.errors import ConfigError, ModelError, did_you_mean
 
@@ -47,6 +47,7 @@ class Plan(NamedTuple):
 
 # By the block's forward; a subclass with its own forward is not known.
 PLANS: dict[Callable, Plan] = {
+    C2.forward: Plan(("cv1",), "cv1", "cv2", lambda block: 2),
     C2f.forward: Plan(("cv1",), "cv1", "cv2", lambda block: 2 + len([*block.get_submodule("m").children()])),
     C2PSA.forward: Plan(("cv1",), "cv1", "cv2", lambda block: 2),
     C3.forward: Plan(("cv1", "cv2"), "", "cv3", lambda block: 2),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,22 +13,24 @@ from torch import nn
 
 from ultralytics.cfg.tasks import TASKS, load
 from ultralytics.nn.checkpoint import load_checkpoint, load_state_dict_file
-from ultralytics.nn.compute_limit import limit_work
 from ultralytics.nn.features import Output, predict_augmented
+from ultralytics.nn.features import embed as features_of
 from ultralytics.nn.ghostnet import Ghostnetv1, Ghostnetv2, Ghostnetv3  # noqa: F401  registers the backbones
 from ultralytics.nn.modules import *  # noqa: F403  registers the modules, and lets YAMLs and users find them here
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.own_modules import own_entries
+from ultralytics.nn.own_modules import loaded_entries, own_entries
 from ultralytics.nn.parse import (
     build_layers,
-    describe_line,
     guess_model_scale,
     weight_files,
     without_weight_files,
     yaml_model_load,
 )
+from ultralytics.nn.probe import probe
+from ultralytics.nn.registry import lookup
 from ultralytics.nn.transfer import Report, known_names, transfer
 from ultralytics.nn.trust import trust_modules
+from ultralytics.nn.widths import resize, structure, widths_of
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import CheckpointError, ModelError, UserError
 from ultralytics.utils.loss import (
@@ -49,6 +51,7 @@ __all__ = (
     "BaseModel",
     "ClassificationModel",
     "DetectionModel",
+    "Ensemble",
     "OBBModel",
     "PoseModel",
     "SegmentationModel",
@@ -57,6 +60,7 @@ __all__ = (
     "guess_model_scale",
     "guess_model_task",
     "parse_model",
+    "torch_safe_load",
     "yaml_model_load",
 )
 
@@ -104,6 +108,8 @@ class BaseModel(nn.Module):
                 LOGGER.info(f"The model is built for nc={nc} classes instead of the {self.yaml.get('nc')} of its YAML.")
             self.yaml["nc"] = nc
         self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
+        resize(self.model, self.yaml.get("widths") or {})
+        self._as_built = structure(self.model)  # what `describe` compares a pruned model with
         self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
         self.prepare(ch)
         for number, file in weight_files(self.yaml).items():
@@ -124,11 +130,21 @@ class BaseModel(nn.Module):
     def forward(self, x: torch.Tensor | dict, *args, **kwargs) -> Output:
         return self.loss(x, *args, **kwargs) if isinstance(x, dict) else self.predict(x, *args, **kwargs)
 
-    def predict(self, x: torch.Tensor, profile: bool = False, visualize: bool = False, augment: bool = False) -> Output:
+    def predict(
+        self,
+        x: torch.Tensor,
+        profile: bool = False,
+        visualize: bool = False,
+        augment: bool = False,
+        embed: Sequence[int] | None = None,
+    ) -> Output:
         """Return the outputs of the last layer for a batch (b, ch, h, w).
 
-        With `augment`, a detector also predicts on scaled and mirrored copies (see `predict_augmented`).
+        With `augment`, a detector also predicts on scaled and mirrored copies (see `predict_augmented`). With `embed`,
+        the features of these layers are returned instead: a tensor (channels,) for each image.
         """
+        if embed:
+            return features_of(self, x, embed).unbind()
         if augment:
             return predict_augmented(self, x)
         kept: list = []
@@ -137,7 +153,7 @@ class BaseModel(nn.Module):
             if m.f != -1:
                 y = kept[m.f] if isinstance(m.f, int) else [y if j == -1 else kept[j] for j in m.f]
             y = m(y)
-            outputs = y if m.span > 1 else [y]
+            outputs = y if getattr(m, "span", 1) > 1 else [y]  # layers of a file unpickled by torch.load have none
             kept += [out if m.i + k in self.save else None for k, out in enumerate(outputs)]
             y = outputs[-1]
         return y
@@ -233,7 +249,7 @@ class DetectionModel(BaseModel):
 
     def prepare(self, ch: int, size: int = 256) -> None:
         """Find the head's strides by a pass of zeros, and start its biases; raise ModelError if shapes do not fit."""
-        head, maps = self.model[-1], cast("Output | dict", self._probe(torch.zeros(1, ch, size, size)))
+        head, maps = self.model[-1], cast("Output | dict", probe(self, torch.zeros(1, ch, size, size)))
         initialize_weights(self)
         if not isinstance(head, Detect):
             self.stride = torch.tensor([32.0])
@@ -243,40 +259,6 @@ class DetectionModel(BaseModel):
         head.stride.copy_(torch.tensor([size / m.shape[-2] for m in maps]))
         self.stride = head.stride.clone()
         head.bias_init()
-
-    def _probe(self, x: torch.Tensor) -> Output:
-        """Run the layers once in training mode, with batch statistics kept; raise ModelError for a layer that fails."""
-        seen: list[tuple[int, object]] = []
-        hooks = [
-            m.register_forward_pre_hook(lambda _m, inputs, n=n: seen.append((n, inputs[0])))
-            for n, m in enumerate(self.model)
-        ]
-        hooks += limit_work(self)
-        norms = {m: m.momentum for m in self.modules() if isinstance(m, nn.BatchNorm2d)}
-        for m in norms:
-            m.momentum = 0.0
-        try:
-            with torch.no_grad():
-                return self.predict(x)
-        except ModelError as e:
-            raise ModelError(f"{describe_line(self.yaml, seen[-1][0])}{e}") from None
-        except Exception as e:  # layers raise anything where inputs do not fit
-            number, given = seen[-1]
-            several = isinstance(given, (list, tuple))
-            each = [tuple(getattr(t, "shape", ())) for t in (given if isinstance(given, (list, tuple)) else [given])]
-            shapes = each if several else each[0]
-            where = describe_line(self.yaml, number)
-            reason = " ".join(str(e).split())
-            raise ModelError(
-                f"{where}the shapes do not fit: it was given {shapes} for a {x.shape[-1]} pixel image. {reason}"
-            ) from e
-        finally:
-            for hook in hooks:
-                hook.remove()
-            for m, momentum in norms.items():
-                m.momentum = momentum
-                if m.num_batches_tracked is not None:
-                    m.num_batches_tracked.zero_()
 
     def init_criterion(self) -> Criterion:
         return E2EDetectLoss(self) if self.end2end else v8DetectionLoss(self)
@@ -374,19 +356,60 @@ class ClassificationModel(BaseModel):
             setattr(parent, name, nn.Conv2d(last.in_channels, nc, (kh, kw), (sh, sw), bias=last.bias is not None))
 
 
+class Ensemble(nn.ModuleList):
+    """Detectors whose predictions are put side by side, for one NMS: `Ensemble([model, model])`.
+
+    Raises:
+        ModelError: they have different classes.
+    """
+
+    def __init__(self, models: Iterable[BaseModel] = ()):
+        super().__init__()
+        self.names: dict[int, str] = {}
+        self.yaml: dict = {}
+        self.stride, self.task = torch.tensor([1.0]), ""
+        for model in models:
+            self.append(model)
+
+    def append(self, module: nn.Module) -> Ensemble:
+        """Add a detector."""
+        model = cast(BaseModel, module)
+        if len(self) and dict(model.names) != dict(self.names):
+            raise ModelError(f"An ensemble's models must know the same classes, but model {len(self)} knows others.")
+        super().append(model)
+        self.names, self.yaml, self.task = model.names, model.yaml, model.task
+        self.stride = model.stride if model.stride.max() > self.stride.max() else self.stride
+        return self
+
+    def forward(
+        self, x: torch.Tensor, augment: bool = False, profile: bool = False, visualize: bool = False
+    ) -> tuple[torch.Tensor, None]:
+        """Return the predictions of all models (b, 4 + nc, positions of all), and None instead of maps."""
+        return torch.cat([model(x, profile, visualize, augment)[0] for model in self], 2), None
+
+
 def guess_model_task(model: str | Path | dict | nn.Module) -> str:
     """Return the task of a model, by its YAML's content or its file name; 'detect' for an unknown head."""
     if isinstance(model, nn.Module):
         return getattr(model, "task", None) or guess_model_task(getattr(model, "yaml", {}))
     if isinstance(model, dict):
         last = model["head"][-1] if isinstance(model.get("head"), list) and model["head"] else ()
-        name = last[2] if isinstance(last, (list, tuple)) and len(last) > 2 else ""
-        found = [t.name for t in TASKS.values() if name in [*t.heads]]
+        found = _tasks_of_head(str(last[2]), model) if isinstance(last, (list, tuple)) and len(last) > 2 else []
     else:
         stem = f"-{Path(model).stem.lower()}-".replace("_", "-")
         suffixes = {t.name: Path(t.weights).stem.partition("-")[2] for t in TASKS.values()}  # yolo11n-seg.pt: seg
         found = [name for name, suffix in suffixes.items() if suffix and f"-{suffix}-" in stem]
     return found[0] if found else "detect"
+
+
+def _tasks_of_head(name: str, d: dict) -> list[str]:
+    """Return the tasks of the head that a model description names: those of its class, or else of its nearest base."""
+    heads = {head: t.name for t in TASKS.values() for head in t.heads}
+    try:
+        bases = lookup(name, loaded_entries(d), globals()).cls.__mro__
+    except UserError:  # its file was not run yet
+        return [heads[name]] if name in heads else []
+    return [heads[head] for base in bases for head in heads if base is globals().get(head)]
 
 
 def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
@@ -412,12 +435,30 @@ def build_from_checkpoint(ckpt: dict, verbose: bool = False) -> BaseModel:
     return model
 
 
+def description(model: BaseModel) -> dict:
+    """Return the YAML from which a network like this one is built, with its `widths` if it was pruned.
+
+    Raises:
+        ModelError: no YAML describes it.
+    """
+    now = structure(model.model)
+    if (
+        now == getattr(model, "_as_built", now) or model.is_fused()
+    ):  # a file of a fused model cannot be loaded, whatever its widths
+        return model.yaml
+    d = {k: v for k, v in model.yaml.items() if k != "widths"}
+    with torch.random.fork_rng(devices=[]):
+        layers, _ = parse_model(d, ch=d["ch"], verbose=False)
+    widths = widths_of(now, structure(layers))
+    return {**d, "widths": widths} if widths else d
+
+
 def describe(model: BaseModel) -> dict:
     """Return a checkpoint of a model, from which `build_from_checkpoint` makes the same model."""
     args = getattr(model, "args", {})
     args = args if isinstance(args, dict) else vars(args)
     return {
-        "yaml": model.yaml,
+        "yaml": description(model),
         "task": model.task,
         "names": model.names,
         "nc": len(model.names),
@@ -449,6 +490,15 @@ def attempt_load_one_weight(
     return (model.fuse(verbose=False) if fuse else model), ckpt
 
 
+def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict, str]:
+    """Return the content of a weight file with the module under `model`, as 8.3.0 does, and the file's name.
+
+    No code in the file runs, whatever `safe_only` says.
+    """
+    model, ckpt = attempt_load_one_weight(weight)
+    return {**ckpt, "model": model, "ema": None, "train_args": ckpt["args"]}, str(weight)
+
+
 def read_weights(file: str | Path, trusted: bool | str = False) -> tuple[BaseModel | dict[str, torch.Tensor], dict]:
     """Return the model in a weight file and the file's content, as `attempt_load_one_weight` does.
 
@@ -467,9 +517,10 @@ def attempt_load_weights(
     inplace: bool = True,
     fuse: bool = False,
     trusted: bool | str = False,
-) -> BaseModel:
-    """Return the model of a weight file in eval mode (see `attempt_load_one_weight`)."""
-    weights = weights[0] if isinstance(weights, list) and len(weights) == 1 else weights
-    if isinstance(weights, list):
-        raise ModelError(f"{len(weights)} weight files were given. Ensembles are not supported: name one file.")
-    return attempt_load_one_weight(weights, device, inplace, fuse, trusted)[0]
+) -> BaseModel | Ensemble:
+    """Return the model of a weight file in eval mode (see `attempt_load_one_weight`); of several, their `Ensemble`."""
+    models = [
+        attempt_load_one_weight(file, device, inplace, fuse, trusted)[0]
+        for file in (weights if isinstance(weights, list) else [weights])
+    ]
+    return models[0] if len(models) == 1 else Ensemble(models)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 LONGEST = 4000  # characters of a message: what it quotes may be as long as a file
 
@@ -46,6 +48,16 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class MissingPackageError(UserError, ImportError):
     """An optional package is not installed; the message holds the `pip install` line."""
+
+
+def reason_of(e: BaseException) -> str:
+    """Return what an exception says; one without text is said by its kind and the line of source that raised it."""
+    text = " ".join(str(e).split())
+    frames = traceback.extract_tb(e.__traceback__)
+    if text or not frames:
+        return text or type(e).__name__
+    last = frames[-1]
+    return f"{type(e).__name__} in {Path(last.filename).name} line {last.lineno}, `{last.line}`"
 
 
 def did_you_mean(word: str, allowed: Iterable[str], n: int = 3) -> str:

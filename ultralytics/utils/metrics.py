@@ -32,6 +32,11 @@ def __getattr__(name: str) -> Callable:
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 
+def smooth_BCE(eps: float = 0.1) -> tuple[float, float]:
+    """Return the targets of a positive and a negative with label smoothing, 1 - eps / 2 and eps / 2."""
+    return 1 - eps / 2, eps / 2
+
+
 # Average precision ---------------------------------------------------------------------------------------------------
 
 

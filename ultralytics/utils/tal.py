@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ultralytics.utils.metrics import bbox_iou, probiou
+from ultralytics.utils.overrides import is_stock, replaceable
 
 
 def make_anchors(
@@ -60,6 +61,15 @@ class Assignment(NamedTuple):
     score: torch.Tensor  # (p,) target class score, 0..1
 
 
+@replaceable(
+    "forward",
+    "get_pos_mask",
+    "get_box_metrics",
+    "select_topk_candidates",
+    "get_targets",
+    "select_candidates_in_gts",
+    "select_highest_overlaps",
+)
 class TaskAlignedAssigner(nn.Module):
     """Assign each object to the anchors inside it that classify and locate it best.
 
@@ -68,13 +78,16 @@ class TaskAlignedAssigner(nn.Module):
     goes to the one that its box overlaps most; target scores are the alignments scaled to the object's best IoU.
 
     The objects of the whole batch are concatenated and only (object, anchor inside it) pairs are computed, so nothing
-    grows with the fullest image or with the number of classes.
+    grows with the fullest image or with the number of classes. A subclass that replaces one of the steps of 8.3.0
+    (`get_pos_mask`, `get_box_metrics`, `select_topk_candidates`, ...) gets the same rule step by step instead, on
+    tensors of all objects (b, n) and all anchors; `iou_calculation` serves both.
     """
 
     def __init__(self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0, eps: float = 1e-9):
         super().__init__()
         self.topk, self.num_classes, self.bg_idx = topk, num_classes, num_classes
         self.alpha, self.beta, self.eps = alpha, beta, eps
+        self.bs = self.n_max_boxes = 0  # of the batch at hand, for steps that read them, as those of 8.3.0
 
     @torch.no_grad()
     def forward(
@@ -100,14 +113,107 @@ class TaskAlignedAssigner(nn.Module):
             target labels (b, a), boxes (b, a, 4), scores (b, a, nc), foreground mask (b, a) and index of the object in
             its image (b, a). Background anchors have score 0; their label and box are those of the first object.
         """
-        b, n = gt_labels.shape[:2]
-        a = len(anc_points)
-        target_scores = torch.zeros_like(pd_scores)
-        fg_mask = torch.zeros((b, a), dtype=torch.bool, device=pd_scores.device)
-        if n == 0:
-            labels = torch.full((b, a), self.bg_idx, device=pd_scores.device)
-            return labels, torch.zeros_like(pd_bboxes), target_scores, fg_mask, torch.zeros_like(labels)
+        self.bs, self.n_max_boxes = gt_bboxes.shape[:2]
+        if self.n_max_boxes == 0:
+            labels = torch.full(pd_scores.shape[:2], self.bg_idx, device=pd_scores.device)
+            nothing = torch.zeros_like(labels)
+            return labels, torch.zeros_like(pd_bboxes), torch.zeros_like(pd_scores), nothing.bool(), nothing
+        if is_stock(self, TaskAlignedAssigner):
+            return self._from_pairs(pd_scores, pd_bboxes, anc_points, gt_labels, gt_bboxes, mask_gt)
+        mask_pos, align, overlaps = self.get_pos_mask(pd_scores, pd_bboxes, gt_labels, gt_bboxes, anc_points, mask_gt)
+        gt_idx, fg_mask, mask_pos = self.select_highest_overlaps(mask_pos, overlaps, self.n_max_boxes)
+        labels, boxes, scores = self.get_targets(gt_labels, gt_bboxes, gt_idx, fg_mask)
+        align, overlaps = align * mask_pos, overlaps * mask_pos
+        best_align, best_overlap = (x.amax(-1, keepdim=True) for x in (align, overlaps))
+        scaled = (align * best_overlap / (best_align + self.eps)).amax(-2)[..., None]
+        return labels, boxes, scores * scaled, fg_mask.bool(), gt_idx
 
+    # Step by step, on all anchors -------------------------------------------------------------------------------------
+
+    def get_pos_mask(
+        self,
+        pd_scores: torch.Tensor,
+        pd_bboxes: torch.Tensor,
+        gt_labels: torch.Tensor,
+        gt_bboxes: torch.Tensor,
+        anc_points: torch.Tensor,
+        mask_gt: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return which anchors each object takes, alignments and overlaps, all (b, n, a); arguments as `forward`."""
+        inside = self.select_candidates_in_gts(anc_points, gt_bboxes) * mask_gt
+        align, overlaps = self.get_box_metrics(pd_scores, pd_bboxes, gt_labels, gt_bboxes, inside)
+        top = self.select_topk_candidates(align, topk_mask=mask_gt.expand(-1, -1, self.topk).bool())
+        return top * inside * (align != 0), align, overlaps  # without alignment nothing would be learned
+
+    def get_box_metrics(
+        self,
+        pd_scores: torch.Tensor,
+        pd_bboxes: torch.Tensor,
+        gt_labels: torch.Tensor,
+        gt_bboxes: torch.Tensor,
+        mask_gt: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return alignments and overlaps (b, n, a), which are 0 where `mask_gt` (b, n, a) is."""
+        mask, a = mask_gt.bool(), pd_bboxes.shape[1]
+        image, gt, anchor = mask.nonzero(as_tuple=True)
+        overlaps = pd_bboxes.new_zeros(mask.shape)
+        overlaps[mask] = self.iou_calculation(gt_bboxes[image, gt], pd_bboxes[image, anchor]).to(overlaps.dtype)
+        scores = pd_scores.mT.gather(1, gt_labels.long().expand(-1, -1, a)) * mask
+        return scores.pow(self.alpha) * overlaps.pow(self.beta), overlaps
+
+    def select_topk_candidates(
+        self, metrics: torch.Tensor, largest: bool = True, topk_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Mark the `topk` best anchors of each object, 0 or 1 like `metrics` (b, n, a).
+
+        `topk_mask` (b, n, topk) says which of them count; without it, all of the objects whose best is above 0.
+        """
+        values, index = metrics.topk(min(self.topk, metrics.shape[-1]), -1, largest)
+        if topk_mask is None:
+            topk_mask = (values.amax(-1, keepdim=True) > self.eps).expand_as(index)
+        counted = topk_mask[..., : index.shape[-1]]
+        return torch.zeros_like(metrics).scatter_(-1, index, counted.to(metrics.dtype))
+
+    def get_targets(
+        self, gt_labels: torch.Tensor, gt_bboxes: torch.Tensor, target_gt_idx: torch.Tensor, fg_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return labels (b, a), boxes (b, a, 4) and scores (b, a, nc), 1 at the label, of each anchor's object."""
+        labels = gt_labels[..., 0].long().clamp(0).gather(1, target_gt_idx)
+        boxes = gt_bboxes.gather(1, target_gt_idx[..., None].expand(-1, -1, gt_bboxes.shape[-1]))
+        scores = gt_bboxes.new_zeros((*labels.shape, self.num_classes)).scatter_(2, labels[..., None], 1)
+        return labels, boxes, scores * (fg_mask[..., None] > 0)
+
+    @staticmethod
+    def select_candidates_in_gts(xy_centers: torch.Tensor, gt_bboxes: torch.Tensor, eps: float = 1e-9) -> torch.Tensor:
+        """Mark (b, n, a), 0 or 1, which points (a, 2) lie inside which boxes (b, n, 4)."""
+        inside = TaskAlignedAssigner._inside(*xy_centers.unbind(-1), *gt_bboxes.split(1, -1))
+        return inside.to(xy_centers.dtype)
+
+    @staticmethod
+    def select_highest_overlaps(
+        mask_pos: torch.Tensor, overlaps: torch.Tensor, n_max_boxes: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Leave each anchor that several objects take to the one that its box overlaps most.
+
+        Returns:
+            the object (b, a) of each anchor, how many it has, 0 or 1, and the mask (b, n, a) without the others.
+        """
+        most = torch.zeros_like(mask_pos).scatter_(1, overlaps.argmax(1, keepdim=True), 1)
+        mask_pos = torch.where(mask_pos.sum(1, keepdim=True) > 1, most, mask_pos)
+        return mask_pos.argmax(1), mask_pos.sum(1), mask_pos
+
+    # The same by pairs ------------------------------------------------------------------------------------------------
+
+    def _from_pairs(
+        self,
+        pd_scores: torch.Tensor,
+        pd_bboxes: torch.Tensor,
+        anc_points: torch.Tensor,
+        gt_labels: torch.Tensor,
+        gt_bboxes: torch.Tensor,
+        mask_gt: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what `forward` does, by `assign`."""
         image, slot = mask_gt[..., 0].nonzero(as_tuple=True)
         labels = gt_labels[..., 0].long()
 
@@ -116,7 +222,9 @@ class TaskAlignedAssigner(nn.Module):
         ) -> tuple[torch.Tensor, torch.Tensor]:
             return pd_scores[image, anchor, label], pd_bboxes[image, anchor]
 
-        hits = self.assign(predict, anc_points, b, image, labels[image, slot], gt_bboxes[image, slot])
+        hits = self.assign(predict, anc_points, len(labels), image, labels[image, slot], gt_bboxes[image, slot])
+        target_scores = torch.zeros_like(pd_scores)
+        fg_mask = torch.zeros(pd_scores.shape[:2], dtype=torch.bool, device=pd_scores.device)
         gt_idx = torch.zeros_like(fg_mask, dtype=torch.long)
         gt_idx[hits.image, hits.anchor] = slot[hits.gt]
         fg_mask[hits.image, hits.anchor] = True
@@ -148,7 +256,7 @@ class TaskAlignedAssigner(nn.Module):
         gt, anchor = self._pairs_inside(points, gt_boxes)
         image = gt_image[gt]
         score, boxes = predict(image, anchor, gt_labels[gt])
-        overlap = self.iou(gt_boxes[gt], boxes)
+        overlap = self.iou_calculation(gt_boxes[gt], boxes)
         align = score.float().pow(self.alpha) * overlap.pow(self.beta)
 
         chosen = self._top(gt, align, len(gt_boxes))
@@ -165,9 +273,9 @@ class TaskAlignedAssigner(nn.Module):
         )
         return Assignment(image, anchor, gt, align * best_overlap / (best_align + self.eps))
 
-    def iou(self, gt_boxes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    def iou_calculation(self, gt_bboxes: torch.Tensor, pd_bboxes: torch.Tensor) -> torch.Tensor:
         """Return how well boxes (p, 4) fit their objects (p, 4), both xyxy: (p,), 0..1."""
-        return bbox_iou(gt_boxes, boxes.float(), xywh=False, CIoU=True)[:, 0].clamp(0)
+        return bbox_iou(gt_bboxes, pd_bboxes.float(), xywh=False, CIoU=True).squeeze(-1).clamp(0)
 
     @classmethod
     def _pairs_inside(cls, points: torch.Tensor, gt_boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -213,11 +321,17 @@ class TaskAlignedAssigner(nn.Module):
         return pairs[first[place] == torch.arange(len(place), device=place.device)]
 
 
+@replaceable("select_candidates_in_gts")
 class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
     """The same for rotated boxes (..., 5) xywhr: probabilistic IoU, and the anchors inside the rotated rectangle."""
 
-    def iou(self, gt_boxes: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
-        return probiou(gt_boxes, boxes.float())[:, 0].clamp(0)
+    def iou_calculation(self, gt_bboxes: torch.Tensor, pd_bboxes: torch.Tensor) -> torch.Tensor:
+        return probiou(gt_bboxes, pd_bboxes.float()).squeeze(-1).clamp(0)
+
+    @staticmethod
+    def select_candidates_in_gts(xy_centers: torch.Tensor, gt_bboxes: torch.Tensor, eps: float = 1e-9) -> torch.Tensor:
+        """Mark (b, n, a) which points (a, 2) lie inside which boxes (b, n, 5)."""
+        return RotatedTaskAlignedAssigner._inside(*xy_centers.unbind(-1), *gt_bboxes.split(1, -1))
 
     @staticmethod
     def _inside(x: torch.Tensor, y: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from ultralytics.nn.modules.pointwise import halves, joined
 from ultralytics.nn.modules.resnet import HGBlock, HGStem, ResNetBlock, ResNetLayer  # noqa: F401
 from ultralytics.nn.modules.sampling import SPP, SPPELAN, AConv, ADown, SCDown  # noqa: F401
 from ultralytics.nn.modules.transformer import TransformerBlock
-from ultralytics.nn.registry import Bound, Context, bind_repeated, register
+from ultralytics.nn.registry import register
 from ultralytics.utils.errors import ModelError
 
 
@@ -145,8 +145,8 @@ class C2(nn.Module):
         self.m = nn.Sequential(*(Bottleneck(self.c, self.c, shortcut, g, k=((3, 3), (3, 3)), e=1.0) for _ in range(n)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        a, b = self.cv1(x).chunk(2, 1)
-        return self.cv2(torch.cat((self.m(a), b), 1))
+        a, b = halves(self.cv1, x)
+        return joined(self.cv2, [self.m(a), b])
 
 
 @register
@@ -326,15 +326,7 @@ class ELAN1(RepNCSPELAN4):
         self.cv3 = Conv(c4, c4, 3, 1)
 
 
-def _bind_c3k2(context: Context, args: list) -> Bound:
-    """Bind like (c1, c2, n, ...); the scales m, l and x always use C3k blocks, as YOLO11 defines them."""
-    bound = bind_repeated(context, args)
-    if context.scale in {"m", "l", "x"}:
-        bound.args[3:4] = [True]
-    return bound
-
-
-@register(bind=_bind_c3k2)
+@register
 class C3k2(C2f):
     """C2f whose inner blocks are C3k (`c3k=True`) or bottlenecks; the block of YOLO11."""
 

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from ultralytics.nn.modules.conv import Conv, DWConv, activation, add_kernel, identity_like
-from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, light_branch
+from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, bind_segment, light_branch
 from ultralytics.nn.modules.norm import BatchNorm2d
 from ultralytics.nn.modules.pointwise import JoinConv, start_like_dense
-from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
+from ultralytics.nn.registry import Bound, Context, register
 from ultralytics.utils.torch_utils import fuse_conv_and_bn
 
 
@@ -109,6 +109,8 @@ class GhostStage(nn.Module):
         up: of several maps the first one has half of the others' height and width.
     """
 
+    of_yolo11 = True  # a model that has one has YOLO11's head
+
     def __init__(self, c1: int | list[int], c2: int, n: int = 1, e: float = 0.5, s: int = 1, up: bool = False):
         super().__init__()
         ch = c1 if isinstance(c1, list) else [c1]
@@ -150,10 +152,7 @@ class _GhostBranches:
 
     branch = staticmethod(_ghost_branch)
     class_branch = staticmethod(partial(light_branch, depthwise=GhostDWConv, pointwise=GhostPWConv))
-
-
-def _bind_segment(context: Context, args: list) -> Bound:
-    return bind_channel_list(context, [*args[:2], *map(context.widened, args[2:3])])
+    legacy_class_branch = class_branch
 
 
 @register
@@ -161,7 +160,7 @@ class GhostDetect(_GhostBranches, Detect):
     """`Detect` with lighter box branches."""
 
 
-@register(bind=_bind_segment)
+@register(bind=bind_segment)
 class GhostSegment(_GhostBranches, Segment):
     """`Segment` with lighter box and coefficient branches."""
 

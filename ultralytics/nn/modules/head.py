@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 
 import torch
 from torch import nn
 
-from ultralytics.nn.modules.block import DFL, Proto
+from ultralytics.nn.modules.block import DFL, C2f, Proto
 from ultralytics.nn.modules.conv import Conv, DWConv
-from ultralytics.nn.registry import Bound, Context, bind_channel_list, register
+from ultralytics.nn.registry import Bound, Context, Entry, bind_channel_list, is_built_in, parameters, register
+from ultralytics.utils.overrides import is_stock, replaceable
+from ultralytics.utils.system.logger import say_once
 from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -18,25 +23,52 @@ Maps = list[torch.Tensor]
 BothMaps = dict[str, Maps]  # of a head without NMS: "one2many" and "one2one"
 
 
-def _legacy(context: Context) -> bool:
-    """Return whether a model has YOLOv8's head: it has, unless it contains blocks of YOLO11 (C3k2), as in 8.3.0.
+_yolov8: ContextVar[bool] = ContextVar("yolov8", default=False)
 
-    Checkpoints and YAMLs of 8.x have no other mark; GhostStage takes the place of C3k2 in this package's own family.
+
+@contextmanager
+def heads_of_yolov8(legacy: bool) -> Iterator[None]:
+    """Make heads that are built within this context YOLOv8's (`legacy`) or YOLO11's, if they do not say which."""
+    token = _yolov8.set(legacy)
+    try:
+        yield
+    finally:
+        _yolov8.reset(token)
+
+
+def is_legacy(given: object, entries: list[Entry]) -> bool:
+    """Return whether a model has YOLOv8's head: as `legacy` in its YAML says, or else if no block is one of YOLO11.
+
+    Blocks of YOLO11 are C3k2 and GhostStage, subclasses, classes in their place, and those with a parameter `c3k`,
+    which are written after C3k2. Where the answer hangs on a user's own block, it is logged.
     """
-    if "legacy" in context.yaml:
-        return bool(context.yaml["legacy"])
-    return not any(line[2] in {"C3k2", "GhostStage"} for line in (*context.yaml["backbone"], *context.yaml["head"]))
+    if given is not None:
+        return bool(given)
+    classes = [e.cls for e in entries]
+    yolo11 = [e.cls for e in entries if _is_of_yolo11(e.cls) or (e.replaced and _is_of_yolo11(e.replaced))]
+    own = [cls for cls in classes if not is_built_in(cls) and [p.name for p in parameters(cls)][2:3] == ["n"]]
+    if not own or not any(issubclass(cls, Detect) for cls in classes):
+        return not yolo11
+    if yolo11 and not any(map(is_built_in, yolo11)):
+        say_once(
+            f"The head is YOLO11's, since {yolo11[0].__name__} is a kind of C3k2. For YOLOv8's head, write "
+            "`legacy: true` into the model YAML."
+        )
+    elif not yolo11 and not any(issubclass(cls, C2f) and is_built_in(cls) for cls in classes):
+        say_once(
+            f"The head is YOLOv8's, since {own[0].__name__} is no kind of C3k2. For YOLO11's head, write "
+            "`legacy: false` into the model YAML."
+        )
+    return not yolo11
 
 
-def _bind_head(context: Context, args: list) -> Bound:
-    """Bind the YAML arguments, the channels of all inputs, and the kind of class branch by the model's blocks."""
-    bound = bind_channel_list(context, args)
-    return Bound([*bound.args, _legacy(context)], bound.channels)
+def _is_of_yolo11(cls: type) -> bool:
+    return getattr(cls, "of_yolo11", False) or any(p.name == "c3k" for p in parameters(cls))
 
 
-def _bind_segment(context: Context, args: list) -> Bound:
-    """Bind like other heads; the prototypes' hidden channels (third argument) are scaled by the model's width."""
-    return _bind_head(context, [*args[:2], *map(context.widened, args[2:3])])
+def bind_segment(context: Context, args: list) -> Bound:
+    """Bind by `ch`; the prototypes' hidden channels (third argument) are scaled by the model's width."""
+    return bind_channel_list(context, [*args[:2], *map(context.widened, args[2:3])])
 
 
 def _branch(hidden: int, out: int, ch: tuple[int, ...]) -> nn.ModuleList:
@@ -75,7 +107,7 @@ def _maps(pairs: list[Pair]) -> Maps:
     return [torch.cat(pair, 1) for pair in pairs]
 
 
-@register(bind=_bind_head)
+@register
 class Detect(nn.Module):
     """Anchor-free detection head of YOLOv8 and YOLO11: for each position, `nc` class logits and a box distribution.
 
@@ -86,16 +118,20 @@ class Detect(nn.Module):
     Args:
         nc: number of classes.
         ch: channels of the maps.
-        legacy: plain convolutions in the class branch (YOLOv8) instead of depthwise ones (YOLO11).
+        legacy: plain convolutions in the class branch (YOLOv8) instead of depthwise ones (YOLO11); by default as the
+            model that is being built has them.
     """
 
     stride: torch.Tensor  # (nl,) of the maps, in pixels
     end2end = False  # whether one prediction is made for each object, so that there is nothing to suppress
     max_det = 300  # predictions of an image, if `end2end`
+    anchors: torch.Tensor  # (2, positions) in strides, while a method that a subclass replaced runs, as in 8.3.0
+    strides: torch.Tensor  # (1, positions), likewise
     branch = staticmethod(_branch)  # builds all branches but that of the classes: (hidden, out, ch)
     class_branch = staticmethod(light_branch)
+    legacy_class_branch = staticmethod(_branch)
 
-    def __init__(self, nc: int = 80, ch: tuple[int, ...] = (), legacy: bool = False):
+    def __init__(self, nc: int = 80, ch: tuple[int, ...] = (), legacy: bool | None = None):
         super().__init__()
         self.nc = nc
         self.nl = len(ch)
@@ -104,7 +140,8 @@ class Detect(nn.Module):
         self.register_buffer("stride", torch.zeros(self.nl), persistent=False)  # set by the model that holds the head
         c2, c3 = max(16, ch[0] // 4, self.reg_max * 4), max(ch[0], min(nc, 100))
         self.cv2 = self.branch(c2, 4 * self.reg_max, ch)
-        self.cv3 = (_branch if legacy else self.class_branch)(c3, nc, ch)
+        self.legacy = _yolov8.get() if legacy is None else legacy
+        self.cv3 = (self.legacy_class_branch if self.legacy else self.class_branch)(c3, nc, ch)
         self.dfl = DFL(self.reg_max)
         self.one2one_cv2 = deepcopy(self.cv2) if self.end2end else None
         self.one2one_cv3 = deepcopy(self.cv3) if self.end2end else None
@@ -137,28 +174,29 @@ class Detect(nn.Module):
         return _pairs(x, self.cv2, self.cv3)
 
     def decode(self, pairs: list[Pair], *more: torch.Tensor) -> torch.Tensor:
-        """Turn the pairs of all maps into boxes and class probabilities; `more` goes to `decode_bboxes`.
+        """Turn the pairs of all maps into boxes and class probabilities; `more` goes to `boxes`.
 
         It does not use the maps, which an exported graph then need not compute, and takes the sigmoid of each map
         separately, which ONNX Runtime fuses with the convolution.
         """
-        anchors, strides = self.anchors(pairs)
+        anchors, strides = self.grid(pairs)
         sides = torch.cat([box.flatten(2) for box, _ in pairs], 2)
         scores = torch.cat([cls.sigmoid().flatten(2) for _, cls in pairs], 2)
-        return torch.cat((self.decode_bboxes(self.dfl(sides), anchors[None], *more) * strides, scores), 1)
+        return torch.cat((self.boxes(self.dfl(sides), anchors[None], *more) * strides, scores), 1)
 
-    def anchors(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
+    def grid(self, pairs: list[Pair]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return anchor points (2, positions), in strides, and strides (1, positions)."""
         points, strides = make_anchors([box for box, _ in pairs], self.stride, 0.5)
         return points.T, strides.T
 
-    def decode_bboxes(self, bboxes: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
-        """Return boxes (b, 4, positions) xywh, or xyxy if `end2end`, in strides.
+    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        """Return boxes (b, 4, positions) xywh, in strides, for distances left, top, right, bottom."""
+        return self.decode_bboxes(distances, anchors)
 
-        Args:
-            bboxes: (b, 4, positions) distances to left, top, right and bottom.
-            anchors: (1, 2, positions) anchor points.
-            more: (b, n, positions) further predictions that boxes depend on.
+    def decode_bboxes(self, bboxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        """Turn distances (b, 4, positions) from anchor points (1, 2, positions) into boxes, all in strides.
+
+        They are xywh, or xyxy if `end2end`.
         """
         return dist2bbox(bboxes, anchors, xywh=not self.end2end, dim=1)
 
@@ -190,6 +228,17 @@ class Detect(nn.Module):
                 _output_bias(cls)[: self.nc] = math.log(5 / self.nc / (640 / s) ** 2)
 
 
+@contextmanager
+def lent(head: nn.Module, **values: torch.Tensor) -> Iterator[None]:
+    """Give a head attributes within this context, where methods that were written for 8.3.0 look for them."""
+    vars(head).update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del vars(head)[name]
+
+
 def _output_bias(branch: nn.Module) -> torch.Tensor:
     """Return the values of the bias of a branch's last layer."""
     *_, last = branch.children()
@@ -206,7 +255,7 @@ class v10Detect(Detect):
         super().__init__(nc, ch, legacy=False)
 
 
-@register(bind=_bind_segment)
+@register(bind=bind_segment)
 class Segment(Detect):
     """Detection with masks: each position gives `nm` coefficients, by which prototype maps of the image are added.
 
@@ -215,7 +264,9 @@ class Segment(Detect):
     (b, 4 + nc + nm, positions), and these three.
     """
 
-    def __init__(self, nc: int = 80, nm: int = 32, npr: int = 256, ch: tuple[int, ...] = (), legacy: bool = False):
+    def __init__(
+        self, nc: int = 80, nm: int = 32, npr: int = 256, ch: tuple[int, ...] = (), legacy: bool | None = None
+    ):
         super().__init__(nc, ch, legacy)
         self.nm, self.npr = nm, npr
         self.proto = Proto(ch[0], npr, nm)
@@ -227,7 +278,8 @@ class Segment(Detect):
         return raw if self.training else (torch.cat((self.decode(pairs), coefficients), 1), raw)
 
 
-@register(bind=_bind_head)
+@replaceable("kpts_decode")
+@register
 class Pose(Detect):
     """Detection with keypoints: `kpt_shape` is their number and 2 for x, y or 3 for x, y, visibility.
 
@@ -236,7 +288,7 @@ class Pose(Detect):
     """
 
     def __init__(
-        self, nc: int = 80, kpt_shape: tuple[int, int] = (17, 3), ch: tuple[int, ...] = (), legacy: bool = False
+        self, nc: int = 80, kpt_shape: tuple[int, int] = (17, 3), ch: tuple[int, ...] = (), legacy: bool | None = None
     ):
         super().__init__(nc, ch, legacy)
         self.kpt_shape = kpt_shape
@@ -250,13 +302,28 @@ class Pose(Detect):
 
     def keypoints(self, pairs: list[Pair], kpts: torch.Tensor) -> torch.Tensor:
         """Turn raw keypoints (b, points * dimensions, positions) into pixels and visibility 0..1."""
-        anchors, strides = self.anchors(pairs)
+        anchors, strides = self.grid(pairs)
+        if is_stock(self, Pose):
+            return self._decoded(kpts, anchors, strides)
+        with lent(self, anchors=anchors, strides=strides):
+            return self.kpts_decode(kpts.shape[0], kpts)
+
+    def kpts_decode(self, bs: int, kpts: torch.Tensor) -> torch.Tensor:
+        """Turn raw keypoints (bs, points * dimensions, positions) into pixels and visibility 0..1, within `forward`.
+
+        A subclass that replaces this finds the anchor points (2, positions) and strides (1, positions) as
+        `self.anchors` and `self.strides`.
+        """
+        return self._decoded(kpts.view(bs, self.nk, -1), self.anchors, self.strides)
+
+    def _decoded(self, kpts: torch.Tensor, anchors: torch.Tensor, strides: torch.Tensor) -> torch.Tensor:
         y = kpts.view(kpts.shape[0], *self.kpt_shape, kpts.shape[2])
         xy = (y[:, :, :2] * 2 + (anchors - 0.5)) * strides
         return torch.cat((xy, y[:, :, 2:].sigmoid()), 2).flatten(1, 2)
 
 
-@register(bind=_bind_head)
+@replaceable("decode_bboxes")
+@register
 class OBB(Detect):
     """Detection of rotated boxes: distances along the box's own axes, and its angle.
 
@@ -264,7 +331,9 @@ class OBB(Detect):
     predictions (b, 4 + nc + ne, positions), boxes as xywh in pixels and the angle last, and these two.
     """
 
-    def __init__(self, nc: int = 80, ne: int = 1, ch: tuple[int, ...] = (), legacy: bool = False):
+    angle: torch.Tensor  # (b, ne, positions) radians, while a method that a subclass replaced runs, as in 8.3.0
+
+    def __init__(self, nc: int = 80, ne: int = 1, ch: tuple[int, ...] = (), legacy: bool | None = None):
         super().__init__(nc, ch, legacy)
         self.ne = ne
         self.cv4 = self.branch(max(ch[0] // 4, ne), ne, ch)
@@ -274,10 +343,17 @@ class OBB(Detect):
         raw = _, angle = _maps(pairs), (_rows(self.cv4, x).sigmoid() - 0.25) * math.pi
         return raw if self.training else (torch.cat((self.decode(pairs, angle), angle), 1), raw)
 
-    def decode_bboxes(self, bboxes: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+    def boxes(self, distances: torch.Tensor, anchors: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
         """Return boxes (b, 4, positions) xywh, in strides; the width lies along the angle (b, 1, positions)."""
         (angle,) = more
-        return dist2rbox(bboxes, angle, anchors, dim=1)
+        if is_stock(self, OBB):
+            return dist2rbox(distances, angle, anchors, dim=1)
+        with lent(self, angle=angle):
+            return self.decode_bboxes(distances, anchors)
+
+    def decode_bboxes(self, bboxes: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        """Turn distances (b, 4, positions) into rotated boxes xywh; within `forward` the angle is `self.angle`."""
+        return dist2rbox(bboxes, self.angle, anchors, dim=1)
 
 
 @register

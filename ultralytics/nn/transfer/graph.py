@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ultralytics.nn.modules.conv import Concat
+from ultralytics.nn.registry import is_built_in
 from ultralytics.utils.torch_utils import in_eval
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Node:
         self.entries = self.module.state_dict()
         # repeats of one class are a sequence, with numbers before the names
         self.repeated = type(self.module) is nn.Sequential and self.kind != "Sequential"
+        cls = type(next(self.module.children()) if self.repeated else self.module)
+        self.base = next((b for b in cls.__mro__ if is_built_in(b) and b is not nn.Module), cls)  # of a user's class
+
+    def is_like(self, other: Node) -> bool:
+        """Return whether two layers are of one class, apart from what users derive from it."""
+        return self.base is other.base or self.kind == other.kind
 
     @property
     def span(self) -> int:

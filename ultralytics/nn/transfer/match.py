@@ -36,9 +36,9 @@ def align(source: Graph, target: Graph) -> Match:
 
 def _likeness(a: Node, b: Node) -> float | None:
     """Return the score of two layers by themselves; None if they cannot be a pair."""
-    if a.span != b.span or (not a.entries and not b.entries and a.kind != b.kind):
+    if a.span != b.span or (not a.entries and not b.entries and not a.is_like(b)):
         return None
-    score = WEIGHTS * _fit(a, b) + KIND * (a.kind == b.kind)
+    score = WEIGHTS * _fit(a, b) + KIND * a.is_like(b)
     return score + STRIDE * (a.strides == b.strides) + CHANNELS * (a.channels == b.channels)
 
 

@@ -30,7 +30,7 @@ def named_alike(a: Node, b: Node) -> tuple[Entries, Entries]:
         {(f"0.{name}" if other.repeated and not node.repeated else name): t for name, t in node.entries.items()}
         for node, other in ((a, b), (b, a))
     ]
-    if a.kind != b.kind and isinstance(a.module, Detect) and isinstance(b.module, Detect):
+    if not a.is_like(b) and isinstance(a.module, Detect) and isinstance(b.module, Detect):
         own[0] = {name: t for name, t in own[0].items() if not name.startswith(OWN_BRANCHES)}
     return own[0], own[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 
@@ -26,3 +27,9 @@ def set_logging(name: str = "ultralytics", verbose: bool = True) -> logging.Logg
 
 
 LOGGER = set_logging("ultralytics", verbose=os.getenv("YOLO_VERBOSE", "true").lower() == "true")
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    """Log a line, but only once in this process."""
+    LOGGER.info(message)
