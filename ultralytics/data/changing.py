@@ -109,8 +109,8 @@ class ChangingDataset(Dataset):
     def _next_epoch(self, i: int) -> int:
         """Return the epoch of a sample asked for by its index alone: in training the next one each time.
 
-        So a loop of the user's own sees new augmentations in each epoch. Workers that torch's loader starts anew for each
-        epoch have forgotten how often they were asked, but have another seed.
+        So a loop of the user's own sees new augmentations in each epoch. Workers that torch's loader starts anew for
+        each epoch have forgotten how often they were asked, but have another seed.
         """
         if not self.augment:
             return self.epoch
