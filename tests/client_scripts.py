@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-SLOW = {"train_an_epoch", "custom_dataset", "custom_trainer", "custom_validator"}  # seconds each
+SLOW = {"plot_results", "train_an_epoch", "custom_dataset", "custom_trainer", "custom_validator"}  # seconds each
 
 SCRIPTS = {
     # The package, settings, files ------------------------------------------------------------------------------------

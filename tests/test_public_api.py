@@ -176,17 +176,19 @@ def test_methods_of_yolo():
             """train get_dataset setup_model get_model get_validator get_dataloader build_dataset preprocess_batch
             set_model_attributes label_loss_items progress_string plot_training_samples plot_training_labels
             plot_metrics save_metrics save_model validate optimizer_step build_optimizer final_eval on_plot
+            _setup_train _do_train _setup_scheduler read_results_csv build_targets check_resume resume_training
             add_callback set_callback run_callbacks""",
         ),
         (
             "ultralytics.engine.validator:BaseValidator",
             """__call__ get_dataloader preprocess postprocess init_metrics update_metrics finalize_metrics get_stats
-            print_results get_desc plot_val_samples plot_predictions on_plot add_callback run_callbacks""",
+            print_results get_desc plot_val_samples plot_predictions on_plot add_callback run_callbacks build_dataset
+            match_predictions check_stats pred_to_json eval_json""",
         ),
         (
             "ultralytics.engine.predictor:BasePredictor",
             """__call__ preprocess pre_transform inference postprocess setup_source setup_model stream_inference
-            predict_cli write_results add_callback run_callbacks""",
+            predict_cli write_results save_predicted_images show add_callback run_callbacks""",
         ),
     ],
 )
@@ -251,8 +253,16 @@ def test_attributes_that_are_no_modules():
 
     for package in (ultralytics, ultralytics.engine, ultralytics.nn, ultralytics.models.yolo, ultralytics.utils):
         assert not hasattr(package, "nothing") and not hasattr(package, "__nothing__")
-    with pytest.raises(AttributeError, match=r"'ultralytics\.models\.sam' is not part of this package"):
-        _ = ultralytics.models.sam
+    with pytest.raises(AttributeError, match=r"'ultralytics\.models\.fastsam' is not part of this package"):
+        _ = ultralytics.models.fastsam
+
+
+def test_a_predictor_that_libraries_ask_for_cannot_be_made():
+    """The callback of Weights & Biases imports it, to tell it from others."""
+    from ultralytics.models.sam.predict import Predictor
+
+    with pytest.raises(ValueError, match=r"'ultralytics\.models\.sam\.predict\.Predictor' is not part of this package"):
+        Predictor()
 
 
 def test_other_missing_modules_are_missing_as_usual():

@@ -25,9 +25,15 @@ _ELSEWHERE = frozenset(
     {"SAM", "FastSAM", "RTDETR", "NAS", "YOLOWorld", "Explorer", "hub", "solutions"}
     | {"sam", "fastsam", "rtdetr", "nas", "world", "explorer", "annotator", "RTDETRDecoder", "WorldDetect"}
 )
-_NOT_HERE = "'{}' is not part of this package, which holds YOLO and its Ghost versions only. Use 'ultralytics.YOLO'."
 
 __all__ = ("ASSETS", "SETTINGS", "YOLO", "__version__", "checks", "download", "settings")
+
+
+def not_here(name: str) -> str:
+    """Return the message for a name of another product."""
+    return (
+        f"'{name}' is not part of this package, which holds YOLO and its Ghost versions only. Use 'ultralytics.YOLO'."
+    )
 
 
 def modules_of(package: str) -> Callable[[str], ModuleType]:
@@ -53,7 +59,7 @@ def __getattr__(name: str):
         value = globals()[name] = load(_PUBLIC[name])
         return value
     if name in _ELSEWHERE:
-        raise AttributeError(_NOT_HERE.format(f"ultralytics.{name}"))
+        raise AttributeError(not_here(f"ultralytics.{name}"))
     return _module(name)
 
 
@@ -74,7 +80,7 @@ class _Elsewhere:
     def find_spec(name: str, path: object = None, target: object = None) -> None:
         package, _, last = name.rpartition(".")
         if package.partition(".")[0] == "ultralytics" and last in _ELSEWHERE:
-            raise ImportError(_NOT_HERE.format(name), name=name)
+            raise ImportError(not_here(name), name=name)
 
 
 sys.meta_path[:] = [f for f in sys.meta_path if getattr(f, "__name__", "") != "_Elsewhere"] + [_Elsewhere]

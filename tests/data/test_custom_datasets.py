@@ -127,6 +127,25 @@ def test_a_users_transform_gets_a_painted_image_that_it_may_write_on(tmp_path):
     assert (dataset.images[0][0] == before).all()
 
 
+def test_transforms_may_return_plain_dicts(tmp_path):
+    found = []
+
+    def first(labels):
+        return {**labels, "cls": labels["cls"] + 1}
+
+    def second(labels):
+        labels["img"][0] = 3
+        found.append(len(labels["instances"]))
+        return dict(labels)
+
+    dataset = make(YOLODataset, make_set(tmp_path, 2), mosaic=0.0)
+    for transform in (second, first, second):
+        dataset.transforms.insert(0, transform)
+    assert dataset[0]["cls"].min() == 1 and found == [2, 2]
+    dataset.transforms = lambda labels: second(labels)  # no Compose around it
+    assert dataset[1]["instances"].bboxes.shape == (2, 4)
+
+
 # Overrides ------------------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +276,24 @@ def test_what_a_transform_draws_follows_from_seed_and_epoch(tmp_path):
     assert not torch.equal(first, epoch_of(dataset, 2))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loops_of_ones_own_show_other_augmentations_in_each_epoch(tmp_path, workers):
+    def epochs(dataset):
+        torch.manual_seed(0)
+        loader = torch.utils.data.DataLoader(dataset, 2, num_workers=workers, collate_fn=YOLODataset.collate_fn)
+        return [torch.cat([batch["img"] for batch in loader]) for _ in range(2)]
+
+    folder = make_set(tmp_path, 4)
+    first, second = epochs(make(YOLODataset, folder))
+    assert not (first == second).flatten(1).all(1).any()
+    assert all(torch.equal(a, b) for a, b in zip((first, second), epochs(make(YOLODataset, folder))))
+    part = torch.utils.data.Subset(make(YOLODataset, folder), [0, 1])
+    first, second = epochs(part)
+    assert not torch.equal(first, second)
+    still = YOLODataset(str(folder), imgsz=64, augment=False, data=NAMES)
+    assert torch.equal(*epochs(still))
+
+
 def test_loaders_with_a_sampler_of_ones_own(tmp_path):
     class Order(torch.utils.data.Sampler):
         epochs: list
@@ -285,14 +322,39 @@ def test_loaders_with_a_sampler_of_ones_own(tmp_path):
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_cache_of_ones_own_runs_no_code(tmp_path):
+def test_a_cache_of_ones_own_keeps_plain_data(tmp_path):
+    rows = [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.zeros((0, 5)),
+        np.array(True),
+        np.float32(2),
+        Path("a.jpg"),
+    ]
+    x = {"labels": rows, 3: (1, None, [0.5, "火"], {}), "hash": "h"}
+    save_dataset_cache_file("", tmp_path / "a.cache", x, "2")
+    back = load_dataset_cache_file(tmp_path / "a.cache")
+    assert back[3] == x[3] and (back["hash"], back["version"]) == ("h", "2") and back["labels"][3:] == [2, "a.jpg"]
+    for kept, given in zip(back["labels"], rows[:3]):
+        assert (
+            kept.dtype == given.dtype and kept.shape == given.shape and (kept == given).all() and kept.flags.writeable
+        )
+    with pytest.raises(DataError, match="A function cannot be kept"):
+        save_dataset_cache_file("", tmp_path / "a.cache", {"f": make}, "2")
+
+
+def test_a_foreign_cache_runs_no_code(tmp_path):
     import pickle
 
     with pytest.raises(MissingFileError, match="does not exist"):
         load_dataset_cache_file(tmp_path / "nothing.cache")
-    (tmp_path / "bad.cache").write_bytes(pickle.dumps({"labels": print}))
-    with pytest.raises(MissingFileError, match=r"is not a cache that this package kept"):
-        load_dataset_cache_file(tmp_path / "bad.cache")
+    np.savez(
+        tmp_path / "far.npz", text=np.frombuffer(b'{"array": ["<f4", [9], 0]}', np.uint8), blob=np.zeros(4, np.uint8)
+    )
+    np.savez(tmp_path / "objects.npz", text=np.array([print]), blob=np.zeros(4, np.uint8))
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps({"labels": print}))
+    for file in tmp_path.glob("*.npz"):
+        with pytest.raises(MissingFileError, match=r"is not a cache that this package kept"):
+            load_dataset_cache_file(file)
 
 
 def test_the_yaml_of_a_folder(tmp_path):

@@ -96,7 +96,7 @@ def test_bringing_back_weights_brings_back_no_learning_rate(trainer):
         seen[t.iteration] = [(g["lr"], g["momentum"]) for g in t.optimizer.param_groups]
 
     settings = {"optimizer": "SGD", "epochs": 3, "warmup_epochs": 0.1}
-    short = lambda t: setattr(t.scheduler, "warmup", 2)  # noqa: E731
+    short = lambda t: setattr(t.learner.schedule, "warmup", 2)  # noqa: E731
     broken = {"on_train_start": short, "on_train_batch_start": break_layer([4]), "on_train_batch_end": look}
     trainer(broken, **settings).train()
     found = dict(seen)

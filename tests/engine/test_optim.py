@@ -15,6 +15,7 @@ from ultralytics.engine.training.optimizer import (
     OPTIMIZERS,
     Schedule,
     advice_on_steps,
+    bias_lr,
     build_optimizer,
     choose_optimizer,
     freeze_layers,
@@ -39,19 +40,19 @@ def simulate(model: nn.Module, nc: int, images: int, **settings) -> list[dict]:
     args = get_cfg(overrides=settings)
     batches, ema = images // args.batch, ModelEMA(nn.Linear(1, 1))
     accumulate = max(round(args.nbs / args.batch), 1)
-    choice = choose_optimizer(args, nc, steps_in_run(images, args.batch, args.nbs, args.epochs))
+    steps = steps_in_run(images, args.batch, args.nbs, args.epochs)
+    choice = choose_optimizer(args.optimizer, args.lr0, args.momentum, nc, steps)
     optimizer = build_optimizer(model, choice, args.weight_decay * args.batch * accumulate / args.nbs)
     warmup = Schedule.warmup_iterations(args.warmup_epochs, batches)
-    law = lr_law(args.epochs, args.lrf, args.cos_lr)
-    schedule = Schedule(
-        optimizer, law, warmup, args.batch, args.nbs, args.momentum, args.warmup_momentum, choice.warmup_bias_lr
-    )
+    start = bias_lr(args, model, optimizer)
+    schedule = Schedule(optimizer, warmup, args.batch, args.nbs, args.momentum, args.warmup_momentum, start)
+    schedule.follow(lr_law(args.epochs, args.lrf, args.cos_lr))
     rows, last_step = [], -1
     for iteration in range(args.epochs * batches):
         epoch = iteration // batches
         if iteration % batches == 0:
             schedule.start_epoch(epoch)
-        accumulate = schedule.start_iteration(iteration, epoch)
+        accumulate = schedule.start_iteration(iteration)
         if iteration - last_step >= accumulate:
             ema.updates, last_step = ema.updates + 1, iteration
         groups = optimizer.param_groups
@@ -92,17 +93,15 @@ def test_groups_take_each_parameter_once():
 
 @pytest.mark.parametrize(("iterations", "nc", "expected"), [(10001, 80, ("SGD", 0.01)), (10000, 1, ("AdamW", 0.002))])
 def test_auto_chooses_by_the_length_of_the_run(iterations: int, nc: int, expected: tuple):
-    choice = choose_optimizer(get_cfg(), nc, iterations)
-    assert (choice.name, choice.lr) == expected
-    assert (choice.momentum, choice.warmup_bias_lr) == (0.9, 0.0)
+    choice = choose_optimizer("auto", 0.01, 0.937, nc, iterations)
+    assert (choice.name, choice.lr, choice.momentum) == (*expected, 0.9)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_each_optimizer_lowers_a_loss(name: str):
     torch.manual_seed(0)
     model, x = nn.Linear(4, 1), torch.ones(8, 4)
-    args = get_cfg(overrides={"optimizer": name.lower(), "lr0": 0.01})
-    choice = choose_optimizer(args, 1, 10)
+    choice = choose_optimizer(name.lower(), 0.01, 0.937, 1, 10)
     assert (choice.name, choice.lr, choice.momentum) == (name, 0.01, 0.937)
     optimizer = build_optimizer(model, choice, 0.0)
     start = (model(x) - 3).square().mean().item()
@@ -114,10 +113,8 @@ def test_each_optimizer_lowers_a_loss(name: str):
 
 
 def test_an_unknown_optimizer_is_answered_with_the_nearest():
-    args = get_cfg()
-    args.optimizer = "AdamWW"
     with pytest.raises(ConfigError, match=r"'AdamWW' is not known\. Choose .*Did you mean 'AdamW'"):
-        choose_optimizer(args, 1, 10)
+        choose_optimizer("AdamWW", 0.01, 0.9, 1, 10)
 
 
 def test_warm_up_may_be_left_out():

@@ -24,6 +24,7 @@ from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.training.learner import Learner
+from ultralytics.engine.training.optimizer import Schedule
 from ultralytics.engine.training.progress import Progress
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint
@@ -256,11 +257,17 @@ def test_time_sets_the_number_of_epochs(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ultralytics.engine.trainer.time.time", lambda: 1000.0)
     trainer = DetectionTrainer.__new__(DetectionTrainer)
     trainer.args = type("Args", (), {"time": 0.5, "lrf": 0.01, "cos_lr": False, "epochs": 100})()
-    trainer.learner = Learner(nn.Identity(), schedule=type("S", (), {})())
+    schedule = Schedule(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1))
+    trainer.learner = Learner(nn.Identity(), optimizer=schedule.optimizer, schedule=schedule)
     trainer.progress = Progress(100, epoch=1, train_time_start=800.0)  # two epochs: 18 fit into 1800 s
+    trainer._setup_scheduler()
+    schedule.start_epoch(1)
     trainer._keep_to_time_limit()
     assert trainer.epochs == 18 and not trainer.stop
-    assert trainer.scheduler.law(18) == pytest.approx(0.01)
+    assert trainer.lf(18) == pytest.approx(0.01)
+    assert schedule.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * (0.99 * 0.99 + 0.01))  # until the next epoch
+    schedule.start_epoch(2)
+    assert trainer.scheduler.get_last_lr() == pytest.approx([0.1 * (16 / 18 * 0.99 + 0.01)])
 
 
 def test_save_period_and_no_validation(run: Run):
@@ -336,7 +343,7 @@ def test_multi_scale_varies_the_size(run: Run):
 def test_cosine_and_warm_up(run: Run):
     trainer = run(cos_lr=True, epochs=3, optimizer="SGD", warmup_epochs=1.0, val=False)
     biases = [row["lr/pg0"] for row in rows(trainer)]
-    assert trainer.scheduler.warmup == 100 and max(biases) < 0.1
+    assert trainer.learner.schedule.warmup == 100 and max(biases) < 0.1
     assert biases == sorted(biases, reverse=True)
     weights_lr = [row["lr/pg1"] for row in rows(trainer)]  # the whole run is warm-up
     assert 0 < weights_lr[0] < weights_lr[1]

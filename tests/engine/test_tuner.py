@@ -164,8 +164,6 @@ def test_tune_trains_and_leaves_the_model_alone(work_dir: Path, tiny_data: Path,
     assert all((before[k] == after[k]).all() for k in before) and model.trainer is None
     assert YOLO(work_dir / "runs/tune/weights/best.pt").names == {0: "red", 1: "green"}
     assert any("optimizer=auto ignores lr0" in line for line in log)
-    with pytest.raises(ConfigError, match="Ray Tune"):
-        model.tune(use_ray=True)
 
 
 def test_the_settings_can_name_the_model(work_dir: Path, tiny_data: Path):

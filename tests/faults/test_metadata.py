@@ -40,7 +40,8 @@ WRONG = [
 ] + [
     ("classify", {"names": ["a"]}), ("classify", {"task": "detect"}), ("segment", {"task": "detect"}),
     ("segment", {"names": ["a"] * 7}), ("obb", {"task": "detect"}), ("obb", {"names": ["a"]}),
-    ("detect-nms", {"nms": False}), ("detect-nms", {"task": "obb"}),
+    ("detect-nms", {"nms": False}), ("detect-nms", {"task": "obb"}), ("classify", {"nms": True}),
+    ("classify", {"end2end": True}), ("detect", {"task": None, "nms": True}), ("detect", {"end2end": True}),
 ]  # fmt: skip
 
 

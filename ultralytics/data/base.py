@@ -18,6 +18,7 @@ from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.instances import Batch, Labels, Sample, select
 from ultralytics.data.labels import img2label_paths
 from ultralytics.data.lists import find_images
+from ultralytics.data.transform import ready_for
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.instance import Bboxes
 
@@ -209,7 +210,9 @@ class BaseDataset(ChangingDataset):
                 return self[key[1]]
         if not -len(self) <= key < len(self):
             raise IndexError(f"sample {key} of a dataset of {len(self)}")
-        return self.transforms(self.get_image_and_label(int(key) % len(self)))
+        if self._asked is None:
+            return self[self._next_epoch(key % len(self)), key]
+        return self.transforms(ready_for(self.transforms, self.get_image_and_label(int(key) % len(self))))
 
     def partners(self, labels: Sample, k: int) -> list[int]:
         """Choose k images to mix with a sample, at random from the eight batches before it in its epoch.

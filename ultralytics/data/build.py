@@ -209,6 +209,7 @@ class InfiniteDataLoader(DataLoader):
             worker_init_fn=start if num_workers else None,
             **kwargs,
         )
+        vars(self)["batch_size"] = getattr(batches, "batch_size", batch_size)  # torch has none beside a batch sampler
         self.batches = batches
         self.epoch = self.first = 0  # what the next loop shows: an epoch, from this batch on
         self._crew: Crew | None = None

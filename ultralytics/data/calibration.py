@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.image_files import read_image
@@ -16,10 +17,8 @@ from ultralytics.utils.errors import DataError
 IMAGES = 300  # that calibrate; more change little
 
 
-def calibration_batches(
-    data: str, task: str, imgsz: list[int], split: str = "val", fraction: float = 1.0
-) -> Callable[[], Iterable[np.ndarray]]:
-    """Return a function that yields images spread over a split, as arrays (1, 3, h, w) float32 in 0..1.
+class CalibrationImages:
+    """Loader of images that are spread over a split: batches with `img`, (1, 3, h, w) uint8 RGB.
 
     Args:
         data: dataset YAML; the folder of a classification dataset.
@@ -27,22 +26,28 @@ def calibration_batches(
         imgsz: [h, w].
         split: 'val' and so on.
         fraction: fraction of the images to take, at most `IMAGES` of them.
-    """
-    described = check_cls_dataset(data) if task == "classify" else check_det_dataset(data)
-    files = find_images(described.get(split) or described["val"])
-    if not files:
-        raise DataError(f"The split '{split}' of '{data}' holds no images to calibrate on.")
-    wanted = max(min(round(len(files) * fraction), IMAGES), 1)
-    chosen = [files[i] for i in np.linspace(0, len(files) - 1, wanted).round().astype(int)]
-    letterbox = LetterBox((imgsz[0], imgsz[1]), auto=False)
 
-    def batches() -> Iterable[np.ndarray]:
-        for file in chosen:
+    Raises:
+        DataError: there are no images in the split.
+    """
+
+    def __init__(self, data: str, task: str, imgsz: list[int], split: str = "val", fraction: float = 1.0):
+        described = check_cls_dataset(data) if task == "classify" else check_det_dataset(data)
+        files = find_images(described.get(split) or described["val"])
+        if not files:
+            raise DataError(f"The split '{split}' of '{data}' holds no images to calibrate on.")
+        wanted = max(min(round(len(files) * fraction), IMAGES), 1)
+        self.files = [files[i] for i in np.linspace(0, len(files) - 1, wanted).round().astype(int)]
+        self.letterbox = LetterBox((imgsz[0], imgsz[1]), auto=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        for file in self.files:
             try:
-                rgb = letterbox(image=read_image(file))[..., ::-1]
+                rgb = self.letterbox(image=read_image(file))[..., ::-1]
             except DataError as e:
                 LOGGER.warning(f"WARNING ⚠️ left out of the calibration: {e}")
                 continue
-            yield np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], dtype=np.float32) / 255
-
-    return batches
+            yield {"img": torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)[None]))}

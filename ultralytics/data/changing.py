@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from itertools import chain
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset
 
 from ultralytics.data.image_cache import ImageCache
@@ -38,7 +40,7 @@ class ChangingDataset(Dataset):
     images: ImageCache
     augment: bool
     seed: int
-    epoch: int = 0  # of samples asked for by a plain index
+    epoch: int = 0  # of the first sample that is asked for by a plain index, see `_next_epoch`
     _asked: int | None = None  # index that a loader asked for, while its sample is made
 
     def __len__(self) -> int:
@@ -89,7 +91,7 @@ class ChangingDataset(Dataset):
         """
         samples = []
         for key in keys:
-            epoch, i = key if isinstance(key, (tuple, list)) else (self.epoch, key)
+            epoch, i = key if isinstance(key, (tuple, list)) else (self._next_epoch(key), key)
             try:
                 with self._at(epoch, i):
                     samples.append(self[int(i)])
@@ -98,6 +100,24 @@ class ChangingDataset(Dataset):
                     raise
                 self.images.name_once(i % len(self.images), e, "It is left out of validation.")
         return samples
+
+    @cached_property
+    def _asks(self) -> Counter[int]:
+        """How often each training sample was asked for by its index alone."""
+        return Counter()
+
+    def _next_epoch(self, i: int) -> int:
+        """Return the epoch of a sample asked for by its index alone: in training the next one each time.
+
+        So a loop of the user's own sees new augmentations in each epoch. Workers that torch's loader starts anew for
+        each epoch have forgotten how often they were asked, but have another seed.
+        """
+        if not self.augment:
+            return self.epoch
+        worker = torch.utils.data.get_worker_info()
+        before = self._asks[i] + (0 if worker is None else (worker.seed - worker.id) % 2**31)
+        self._asks[i] += 1
+        return self.epoch + before
 
     @contextlib.contextmanager
     def _at(self, epoch: int, i: int) -> Iterator[None]:

@@ -136,6 +136,8 @@ class ClassificationDataset(ChangingDataset):
                 return self[key[1]]
         if not -len(self) <= key < len(self):
             raise IndexError(f"sample {key} of a dataset of {len(self)}")
+        if self._asked is None:
+            return self[self._next_epoch(key % len(self)), key]
         i = int(key) % len(self)
         j, image, _ = self.usable(i)
         img = self.torch_transforms(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), self._rng(i))

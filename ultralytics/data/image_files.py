@@ -41,11 +41,11 @@ def list_images(folder: str | Path) -> list[str]:
     return sorted(os.path.join(root, f) for root, files in walk(folder) for f in files if is_image(f))
 
 
-def exif_size(image: PILImage) -> tuple[int, int]:
+def exif_size(img: PILImage) -> tuple[int, int]:
     """Return (width, height) of an open PIL image as displayed, after its EXIF rotation."""
-    w, h = image.size
+    w, h = img.size
     try:
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED
+        turned = img.getexif().get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED
     except Exception:  # a damaged EXIF block is no reason to refuse the image
         turned = False
     return (h, w) if turned else (w, h)

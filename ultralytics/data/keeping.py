@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import numpy as np
-import torch
 
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import atomic_write, open_regular
 from ultralytics.utils.hostile.archives import check_zip
 
-Old = TypeVar("Old")
+_KINDS = "biuf"  # of arrays in a cache: truth, whole and real numbers
 
 
 def get_hash(paths: Sequence[str]) -> str:
@@ -36,11 +37,16 @@ def save_dataset_cache_file(prefix: str, path: str | Path, x: dict, version: str
         path: of the file.
         x: what to keep; gets `version`.
         version: of what is in it.
+
+    Raises:
+        DataError: there is something else in it.
     """
     x["version"] = version
+    blob = bytearray()  # the bytes of all arrays; in the JSON stands where each begins
+    text = json.dumps(_packed(x, blob)).encode()
     try:
         with atomic_write(path) as f:
-            torch.save(_mapped(x, np.ndarray, torch.from_numpy), f)
+            np.savez(f, text=np.frombuffer(text, np.uint8), blob=np.frombuffer(bytes(blob), np.uint8))
     except OSError as e:
         LOGGER.warning(f"WARNING ⚠️ {prefix}the cache '{path}' is not saved: {e.strerror or e}.")
         return
@@ -56,9 +62,9 @@ def load_dataset_cache_file(path: str | Path) -> dict:
     try:
         with open_regular(path) as f, zipfile.ZipFile(f) as archive:
             check_zip(archive)
-        with open_regular(path) as f:
-            kept = torch.load(f, map_location="cpu", weights_only=True)
-        return cast("dict", _mapped(kept, torch.Tensor, torch.Tensor.numpy))
+        with open_regular(path) as f, np.load(f, allow_pickle=False) as kept:
+            blob, found = kept["blob"].tobytes(), json.loads(kept["text"].tobytes())
+        return cast("dict", _unpacked(found, blob))
     except MissingFileError:
         raise
     except Exception as e:  # damaged in one of many ways, or a pickle
@@ -67,13 +73,39 @@ def load_dataset_cache_file(path: str | Path) -> dict:
         ) from None
 
 
-def _mapped(value: object, kind: type[Old], change: Callable[[Old], object]) -> object:
-    """Change the values of a kind in dicts, lists and tuples."""
+def _packed(value: object, blob: bytearray) -> object:
+    """Return a value as JSON can hold it: lists and plain values as they are, others as {kind: content}."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in _KINDS:
+        start = len(blob)
+        blob += value.tobytes()
+        return {"array": [value.dtype.str, list(value.shape), start]}
     if isinstance(value, dict):
-        return {key: _mapped(v, kind, change) for key, v in value.items()}
+        return {"dict": [[_packed(k, blob), _packed(v, blob)] for k, v in value.items()]}
     if isinstance(value, (list, tuple)):
-        return type(value)(_mapped(v, kind, change) for v in value)
-    return change(value) if isinstance(value, kind) else value
+        items = [_packed(v, blob) for v in value]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, (np.generic, Path)):
+        return value.item() if isinstance(value, np.generic) else str(value)
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise DataError(f"A {type(value).__name__} cannot be kept in a cache; dicts, lists, texts, numbers and arrays can.")
+
+
+def _unpacked(value: object, blob: bytes) -> object:
+    """Return what `_packed` was given."""
+    if isinstance(value, list):
+        return [_unpacked(v, blob) for v in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "array":
+        kept, shape, start = np.dtype(content[0]), content[1], content[2]
+        if kept.kind not in _KINDS:
+            raise DataError(f"An array of {kept} is none that was kept.")
+        count = math.prod(shape)
+        return np.frombuffer(blob, kept, count, start).reshape(shape).copy() if count else np.zeros(shape, kept)
+    items = [_unpacked(v, blob) for v in content]
+    return tuple(items) if kind == "tuple" else dict(cast("list[list]", items))
 
 
 def compress_one_image(f: str | Path, f_new: str | Path | None = None, max_dim: int = 1920, quality: int = 50) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ultralytics.data.canvas import Canvas
-from ultralytics.data.instances import Sample, flat
+from ultralytics.data.instances import Labels, Sample, flat
 
 
 class SampleSource(Protocol):
@@ -38,10 +38,11 @@ def ours(cls: Kind) -> Kind:
 
 
 def ready_for(transform: Callable, labels: Sample) -> Sample:
-    """Give a transform that is not `ours` a painted image that it may write on; else leave the sample as it is."""
-    img = labels.get("img") if isinstance(labels, dict) else None
-    if vars(type(transform)).get("spares_image"):
+    """Give a transform that is not `ours` a painted image that it may write on, and `instances`."""
+    if vars(type(transform)).get("spares_image") or not isinstance(labels, dict):
         return labels
+    labels = labels if isinstance(labels, Labels) or "bboxes" not in labels else Labels(labels)
+    img = labels.get("img")
     if isinstance(img, Canvas):
         labels["img"] = img.paint()
     elif isinstance(img, np.ndarray) and not img.flags.writeable:

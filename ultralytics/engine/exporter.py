@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import logging
 import os
@@ -17,11 +18,11 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.cfg.schema import DEFAULTS
 from ultralytics.engine.callbacks import Callbacks, get_default_callbacks
 from ultralytics.engine.parity import Parity, check_parity
+from ultralytics.engine.training.progress import NOT_YET
 from ultralytics.nn.formats import FORMATS, Format, format_named
 from ultralytics.nn.formats.facts import Metadata
 from ultralytics.nn.formats.job import Exportable, Job
@@ -43,6 +45,7 @@ from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, ModelError, UserError
 from ultralytics.utils.files import file_size, move_into_place
 from ultralytics.utils.flops import input_channels, sides
+from ultralytics.utils.helpers import get_default_args
 from ultralytics.utils.torch_utils import unwrap
 
 if TYPE_CHECKING:
@@ -53,7 +56,21 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errn
 FULL = 1 << 20  # a disk with fewer free bytes is full
 NMS_ONLY = ("conf", "iou", "max_det", "agnostic_nms")  # no effect without nms=True
 INT8_ONLY = ("data", "split", "fraction")  # no effect without int8=True
+ON_GPU = ("torchscript", "onnx", "engine")  # formats whose files run on a GPU
 OPTIONS = ("half", "int8", "dynamic", "nms", "opset")  # refused where a format does not support them
+
+
+class GraphNode(Protocol):
+    """A node of a TensorFlow graph."""
+
+    name: str
+    input: Sequence[str]
+
+
+class GraphDef(Protocol):
+    """A TensorFlow graph."""
+
+    node: Sequence[GraphNode]
 
 
 class Predictions(Exportable):
@@ -88,10 +105,19 @@ class Predictions(Exportable):
 class Exporter(Callbacks):
     """Exports a model with the settings of `yolo export`: `Exporter(overrides={"format": "onnx"})(model)`.
 
+    The method `export_NAME` of a format, if there is one, writes the file; a subclass may override it.
+
     Attributes:
         args: the settings.
-        parity: how much the file differs from the model, known once it is written.
+        model: to export; this and what follows is known once the exporter is called.
+        file: the weight file, which may not exist, beside which the exported file is written.
+        imgsz: [height, width] of the images.
+        parity: how much the written file differs from the model.
     """
+
+    model: BaseModel
+    file: Path
+    imgsz: list[int]
 
     def __init__(
         self,
@@ -102,6 +128,7 @@ class Exporter(Callbacks):
         self.args = get_cfg(cfg, {"mode": "export", **(overrides or {})})
         self.callbacks = _callbacks or get_default_callbacks()
         self.parity: Parity | None = None
+        self.model, self.file, self.imgsz = NOT_YET, NOT_YET, NOT_YET
 
     def __call__(self, model: BaseModel, stem: str | Path | None = None) -> str:
         """Write the file beside `stem` (a path without suffix; by default the model's weights) and return its path.
@@ -118,20 +145,63 @@ class Exporter(Callbacks):
         stride = max(int(torch.as_tensor(getattr(model, "stride", 32)).max()), 32)
         imgsz = check_imgsz(args.imgsz, stride=stride, min_dim=2)
         assert isinstance(imgsz, list)  # by min_dim
+        self.model, self.imgsz, self.file = model, imgsz, stem.with_name(f"{stem.name}.pt")
         size = f"{imgsz[1]} x {imgsz[0]} pixels"
         LOGGER.info(f"{colorstr('Export:')} {form.title} of '{args.model or stem.name}', {size}")
-        file, self.parity = export(
-            model, form, form.file(stem), imgsz, 1 if args.batch == -1 else int(args.batch),
-            half=args.half, int8=args.int8, dynamic=args.dynamic, simplify=args.simplify, opset=args.opset,
-            workspace=args.workspace, optimize=args.optimize, nms=self._nms(model) if args.nms else None,
-            images=self._images(model, imgsz) if args.int8 else None,
-        )  # fmt: skip
+        own = getattr(self, f"export_{form.name}", None)
+        file = own()[0] if own else self._write(form.name)[0]
+        said = f"{self.parity}\n" if self.parity else ""
         LOGGER.info(
-            f"{self.parity}\nSaved '{file}', {file_size(file):.1f} MB, in {time.perf_counter() - start:.1f} s.\n"
+            f"{said}Saved '{file}', {file_size(file):.1f} MB, in {time.perf_counter() - start:.1f} s.\n"
             f"Use it as the weights: yolo predict model={file} imgsz={_shown(imgsz)}"
         )
         self.run_callbacks("on_export_end")
         return str(file)
+
+    # Formats that 8.3.0 has too; each method returns the path of the file, and how much it differs from the model
+    def export_torchscript(self, prefix: str = "TorchScript:") -> tuple[str, Parity | None]:
+        return self._write("torchscript")
+
+    def export_onnx(self, prefix: str = "ONNX:") -> tuple[str, Parity | None]:
+        return self._write("onnx")
+
+    def export_openvino(self, prefix: str = "OpenVINO:") -> tuple[str, Parity | None]:
+        return self._write("openvino")
+
+    def export_engine(self, prefix: str = "TensorRT:") -> tuple[str, Parity | None]:
+        return self._write("engine")
+
+    def export_ncnn(self, prefix: str = "NCNN:") -> tuple[str, Parity | None]:
+        return self._write("ncnn")
+
+    def export_tflite(self, prefix: str = "TensorFlow Lite:") -> tuple[str, Parity | None]:
+        return self._write("tflite")
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("export_"):
+            known = ", ".join(FORMATS)
+            raise AttributeError(f"'{name}': this package does not write that format. It writes {known}.")
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    @property
+    def im(self) -> torch.Tensor:
+        """The images (batch, channels, height, width) in 0..1 with which the model is traced."""
+        return image_batch(self.model, self.imgsz, self._batch)
+
+    @property
+    def _batch(self) -> int:
+        return 1 if self.args.batch == -1 else int(self.args.batch)
+
+    def _write(self, name: str) -> tuple[str, Parity | None]:
+        """Write the model in a format; return the path and how much the file differs from the model."""
+        args, form = self.args, format_named(name)
+        file, self.parity = export(
+            self.model, form, form.file(self.file.with_suffix("")), self.imgsz, self._batch,
+            half=args.half, int8=args.int8, dynamic=args.dynamic, simplify=args.simplify, opset=args.opset,
+            workspace=args.workspace, optimize=args.optimize, nms=self._nms() if args.nms else None,
+            images=self._images() if args.int8 else None,
+        )  # fmt: skip
+        return str(file), self.parity
 
     def _check(self, form: Format, model: BaseModel) -> None:
         """Raise UserError if packages are missing or settings do not fit."""
@@ -165,20 +235,59 @@ class Exporter(Callbacks):
         if said:
             LOGGER.warning(f"WARNING: no effect on this {form.title} export: {', '.join(said)}.")
 
-    def _nms(self, model: BaseModel) -> NMS:
-        args = self.args
+    def _nms(self) -> NMS:
+        args, model = self.args, self.model
         conf = 0.25 if args.conf is None else args.conf
         return NMS(len(model.names), conf, args.iou, args.max_det, args.agnostic_nms, rotated=model.task == "obb")
 
-    def _images(self, model: BaseModel, imgsz: list[int]) -> Images:
-        """Return a function that gives images of the user's data to calibrate on."""
-        from ultralytics.data.calibration import calibration_batches
+    def get_int8_calibration_dataloader(self, prefix: str = "") -> Iterable[dict[str, torch.Tensor]]:
+        """Return batches of the user's images to calibrate on: `img` (b, 3, h, w) uint8 RGB."""
+        from ultralytics.data.calibration import CalibrationImages
 
         if not self.args.data:
             raise ConfigError(
                 "int8=True calibrates on images of your data: add data= and the YAML that the model was trained with."
             )
-        return calibration_batches(self.args.data, model.task, imgsz, self.args.split, self.args.fraction)
+        return CalibrationImages(self.args.data, self.model.task, self.imgsz, self.args.split, self.args.fraction)
+
+    def _images(self) -> Images:
+        """Return a function that gives the images to calibrate on one by one, as a `Job` takes them."""
+        loader = self.get_int8_calibration_dataloader()
+        return lambda: (np.asarray(image[None], np.float32) / 255 for batch in loader for image in batch["img"])
+
+
+def export_formats() -> dict[str, tuple]:
+    """Return the formats as columns of a table: Format, Argument, Suffix, CPU, GPU."""
+    own = ((f.title, f.name, f.suffix, f.name != "engine", f.name in ON_GPU) for f in FORMATS.values())
+    rows = [("PyTorch", "-", ".pt", True, True), *own]
+    return dict(zip(("Format", "Argument", "Suffix", "CPU", "GPU"), zip(*rows)))
+
+
+def try_export(inner_func: Callable[..., tuple[str | Path, object]]) -> Callable[..., tuple[str | Path, object]]:
+    """Decorate a function that exports: log how long it took and what it wrote, or that it failed, which it raises.
+
+    The function has an argument `prefix` with a default, for the log, and returns the file and something of its own.
+    """
+    prefix = get_default_args(inner_func)["prefix"]
+
+    @functools.wraps(inner_func)
+    def outer(*args, **kwargs) -> tuple[str | Path, object]:
+        start = time.perf_counter()
+        try:
+            file, more = inner_func(*args, **kwargs)
+        except Exception as e:
+            LOGGER.warning(f"{prefix} export failure after {time.perf_counter() - start:.1f} s: {e}")
+            raise
+        LOGGER.info(f"{prefix} wrote '{file}', {file_size(file):.1f} MB, in {time.perf_counter() - start:.1f} s.")
+        return file, more
+
+    return outer
+
+
+def gd_outputs(gd: GraphDef) -> list[str]:
+    """Return the outputs of a frozen TensorFlow graph, `name:0`: nodes that no other node reads."""
+    read = {name for node in gd.node for name in node.input}
+    return sorted(f"{node.name}:0" for node in gd.node if node.name not in read and not node.name.startswith("NoOp"))
 
 
 def export(

@@ -7,9 +7,11 @@ TensorBoard, which stays on this machine, are off until then. One that fails say
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
 MAX_SIDE = 1024  # pixels of images in an event file, which stores them without loss
+RECORDED = ("on_pretrain_routine_end", "on_fit_epoch_end", "on_train_end")  # events at which something is recorded
 
 
 class Integration:
@@ -211,13 +214,17 @@ class WandB(Integration):
 
 
 class Comet(Integration):
-    """Sends the run to Comet, set up by its environment variables ($COMET_API_KEY, $COMET_PROJECT_NAME, ...)."""
+    """Sends the run to Comet, set up by its environment variables ($COMET_API_KEY, $COMET_PROJECT_NAME, ...).
+
+    $COMET_MODE=offline writes it into a file instead, in $COMET_OFFLINE_DIRECTORY.
+    """
 
     setting, package, install = "comet", "comet_ml", "comet-ml"
 
     def open(self, trainer: BaseTrainer) -> None:
         name = os.getenv("COMET_PROJECT_NAME") or project_of(trainer)
-        self.experiment = self.api.start(project_name=name)
+        offline = {"online": False} if os.getenv("COMET_MODE", "").lower() == "offline" else {}
+        self.experiment = self.api.start(project_name=name, **offline)
         self.experiment.set_name(trainer.save_dir.name)
         self.experiment.log_parameters(settings_of(trainer))
 
@@ -235,7 +242,7 @@ class Comet(Integration):
 
 
 class ClearML(Integration):
-    """Sends the run to a ClearML server."""
+    """Sends the run to a ClearML server, or with $CLEARML_OFFLINE_MODE=1 writes it into a file."""
 
     setting, package, install = "clearml", "clearml", "clearml"
 
@@ -259,7 +266,10 @@ class ClearML(Integration):
         self.task.get_logger().report_image("Images", name, iteration=step, local_path=str(file))
 
     def log_weights(self, file: Path) -> None:
-        self.task.update_output_model(model_path=str(file), model_name=file.stem, auto_delete_file=False)
+        if self.api.Task.is_offline() is True:  # where it has no models
+            self.task.upload_artifact(file.stem, str(file))
+        else:
+            self.task.update_output_model(model_path=str(file), model_name=file.stem, auto_delete_file=False)
 
     def close(self) -> None:
         if self.own:
@@ -315,26 +325,62 @@ class Call:
             )
 
 
-def switched_on() -> Iterator[Integration]:
-    """Yield the integrations that are installed and switched on in the user's settings."""
+@dataclass(frozen=True)
+class Begin:
+    """A callback of one logger for an engine of one's own: records a trainer, unless the trainer does that by itself.
+
+    It adds the logger to all events of the trainer, so that the record is closed whatever happens.
+    """
+
+    cls: type[Integration]
+    event: str
+
+    def __call__(self, trainer: BaseTrainer) -> None:
+        calls = [call for functions in trainer.callbacks.values() for call in functions if isinstance(call, Call)]
+        if RANK > 0 or any(isinstance(call.integration, self.cls) for call in calls):
+            return
+        if integration := _made(self.cls):
+            for event in RECORDED:  # not into the lists at hand, which are being gone through
+                trainer.callbacks[event] = [*trainer.callbacks.get(event, ()), Call(integration, event)]
+            for event in dict.fromkeys((RECORDED[0], self.event)):
+                Call(integration, event)(trainer)
+
+
+def callbacks_of(setting: str) -> dict[str, Begin]:
+    """Return the callbacks of a logger by event, none unless it is installed and switched on in `yolo settings`."""
+    cls = next(cls for cls in Integration.known if cls.setting == setting)
+    package = cls.install.replace("-", "_")
+    installed = package in sys.modules or importlib.util.find_spec(package)
+    return {event: Begin(cls, event) for event in RECORDED} if installed and _is_on(cls) else {}
+
+
+def _is_on(cls: type[Integration]) -> bool:
     from ultralytics.utils import SETTINGS
 
-    for cls in Integration.known:
-        if not SETTINGS.get(cls.setting, cls.by_default):
-            continue
-        try:
-            package = quiet_import(cls.package)
-            if hasattr(package, "__path__") and not getattr(package, "__file__", None):
-                raise ModuleNotFoundError(name=cls.package)  # a folder of that name, such as the one that wandb makes
-            yield cls(package)
-        except Exception as e:
-            absent = isinstance(e, ModuleNotFoundError) and e.name in {cls.package, cls.install}
-            reason = "its package is not installed" if absent else f"its package cannot be imported ({e})"
-            if not (absent and cls.by_default):
-                LOGGER.warning(
-                    f"{cls.__name__} is switched on in `yolo settings`, but {reason}: `pip install {cls.install}`, or "
-                    f"`yolo settings {cls.setting}=False`."
-                )
+    return bool(SETTINGS.get(cls.setting, cls.by_default))
+
+
+def _made(cls: type[Integration]) -> Integration | None:
+    """Return a new record of an integration; None, with a warning, if its package cannot be imported."""
+    try:
+        package = quiet_import(cls.package)
+        if hasattr(package, "__path__") and not getattr(package, "__file__", None):
+            raise ModuleNotFoundError(name=cls.package)  # a folder of that name, such as the one that wandb makes
+        return cls(package)
+    except Exception as e:
+        absent = isinstance(e, ModuleNotFoundError) and e.name in {cls.package, cls.install}
+        reason = "its package is not installed" if absent else f"its package cannot be imported ({e})"
+        if not (absent and cls.by_default):
+            LOGGER.warning(
+                f"{cls.__name__} is switched on in `yolo settings`, but {reason}: `pip install {cls.install}`, or "
+                f"`yolo settings {cls.setting}=False`."
+            )
+    return None
+
+
+def switched_on() -> Iterator[Integration]:
+    """Yield the integrations that are installed and switched on in the user's settings."""
+    yield from filter(None, (_made(cls) for cls in Integration.known if _is_on(cls)))
 
 
 def add_integration_callbacks(engine: Callbacks) -> None:
@@ -343,7 +389,7 @@ def add_integration_callbacks(engine: Callbacks) -> None:
     if RANK > 0:
         return
     for integration in switched_on():
-        for event in ("on_pretrain_routine_end", "on_fit_epoch_end", "on_train_end"):
+        for event in RECORDED:
             engine.callbacks.setdefault(event, []).append(Call(integration, event))
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import torch
 from torch import nn
@@ -35,6 +36,7 @@ from ultralytics.utils.files import check_regular
 
 if TYPE_CHECKING:
     import pandas as pd
+    from ray.tune import ResultGrid
 
     from ultralytics.engine.predictor import BasePredictor
     from ultralytics.engine.trainer import BaseTrainer
@@ -93,6 +95,10 @@ class Model(Callbacks, nn.Module):
         self.overrides: dict = {}
         self.trusted = trust_modules
         name = str(model).strip()
+        if self.is_triton_model(name) or self.is_hub_model(name):
+            raise ConfigError(
+                f"'{name}' is a model on a server, which this package does not call: download its file and name that."
+            )
         if Path(name).suffix in {".yaml", ".yml"}:
             self._new(name, task, verbose)
         elif form := format_of(name):
@@ -157,6 +163,17 @@ class Model(Callbacks, nn.Module):
         self.task = self._checked_task(facts.task or task)
         self.exported_names = facts.names
         self.overrides = {"model": file, "task": self.task, "imgsz": [*facts.imgsz], **self._trusts()}
+
+    @staticmethod
+    def is_triton_model(model: str) -> bool:
+        """Check whether a text is the address of a model on a Triton server, such as http://host:8000/name."""
+        url = urlsplit(model)
+        return url.scheme in {"http", "grpc"} and bool(url.netloc and url.path)
+
+    @staticmethod
+    def is_hub_model(model: str) -> bool:
+        """Check whether a text is the address of a model on the vendor's hub."""
+        return model.startswith("https://hub.ultralytics.com/models/")
 
     def _trusts(self) -> dict[str, bool | str]:
         """Return the setting that lets later calls trust this model's files, if they are trusted."""
@@ -257,9 +274,16 @@ class Model(Callbacks, nn.Module):
         return metrics  # not those of another thread
 
     def predict(
-        self, source: object = None, stream: bool = False, predictor: type[BasePredictor] | None = None, **kwargs
+        self,
+        source: object = None,
+        stream: bool = False,
+        predictor: type[BasePredictor] | BasePredictor | None = None,
+        **kwargs,
     ) -> Predictions:
-        """Return a list (with `stream` a generator) of Results for images, videos, folders, arrays, streams, ..."""
+        """Return a list (with `stream` a generator) of Results for images, videos, folders, arrays, streams, ...
+
+        `predictor` is the class of the predictor, by default the task's, or one that is made already.
+        """
         if source is None:
             source = ASSETS
             LOGGER.warning(f"No source was given, so the package's own images are taken: {source}.")
@@ -303,12 +327,16 @@ class Model(Callbacks, nn.Module):
             register_tracker(ready, persist)
             return ready(source=source, stream=stream)
 
-    def _ready_predictor(self, args: dict, predictor: type[BasePredictor] | None = None) -> BasePredictor:
-        """Return the predictor, whose fused model is kept from call to call; `predictor` is the class of a new one."""
+    def _ready_predictor(
+        self, args: dict, predictor: type[BasePredictor] | BasePredictor | None = None
+    ) -> BasePredictor:
+        """Return the predictor, whose fused model is kept from call to call, or another one as `predict` is given."""
         with self._lock:
             ready = self.predictor
-            if ready is None or (predictor and type(ready) is not predictor):
-                ready = (predictor or self._smart_load("predictor"))(overrides=args, _callbacks=self.callbacks)
+            if ready is None or (predictor and predictor not in {ready, type(ready)}):
+                if predictor is None or isinstance(predictor, type):
+                    predictor = (predictor or self._smart_load("predictor"))(overrides=args, _callbacks=self.callbacks)
+                ready = cast("BasePredictor", predictor)
                 ready.setup_model(model=self.model, verbose=False)
                 self.predictor = ready
             return ready
@@ -323,22 +351,24 @@ class Model(Callbacks, nn.Module):
             kwargs["embed"] = [cast(int, self.model.model[-1].i) - 1]
         return self.predict(source, stream, **kwargs)
 
-    def tune(self, use_ray: bool = False, iterations: int = 10, *, space: dict | None = None, **kwargs) -> dict:
+    def tune(
+        self, use_ray: bool = False, iterations: int = 10, *, space: dict | None = None, **kwargs
+    ) -> dict | ResultGrid:
         """Search for better hyperparameters by short trainings; return the best (see `engine.tuner.Tuner`).
 
         Args:
-            use_ray: search with Ray Tune, which this package leaves out.
+            use_ray: search with Ray Tune, on this machine or a cluster; return its results (see `engine.ray_tune`).
             iterations: trainings.
             space: {setting: (least, greatest)}, by default that of the learning rate, losses and augmentation.
             **kwargs: settings of the trainings; `search="random"` instead of `"evolution"`; `resume=True` goes on
-                with an earlier search of the same project and name.
+                with an earlier search of the same project and name. With Ray also `grace_period` and `gpu_per_trial`.
         """
+        from ultralytics.engine.ray_tune import run_ray_tune
         from ultralytics.engine.tuner import Tuner
 
         self._need_network("be tuned")
-
         if use_ray:
-            raise ConfigError("use_ray=True needs Ray Tune, which this package leaves out. Call tune() without it.")
+            return run_ray_tune(self, space, max_samples=iterations, **kwargs)
         args = {**self.overrides, **kwargs, "mode": "train", "task": self.task}
         return Tuner({**args, "space": space}, self.callbacks)(self, iterations)
 
@@ -385,8 +415,8 @@ class Model(Callbacks, nn.Module):
         self.ckpt = self.ckpt or {"model": self.model.state_dict()}
         return self
 
-    def save(self, filename: str | Path = "saved_model.pt") -> None:
-        """Write the model as a weight file."""
+    def save(self, filename: str | Path = "saved_model.pt", use_dill: bool = True) -> None:
+        """Write the model as a weight file, which holds plain data; so `use_dill`, of 8.3.0, has no effect."""
         self._need_network("be saved")
         save_checkpoint(filename, describe(self.model))
 
@@ -431,6 +461,10 @@ class Model(Callbacks, nn.Module):
         """Model, trainer, validator and predictor classes by task."""
         parts = ("model", "trainer", "validator", "predictor")
         return {name: {p: load(getattr(task, p)) for p in parts} for name, task in TASKS.items()}
+
+    def add_callback(self, event: str, func: Callable) -> None:
+        """Append a function to an event, for all that this model does from here on."""
+        super().add_callback(event, func)
 
     def reset_callbacks(self) -> None:
         """Remove all callbacks, from the predictor at hand too."""

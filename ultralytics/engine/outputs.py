@@ -112,14 +112,11 @@ class ResultSaver:
         name = p.with_suffix("") if suffix(str(p)) in VID_FORMATS else p
         return Path(self.names(p, re.sub(r"[\\/:.\s]+", "_", clean_str(str(name)))))
 
-    def save(
-        self, result: Results, drawn: np.ndarray | None, frame: Frame, p: Path, args: IterableSimpleNamespace
-    ) -> None:
-        """Save what the settings ask for: label file, crops, image or frame of a video.
+    def save_found(self, result: Results, frame: Frame, p: Path, args: IterableSimpleNamespace) -> None:
+        """Save what was found, where the settings ask for it: label file and crops.
 
         Args:
             result: of the image.
-            drawn: the annotated image, (h, w, 3) BGR; None: no image is saved.
             frame: where the image comes from.
             p: of the image or video in its source.
             args: the settings.
@@ -131,17 +128,27 @@ class ResultSaver:
         if args.save_crop:
             result.save_crop(folder / "crops", file_name=stem)
             self.written.add(folder)
-        if drawn is None:
-            return
-        out = folder / name
-        if frame.number is None:
+
+    def save_drawn(
+        self, drawn: np.ndarray, out: Path, number: int | None, fps: float, args: IterableSimpleNamespace
+    ) -> None:
+        """Save an annotated image, or add it to its video.
+
+        Args:
+            drawn: (h, w, 3) BGR.
+            out: file of the image or video.
+            number: of the frame in its video or stream; None for an image.
+            fps: frames a second of the video or stream; 0 if they are not known.
+            args: the settings.
+        """
+        if number is None:
             imwrite(out if out.suffix else out.with_suffix(".jpg"), drawn)
         elif args.save:
             if out not in self.videos:
-                self.videos[out] = VideoSaver(out, max((frame.fps or 30) / args.vid_stride, 1.0), drawn.shape)
+                self.videos[out] = VideoSaver(out, max((fps or 30) / args.vid_stride, 1.0), drawn.shape)
             self.videos[out].write(drawn)
-        if args.save_frames and frame.number is not None:
-            imwrite(folder / f"{name.stem}_frames" / f"{frame.number}.jpg", drawn)
+        if args.save_frames and number is not None:
+            imwrite(out.with_name(f"{out.stem}_frames") / f"{number}.jpg", drawn)
         self.written.add(out)
 
     def _save_labels(self, result: Results, file: Path, conf: bool) -> None:

@@ -40,6 +40,7 @@ class PredictionRun:
         imgsz: (height, width) of the model's input.
         batch: paths, images and texts of the current batch.
         frames: where the images of the current batch come from.
+        frame: where the image comes from that is being saved and shown.
         results: those of the current batch.
         seen: number of images so far.
         shape: of the batch that the model was given last.
@@ -60,6 +61,7 @@ class PredictionRun:
     imgsz: Sequence[int] | None = None
     batch: tuple[list[str], Images, list[str]] | None = None
     frames: Sequence[Frame] = ()
+    frame: Frame | None = None
     results: list[Results] = field(default_factory=list)
     seen: int = 0
     shape: tuple[int, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,10 +21,8 @@ from ultralytics.engine.outputs import ResultSaver
 from ultralytics.engine.prediction_run import PredictionRun, Runs
 from ultralytics.engine.results import Results
 from ultralytics.nn.autobackend import AutoBackend, Output
-from ultralytics.nn.features import watch_layers
 from ultralytics.utils import LOGGER, colorstr
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.drawing.feature_maps import feature_visualization
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.hostile.names import clean_name
@@ -33,6 +31,10 @@ from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import select_device
 
 LONG_SOURCE = 1000  # images whose results, kept together, may fill the memory
+STREAM_WARNING = (
+    "WARNING: results of a long source accumulate in memory when they are returned as a list. "
+    "Read them one by one instead: for result in model.predict(source, stream=True): ..."
+)
 
 
 class BasePredictor(Runs, Callbacks):
@@ -98,10 +100,11 @@ class BasePredictor(Runs, Callbacks):
         self.source_type = self.dataset.source_type
         moving = self.source_type.stream or any(getattr(self.dataset, "video_flag", ()))
         if not self.run.stream and (moving or len(self.dataset) > LONG_SOURCE):
-            LOGGER.warning(
-                "WARNING: results of a long source accumulate in memory when they are returned as a list. "
-                f"Read them one by one instead: for result in model.{self.args.mode}(source, stream=True): ..."
-            )
+            LOGGER.warning(STREAM_WARNING)
+
+    def add_callback(self, event: str, func: Callable) -> None:
+        """Append a function to an event."""
+        super().add_callback(event, func)
 
     # The steps -----------------------------------------------------------------------------------------------------
     def pre_transform(self, im: list[np.ndarray]) -> list[np.ndarray]:
@@ -129,15 +132,11 @@ class BasePredictor(Runs, Callbacks):
             kwargs = {**kwargs, "augment": True}
         if not self.args.visualize:
             return self.model(im, *args, **kwargs)
-        network = self.model.network("Maps of the layers (visualize=True) come")
         saver = self._ready_saver()
         folder = self.save_dir / saver.name(Path(self.batch[0][0]), self.source_type.stream).stem
+        preds = self.model(im, *args, visualize=folder, **kwargs)
         saver.written.add(folder)
-        return watch_layers(
-            lambda: self.model(im, *args, **kwargs),
-            network,
-            lambda i, layer, out: feature_visualization(out, type(layer).__name__, i, save_dir=folder),
-        )
+        return preds
 
     def _embed(self, paths: list[str], images: Images) -> list[torch.Tensor]:
         """Return the features (channels,) of each image of a batch, from the layers that `embed` names."""
@@ -306,18 +305,33 @@ class BasePredictor(Runs, Callbacks):
         height, width = im.shape[2:]
         line = f"{s[i] or f'{frame.index}: '}{height}x{width} {result.verbose()}{result.speed['inference']:.1f}ms"
         saved, shown = a.save or (a.save_frames and frame.number is not None), a.show and self.run.windows.can_open
-        drawn = self._draw(result) if saved or shown else None
+        if saved or shown:
+            drawn = result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
+            assert isinstance(drawn, np.ndarray)  # as pil=False
+            self.plotted_img, self.run.frame = drawn, frame
         if self._saves:
             saver = self._ready_saver()
             result.save_dir = str(self.save_dir)
-            saver.save(result, drawn if saved else None, frame, p, a)
-        if drawn is not None and shown:
-            self.run.windows.show(clean_name(p), drawn, moving=frame.number is not None)
+            saver.save_found(result, frame, p, a)
+        if saved:
+            self.save_predicted_images(str(self.save_dir / saver.name(p, frame.kind == "stream")), frame.number or 0)
+        if shown:
+            self.show(str(p))
         return line
 
-    def _draw(self, result: Results) -> np.ndarray:
-        a = self.args
-        drawn = result.plot(line_width=a.line_width, boxes=a.show_boxes, conf=a.show_conf, labels=a.show_labels)
-        assert isinstance(drawn, np.ndarray)  # as pil=False
-        self.plotted_img = drawn
-        return drawn
+    def save_predicted_images(self, save_path: str = "", frame: int = 0) -> None:
+        """Save `plotted_img`, the image that was drawn last, as a file or as a frame of a video.
+
+        Args:
+            save_path: file of the image or video.
+            frame: number of the frame in its video or stream, from 1; 0 for an image.
+        """
+        assert self.plotted_img is not None  # as `write_results` draws it first
+        fps = self.run.frame.fps if self.run.frame else 0.0
+        self._ready_saver().save_drawn(self.plotted_img, Path(save_path), frame or None, fps, self.args)
+
+    def show(self, p: str = "") -> None:
+        """Show `plotted_img`, the image that was drawn last, in a window that is called after the image `p`."""
+        assert self.plotted_img is not None  # as `write_results` draws it first
+        moving = self.run.frame is not None and self.run.frame.number is not None
+        self.run.windows.show(clean_name(p), self.plotted_img, moving)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import copy
 from pathlib import Path
-from typing import cast, overload
+from typing import cast
 
 import torch
 from torch import nn
@@ -27,7 +27,8 @@ from ultralytics.engine.training.autobatch import auto_batch, half_of
 from ultralytics.engine.training.interrupt import Interrupted, Interrupts
 from ultralytics.engine.training.learner import Learner
 from ultralytics.engine.training.progress import NOT_YET, Progress
-from ultralytics.engine.training.resume import how_to_go_on, last_state, resumed_settings
+from ultralytics.engine.training.reports import Reports
+from ultralytics.engine.training.resume import check_interrupted, how_to_go_on, last_state, resumed_settings
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
 from ultralytics.engine.training.saving import Saving
 from ultralytics.engine.training.state import check_same, process_states, restore
@@ -35,13 +36,12 @@ from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.parse import without_weight_files
 from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
 from ultralytics.nn.trust import trust_modules
-from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, WORLD_SIZE, colorstr, yaml_save
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, WORLD_SIZE, yaml_save
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, NumbersError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.losses.boxes import find_box_loss
 from ultralytics.utils.system.determinism import process_restored
-from ultralytics.utils.system.progress import TQDM
 from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
@@ -55,7 +55,7 @@ from ultralytics.utils.torch_utils import (
 )
 
 
-class BaseTrainer(Saving):
+class BaseTrainer(Saving, Reports):
     """Trains a model: `train()` is the whole run; subclasses define what is specific to a task.
 
     Args:
@@ -68,11 +68,11 @@ class BaseTrainer(Saving):
     """
 
     task: str | None = None  # set by the trainers of a task
-    loss_names: tuple[str, ...] = ("loss",)
     validator_class: type[BaseValidator] | None = None
 
     def __init__(self, cfg: SettingsLike = DEFAULT_CFG, overrides: dict | None = None, _callbacks: dict | None = None):
-        overrides, self.resume_ckpt, folder = resumed_settings(dict(overrides or {}))
+        overrides, self.folder, self.resume_ckpt = dict(overrides or {}), NOT_YET, NOT_YET
+        self.check_resume(overrides)
         args = get_cfg(cfg, overrides)
         self.args = args.replaced(task=self.task or args.task)
         trust_modules(self.args.resume if self.resume else self.args.model, self.args.trust_modules)
@@ -85,7 +85,7 @@ class BaseTrainer(Saving):
             self.device = distributed.check_ranks(self.ranks)
         else:
             self.device = distributed.local_device(self.args.device) or select_device(self.args.device, self.args.batch)
-        steps = (self.resume_ckpt or {}).get("steps", 0)
+        steps = self.resume_ckpt.get("steps", 0) if self.resume_ckpt else 0
         self.progress = Progress(self.args.epochs, int(self.args.batch), steps=steps)  # a batch below 1 is chosen later
         self.learner = Learner(cast(nn.Module, self.args.model))  # its name, until the set-up
         with self.seeded():
@@ -95,7 +95,7 @@ class BaseTrainer(Saving):
         self.train_loader = self.test_loader = self.validator = NOT_YET
         self.batch: dict = {}  # the current one, on the device
         self.stride = 32  # of the model once it is built, at least 32
-        self.folder = RunFolder(folder, numbered=False) if folder else run_folder(self.args)
+        self.folder = self.folder or run_folder(self.args)
         damaged = self.resume and Path(str(self.args.resume)).name == PREVIOUS
         self.files = RunFiles(self.folder.path, damaged)
         self.args = self.args.replaced(save_dir=str(self.save_dir))
@@ -106,7 +106,13 @@ class BaseTrainer(Saving):
     # The run ----------------------------------------------------------------------------------------------------------
 
     def train(self) -> None:
-        """Train from start to end; with several devices named, launch one process for each and wait for them."""
+        """Train from start to end; with several devices named, launch one process for each and wait for them.
+
+        Raises:
+            CheckpointError: the run to be resumed has finished.
+        """
+        if self.resume_ckpt is not None:
+            check_interrupted(self.resume_ckpt, self.args.resume)
         if self.ranks:
             from ultralytics.engine.training.launch import launch  # the elastic agent takes its time to import
 
@@ -117,7 +123,7 @@ class BaseTrainer(Saving):
         with together, THREADS.kept(), self._own_folder(), self.seeded():
             if self.device.type == "cuda" and THREADS.ours:
                 THREADS.use(1)  # feeds the GPU; more would wait spinning on cores that loader processes need
-            self._train()
+            self._do_train(WORLD_SIZE)
 
     @contextmanager
     def seeded(self) -> Iterator[None]:
@@ -135,11 +141,11 @@ class BaseTrainer(Saving):
             self.args = self.args.replaced(save_dir=str(path))
             yield
 
-    def _train(self) -> None:
-        """Train in this process."""
+    def _do_train(self, world_size: int = 1) -> None:
+        """Train in this process, one of `world_size`."""
         add_integration_callbacks(self)
         try:
-            self._setup_train()
+            self._setup_train(world_size)
             with self.interrupts:
                 self._run_epochs()
             self._finish()
@@ -198,9 +204,9 @@ class BaseTrainer(Saving):
         progress, schedule, batches = self.progress, self.learner.schedule, len(self.train_loader)
         first = progress.batches
         self.train_loader.set_epoch(self.epoch, first)
-        if first == 0:  # else the optimizer's state brings its learning rates
+        if first == 0:
             self.tloss = NOT_YET
-            schedule.start_epoch(self.epoch)
+        schedule.start_epoch(self.epoch, begun=first > 0)
         if self._mosaic_is_over() and not self.mosaic_closed:
             self._close_dataloader_mosaic()
         pbar = self._progress_bar(batches, first)
@@ -208,7 +214,7 @@ class BaseTrainer(Saving):
             self.run_callbacks("on_train_batch_start")
             THREADS.follow(count=False)
             progress.iteration = i + batches * self.epoch
-            self.accumulate = schedule.start_iteration(progress.iteration, self.epoch)
+            self.accumulate = schedule.start_iteration(progress.iteration)
             try:
                 self._learn(batch)
             except NumbersError as e:
@@ -293,7 +299,8 @@ class BaseTrainer(Saving):
             return
         fitting = distributed.broadcast(math.ceil(limit * 3600 / self.progress.seconds * (self.epoch + 1)))
         self.epochs = max(self.epoch + 1, fitting)
-        self.lf = optim.lr_law(self.epochs, self.args.lrf, self.args.cos_lr)
+        with self.learner.schedule.undisturbed():
+            self._fresh_scheduler()
         self.stop = self._time_is_over() or self.stop
 
     def _finish(self) -> None:
@@ -311,7 +318,7 @@ class BaseTrainer(Saving):
 
     # Set-up -----------------------------------------------------------------------------------------------------------
 
-    def _setup_train(self) -> None:
+    def _setup_train(self, world_size: int = 1) -> None:
         """Build model, loaders, optimizer and schedule, then make the run folder."""
         self.run_callbacks("on_pretrain_routine_start")
         ckpt = self.setup_model()
@@ -331,10 +338,10 @@ class BaseTrainer(Saving):
         self.stopper = EarlyStopping(patience=self.args.patience)
         if RANK in {-1, 0}:
             self.validator = self.get_validator()
-            names = [*self.validator.metrics.keys, *self.label_loss_items(prefix="val")]
+            names = [*self.validator.metric_keys, *self.label_loss_items(prefix="val")]
             self.metrics = dict.fromkeys(names, 0.0)
             self.ema = ModelEMA(self.model)
-        if WORLD_SIZE > 1:
+        if world_size > 1:
             distributed.barrier()  # rank 0 has looked at the images of validation, too
             self.model = nn.parallel.DistributedDataParallel(
                 self.model,
@@ -369,6 +376,17 @@ class BaseTrainer(Saving):
         self._restore(ckpt)
         self.files.write_args(self.recorded_args())
 
+    def check_resume(self, overrides: dict) -> None:
+        """Put the settings of the run that `resume` names into `overrides`; its state and folder are kept for later.
+
+        Raises:
+            UserError: there is no such run, or a setting is given that must not change within a run.
+        """
+        settings, self.resume_ckpt, folder = resumed_settings(dict(overrides))
+        overrides.clear()
+        overrides.update(settings)
+        self.folder = RunFolder(folder, numbered=False) if folder else NOT_YET
+
     def resume_training(self, ckpt: dict | None) -> None:
         """Restore the state of the interrupted training, if this one resumes; all processes call this.
 
@@ -392,21 +410,41 @@ class BaseTrainer(Saving):
         self.accumulate = max(round(args.nbs / self.batch_size), 1)
         # asked once in a run: with other epochs, or half the batch, the state would not fit another optimizer
         progress.steps = progress.steps or optim.steps_in_run(images, self.batch_size, args.nbs, self.epochs)
-        choice = optim.choose_optimizer(args, self.data["nc"], progress.steps)
-        decay = args.weight_decay * self.batch_size * self.accumulate / args.nbs
-        self.optimizer = self.build_optimizer(self.model, choice, decay)
-        warmup = optim.Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader))
-        self.scheduler = optim.Schedule(
-            self.optimizer, optim.lr_law(self.epochs, args.lrf, args.cos_lr), warmup, self.batch_size, args.nbs,
-            args.momentum, args.warmup_momentum, choice.warmup_bias_lr,
+        self.optimizer = self.build_optimizer(
+            model=self.model, name=args.optimizer, lr=args.lr0, momentum=args.momentum,
+            decay=args.weight_decay * self.batch_size * self.accumulate / args.nbs, iterations=progress.steps,
         )  # fmt: skip
+        self.learner.schedule = optim.Schedule(
+            self.optimizer, optim.Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader)),
+            self.batch_size, args.nbs, args.momentum, args.warmup_momentum,
+            warmup_bias_lr=optim.bias_lr(args, self.model, self.optimizer),
+        )  # fmt: skip
+        self._fresh_scheduler()
         if args.close_mosaic:
             first = (self.epochs - args.close_mosaic) * len(self.train_loader)  # the first batches without mosaic
             self.plot_idx = [0, 1, 2, first, first + 1, first + 2]
 
-    def build_optimizer(self, model: nn.Module, choice: optim.OptimizerChoice, decay: float) -> torch.optim.Optimizer:
-        """Return the optimizer of the run; override it for another one."""
+    def build_optimizer(
+        self,
+        model: nn.Module,
+        name: str = "auto",
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        decay: float = 1e-5,
+        iterations: float = 1e5,
+    ) -> torch.optim.Optimizer:
+        """Return the optimizer of the run; override it for any other of PyTorch (see `choose_optimizer`)."""
+        choice = optim.choose_optimizer(name, lr, momentum, self.data["nc"], iterations)
         return optim.build_optimizer(model, choice, decay)
+
+    def _setup_scheduler(self) -> None:
+        """Set `scheduler`, and `lf` if it follows from the epoch alone; override it for any scheduler of PyTorch."""
+        self.learner.schedule.follow(optim.lr_law(self.epochs, self.args.lrf, self.args.cos_lr))
+
+    def _fresh_scheduler(self) -> None:
+        """Set up a scheduler of the whole run; where epochs are done, it steps through them."""
+        self._setup_scheduler()
+        self.learner.schedule.steps = 0
 
     def _make_run_folder(self) -> None:
         """Make the folder of weights and write the settings into the run folder."""
@@ -458,36 +496,6 @@ class BaseTrainer(Saving):
             self.best_fitness = fitness
         return metrics, fitness
 
-    # Logging ----------------------------------------------------------------------------------------------------------
-
-    def _log_start(self) -> None:
-        LOGGER.info(
-            f"Images of {self.args.imgsz} pixels for training and validation, "
-            f"{self.train_loader.num_workers * WORLD_SIZE} loader processes, "
-            f"results in {colorstr('bold', str(self.save_dir))}\nTraining for "
-            + (f"{self.args.time} hours..." if self.args.time else f"{self.epochs} epochs...")
-        )
-        images = len(self.train_loader.dataset)
-        advice = optim.advice_on_steps(images, self.batch_size, self.args.nbs, self.epochs)
-        if advice and not (self.resume or self.args.time):
-            LOGGER.warning(advice)
-
-    def _progress_bar(self, batches: int, first: int) -> Iterable[dict]:
-        if RANK not in {-1, 0}:
-            return self.train_loader
-        LOGGER.info(self.progress_string())
-        return TQDM(self.train_loader, total=batches, initial=first)
-
-    def _log_batch(self, pbar: Iterable[dict], batch: dict) -> None:
-        if not isinstance(pbar, TQDM):  # only rank 0 has one
-            return
-        losses = self.tloss if self.tloss.ndim else self.tloss[None]
-        memory = f"{torch.cuda.memory_reserved() / 2**30 if self.device.type == 'cuda' else 0:.3g}G"
-        columns = ("%11s" * 2 + "%11.4g" * (2 + len(losses))) % (
-            f"{self.epoch + 1}/{self.epochs}", memory, *losses.tolist(), len(batch["cls"]), batch["img"].shape[-1]
-        )  # fmt: skip
-        pbar.set_description(columns)
-
     def on_plot(self, name: str | Path, data: object = None) -> None:
         """Record a plot, for callbacks."""
         self.plots[Path(name)] = {"data": data, "timestamp": time.time()}
@@ -528,33 +536,17 @@ class BaseTrainer(Saving):
         """Prepare a batch for the model, on the device."""
         return batch
 
+    def build_targets(self, preds: object, targets: object) -> None:
+        """Refuse: 8.3.0 has this name but never calls it."""
+        raise NotImplementedError(
+            "Targets are assigned by the loss of the task: override `init_criterion` of the model, or the assigner of "
+            "the loss (`ultralytics.utils.tal`)."
+        )
+
     def set_model_attributes(self) -> None:
         """Give the model class names and settings."""
         model = self.learner.network
         model.nc, model.names, model.args = self.data["nc"], self.data["names"], self.args
-
-    @property
-    def train_loss_names(self) -> tuple[str, ...]:
-        """The losses of the task, and those that a teacher adds in training."""
-        return (*self.loss_names, *(self.distiller.loss_names if self.distiller else ()))
-
-    @overload
-    def label_loss_items(self, loss_items: None = None, prefix: str = "train") -> list[str]: ...
-
-    @overload
-    def label_loss_items(self, loss_items: torch.Tensor, prefix: str = "train") -> dict[str, float]: ...
-
-    def label_loss_items(
-        self, loss_items: torch.Tensor | None = None, prefix: str = "train"
-    ) -> list[str] | dict[str, float]:
-        """Return the loss items by name, or their names alone."""
-        keys = [f"{prefix}/{name}" for name in (self.train_loss_names if prefix == "train" else self.loss_names)]
-        return keys if loss_items is None else dict(zip(keys, (round(float(x), 5) for x in loss_items)))
-
-    def progress_string(self) -> str:
-        """Return the heading of the progress bar's columns."""
-        columns = ("Epoch", "GPU_mem", *self.train_loss_names, "Instances", "Size")
-        return "\n" + "%11s" * len(columns) % columns
 
     def plot_training_samples(self, batch: dict, ni: int) -> None:
         """Draw a training batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -58,6 +58,39 @@ SEARCHES = ("evolution", "random")
 DECADES = 2  # a positive range of at least so many powers of ten is searched by its logarithm
 
 
+def checked_space(space: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, float, float]]:
+    """Return each range as least value, greatest value and mutation factor.
+
+    Raises:
+        ConfigError: there is no such setting, or its range cannot be used.
+    """
+    check_dict_alignment(DEFAULT_CFG_DICT, dict(space))
+    checked = {}
+    for key, limits in space.items():
+        numbers = isinstance(limits, (tuple, list)) and all(isinstance(v, (int, float)) for v in limits)
+        if not numbers or len(limits) not in (2, 3) or not limits[0] < limits[1]:
+            raise ConfigError(f"The space of '{key}' is {limits!r}, but it takes (least, greatest), as in (0, 0.5).")
+        for value in limits[:2]:
+            get_cfg(overrides={key: value if isinstance(DEFAULT_CFG_DICT[key], float) else round(value)})
+        checked[key] = float(limits[0]), float(limits[1]), float(limits[2]) if len(limits) == 3 else 1.0
+    return checked
+
+
+def by_logarithm(low: float, high: float) -> bool:
+    """Check whether a range is searched by its logarithm."""
+    return low > 0 and high / low >= 10**DECADES
+
+
+def warn_of_auto(optimizer: str, space: Collection[str]) -> None:
+    """Warn if `optimizer=auto` would ignore settings that are searched."""
+    passed_over = [key for key in ("lr0", "momentum") if key in space]
+    if optimizer == "auto" and passed_over:
+        LOGGER.warning(
+            f"WARNING: optimizer=auto ignores {' and '.join(passed_over)}, so searching them has no effect. "
+            "Name an optimizer, such as optimizer=AdamW."
+        )
+
+
 class Tuner(Callbacks):
     """Searches hyperparameters for a model: `Tuner({"data": "fire.yaml", "epochs": 10})(model, iterations=100)`.
 
@@ -75,7 +108,7 @@ class Tuner(Callbacks):
 
     def __init__(self, args: str | Path | dict | SimpleNamespace = DEFAULT_CFG, _callbacks: dict | None = None):
         given = cfg2dict(args)
-        self.space = self._checked_space(given.pop("space", None) or SPACE)
+        self.space = checked_space(given.pop("space", None) or SPACE)
         self.search = given.pop("search", None) or "evolution"
         if self.search not in SEARCHES:
             hint = did_you_mean(str(self.search), SEARCHES)
@@ -95,42 +128,22 @@ class Tuner(Callbacks):
         """The table of all trainings."""
         return self.tune_dir / "tune_results.csv"
 
-    @staticmethod
-    def _checked_space(space: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, float, float]]:
-        """Return each range as least value, greatest value and mutation factor."""
-        check_dict_alignment(DEFAULT_CFG_DICT, dict(space))
-        checked = {}
-        for key, limits in space.items():
-            numbers = isinstance(limits, (tuple, list)) and all(isinstance(v, (int, float)) for v in limits)
-            if not numbers or len(limits) not in (2, 3) or not limits[0] < limits[1]:
-                raise ConfigError(
-                    f"The space of '{key}' is {limits!r}, but it takes (least, greatest), as in (0, 0.5)."
-                )
-            for value in limits[:2]:
-                get_cfg(overrides={key: value if isinstance(DEFAULT_CFG_DICT[key], float) else round(value)})
-            checked[key] = float(limits[0]), float(limits[1]), float(limits[2]) if len(limits) == 3 else 1.0
-        return checked
-
     # Choosing ---------------------------------------------------------------------------------------------------------
 
     def _to_unit(self, key: str, value: float) -> float:
         """Return the position of a value in its range, 0 to 1."""
         low, high, _ = self.space[key]
         value = min(max(float(value), low), high)
-        if self._by_logarithm(key):
+        if by_logarithm(low, high):
             return math.log(value / low) / math.log(high / low)
         return (value - low) / (high - low)
 
     def _from_unit(self, key: str, u: float) -> float | int:
         """Return the value at a position 0 to 1 of its range, rounded as in the table."""
         low, high, _ = self.space[key]
-        value = low * (high / low) ** u if self._by_logarithm(key) else low + u * (high - low)
+        value = low * (high / low) ** u if by_logarithm(low, high) else low + u * (high - low)
         value = float(f"{value:.5g}")
         return round(value) if isinstance(DEFAULT_CFG_DICT[key], int) else min(max(value, low), high)
-
-    def _by_logarithm(self, key: str) -> bool:
-        low, high, _ = self.space[key]
-        return low > 0 and high / low >= 10**DECADES
 
     def choose(self, rows: list[dict[str, float]], n: int = 5, mutation: float = 0.8, sigma: float = 0.2) -> dict:
         """Return the hyperparameters of the next training.
@@ -172,11 +185,7 @@ class Tuner(Callbacks):
             iterations: number of trainings.
             cleanup: keep only the weights of the best training, not all run folders.
         """
-        if self.args.optimizer == "auto" and (passed_over := sorted(self.space.keys() & {"lr0", "momentum"})):
-            LOGGER.warning(
-                f"WARNING: optimizer=auto ignores {' and '.join(passed_over)}, so searching them has no effect. "
-                "Name an optimizer, such as optimizer=AdamW."
-            )
+        warn_of_auto(self.args.optimizer, self.space)
         with self.folder as self.tune_dir:
             return self._search(model.make_trainer if model else self._make_trainer, iterations, cleanup)
 

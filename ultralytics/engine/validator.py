@@ -10,9 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ultralytics.cfg import get_cfg, run_folder
 from ultralytics.data.build import Split
@@ -27,7 +28,7 @@ from ultralytics.utils import LOGGER, TQDM, colorstr
 from ultralytics.utils.checks import check_imgsz
 from ultralytics.utils.errors import ConfigError, DataError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write, writing
-from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics
+from ultralytics.utils.metrics import ClassifyMetrics, DetMetrics, match_predictions
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import autocast, select_device, smart_inference_mode
@@ -84,6 +85,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         self.speed: dict[str, float] = {}
         self.plots: dict = {}
         self.metrics: DetMetrics | ClassifyMetrics = NOT_YET
+        self.iouv = torch.linspace(0.5, 0.95, 10)  # thresholds of mAP50-95
         self.label_names = OutputNames((), ())  # of the label files that save_txt writes
 
     @smart_inference_mode()
@@ -140,6 +142,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
             loader.close()  # its processes; it can be used again
         self._log_left_out(images)
         stats = self.get_stats()
+        self.check_stats(stats)
         self.speed = dict(
             zip(("preprocess", "inference", "postprocess"), (t.t / max(self.seen, 1) * 1e3 for t in timers))
         )
@@ -149,8 +152,7 @@ class BaseValidator(Callbacks, Generic[Preds]):
         if trainer:
             losses = trainer.label_loss_items(loss.cpu() / (batch_i + 1), prefix="val")
             return {k: round(float(v), 5) for k, v in {**stats, **losses}.items()}
-        self._report()
-        return stats
+        return self._report(stats)
 
     def _join_trainer(self, trainer: BaseTrainer) -> BaseModel:
         """Take device, data and the averaged model from the trainer; plots are drawn at the end of a run only."""
@@ -257,8 +259,8 @@ class BaseValidator(Callbacks, Generic[Preds]):
             f"are left out of these metrics."
         )
 
-    def _report(self) -> None:
-        """Log speed and output files; write the predictions as COCO JSON if asked."""
+    def _report(self, stats: dict[str, float]) -> dict[str, float]:
+        """Log speed and output files; write the predictions as COCO JSON if asked. Return the metrics."""
         LOGGER.info(
             "Speed: {:.1f}ms preprocess, {:.1f}ms inference, {:.1f}ms postprocess per image".format(
                 *self.speed.values()
@@ -269,8 +271,38 @@ class BaseValidator(Callbacks, Generic[Preds]):
             with writing(file), atomic_write(file, "w", encoding="utf-8") as f:
                 json.dump(self.jdict, f)
             LOGGER.info(f"Saved {len(self.jdict)} predictions to {file}")
+            stats = self.eval_json(stats) or stats
         if self.args.plots or self.args.save_json or self.args.save_txt:
             LOGGER.info(f"Results saved to {colorstr('bold', str(self.save_dir))}")
+        return stats
+
+    def match_predictions(
+        self, pred_classes: torch.Tensor, true_classes: torch.Tensor, iou: torch.Tensor, use_scipy: bool = False
+    ) -> torch.Tensor:
+        """Mark which predictions are right at which threshold of `iouv`: (n, t), bool.
+
+        Args:
+            pred_classes: (n,) of predictions sorted by falling confidence.
+            true_classes: (m,).
+            iou: (m, n) of each object with each prediction.
+            use_scipy: match so that the sum of the overlaps is greatest, instead of the most confident first. SciPy,
+                which 8.3.0 uses for that, is not needed.
+        """
+        if not use_scipy:
+            return match_predictions(pred_classes, true_classes, iou, self.iouv)
+        from ultralytics.trackers.utils.matching import linear_assignment
+
+        overlaps = (iou * (true_classes[:, None] == pred_classes)).cpu().numpy()
+        right = np.zeros((len(pred_classes), len(self.iouv)), dtype=bool)
+        for column, threshold in zip(right.T, self.iouv.tolist()):
+            matches = linear_assignment(np.where(overlaps >= threshold, -overlaps, np.inf), 0)[0]
+            column[matches[:, 1]] = True
+        return torch.from_numpy(right).to(pred_classes.device)
+
+    @property
+    def metric_keys(self) -> list[str]:
+        """Names of the metrics, which become columns of results.csv in training."""
+        return list(self.metrics.keys)
 
     def on_plot(self, name: str | Path, data: object = None) -> None:
         """Record a plot, for callbacks."""
@@ -286,6 +318,10 @@ class BaseValidator(Callbacks, Generic[Preds]):
     def get_dataloader(self, dataset_path: Split, batch_size: int) -> DataLoader:
         """Return the loader of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define how it loads data.")
+
+    def build_dataset(self, img_path: Split) -> Dataset:
+        """Return the dataset of a split, for `get_dataloader`."""
+        raise NotImplementedError(f"{type(self).__name__} does not define how its dataset is built.")
 
     def preprocess(self, batch: dict) -> dict:
         """Prepare a batch for the model."""
@@ -304,6 +340,19 @@ class BaseValidator(Callbacks, Generic[Preds]):
     def get_stats(self) -> dict[str, float]:
         """Return the metrics by name."""
         return {}
+
+    def check_stats(self, stats: dict[str, float]) -> None:
+        """Look at the metrics before they are shown."""
+
+    def pred_to_json(self, preds: Preds, batch: dict) -> None:
+        """Add predictions to `jdict`, the rows that `save_json` writes."""
+
+    def eval_json(self, stats: dict[str, float]) -> dict[str, float]:
+        """Return the metrics once predictions.json is written, with those of another evaluator added.
+
+        Nothing is added here: what COCO's evaluator computes for boxes is in `metrics.coco` already.
+        """
+        return stats
 
     def finalize_metrics(self) -> None:
         """Finish the metrics, once all batches are counted."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -16,7 +17,9 @@ from ultralytics.nn.features import Output
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import Runner, check_outputs, checked_runner, run_once
 from ultralytics.nn.trust import trust_modules
-from ultralytics.utils import LOGGER
+from ultralytics.utils import LOGGER, yaml_load
+from ultralytics.utils.checks import check_class_names, check_yaml
+from ultralytics.utils.drawing.feature_maps import feature_visualization
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, did_you_mean
 from ultralytics.utils.files import check_regular
 from ultralytics.utils.hostile import limits
@@ -155,6 +158,8 @@ class AutoBackend(nn.Module):
     Args:
         weights: path of a weight file, or a model in memory.
         device: to run on.
+        dnn: has no effect: ONNX files run in ONNX Runtime, not in OpenCV.
+        data: dataset YAML, whose class names a module without any takes.
         fp16: half precision; float32 is used where the device is a CPU.
         batch: batch size that `warmup` uses for backends of a fixed size.
         fuse: merge batch norms into the convolutions before them.
@@ -184,6 +189,8 @@ class AutoBackend(nn.Module):
         self,
         weights: str | Path | nn.Module = "yolo11n.pt",
         device: torch.device | str = "cpu",
+        dnn: bool = False,
+        data: str | Path | None = None,
         fp16: bool = False,
         batch: int = 1,
         fuse: bool = True,
@@ -194,6 +201,8 @@ class AutoBackend(nn.Module):
     ):
         super().__init__()
         trust_modules(weights, trusted)
+        if dnn:
+            LOGGER.warning("WARNING: dnn=True has no effect: ONNX files run in ONNX Runtime here, not in OpenCV.")
         self.device = torch.device(device)
         self.nn_module = isinstance(weights, nn.Module)
         self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")
@@ -210,6 +219,8 @@ class AutoBackend(nn.Module):
             self.names, self.task = _names(model), getattr(model, "task", None)
             self.stride = int(torch.as_tensor(getattr(model, "stride", 32)).max())
             self.kpt_shape = getattr(model, "kpt_shape", None)
+        if data and not self.names:
+            self.names = default_class_names(data)
         self.stride, self.nc = max(self.stride, 32), len(self.names)
         if fp16 and not self.fp16 and verbose:
             LOGGER.warning("WARNING: half=True works on a GPU only; this CPU computes in float32.")
@@ -234,9 +245,40 @@ class AutoBackend(nn.Module):
             raise ModelError(f"'{weights}' cannot be run: its name must end in {', '.join(known)}.{hint}")
         return FileBackend(weights, form, self.device, threads, providers)
 
-    def forward(self, im: torch.Tensor, **kwargs) -> Output:
-        """Return the outputs of the model's head for a batch (b, 3, h, w) in 0..1."""
-        return self.backend(im.half() if self.fp16 and im.dtype != torch.float16 else im, **kwargs)
+    def forward(
+        self,
+        im: torch.Tensor,
+        augment: bool = False,
+        visualize: bool | str | Path = False,
+        embed: list[int] | None = None,
+        **kwargs,
+    ) -> Output:
+        """Return the outputs of the model's head for a batch (b, 3, h, w) in 0..1.
+
+        Args:
+            im: the images.
+            augment: predict on smaller and mirrored copies, too.
+            visualize: folder into which the feature maps of the layers are drawn; True for `runs`.
+            embed: return the pooled features (channels,) of these layers instead, a tensor for each image.
+        """
+        if embed is not None:
+            return self.embed(im, embed).unbind()
+        if augment:
+            kwargs["augment"] = True
+        if self.fp16 and im.dtype != torch.float16:
+            im = im.half()
+        if not visualize:
+            return self.backend(im, **kwargs)
+        folder = "runs" if visualize is True else visualize
+        return features.watch_layers(
+            lambda: self.backend(im, **kwargs),
+            self.network("Maps of the layers (visualize=True) come"),
+            lambda i, layer, out: feature_visualization(out, type(layer).__name__, i, save_dir=folder),
+        )
+
+    def from_numpy(self, x: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Return an array as a tensor on the device of the model; a tensor stays as it is."""
+        return torch.from_numpy(x).to(self.device) if isinstance(x, np.ndarray) else x
 
     def embed(self, im: torch.Tensor, layers: list[int]) -> torch.Tensor:
         """Return the pooled features of layers (b, channels); PyTorch models only (see `nn.features.embed`)."""
@@ -260,6 +302,13 @@ class AutoBackend(nn.Module):
             return
         with torch.inference_mode():
             self(torch.zeros(imgsz, dtype=torch.float16 if self.fp16 else torch.float32, device=self.device))
+
+
+def default_class_names(data: str | Path | None = None) -> dict[int, str]:
+    """Return the class names of a dataset YAML, or without one the names 'class0' to 'class998'."""
+    if data is None:
+        return {i: f"class{i}" for i in range(999)}
+    return check_class_names(yaml_load(check_yaml(str(data))).get("names") or {})
 
 
 def _names(model: nn.Module) -> dict[int, str]:

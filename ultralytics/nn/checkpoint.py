@@ -28,7 +28,7 @@ DOC = (
     "For the network with its weights, a torch.nn.Module: `from ultralytics import YOLO; YOLO(FILE).model`."
 )
 REQUIRED = {"yaml": dict, "task": str, "names": dict, "nc": int, "stride": list, "args": dict, "model": dict}
-KEPT = (*REQUIRED, "best_fitness", "metrics", "date", "version")  # what inference and a look at the file need
+KEPT = (*REQUIRED, "best_fitness", "metrics", "train_results", "date", "version")  # for inference and for readers
 HALF_TOLERANCE = 5e-3  # largest change of an output by half precision, as a part of its row's range (1 at least)
 WEIGHT_TOLERANCE = 2e-3  # largest change of a tensor, as a part of its norm; rounding to half alone makes 3e-4
 

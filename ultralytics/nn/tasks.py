@@ -249,7 +249,7 @@ class DetectionModel(BaseModel):
 
     def prepare(self, ch: int, size: int = 256) -> None:
         """Find the head's strides by a pass of zeros, and start its biases; raise ModelError if shapes do not fit."""
-        head, maps = self.model[-1], probe(self, torch.zeros(1, ch, size, size))
+        head, maps = self.model[-1], cast("Output | dict", probe(self, torch.zeros(1, ch, size, size)))
         initialize_weights(self)
         if not isinstance(head, Detect):
             self.stride = torch.tensor([32.0])

@@ -84,11 +84,11 @@ class ThreadingLocked:
     def __init__(self) -> None:
         self.lock = threading.Lock()
 
-    def __call__(self, func: Callable) -> Callable:
-        @wraps(func)
+    def __call__(self, f: Callable) -> Callable:
+        @wraps(f)
         def locked(*args, **kwargs):
             with self.lock:
-                return func(*args, **kwargs)
+                return f(*args, **kwargs)
 
         return locked
 

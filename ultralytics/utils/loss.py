@@ -6,7 +6,7 @@ A name that a script replaces here, such as `ultralytics.utils.loss.bbox_iou = m
 import sys
 from types import ModuleType
 
-from ultralytics.utils.losses import classify, detect, obb, pose, segment
+from ultralytics.utils.losses import classify, detect, end2end, obb, pose, segment
 from ultralytics.utils.losses.boxes import BOX_LOSSES, register_box_loss
 from ultralytics.utils.losses.classes import FocalLoss, VarifocalLoss
 from ultralytics.utils.losses.classify import v8ClassificationLoss
@@ -62,7 +62,7 @@ class _Losses(ModuleType):
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)
-        for module in (classify, detect, obb, pose, segment):
+        for module in (classify, detect, end2end, obb, pose, segment):
             if name in vars(module):
                 setattr(module, name, value)
 

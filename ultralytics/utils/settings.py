@@ -49,9 +49,14 @@ def user_config_dir() -> Path:
 
 
 class SettingsManager(MutableMapping):
-    """A dictionary with fixed keys; read from its file when first used, written to it when a value changes."""
+    """A dictionary with fixed keys; read from its file when first used, written to it when a value changes.
 
-    def __init__(self, file: str | Path | None = None) -> None:
+    Args:
+        file: where it is kept; in the user's configuration folder if None.
+        version: without effect; the keys are those of `DEFAULTS`.
+    """
+
+    def __init__(self, file: str | Path | None = None, version: str = "0.0.6") -> None:
         self._file = Path(file) if file else None
         self._values: dict[str, object] | None = None
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from ultralytics.cfg.schema import Settings
 from ultralytics.engine.training.interrupt import Interrupts
 from ultralytics.engine.training.learner import Learner
-from ultralytics.engine.training.optimizer import Schedule
 from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.run_files import RunFiles
 from ultralytics.utils import WORLD_SIZE
+from ultralytics.utils.files import RunFolder
 from ultralytics.utils.torch_utils import EarlyStopping, ModelEMA, StandIn
 from ultralytics.utils.wrappers import held_by
 
@@ -32,6 +33,7 @@ class TrainerAttributes:
     learner: Learner
     files: RunFiles
     interrupts: Interrupts
+    folder: RunFolder
     device: torch.device
     ranks: list[str]  # devices of the processes that are to be launched
     resume_ckpt: dict | None  # the state to go on from
@@ -63,7 +65,6 @@ class TrainerAttributes:
     model: nn.Module = held_by("learner")
     ema: ModelEMA = held_by("learner")
     optimizer: torch.optim.Optimizer = held_by("learner")
-    scheduler: Schedule = held_by("learner", "schedule")
     scaler: torch.amp.GradScaler = held_by("learner")
     amp: bool = held_by("learner")
     distiller: StandIn | None = held_by("learner")
@@ -82,6 +83,15 @@ class TrainerAttributes:
     @lf.setter
     def lf(self, law: Callable[[float], float]) -> None:
         self.learner.schedule.law = law
+
+    @property
+    def scheduler(self) -> LRScheduler:
+        """The scheduler of the learning rates, stepped at the start of each epoch; another one may take its place."""
+        return self.learner.schedule.scheduler
+
+    @scheduler.setter
+    def scheduler(self, scheduler: LRScheduler) -> None:
+        self.learner.schedule.use(scheduler, self.epoch if self.epoch_time_start else 0)
 
     @property
     def resume(self) -> bool:

@@ -23,16 +23,16 @@ OBJECTS = 8  # in each image of a trial
 FIRST_BATCHES = 3  # of a process; memory that suffices for these is short later for another reason
 
 
-def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True) -> int:
+def auto_batch(model: nn.Module, imgsz: int, share: float = -1, amp: bool = True, otherwise: int = CPU_BATCH) -> int:
     """Return the largest batch whose training step takes `share` of the GPU's memory (-1: 0.6), by a few trial steps.
 
     Memory grows linearly with the batch, so a line through the trials tells where the share is reached. On a CPU there
-    is nothing to fill, and 16 is returned.
+    is nothing to fill, and `otherwise` is returned.
     """
     device = next(model.parameters()).device
     if device.type != "cuda":
-        LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={CPU_BATCH} is used.")
-        return CPU_BATCH
+        LOGGER.warning(f"batch={share} fits the batch to a GPU's memory; on {device.type} batch={otherwise} is used.")
+        return otherwise
     return fitting_batch(model, imgsz, share if 0 < share < 1 else 0.6, amp, device)
 
 

@@ -36,6 +36,7 @@ from ultralytics.utils.system.processes import end_with_parent
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
 
+SCRIPTS = "yolo-ddp-"  # how the folders of `write_script` are called
 MISTAKE = 2  # exit code of a rank whose error is a sentence for the user
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes of a rank that a signal ended in good order
 TOGETHER = 5  # seconds within which ranks fail for the same cause; one that hangs is ended by the agent later
@@ -80,6 +81,14 @@ def _write_job(trainer: BaseTrainer, folder: Path) -> Path:
     spec = {"trainer": f"{cls.__module__}:{cls.__qualname__}", "args": args}
     job.write_text(json.dumps(spec, default=str), encoding="utf-8")
     return job
+
+
+def write_script(trainer: BaseTrainer) -> Path:
+    """Write a script that trains as one of the processes of `torchrun`, into a new folder, and return its path."""
+    folder = Path(tempfile.mkdtemp(prefix=SCRIPTS))
+    job, script = _write_job(trainer, folder), folder / "train.py"
+    script.write_text(f"from {__name__} import main\n\nraise SystemExit(main({str(job)!r}))\n", encoding="utf-8")
+    return script
 
 
 # The agent ------------------------------------------------------------------------------------------------------------
@@ -205,9 +214,10 @@ def _train(job: Path) -> None:
 
 
 @guarded()
-def main(job: str, parent: str) -> int:
-    """Train in one of the launched processes; return the exit code."""
-    end_with_parent(int(parent))
+def main(job: str, parent: str = "") -> int:
+    """Train in one of the launched processes, which ends with its parent if one is named; return the exit code."""
+    if parent:
+        end_with_parent(int(parent))
     try:
         _train(Path(job))
     except UserError:  # which the launcher says

@@ -22,7 +22,7 @@ class Learner:
         model: inside its wrappers for a teacher and for several processes; before the set-up it may be a name.
         ema: the average, on rank 0 alone.
         optimizer: over the trainable parameters.
-        schedule: of the optimizer's learning rate and momentum.
+        schedule: of the optimizer's learning rates and momentum.
         scaler: of the loss in half precision.
         amp: whether to compute in mixed precision.
         frozen: layers that are not trained, by the prefix of their parameters' names.
@@ -32,7 +32,7 @@ class Learner:
     model: nn.Module
     ema: ModelEMA = NOT_YET
     optimizer: torch.optim.Optimizer = NOT_YET
-    schedule: Schedule = NOT_YET
+    schedule: Schedule = field(default_factory=Schedule)
     scaler: torch.amp.GradScaler = NOT_YET
     amp: bool = False
     frozen: dict[str, nn.Module] = field(default_factory=dict)

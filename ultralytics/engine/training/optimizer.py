@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ultralytics.cfg.schema import Settings
+from ultralytics.engine.training.progress import NOT_YET
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, did_you_mean
 from ultralytics.utils.torch_utils import one_cycle
@@ -52,53 +56,67 @@ def param_groups(model: nn.Module, decay: float) -> list[dict]:
     ]
 
 
-@dataclass
+@dataclass(frozen=True)
 class OptimizerChoice:
-    """The optimizer of one run, as chosen by the settings."""
+    """The optimizer of one run."""
 
     name: str
     lr: float
     momentum: float
-    warmup_bias_lr: float
 
 
-def choose_optimizer(args: Settings, nc: int, iterations: float) -> OptimizerChoice:
-    """Return the optimizer that the settings name; `auto` takes SGD for long runs (over 10,000 steps), else AdamW.
+def choose_optimizer(name: str, lr: float, momentum: float, nc: int, iterations: float) -> OptimizerChoice:
+    """Return the optimizer of a name; `auto` takes SGD for long runs (over 10,000 steps), else AdamW.
+
+    Args:
+        name: one of `OPTIMIZERS`, in upper or lower case, or auto.
+        lr, momentum: of the optimizer; auto has its own.
+        nc: number of classes, on which the learning rate of auto depends.
+        iterations: optimizer steps in the run.
 
     Raises:
         ConfigError: the name is not known.
     """
-    if args.optimizer == "auto":
+    if name == "auto":
         if iterations > 10000:
-            choice = OptimizerChoice("SGD", 0.01, 0.9, 0.0)
+            choice = OptimizerChoice("SGD", 0.01, 0.9)
         else:
-            choice = OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9, 0.0)
+            choice = OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9)
         LOGGER.info(
             f"optimizer=auto takes {choice.name}(lr={choice.lr}, momentum={choice.momentum}) as for a run of about "
-            f"{iterations:.0f} steps; lr0={args.lr0} and momentum={args.momentum} are not used."
+            f"{iterations:.0f} steps; lr0={lr} and momentum={momentum} are not used."
         )
         return choice
-    by_lower = {name.lower(): name for name in OPTIMIZERS}
-    if args.optimizer.lower() not in by_lower:
+    by_lower = {known.lower(): known for known in OPTIMIZERS}
+    if name.lower() not in by_lower:
         raise ConfigError(
-            f"optimizer='{args.optimizer}' is not known. Choose auto, {', '.join(OPTIMIZERS)}."
-            + did_you_mean(args.optimizer, OPTIMIZERS)
+            f"optimizer='{name}' is not known. Choose auto, {', '.join(OPTIMIZERS)}." + did_you_mean(name, OPTIMIZERS)
         )
-    return OptimizerChoice(by_lower[args.optimizer.lower()], args.lr0, args.momentum, args.warmup_bias_lr)
+    return OptimizerChoice(by_lower[name.lower()], lr, momentum)
 
 
 def build_optimizer(model: nn.Module, choice: OptimizerChoice, decay: float) -> torch.optim.Optimizer:
     """Return the chosen optimizer over the three parameter groups of `model`."""
     groups = param_groups(model, decay)
     optimizer = OPTIMIZERS[choice.name](groups, choice.lr, choice.momentum)
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
     sizes = [len(g["params"]) for g in groups]
     LOGGER.info(
         f"optimizer: {choice.name}(lr={choice.lr}, momentum={choice.momentum}) with {sizes[1]} weights "
         f"(decay={decay:.4g}), {sizes[2]} norm weights and {sizes[0]} biases (no decay)"
     )
     return optimizer
+
+
+def bias_lr(args: Settings, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
+    """Return the learning rate with which the first group of parameters begins the warm-up.
+
+    That is `warmup_bias_lr` if they are biases alone, as those of `build_optimizer` are. Another group, such as the
+    only one of a custom optimizer, begins at 0 as all others do: 0.1 is far too much for weights. So do biases with
+    `optimizer=auto`.
+    """
+    biases = {id(p) for module in model.modules() for n, p in module.named_parameters(recurse=False) if n == "bias"}
+    are_biases = biases.issuperset(id(p) for p in optimizer.param_groups[0]["params"])
+    return args.warmup_bias_lr if are_biases and args.optimizer != "auto" else 0.0
 
 
 def lr_law(epochs: int, lrf: float, cosine: bool) -> Callable[[float], float]:
@@ -110,37 +128,81 @@ def lr_law(epochs: int, lrf: float, cosine: bool) -> Callable[[float], float]:
 class Schedule:
     """Learning rate, momentum and accumulation at each iteration.
 
-    For the first `warmup` iterations the learning rate climbs to its law (that of biases falls from
-    `warmup_bias_lr`), momentum climbs from `warmup_momentum`, and accumulation from 1 to nbs / batch.
+    A scheduler of PyTorch sets the learning rates for each epoch. In the first `warmup` iterations they climb to what
+    it has set (that of biases falls from `warmup_bias_lr`), momentum climbs from `warmup_momentum`, and accumulation
+    from 1 to nbs / batch.
+
+    Args:
+        optimizer: whose groups are set.
+        warmup: iterations of the warm-up; -1 for none.
+        batch: images in a batch.
+        nbs: images for an optimizer step.
+        momentum, warmup_momentum: at the end of the warm-up and at its start.
+        warmup_bias_lr: of the first group at the start of the warm-up; that of the others is 0.
+        law: the factor on the initial learning rates by epoch (`trainer.lf`).
+        scheduler: of the learning rates.
+        steps: epochs that the scheduler has stepped to.
     """
 
-    optimizer: torch.optim.Optimizer
-    law: Callable[[float], float]
-    warmup: int  # iterations
-    batch: int
-    nbs: int
-    momentum: float
-    warmup_momentum: float
-    warmup_bias_lr: float
+    optimizer: torch.optim.Optimizer = NOT_YET
+    warmup: int = -1
+    batch: int = 1
+    nbs: int = 1
+    momentum: float = 0.0
+    warmup_momentum: float = 0.0
+    warmup_bias_lr: float = 0.0
+    law: Callable[[float], float] = NOT_YET
+    scheduler: LRScheduler = NOT_YET
+    steps: int = 0
 
     @staticmethod
     def warmup_iterations(warmup_epochs: float, batches: int) -> int:
         """Return the length of the warm-up: at least 100 iterations, or none at all."""
         return max(round(warmup_epochs * batches), 100) if warmup_epochs > 0 else -1
 
-    def start_epoch(self, epoch: int) -> None:
-        """Set each group's learning rate to the law's value for `epoch`."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self.law(epoch)
+    def follow(self, law: Callable[[float], float]) -> None:
+        """Follow a law, or whichever `law` is set to later: the initial learning rates times `law(epoch)`."""
+        self.law = law
+        self.use(LambdaLR(self.optimizer, lambda epoch: self.law(epoch)))
 
-    def start_iteration(self, iteration: int, epoch: int) -> int:
+    def use(self, scheduler: LRScheduler, epoch: int = 0) -> None:
+        """Let another scheduler set the learning rates; it is at its start in `epoch`."""
+        self.scheduler, self.steps = scheduler, epoch
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Let what happens in the block change the scheduler, but not the values of the optimizer's groups."""
+        before = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
+        yield
+        for group, values in zip(self.optimizer.param_groups, before):
+            group.update(values)
+
+    def start_epoch(self, epoch: int, begun: bool = False) -> None:
+        """Let the scheduler set the learning rates for `epoch`.
+
+        In a resumed run it first steps through the epochs before, so that no state of it, whichever it is, is needed.
+
+        Args:
+            epoch: from 0.
+            begun: a resumed run has trained batches of this epoch, so the optimizer's state has the learning rates.
+        """
+        for_law = isinstance(self.scheduler, LambdaLR) and self.steps == 0  # `law` may be another since it was made
+        with self.undisturbed() if begun else nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # few batches may not have made an optimizer step yet
+            for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_last_lr()):
+                group["lr"] = lr  # the warm-up has set others, from which a scheduler must not go on
+            self.scheduler.last_epoch -= for_law
+            for _ in range(epoch - self.steps + for_law):
+                self.scheduler.step()
+        self.steps = epoch
+
+    def start_iteration(self, iteration: int) -> int:
         """Set the warm-up's values for `iteration` (counted from the start of the run); return the accumulation."""
         if iteration > self.warmup:
             return max(round(self.nbs / self.batch), 1)
         span = [0, self.warmup]
-        for k, group in enumerate(self.optimizer.param_groups):
-            start = self.warmup_bias_lr if k == 0 else 0.0
-            group["lr"] = float(np.interp(iteration, span, [start, group["initial_lr"] * self.law(epoch)]))
+        for k, (group, lr) in enumerate(zip(self.optimizer.param_groups, self.scheduler.get_last_lr())):
+            group["lr"] = float(np.interp(iteration, span, [self.warmup_bias_lr if k == 0 else 0.0, float(lr)]))
             if "momentum" in group:
                 group["momentum"] = float(np.interp(iteration, span, [self.warmup_momentum, self.momentum]))
         return max(1, int(np.interp(iteration, span, [1, self.nbs / self.batch]).round()))

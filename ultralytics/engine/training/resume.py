@@ -97,10 +97,11 @@ def _newest_state(args: dict) -> tuple[tuple[Path, dict] | None, Path | None]:
 def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
     """Return the settings of a run; with `resume` those of the interrupted run, with the allowed changes.
 
-    With it come the checkpoint to go on from, or None, and the run's folder, or None for a new one.
+    With it come the checkpoint to go on from, or None, and the run's folder, or None for a new one. A checkpoint that
+    cannot be gone on from comes too, with its settings as they are: `check_interrupted` refuses it in `train()`.
 
     Raises:
-        CheckpointError: the checkpoint belongs to a run that has finished, or is not one of a run.
+        RunFinished: so has the run of `resume=auto`.
         ConfigError: a setting is given that must not change within a run.
     """
     resume, model = overrides.get("resume"), str(overrides.get("model") or "")
@@ -116,8 +117,12 @@ def resumed_settings(overrides: dict) -> tuple[dict, dict | None, Path | None]:
         if not name:
             raise MissingFileError("There is no interrupted run here to resume. Name its last.pt: resume=PATH/last.pt.")
         path, ckpt = last_state(name)
-    _check_interrupted(ckpt, path, auto=resume == AUTO)
+    if resume == AUTO and ckpt.get("optimizer") is None:
+        raise RunFinished(path)
     before = ckpt["args"] = {**DEFAULT_CFG_DICT, **ckpt["args"]}
+    if not _is_interrupted(ckpt):
+        known = {k: v for k, v in before.items() if k in DEFAULT_CFG_DICT and k not in {"device", "trust_modules"}}
+        return {**known, **overrides, "resume": str(path), "mode": "train"}, ckpt, None
     if resume == AUTO:
         _check_model(model, str(before["model"] or ""), path)
     folder = path.resolve().parents[1] if path.resolve().parent.name == "weights" else None
@@ -149,10 +154,12 @@ def _as_many_processes(count: int, path: Path) -> str:
     return ",".join(["cpu"] * count)
 
 
-def _check_interrupted(ckpt: dict, path: Path, auto: bool) -> None:
+def _is_interrupted(ckpt: dict) -> bool:
+    return ckpt.get("optimizer") is not None and isinstance(ckpt.get("ranks"), list) and bool(ckpt["ranks"])
+
+
+def check_interrupted(ckpt: dict, path: str | Path | bool | None) -> None:
     """Raise CheckpointError unless a checkpoint is that of an interrupted run."""
-    if ckpt.get("optimizer") is None and auto:
-        raise RunFinished(path)
     if ckpt.get("optimizer") is None:
         epochs = ckpt["args"].get("epochs")
         after = f" after {epochs} epochs" if isinstance(epochs, int) else ""
@@ -161,7 +168,7 @@ def _check_interrupted(ckpt: dict, path: Path, auto: bool) -> None:
             f"resume. Train on from these weights in a new run with model={path}, without resume; an interrupted run "
             "goes on from its weights/last.pt."
         )
-    if not isinstance(ckpt.get("ranks"), list) or not ckpt["ranks"]:
+    if not _is_interrupted(ckpt):
         raise CheckpointError(
             f"'{path}' was written by an older version of this package, which kept less of a run. "
             f"Train on from its weights with model={path}."

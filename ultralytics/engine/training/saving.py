@@ -38,6 +38,7 @@ class Saving(TrainerAttributes, Callbacks):
             **self.learner.state_dict(waiting=self.progress.since_step > 0),
             **self.progress.state_dict(),
             "rows": self.files.rows,
+            "train_results": self.read_results_csv(),
             "images": getattr(self.train_loader.dataset, "signature", None),
             "date": datetime.now().isoformat(timespec="seconds"),
             "version": __build__,
@@ -88,6 +89,12 @@ class Saving(TrainerAttributes, Callbacks):
     def save_metrics(self, metrics: dict[str, float]) -> None:
         """Add a row to results.csv."""
         self.files.add_row({"epoch": self.epoch + 1, **metrics})
+
+    def read_results_csv(self) -> dict[str, list[float]]:
+        """Return the columns of results.csv, from the rows that it is written with; checkpoints hold them too."""
+        rows = self.files.rows
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name, float("nan")) for row in rows] for name in names}
 
     def final_eval(self) -> None:
         """Reduce the weight files to what inference needs, and validate the best ones."""

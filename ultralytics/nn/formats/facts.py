@@ -99,6 +99,8 @@ class Facts:
                 raise ValueError(f"its imgsz {list(imgsz)} is not a multiple of its stride {stride}")
             batch, channels = numbers.get("batch", 1), numbers.get("channels", 3)
             names = _names(found["names"], task)
+            if task in {None, "classify"} and (flags.get("nms") or flags.get("end2end")):
+                raise ValueError(f"it says that its boxes need no NMS, but its task, {task}, has no boxes")
             return cls(task, names, stride, imgsz, batch, channels, points, *(flags.get(key, False) for key in FLAGS))
         except (TypeError, ValueError, OverflowError, DataError) as e:
             reason = " ".join(str(e).split())[:300]

@@ -19,7 +19,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.evaluation.coco_ap import CocoAP
 from ultralytics.utils.files import writing
 from ultralytics.utils.geometry.nms import non_max_suppression
-from ultralytics.utils.metrics import FIGURES, ConfusionMatrix, DetMetrics, box_iou, match_predictions
+from ultralytics.utils.metrics import FIGURES, ConfusionMatrix, DetMetrics, box_iou
 from ultralytics.utils.ops import clip_boxes, xywh2xyxy
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ def map_back(
     return clip_boxes(boxes, shape)
 
 
+def ltwh(boxes: torch.Tensor) -> list[list[float]]:
+    """Return boxes (n, 4 or more) xyxy as left, top, width, height, to a thousandth of a pixel."""
+    boxes = boxes[:, :4].cpu()
+    rows = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
+    return [[round(x, 3) for x in row] for row in rows.tolist()]
+
+
 class DetectionValidator(BaseValidator[list[torch.Tensor]]):
     """Validates a detector: precision, recall, mAP50 and mAP50-95, overall and by class, and the confusion matrix."""
 
@@ -62,7 +69,6 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.metrics = self.metrics_class(save_dir=self.save_dir, on_plot=self.on_plot)
-        self.iouv = torch.linspace(0.5, 0.95, 10)
 
     def build_dataset(self, img_path: Split, mode: str = "val", batch: int | None = None) -> YOLODataset:
         return build_yolo_dataset(
@@ -119,83 +125,115 @@ class DetectionValidator(BaseValidator[list[torch.Tensor]]):
             self.seen += 1
             if self.args.single_cls:
                 pred[:, 5] = 0
-            cls, boxes = self._labels(si, batch)
-            found = self._to_original(pred, si, batch)
-            counted = {"conf": found[:, 4], "pred_cls": found[:, 5], "target_cls": cls}
-            for name, iou in self.overlaps(pred, found, boxes, si, batch).items():
-                counted[name] = match_predictions(found[:, 5], cls, iou, self.iouv)
+            pbatch = self._prepare_batch(si, batch)
+            cls, boxes = pbatch["cls"], pbatch["bbox"]
+            predn, kinds = self._comparisons(pred, pbatch, si)
+            none = torch.zeros(len(predn), len(self.iouv), dtype=torch.bool, device=predn.device)
+            counted = {"conf": predn[:, 4], "pred_cls": predn[:, 5], "target_cls": cls}
+            for name, more in kinds.items():
+                counted[name] = self._process_batch(predn, boxes, cls, **more) if len(predn) and len(cls) else none
             for name, values in self.stats.items():
                 values.append(counted[name])
             if not (self.rotated or self.training):  # COCO knows upright boxes alone; a run ends with a validation
                 own = image_id(batch["im_file"][si])
-                places, scores, classes = found[:, :6].cpu().split((4, 1, 1), 1)
+                places, scores, classes = predn[:, :6].cpu().split((4, 1, 1), 1)
                 self.metrics.coco_ap.add(places, scores, classes, boxes.cpu(), cls.cpu(), image_id=own)
             if self.args.plots:
-                self.confusion_matrix.process_batch(found, boxes, cls)
+                self.confusion_matrix.process_batch(predn, boxes, cls)
             if self.args.save_json or self.args.save_txt:
-                parts = self.parts(pred, found, si, batch)
-                self._save(found, batch["im_file"][si], batch["ori_shape"][si], parts)
+                self._save(pred, predn, batch["im_file"][si], pbatch, si)
 
-    def overlaps(
-        self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
-    ) -> dict[str, torch.Tensor]:
-        """Return the overlaps (m, n) of the objects of an image with its predictions, for each `tp` of `stat_names`.
+    def _prepare_batch(self, si: int, batch: dict) -> dict:
+        """Return the labels of an image and how it was letterboxed.
 
-        Args:
-            pred: (n, 6 or more) predictions, in pixels of the model's input.
-            found: the same, in pixels of the original image.
-            boxes: (m, 4) xyxy of the objects, in pixels of the original image.
-            si: place of the image in the batch.
-            batch: the batch, on the device.
+        Returns:
+            `cls` (m,) and `bbox` (m, 4) xyxy in pixels of the original image, `ori_shape` (h, w) of the original,
+            `imgsz` (h, w) of the model's input, `ratio_pad` (gains of height and width, left and top border).
         """
-        return {"tp": box_iou(boxes, found[:, :4])}
-
-    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        """Return the predictions of an image as `Results` takes them; the arguments are those of `overlaps`."""
-        return {"boxes": found[:, :6]}
-
-    def _labels(self, si: int, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return classes (m,) and boxes (m, 4) xyxy in pixels of the original image."""
         mine = batch["batch_idx"] == si
         h, w = batch["img"].shape[2:]
         boxes = xywh2xyxy(batch["bboxes"][mine]) * torch.tensor((w, h, w, h), device=self.device)
-        return batch["cls"][mine].squeeze(-1), map_back(boxes, batch["ori_shape"][si], *batch["ratio_pad"][si])
+        shape, ratio_pad = batch["ori_shape"][si], batch["ratio_pad"][si]
+        return {
+            "cls": batch["cls"][mine].squeeze(-1),
+            "bbox": map_back(boxes, shape, *ratio_pad),
+            "ori_shape": shape,
+            "imgsz": batch["img"].shape[2:],
+            "ratio_pad": ratio_pad,
+        }
 
-    def _to_original(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        """Map the boxes of an image's predictions onto the original image."""
-        return map_back(pred, batch["ori_shape"][si], *batch["ratio_pad"][si])
+    def _prepare_pred(self, pred: torch.Tensor, pbatch: dict) -> torch.Tensor:
+        """Return predictions (n, 6 or more) with boxes in pixels of the original image; `pbatch` describes it."""
+        return map_back(pred, pbatch["ori_shape"], *pbatch["ratio_pad"])
 
-    def _save(self, pred: torch.Tensor, file: str, shape: tuple[int, int], parts: dict[str, torch.Tensor]) -> None:
-        """Write the predictions of an image as COCO JSON rows and as a label file, where asked."""
+    def _process_batch(self, detections: torch.Tensor, gt_bboxes: torch.Tensor, gt_cls: torch.Tensor) -> torch.Tensor:
+        """Return which predictions of an image are right at which IoU threshold, (n, 10) bool.
+
+        Args:
+            detections: (n, 6 or more) predictions as `_prepare_pred` returns them, by falling confidence.
+            gt_bboxes: (m, 4) boxes of the objects.
+            gt_cls: (m,) their classes.
+        """
+        return self.match_predictions(detections[:, 5], gt_cls, box_iou(gt_bboxes, detections[:, :4]))
+
+    def _comparisons(self, pred: torch.Tensor, pbatch: dict, si: int) -> tuple[torch.Tensor, dict[str, dict]]:
+        """Return what is compared with the labels of an image.
+
+        Args:
+            pred: (n, 6 or more) predictions, in pixels of the model's input.
+            pbatch: the image, see `_prepare_batch`.
+            si: place of the image in the batch.
+
+        Returns:
+            The predictions in pixels of the original image, and further arguments of `_process_batch` for each `tp`
+            of `stat_names`.
+        """
+        return self._prepare_pred(pred, pbatch), {"tp": {}}
+
+    def _save(self, pred: torch.Tensor, predn: torch.Tensor, file: str, pbatch: dict, si: int) -> None:
+        """Write the predictions of an image as rows of COCO JSON and as a label file, where asked.
+
+        Args:
+            pred, pbatch, si: as in `_comparisons`.
+            predn: (n, 6 or more) predictions, in pixels of the original image.
+            file: the image.
+        """
         if self.args.save_json:
-            more = self.json_columns(parts)
-            for i, (row, place) in enumerate(zip(pred.tolist(), self.json_places(pred))):
-                self.jdict.append(
-                    {
-                        "image_id": image_id(file),
-                        "category_id": self.class_map[int(row[5])],
-                        **place,
-                        "score": round(row[4], 5),
-                        **{key: column[i] for key, column in more.items()},
-                    }
-                )
+            self.pred_to_json(predn, file)
         if self.args.save_txt:
-            blank = np.zeros((*shape, 3), dtype=np.uint8)
-            out = self.save_dir / "labels" / f"{self.label_names(Path(file))}.txt"
-            with writing(out):
-                out.unlink(missing_ok=True)  # of an older run into the same folder
-            result = Results(blank, path=file, names=self.names, speed=None, **parts)
-            result.save_txt(out, save_conf=self.args.save_conf)
+            self.save_one_txt(predn, self.args.save_conf, pbatch["ori_shape"], self._label_file(file))
 
-    def json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
-        """Return the positions in JSON rows: `bbox`, left, top, width, height."""
-        boxes = pred[:, :4].cpu()
-        ltwh = torch.cat((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
-        return [{"bbox": [round(x, 3) for x in box]} for box in ltwh.tolist()]
+    def _label_file(self, image: str) -> Path:
+        """Return the label file to write for an image; one of an older run in the same folder is removed."""
+        file = self.save_dir / "labels" / f"{self.label_names(Path(image))}.txt"
+        with writing(file):
+            file.unlink(missing_ok=True)
+        return file
 
-    def json_columns(self, parts: dict[str, torch.Tensor]) -> dict[str, list]:
-        """Return further columns of COCO JSON, each a list with one entry per row; `parts` are those of an image."""
-        return {}
+    def save_one_txt(self, predn: torch.Tensor, save_conf: bool, shape: tuple[int, int], file: Path) -> None:
+        """Write the predictions of an image of `shape` (h, w) as a label file."""
+        self._write_labels(file, save_conf, shape, boxes=predn[:, :6])
+
+    def _write_labels(self, file: Path, save_conf: bool, shape: tuple[int, int], **parts: torch.Tensor) -> None:
+        """Write a label file of parts that `Results` take."""
+        blank = np.zeros((*shape, 3), dtype=np.uint8)
+        Results(blank, path=str(file), names=self.names, speed=None, **parts).save_txt(file, save_conf=save_conf)
+
+    def pred_to_json(self, predn: torch.Tensor, filename: str) -> None:  # type: ignore[override]  # as in 8.3.0
+        """Add the predictions of an image to `jdict`, the rows of COCO JSON."""
+        self._add_rows(predn, filename, bbox=ltwh(predn))
+
+    def _add_rows(self, predn: torch.Tensor, filename: str, **columns: list) -> None:
+        """Add rows of COCO JSON, whose further values come as columns, each a list with one entry per row."""
+        for (score, cls), *values in zip(predn[:, 4:6].tolist(), *columns.values()):
+            self.jdict.append(
+                {
+                    "image_id": image_id(filename),
+                    "category_id": self.class_map[int(cls)],
+                    **dict(zip(columns, values)),
+                    "score": round(score, 5),
+                }
+            )
 
     def get_stats(self) -> dict[str, float]:
         stats = {k: torch.cat(v, 0).cpu().numpy() for k, v in self.stats.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from ultralytics.models.yolo.detect.val import DetectionValidator
@@ -17,33 +19,38 @@ class OBBValidator(DetectionValidator):
     rotated = True
     metrics_class = OBBMetrics
 
-    def _labels(self, si: int, batch: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return classes (m,) and boxes (m, 5) xywhr in pixels of the original image."""
+    def _prepare_batch(self, si: int, batch: dict) -> dict:
+        """Return what a detector of upright boxes has, with `bbox` (m, 5) xywhr."""
         mine = batch["batch_idx"] == si
         h, w = batch["img"].shape[2:]
+        shape, ratio_pad = batch["ori_shape"][si], batch["ratio_pad"][si]
         boxes = batch["bboxes"][mine] * torch.tensor((w, h, w, h, 1), device=self.device)
-        boxes = scale_boxes((h, w), boxes, batch["ori_shape"][si], ratio_pad=batch["ratio_pad"][si], xywh=True)
-        return batch["cls"][mine].squeeze(-1), boxes
+        return {
+            "cls": batch["cls"][mine].squeeze(-1),
+            "bbox": scale_boxes((h, w), boxes, shape, ratio_pad=ratio_pad, xywh=True),
+            "ori_shape": shape,
+            "imgsz": batch["img"].shape[2:],
+            "ratio_pad": ratio_pad,
+        }
 
-    def _to_original(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        return to_original(pred, batch["img"].shape[2:], batch["ori_shape"][si], batch["ratio_pad"][si])
+    def _prepare_pred(self, pred: torch.Tensor, pbatch: dict) -> torch.Tensor:
+        """Return predictions (n, 7), x, y, w, h, confidence, class, angle, in pixels of the original image."""
+        return to_original(pred, pbatch["imgsz"], pbatch["ori_shape"], pbatch["ratio_pad"])
 
-    def overlaps(
-        self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
-    ) -> dict[str, torch.Tensor]:
-        return {"tp": batch_probiou(boxes, to_rows(found)[:, :5])}
+    def _process_batch(self, detections: torch.Tensor, gt_bboxes: torch.Tensor, gt_cls: torch.Tensor) -> torch.Tensor:
+        iou = batch_probiou(gt_bboxes, to_rows(detections)[:, :5])
+        return self.match_predictions(detections[:, 5], gt_cls, iou)
 
-    def json_places(self, pred: torch.Tensor) -> list[dict[str, list[float]]]:
-        """Return `rbox`, x, y, w, h, angle, and `poly`, the four corners, of each prediction."""
-        boxes = to_rows(pred)[:, :5].cpu()
-        corners = xywhr2xyxyxyxy(boxes).flatten(1).tolist()
-        return [
-            {"rbox": [round(x, 3) for x in box], "poly": [round(x, 3) for x in poly]}
-            for box, poly in zip(boxes.tolist(), corners)
-        ]
+    def save_one_txt(self, predn: torch.Tensor, save_conf: bool, shape: tuple[int, int], file: Path) -> None:
+        """Write the corners of the predictions of an image of `shape` (h, w) as a label file."""
+        self._write_labels(file, save_conf, shape, obb=to_rows(predn))
 
-    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        return {"obb": to_rows(found)}
+    def pred_to_json(self, predn: torch.Tensor, filename: str) -> None:  # type: ignore[override]  # as in 8.3.0
+        """Add the predictions of an image to `jdict`: `rbox`, x, y, w, h, angle, and `poly`, the four corners."""
+        boxes = to_rows(predn)[:, :5].cpu()
+        corners = xywhr2xyxyxyxy(boxes).flatten(1)
+        rbox, poly = ([[round(x, 3) for x in row] for row in rows.tolist()] for rows in (boxes, corners))
+        self._add_rows(predn, filename, rbox=rbox, poly=poly)
 
     def plot_predictions(self, batch: dict, preds: list[torch.Tensor], ni: int) -> None:
         from ultralytics.utils.plotting import output_to_rotated_target

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 
-from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.models.yolo.detect.val import DetectionValidator, ltwh
 from ultralytics.models.yolo.pose.predict import keypoints_of
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.nn.tasks import BaseModel
@@ -38,30 +39,63 @@ class PoseValidator(DetectionValidator):
             )
         self.sigma = OKS_SIGMA if self.kpt_shape == (17, 3) else np.full(k, 1 / k, np.float32)
 
-    def overlaps(
-        self, pred: torch.Tensor, found: torch.Tensor, boxes: torch.Tensor, si: int, batch: dict
-    ) -> dict[str, torch.Tensor]:
-        """Return the IoU of boxes and the object keypoint similarity."""
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(1) * AREA
-        oks = kpt_iou(self._true_points(si, batch), self._points(pred, si, batch), area, self.sigma)
-        return {**super().overlaps(pred, found, boxes, si, batch), "tp_p": oks}
-
-    def _true_points(self, si: int, batch: dict) -> torch.Tensor:
-        """Return the keypoints (m, k, 3) of the objects of an image: x, y in pixels of the original, visibility."""
+    def _prepare_batch(self, si: int, batch: dict) -> dict:
+        """Return what a detector has, and `kpts` (m, k, 3): x, y in pixels of the original image, visibility."""
         h, w = batch["img"].shape[2:]
         points = batch["keypoints"][batch["batch_idx"] == si].float() * torch.tensor((w, h, 1), device=self.device)
-        return scale_coords((h, w), points, batch["ori_shape"][si], ratio_pad=batch["ratio_pad"][si])
+        points = scale_coords((h, w), points, batch["ori_shape"][si], ratio_pad=batch["ratio_pad"][si])
+        return {**super()._prepare_batch(si, batch), "kpts": points}
 
-    def _points(self, pred: torch.Tensor, si: int, batch: dict) -> torch.Tensor:
-        """Return the predicted keypoints (n, k, dimensions), in pixels of the original image."""
-        shape, size, ratio_pad = batch["img"].shape[2:], batch["ori_shape"][si], batch["ratio_pad"][si]
-        return keypoints_of(pred, self.kpt_shape, shape, size, ratio_pad)
+    def _prepare_pred(  # type: ignore[override]  # as in 8.3.0
+        self, pred: torch.Tensor, pbatch: dict
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return predictions and their keypoints (n, k, dimensions), both in pixels of the original image."""
+        predn = super()._prepare_pred(pred, pbatch)
+        points = keypoints_of(pred, self.kpt_shape, pbatch["imgsz"], pbatch["ori_shape"], pbatch["ratio_pad"])
+        predn[:, 6:] = points.flatten(1)
+        return predn, points
 
-    def parts(self, pred: torch.Tensor, found: torch.Tensor, si: int, batch: dict) -> dict[str, torch.Tensor]:
-        return {**super().parts(pred, found, si, batch), "keypoints": self._points(pred, si, batch)}
+    def _comparisons(self, pred: torch.Tensor, pbatch: dict, si: int) -> tuple[torch.Tensor, dict[str, dict]]:
+        predn, points = self._prepare_pred(pred, pbatch)
+        return predn, {"tp": {}, "tp_p": {"pred_kpts": points, "gt_kpts": pbatch["kpts"]}}
 
-    def json_columns(self, parts: dict[str, torch.Tensor]) -> dict[str, list]:
-        return {"keypoints": [[round(v, 3) for v in row] for row in parts["keypoints"].flatten(1).tolist()]}
+    def _process_batch(
+        self,
+        detections: torch.Tensor,
+        gt_bboxes: torch.Tensor,
+        gt_cls: torch.Tensor,
+        pred_kpts: torch.Tensor | None = None,
+        gt_kpts: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return which predictions are right by their boxes or, if they are given, by their keypoints.
+
+        Args:
+            detections, gt_bboxes, gt_cls: as for a detector.
+            pred_kpts: (n, k, dimensions) of the predictions.
+            gt_kpts: (m, k, 3) of the objects.
+        """
+        if pred_kpts is None or gt_kpts is None:
+            return super()._process_batch(detections, gt_bboxes, gt_cls)
+        area = (gt_bboxes[:, 2:] - gt_bboxes[:, :2]).prod(1) * AREA
+        return self.match_predictions(detections[:, 5], gt_cls, kpt_iou(gt_kpts, pred_kpts, area, self.sigma))
+
+    def _save(self, pred: torch.Tensor, predn: torch.Tensor, file: str, pbatch: dict, si: int) -> None:
+        if self.args.save_json:
+            self.pred_to_json(predn, file)
+        if self.args.save_txt:
+            points, shape = predn[:, 6:].reshape(-1, *self.kpt_shape), pbatch["ori_shape"]
+            self.save_one_txt(predn, points, self.args.save_conf, shape, self._label_file(file))
+
+    def save_one_txt(  # type: ignore[override]  # as in 8.3.0
+        self, predn: torch.Tensor, pred_kpts: torch.Tensor, save_conf: bool, shape: tuple[int, int], file: Path
+    ) -> None:
+        """Write boxes and keypoints (n, k, dimensions) as a label file."""
+        self._write_labels(file, save_conf, shape, boxes=predn[:, :6], keypoints=pred_kpts)
+
+    def pred_to_json(self, predn: torch.Tensor, filename: str) -> None:  # type: ignore[override]  # as in 8.3.0
+        """Add the predictions of an image to `jdict`, with their keypoints, the last columns of `predn`."""
+        points = [[round(v, 3) for v in row] for row in predn[:, 6:].tolist()]
+        self._add_rows(predn, filename, bbox=ltwh(predn), keypoints=points)
 
     def drawn_parts(self, preds: list[torch.Tensor], batch: dict) -> dict[str, torch.Tensor]:
         return {"kpts": torch.cat([pred[:, 6:].reshape(-1, *self.kpt_shape) for pred in preds])}
