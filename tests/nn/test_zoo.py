@@ -77,12 +77,22 @@ def test_yolov8_has_the_published_size(name, params, gflops, strides):
     assert model.stride.tolist() == strides
 
 
-OTHERS = [k for k in model_yamls() if k.startswith(("yolov3", "yolov5", "yolov6", "yolov9", "yolov10", "yolov8-cls-"))]
-
-
-@pytest.mark.parametrize(
-    "key", [pytest.param(k, marks=pytest.mark.slow) if k in OTHERS and k != "yolov10n" else k for k in model_yamls()]
+FAMILIES = (
+    "yolov3",
+    "yolov5",
+    "yolov6",
+    "yolov9",
+    "yolov10s",
+    "yolov10m",
+    "yolov10b",
+    "yolov10l",
+    "yolov10x",
+    "yolov8-cls-",
 )
+YAMLS = [pytest.param(k, marks=pytest.mark.slow) if k.startswith(FAMILIES) else k for k in model_yamls()]
+
+
+@pytest.mark.parametrize("key", YAMLS)
 def test_every_yaml_builds_and_runs(key):
     model = zoo.build(key, nc=3).eval()
     with torch.no_grad():
