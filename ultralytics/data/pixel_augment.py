@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import random
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -14,6 +12,7 @@ import numpy as np
 from ultralytics.data.instances import Sample, flat
 from ultralytics.data.transform import generator, ours
 from ultralytics.utils import LOGGER, colorstr
+from ultralytics.utils.system.telemetry import quiet_import
 
 
 @ours
@@ -81,12 +80,11 @@ class Albumentations:
 
 
 def _library() -> ModuleType | None:
-    """Import Albumentations, if it is installed; it would ask the network for a newer version of itself."""
+    """Import Albumentations, if it is installed."""
     if find_spec("albumentations") is None:
         return None
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     try:
-        return importlib.import_module("albumentations")
+        return quiet_import("albumentations")
     except ImportError as e:  # it does not fit another package
         LOGGER.warning(f"WARNING ⚠️ Albumentations is installed but cannot be imported, and is left out: {e}")
         return None
