@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -182,6 +183,14 @@ def test_unknown_key(where, key, nearest):
     with pytest.raises(ConfigError, match=f"'{key}' is not a setting") as e:
         get_cfg(**{where: {key: 1}})
     assert (f"Did you mean '{nearest}'?" if nearest else "yolo help") in str(e.value)
+
+
+def test_unknown_key_is_a_syntax_error_as_in_8_3_0():
+    with pytest.raises(SyntaxError) as e:
+        get_cfg(overrides={"epoch": 1})
+    copy = pickle.loads(pickle.dumps(e.value))
+    shown = traceback.format_exception_only(e.value)[-1]
+    assert str(copy) == str(e.value) == e.value.msg and shown.rstrip().endswith("Did you mean 'epochs'?")
 
 
 def test_several_unknown_keys_are_all_named():

@@ -129,6 +129,7 @@ def test_requirements_are_reported_and_never_installed(caplog, tmp_path, monkeyp
     assert 'pip install "no-such-package>=2"' in caplog.text
     (tmp_path / "requirements.txt").write_text("# comment\npytest>=1  # more\n\n")
     assert checks.check_requirements(tmp_path / "requirements.txt")
+    assert checks.check_requirements()  # what this package needs
 
 
 def test_report_names_what_matters(caplog):

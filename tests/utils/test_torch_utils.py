@@ -326,6 +326,12 @@ def test_flops_of_a_module_that_reads_values():
     assert tu.get_flops(Reads(), 32) == pytest.approx(2 * 3 * 4 * 32 * 32 / 1e9)
 
 
+def test_flops_of_a_layer_that_takes_other_channels_than_an_image():
+    conv = nn.Conv2d(16, 8, 1)
+    for flops in tu.get_flops(conv, [32]), tu.get_flops_with_torch_profiler(conv, [32]):
+        assert flops == pytest.approx(2 * 16 * 8 * 32 * 32 / 1e9)
+
+
 @pytest.mark.parametrize(
     ("name", "whole", "fused"), [("yolo11n", 6.612, 6.4812), ("yolo11n-GhostConv", 5.8252, 5.6944)]
 )

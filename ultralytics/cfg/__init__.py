@@ -14,7 +14,7 @@ from ultralytics import modules_of
 from ultralytics.cfg.schema import DEFAULTS, SPECS, Settings
 from ultralytics.cfg.tasks import MODES, TASKS, load
 from ultralytics.utils import LOGGER, RANK, ROOT, yaml_load
-from ultralytics.utils.errors import ConfigError, MissingFileError, did_you_mean
+from ultralytics.utils.errors import ConfigError, MissingFileError, UnknownSettingError, did_you_mean
 from ultralytics.utils.files import RunFolder, atomic_write
 
 TASK2DATA = {name: task.data for name, task in TASKS.items()}
@@ -63,7 +63,7 @@ def read_settings(file: str | Path) -> dict:
 
 
 def check_dict_alignment(base: dict, custom: dict, e: Exception | None = None) -> None:
-    """Raise ConfigError, caused by `e`, if `custom` has a key that `base` lacks; old names become new in place."""
+    """Rename old keys of `custom` in place; raise UnknownSettingError, caused by `e`, for one that `base` lacks."""
     for old in [key for key in custom if key in RENAMED]:
         new, convert = RENAMED[old]
         LOGGER.warning(f"'{old}' is now called '{new}'; please write '{new}' in future.")
@@ -72,7 +72,7 @@ def check_dict_alignment(base: dict, custom: dict, e: Exception | None = None) -
     if unknown:
         hints = "".join(did_you_mean(key, base, n=1) for key in unknown)
         what = f"'{unknown[0]}' is not a setting." if len(unknown) == 1 else f"{unknown} are not settings."
-        raise ConfigError(f"{what}{hints or ' `yolo help` lists all settings.'}") from e
+        raise UnknownSettingError(f"{what}{hints or ' `yolo help` lists all settings.'}") from e
 
 
 def check_cfg(cfg: dict, hard: bool = True) -> dict:
@@ -97,7 +97,8 @@ def get_cfg(cfg: SettingsLike = DEFAULT_CFG_DICT, overrides: SettingsLike | None
     `save_dir`, which a run writes into its `args.yaml`, is kept from `cfg` and ignored in `overrides`.
 
     Raises:
-        ConfigError: a key is unknown, or a value has a wrong type or is out of bounds.
+        UnknownSettingError: a key is unknown; a ConfigError that is a SyntaxError, too.
+        ConfigError: a value has a wrong type or is out of bounds.
     """
     base, changes = cfg2dict(cfg), cfg2dict(overrides or {})
     if "save_dir" not in base:

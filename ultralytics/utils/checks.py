@@ -297,14 +297,18 @@ def _parted(requirement: str) -> tuple[str, str]:
 
 
 def check_requirements(
-    requirements: str | Path | Sequence[str], exclude: Sequence[str] = (), install: bool = True, cmds: str = ""
+    requirements: str | Path | Sequence[str] = REQUIRED,
+    exclude: Sequence[str] = (),
+    install: bool = True,
+    cmds: str = "",
 ) -> bool:
     """Check whether packages are installed in the versions wanted, and warn with a `pip install` line if they are not.
 
     Nothing is installed, whatever `install` says: that is left to the reader of the line.
 
     Args:
-        requirements: one requirement such as 'onnx>=1.12', several, or the path of a requirements.txt.
+        requirements: one requirement such as 'onnx>=1.12', several, or the path of a requirements.txt; by default the
+            packages that this one needs.
         exclude: names of packages to skip.
         install: False leaves the line out, for a caller who only asks.
         cmds: further words of the line, such as '--no-deps'.

@@ -22,6 +22,14 @@ class ConfigError(UserError, ValueError):
     """A setting is unknown, of the wrong type, or out of bounds."""
 
 
+class UnknownSettingError(ConfigError, SyntaxError):
+    """A setting has no such name; scripts written for 8.3.0 catch this as a SyntaxError."""
+
+    def __init__(self, message: object = "", *args: object) -> None:
+        super().__init__(message, *args)
+        self.msg = self.args[0]  # what a SyntaxError shows
+
+
 class ModelError(UserError, ValueError):
     """A model YAML names something that cannot be built."""
 

@@ -22,7 +22,7 @@ from torch import nn
 from ultralytics import utils
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.flops import count_forward, describe_unknown
+from ultralytics.utils.flops import count_forward, describe_unknown, input_channels, sides
 from ultralytics.utils.system.determinism import name_operators
 from ultralytics.utils.system.threads import THREADS, get_cpu_info
 from ultralytics.utils.wrappers import StandIn, is_parallel, unwrap  # noqa: F401  public names of this module
@@ -427,11 +427,15 @@ def get_flops(model: nn.Module, imgsz: int | list[int] = 640) -> float:
 
 
 def get_flops_with_torch_profiler(model: nn.Module, imgsz: int | list[int] = 640) -> float:
-    """Return the GFLOPs of one image by PyTorch's profiler, which knows convolutions and products only."""
-    size = [imgsz, imgsz] if isinstance(imgsz, int) else list(imgsz)
+    """Return the GFLOPs of one image by PyTorch's profiler, which knows convolutions and products only.
+
+    Args:
+        model: any module that takes a (1, channels, height, width) batch.
+        imgsz: pixels, one number or [height, width].
+    """
     model = unwrap(model)
     weight = next(model.parameters())
-    image = torch.zeros((1, 3, *size), device=weight.device, dtype=weight.dtype)
+    image = torch.zeros((1, input_channels(model), *sides(imgsz)), device=weight.device, dtype=weight.dtype)
     with in_eval(model), torch.no_grad(), torch.profiler.profile(with_flops=True) as profiler:
         model(image)
     return sum(event.flops for event in profiler.key_averages()) / 1e9
