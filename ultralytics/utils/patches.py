@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import IO
 
@@ -10,6 +11,8 @@ import numpy as np
 import torch
 
 from ultralytics.utils.files import atomic_write
+
+_torch_save = torch.save
 
 
 def imread(filename: str | Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
@@ -42,9 +45,19 @@ def torch_load(f: str | Path | IO[bytes], *args, **kwargs) -> object:
 
 
 def torch_save(obj: object, f: str | Path | IO[bytes], *args, **kwargs) -> None:
-    """Write a file as `torch.save` does; a path is replaced only by a whole file."""
+    """Write a file as `torch.save` does; a path is replaced only by a whole file.
+
+    A disk or network share may refuse a write for a moment, which PyTorch raises as a RuntimeError: a path is tried
+    four times in 3.5 seconds before the error is raised.
+    """
     if not isinstance(f, (str, Path)):
-        torch.save(obj, f, *args, **kwargs)
+        _torch_save(obj, f, *args, **kwargs)
         return
-    with atomic_write(f) as file:
-        torch.save(obj, file, *args, **kwargs)
+    for pause in (0.5, 1.0, 2.0, None):
+        try:
+            with atomic_write(f) as file:
+                return _torch_save(obj, file, *args, **kwargs)
+        except RuntimeError:
+            if pause is None:
+                raise
+            time.sleep(pause)
