@@ -116,10 +116,12 @@ def choose_model(given: str | None, task: str | None, mode: str) -> str:
 
     Without a model, the task's default weights are used; if they are not here, training starts from their YAML.
     """
+    from ultralytics.utils.settings import find_weights
+
     model = given
     if model is None:
         model = TASK2MODEL[task or str(DEFAULTS["task"])]
-        if mode == "train" and not os.path.isfile(model):
+        if mode == "train" and not os.path.isfile(find_weights(model)):
             model = str(Path(model).with_suffix(".yaml"))
         LOGGER.warning(f"No 'model' was given; 'model={model}' is used.")
     suffix = Path(model).suffix.lower()
@@ -128,7 +130,9 @@ def choose_model(given: str | None, task: str | None, mode: str) -> str:
     elif not suffix and not os.path.exists(model):
         hint = did_you_mean(f"{model}.yaml", [f"{model}.yaml"]) if _is_model_name(model) else ""
         raise MissingFileError(f"The model '{model}' is neither a YAML nor a weight file.{hint}")
-    elif not os.path.isfile(model) and "://" not in model and not os.path.isdir(model):
+    elif os.path.isfile(find_weights(model)):
+        return str(find_weights(model))
+    elif "://" not in model and not os.path.isdir(model):
         raise MissingFileError(_missing_weights(model))
     return model
 

@@ -12,6 +12,7 @@ import yaml
 from tiny import FAST, tiny_model
 
 from ultralytics import YOLO
+from ultralytics.cli import choose_model
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import LOGGER
@@ -52,6 +53,19 @@ def test_saved_model_predicts_the_same(model: YOLO, image: np.ndarray):
     assert torch.equal(boxes(loaded, image), wanted)
     assert (loaded.ckpt_path, loaded.names, loaded.task) == ("m.pt", model.names, "detect")
     assert torch.load("m.pt", weights_only=True)["epoch"] == -1
+
+
+def test_weight_file_in_the_folder_of_the_settings(model: YOLO, image: np.ndarray, monkeypatch, tmp_path: Path):
+    monkeypatch.setattr("ultralytics.utils.settings.SETTINGS", {"weights_dir": str(tmp_path / "kept")})
+    wanted = boxes(model, image)
+    model.save("kept/m.pt")
+    loaded = YOLO("m.pt")
+    assert torch.equal(boxes(loaded, image), wanted)
+    assert loaded.ckpt_path == loaded.overrides["model"] == choose_model("m.pt", None, "val")
+    assert YOLO(tiny_model(tmp_path)).load("m.pt").model is not None
+    Path("m.pt").touch()  # one in the working folder comes first
+    with pytest.raises(CheckpointError, match=r"'m\.pt' has 0 bytes"):
+        YOLO("m.pt")
 
 
 def test_fused_model_predicts_the_same(model: YOLO, image: np.ndarray):

@@ -33,6 +33,7 @@ from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import ASSETS, DEFAULT_CFG_DICT, LOGGER, RANK
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, did_you_mean
 from ultralytics.utils.files import check_regular
+from ultralytics.utils.settings import find_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +121,7 @@ class Model(Callbacks, nn.Module):
 
     def _load(self, weights: str, task: str | None = None) -> None:
         """Load a weight file, which names its own task; `task`, an argument of 8.3.0, has no effect."""
-        file = Path(weights)
+        file = find_weights(weights)
         if file.suffix != ".pt":
             endings = ", ".join(f.suffix for f in FORMATS.values())
             raise ConfigError(

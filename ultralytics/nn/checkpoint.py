@@ -21,6 +21,7 @@ from ultralytics.utils.errors import CheckpointError, UserError
 from ultralytics.utils.files import atomic_write, file_size
 from ultralytics.utils.hostile.limits import CLASSES
 from ultralytics.utils.hostile.names import clean_names
+from ultralytics.utils.settings import find_weights
 
 FORMAT, FORMAT_VERSION = "ghost", 1
 DOC = (
@@ -133,6 +134,9 @@ def _storable(value: object, where: str) -> object:
 def load_checkpoint(path: str | Path) -> dict:
     """Read a weight file of this package or of ultralytics 8.x; no code in the file is run.
 
+    Args:
+        path: of the file; a name that is not here is looked for in `weights_dir` of the settings.
+
     Returns:
         yaml, task, names {int: str}, nc, stride [float], args, model (name -> tensor in state-dict order, float32, EMA
         if there is one), epoch (-1: finished), best_fitness, date, version, source ('ghost' or 'ultralytics'); with
@@ -142,7 +146,7 @@ def load_checkpoint(path: str | Path) -> dict:
         MissingFileError: there is no such file.
         CheckpointError: it is damaged, is something else, or asks for something that a weight file may not ask for.
     """
-    with Archive(path) as archive:
+    with Archive(find_weights(path)) as archive:
         tree = archive.tree
         if isinstance(tree, Record):  # torch.save(model)
             tree = {"model": tree}

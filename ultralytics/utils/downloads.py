@@ -21,6 +21,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 from ultralytics.utils.files import atomic_write
 from ultralytics.utils.hostile.archives import safe_join, unpack
+from ultralytics.utils.settings import find_weights
 from ultralytics.utils.system.progress import TQDM
 
 GITHUB_ASSETS_REPO = "ultralytics/assets"
@@ -205,17 +206,15 @@ def is_url(url: object, check: bool = False) -> bool:
 
 
 def attempt_download_asset(file: str | Path, repo: str = GITHUB_ASSETS_REPO, release: str = "v8.3.0", **kwargs) -> str:
-    """Return the path of a weight file: as given, or in the folder of weights (`yolo settings`).
+    """Return the path of a weight file: as given, or in `weights_dir` (`yolo settings`).
 
     Raises:
         MissingFileError: it is in neither; weights are not fetched by themselves, and the message says from where.
     """
-    from ultralytics.utils import SETTINGS
-
     name = str(file).strip().replace("'", "")
-    here = [path for path in (Path(name), Path(SETTINGS["weights_dir"]) / name) if path.is_file()]
-    if here:
-        return str(here[0])
+    found = find_weights(name)
+    if os.path.isfile(found):
+        return str(found)
     source = ""
     if Path(name).name in GITHUB_ASSETS_NAMES:
         source = f" It comes from https://github.com/{repo}/releases/download/{release}/{Path(name).name}."

@@ -145,3 +145,9 @@ class UnknownSettingError(ConfigError, KeyError):
 
 
 SETTINGS = SettingsManager()
+
+
+def find_weights(name: str | Path) -> Path:
+    """Return the path of a weight file: as given, or in `weights_dir` of the settings if it is only there."""
+    given, kept = Path(name), Path(SETTINGS["weights_dir"], name)
+    return kept if os.path.isfile(kept) and not os.path.exists(given) else given
