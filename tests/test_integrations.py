@@ -140,3 +140,30 @@ def test_sahi_takes_a_model_in_memory(model: YOLO, image: np.ndarray):
     predict = pytest.importorskip("sahi.predict")
     wanted = len(model(image[..., ::-1], **ALL)[0])
     assert len(predict.get_prediction(image, detector(model=model)).object_prediction_list) == wanted > 0
+
+
+# boxmot ---------------------------------------------------------------------------------------------------------------
+
+
+def test_boxmot_tracks_boxes(model: YOLO, image: np.ndarray):
+    boxmot = pytest.importorskip("boxmot")
+    tracker = boxmot.ByteTrack(track_thresh=0.2, min_conf=0.1)
+    result = model(image, **ALL)[0]
+    for _ in range(3):
+        tracks = tracker.update(result.boxes.data.numpy(), result.orig_img)
+    assert 0 < len(tracks) <= len(result.boxes) and len({*tracks[:, 4]}) == len(tracks)
+
+
+def test_a_predictor_goes_step_by_step(model: YOLO, image: np.ndarray):
+    """boxmot's detector takes the predictor of a first call, and calls its steps itself."""
+    images = [image, image[::-1].copy()]
+    wanted = model(images, **{**ALL, "conf": 0.25}, classes=[0])
+    model.predict(np.zeros((32, 32, 3), np.uint8), **ALL, stream=False, device=torch.device("cpu"))
+    predictor = model.predictor
+    predictor.args.conf, predictor.args.classes, predictor.args.agnostic_nms = 0.25, (0,), False
+    predictor.batch = ["", ""], images, None
+    inputs = predictor.preprocess(images)
+    found = predictor.postprocess(predictor.inference(inputs), inputs, images)
+    assert len(found) == 2 and sum(map(len, wanted)) > 0
+    for ours, theirs in zip(found, wanted):
+        assert torch.equal(ours.boxes.data, theirs.boxes.data)

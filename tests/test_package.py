@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatch
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import ultralytics
 from ultralytics.utils import checks
@@ -46,3 +50,33 @@ def test_the_report_knows_the_dependencies(project):
     declared = [re.match(r"[\w-]+", line)[0] for line in project["project"]["dependencies"]]
     assert sorted(declared) == sorted(checks.REQUIRED)
     assert project["project"]["requires-python"] == f">={checks.PYTHON_MINIMUM}"
+
+
+def asked_for(lines: Iterable[str]) -> set[str]:
+    """Return the names of all packages that requirements bring with them, as far as they are installed here."""
+    seen: set[tuple[str, str]] = set()  # names, each with one of the extras that it is asked for with
+    todo = [*map(Requirement, lines)]
+    while todo:
+        line = todo.pop()
+        for extra in {"", *line.extras}:
+            if (one := (canonicalize_name(line.name), extra)) in seen:
+                continue
+            seen.add(one)
+            try:
+                needed = [Requirement(text) for text in requires(line.name) or ()]
+            except PackageNotFoundError:
+                continue
+            todo += [r for r in needed if r.marker is None or r.marker.evaluate({"extra": extra})]
+    return {name for name, _ in seen}
+
+
+def test_no_extra_brings_the_vendors_package(project):
+    """It has this package's name, so pip would put it in this one's place."""
+    for extra, lines in {"": project["project"]["dependencies"], **project["project"]["optional-dependencies"]}.items():
+        found = asked_for(lines)
+        assert len(found) >= len(lines) and not {n for n in found if n.startswith("ultralytics")}, extra
+
+
+def test_a_package_that_asks_for_the_vendors_is_found():
+    pytest.importorskip("sahi")
+    assert "ultralytics" in asked_for(["sahi[ultralytics]"]) and "ultralytics" not in asked_for(["sahi"])

@@ -34,6 +34,7 @@ LEFT_OUT = {
     r"yolo data download|.* data=coco128\.yaml": "needs the network",
     r"yolo data (check my_images|convert)|from ultralytics\.data\.converter": "needs data in other formats",
     r".*--device 0$": "needs a GPU",
+    r"import boxmot": "needs boxmot, which no extra installs; tests/test_integrations.py is alike",
     r"torchrun": "needs two machines; tests/faults/test_two_nodes.py is alike",
     r"(OV|LIB)=|g\+\+|\./detect": "needs a compiler; test_docs_serving.py compiles it",
     r"python benchmarks/dense_to_ghost\.py": "trains for hours in any case",

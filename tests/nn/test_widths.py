@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from pathlib import Path
 
@@ -143,6 +144,20 @@ def test_the_module_of_a_weight_file(work_dir: Path):
     assert file == "w.pt" and isinstance(found["model"], DetectionModel) and found["train_args"] == found["args"]
 
 
+def test_roboflow_finds_what_it_deploys(work_dir: Path):
+    """`version.deploy` takes these from a file that holds the module, and writes all but the weights as JSON."""
+    model = YOLO(tiny_model(work_dir))
+    model.model.names = {0: "red", 1: "green"}
+    model.save("w.pt")
+    torch.save(torch_safe_load("w.pt")[0], "module.pt")
+    content = torch.load("module.pt", weights_only=False)
+    network = content["model"]
+    assert type(network).__name__ == "DetectionModel" and network.names == {0: "red", 1: "green"}
+    assert network.nc == network.yaml["nc"] == 2 and {"model", "imgsz", "batch"} <= content["train_args"].keys()
+    assert json.loads(json.dumps([network.yaml, network.args, content["train_args"]]))
+    assert network.state_dict().keys() == model.model.state_dict().keys()
+
+
 def test_an_ensemble(work_dir: Path):
     for name in "ab":
         YOLO(tiny_model(work_dir)).save(f"{name}.pt")
@@ -150,7 +165,8 @@ def test_an_ensemble(work_dir: Path):
     one = attempt_load_weights("a.pt")
     x = torch.rand(1, 3, 64, 64)
     y, none = both(x)
-    assert none is None and len(both) == 2 and both.names == one.names and both.stride.tolist() == one.stride.tolist()
+    assert none is None and len(both) == 2 and both.nc == one.nc == 2
+    assert both.names == one.names and both.stride.tolist() == one.stride.tolist()
     assert y.shape[2] == 2 * one(x)[0].shape[2]
     torch.testing.assert_close(y[..., : y.shape[2] // 2], one(x)[0])
     other = DetectionModel(tiny_model(work_dir), nc=5, verbose=False)

@@ -110,7 +110,8 @@ class BaseModel(nn.Module):
         self.model, self.save = parse_model(self.yaml, ch=ch, verbose=verbose)
         resize(self.model, self.yaml.get("widths") or {})
         self._as_built = structure(self.model)  # what `describe` compares a pruned model with
-        self.names = {i: str(i) for i in range(self.yaml.get("nc", 0))}
+        self.nc: int = self.yaml.get("nc", 0)
+        self.names = {i: str(i) for i in range(self.nc)}
         self.prepare(ch)
         for number, file in weight_files(self.yaml).items():
             cast("StartsFromFile", self.model[number]).load_weights(file)
@@ -366,6 +367,7 @@ class Ensemble(nn.ModuleList):
     def __init__(self, models: Iterable[BaseModel] = ()):
         super().__init__()
         self.names: dict[int, str] = {}
+        self.nc = 0
         self.yaml: dict = {}
         self.stride, self.task = torch.tensor([1.0]), ""
         for model in models:
@@ -377,7 +379,7 @@ class Ensemble(nn.ModuleList):
         if len(self) and dict(model.names) != dict(self.names):
             raise ModelError(f"An ensemble's models must know the same classes, but model {len(self)} knows others.")
         super().append(model)
-        self.names, self.yaml, self.task = model.names, model.yaml, model.task
+        self.names, self.nc, self.yaml, self.task = model.names, model.nc, model.yaml, model.task
         self.stride = model.stride if model.stride.max() > self.stride.max() else self.stride
         return self
 
