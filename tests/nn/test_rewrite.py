@@ -101,7 +101,7 @@ def test_dfl_of_any_logits(scale):
     x[0, :, 0], x[0, :16, 1], x[0, 16:, 1] = -scale, scale, -scale  # all alike; one side far above the others
     got = ProductDFL(dfl)(x)
     torch.testing.assert_close(got, dfl(x), rtol=1e-5, atol=1e-5)
-    assert got.min() >= 0 and got.max() <= 15
+    assert got.min() >= 0 and got.max() <= 15 + 1e-5  # the sum is rounded
 
 
 def test_dfl_in_half_precision():
