@@ -74,18 +74,21 @@ def resize(layers: nn.Sequential, widths: object) -> None:
     Raises:
         ModelError: the widths are no such data, or do not belong to these layers.
     """
-    given = widths if isinstance(widths, Mapping) else {"": None}
+    if not isinstance(widths, Mapping):
+        raise ModelError("The `widths` of the model are not sizes by module and name: save the pruned model again.")
     modules, total = dict(layers.named_modules()), 0
-    for path, values in given.items():
-        if path not in modules or not isinstance(values, Mapping):
+    for path, values in widths.items():
+        if path not in modules:
             raise ModelError(f"The `widths` of the model name '{str(path)[:80]}', which is none of its modules.")
+        if not isinstance(values, Mapping):
+            raise ModelError(f"The `widths` of '{path}' are not sizes by name: save the pruned model again.")
         for name, value in values.items():
             total += _resize(modules[path], str(name), value, path)
             if total > limits.PARAMETERS:
                 raise ModelError(f"The `widths` of the model ask for more than {limits.PARAMETERS} parameters.")
         if callable(reset := getattr(modules[path], "reset_parameters", None)):
             reset()
-    for m in layers if given else ():
+    for m in layers if widths else ():
         layer: Layer = m  # type: ignore[assignment]
         layer.np = sum(p.numel() for p in layer.parameters())
 
