@@ -110,10 +110,23 @@ def join(parts: Sequence[Sample]) -> Sample:
 
 def scale_shift(labels: Sample, gain: Sequence[float], shift: Sequence[float]) -> Sample:
     """Scale the objects by gain (x, y), then shift them by (x, y) pixels."""
-    scale, offset = np.array(gain, np.float64), np.array(shift, np.float64)
+    scale, offset = np.array((*gain, *gain), np.float64), np.array((*shift, *shift), np.float64)
     moved = objects_of(labels)
-    moved["bboxes"] = (moved["bboxes"] * np.tile(scale, 2) + np.tile(offset, 2)).astype(np.float32)
-    return _move_points(moved, lambda points: points * scale + offset)
+    moved["bboxes"] = (moved["bboxes"] * scale + offset).astype(np.float32)
+    return _move_points(moved, lambda points: points * scale[:2] + offset[:2])
+
+
+def shift(labels: Sample, offsets: np.ndarray) -> Sample:
+    """Shift each object by its own (x, y) of offsets (n, 2), in pixels."""
+    moved = objects_of(labels)
+    moved["bboxes"] = (moved["bboxes"] + np.concatenate([offsets, offsets], 1)).astype(np.float32)
+    if "segments" in moved:
+        moved["segments"] = [(s + by).astype(np.float32) for s, by in zip(moved["segments"], offsets)]
+    if "keypoints" in moved:
+        points = moved["keypoints"].copy()
+        points[..., :2] += offsets[:, None]
+        moved["keypoints"] = points
+    return moved
 
 
 def mirror(labels: Sample, axis: int, length: int, flip_idx: Sequence[int] | None = None) -> Sample:
@@ -139,7 +152,7 @@ def crop(labels: Sample, size: tuple[int, int]) -> Sample:
         cut["segments"] = [clip_polygon(s, np.zeros(2), frame) for s in cut["segments"]]
         cut["bboxes"] = polygon_boxes(cut["segments"])
     else:
-        cut["bboxes"] = cut["bboxes"].clip(0, np.tile(frame, 2))
+        cut["bboxes"] = cut["bboxes"].clip(0, np.concatenate([frame, frame]))
     if "keypoints" in cut:
         cut["keypoints"] = hide_outside(cut["keypoints"], size)
     return cut
