@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]  # of this clone, whose package is measured, installed or not
 
 
 # What is measured, by the public API of 8.3.0 alone -------------------------------------------------------------------
@@ -116,35 +115,13 @@ def measure(python: str, name: str, args: argparse.Namespace) -> dict[str, float
 
 def draw_images(folder: Path) -> str:
     """Draw 48 images to train on and 24 to validate on; return the data YAML."""
-    script = [
-        sys.executable,
-        str(ROOT / "tools" / "generate_fire.py"),
-        "--out",
-        str(folder),
-        "--train",
-        "48",
-        "--val",
-        "24",
-    ]
-    subprocess.run(script, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    script = [sys.executable, str(ROOT / "tools" / "generate_fire.py"), "--out", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*script, "--train", "48", "--val", "24"], check=True, stdout=subprocess.DEVNULL, env=environment)
     data = folder / "data.yaml"
-    data.write_text(
-        json.dumps({"path": str(folder), "train": "train/images", "val": "val/images", "names": {0: "fire"}})
-    )
+    content = {"path": str(folder), "train": "train/images", "val": "val/images", "names": {0: "fire"}}
+    data.write_text(json.dumps(content), encoding="utf-8")
     return str(data)
-
-
-def machine() -> str:
-    """Return the processor, its cores and load, and the versions that matter, in a line."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        cpu = next((s.split(":")[1].strip() for s in open("/proc/cpuinfo") if s.startswith("model name")), cpu)
-    busy = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    code = "import torch, ultralytics as u; print(u.__version__, 'torch', torch.__version__)"
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    return f"{cpu}, {os.cpu_count()} cores{busy}, Python {platform.python_version()}, {found.stdout.strip()}"
 
 
 def main() -> None:
@@ -159,22 +136,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    from machine import machine
+
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         args.data = str(Path(args.data).resolve()) if args.data else draw_images(Path(folder))
         sides = [sys.executable, *([args.peer] if args.peer else [])]
-        print(
-            f"{'median of ' + str(args.rounds) + ' rounds':24}{'here':>10}"
-            + f"{'peer':>10}{'faster by':>12}" * bool(args.peer)
-        )
+        heading = "peer", "faster by"
+        print(f"{f'median of {args.rounds} rounds':24}{'here':>10}" + "".join(f"{h:>11}" for h in heading if args.peer))
         for name in args.only:
             rounds = [[measure(python, name, args) for python in sides] for _ in range(args.rounds)]
             for figure in rounds[0][0]:
-                here, *there = (statistics.median(r[i][figure] for r in rounds) for i in range(len(sides)))
-                print(
-                    f"{figure:24}{here:10.4g}" + "".join(f"{peer:10.4g}{peer / here:11.2f}x" for peer in there),
-                    flush=True,
-                )
+                here, *peers = (statistics.median(r[i][figure] for r in rounds) for i in range(len(sides)))
+                print(f"{figure:24}{here:10.4g}" + "".join(f"{p:11.4g}{p / here:10.2f}x" for p in peers), flush=True)
 
 
 if __name__ == "__main__":
