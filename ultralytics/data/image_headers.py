@@ -9,6 +9,7 @@ from pathlib import Path
 
 Read = Callable[[int, int], bytes]  # (place, number of bytes) to bytes, fewer at the end of the file
 
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _HEAD = 4096  # bytes that hold the header of most files
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _END_OF_PNG = b"\0\0\0\0IEND\xaeB`\x82"
@@ -29,23 +30,35 @@ def whole_size(file: str | Path, length: int) -> tuple[int, int] | None:
         file: a regular file.
         length: bytes that it has.
     """
-    with open(file, "rb", buffering=0, opener=open_at_once) as f:
-        head = f.read(_HEAD)
+    descriptor = _open(file)
+    try:
+        head = os.read(descriptor, _HEAD)
 
         def read(place: int, n: int) -> bytes:
             if place + n <= len(head):
                 return head[place : place + n]
-            f.seek(place)
-            return f.read(n)
+            os.lseek(descriptor, place, os.SEEK_SET)
+            return os.read(descriptor, n)
 
         if head.startswith(_JPEG):
             return _jpeg_size(read, length)
         return _png_size(read, length) if head.startswith(_PNG) else None
+    finally:
+        os.close(descriptor)
 
 
-def open_at_once(file: str, flags: int) -> int:
-    """Open a file without waiting, should it have become a pipe."""
-    return os.open(file, flags | getattr(os, "O_NONBLOCK", 0))
+def read_at_once(file: str | Path, n: int) -> bytes:
+    """Return the first n bytes of a file, all if it has fewer."""
+    descriptor = _open(file)
+    try:
+        return os.read(descriptor, n)
+    finally:
+        os.close(descriptor)
+
+
+def _open(file: str | Path) -> int:
+    """Open a file without waiting, should it have become a pipe; buffers would take longer than to read so little."""
+    return os.open(file, _FLAGS)
 
 
 def _jpeg_size(read: Read, length: int) -> tuple[int, int] | None:

@@ -11,13 +11,14 @@ import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ultralytics.data.image_files import verify_image
-from ultralytics.data.image_headers import open_at_once
+from ultralytics.data.image_headers import read_at_once
 from ultralytics.data.label_text import (
     DETECT,
     LAYOUTS,
@@ -64,11 +65,19 @@ def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
 
 
 def _label_path(image: str) -> str:
-    folder, name = os.path.split(image)
-    parts = folder.replace("\\", "/").split("/") if os.sep == "\\" else folder.split("/")
+    start = image.rfind("/") + 1 if os.sep == "/" else len(image) - len(os.path.basename(image))
+    name = image[start:]
+    stem = os.path.splitext(name)[0] if name.startswith(".") else name.rpartition(".")[0] or name
+    return f"{_label_folder(image[:start])}{stem}.txt"
+
+
+@lru_cache(maxsize=4096)
+def _label_folder(folder: str) -> str:
+    """Return the folder of the labels of the images in another, both with a separator at their end."""
+    parts = os.path.dirname(folder).replace(os.sep, "/").split("/")
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return os.sep.join([*parts, os.path.splitext(name)[0] + ".txt"] if folder else [os.path.splitext(name)[0] + ".txt"])
+    return os.sep.join([*parts, ""]) if folder else ""
 
 
 def verify_image_label(
@@ -261,8 +270,7 @@ def _content(file: str) -> tuple[bytes, str]:
     if found is None or not stat.S_ISREG(found.st_mode):  # a link to a device may never end
         return b"", ""
     try:
-        with open(file, "rb", buffering=0, opener=open_at_once) as f:
-            data = f.read(min(found.st_size, limits.LABEL_BYTES) + 1)
+        data = read_at_once(file, min(found.st_size, limits.LABEL_BYTES) + 1)
     except OSError as e:
         return b"", f"{_UNREADABLE}: {e.strerror or e}"
     return data, hashlib.sha256(data).hexdigest()
@@ -321,22 +329,22 @@ def _read_cache(cache: Path, key: str, im_files: Sequence[str], nc: int, layout:
     try:
         if not _fits(z, len(im_files), nc, layout):
             return None
-        places = [slice(a, b) for a, b in pairwise([0, *np.cumsum(z["counts"]).tolist()])]
         corners, rows, points = z["corners"], z["rows"], z.get("keypoints")
         polygons = [corners[a:b] for a, b in pairwise([0, *np.cumsum(z["lengths"]).tolist()])]
+        places = pairwise([0, *np.cumsum(z["counts"]).tolist()])
         table = zip(im_files, z["shapes"].tolist(), places, z["found"].tolist(), z["duplicates"].tolist())
         entries = [
             Entry(
                 file,
-                (height, width),
-                rows[place],
-                polygons[place] if layout.keeps_polygons else None,
-                points[place] if layout.kpt_shape and points is not None else None,
+                tuple(shape),
+                rows[a:b],
+                polygons[a:b] if layout.keeps_polygons else None,
+                points[a:b] if layout.kpt_shape and points is not None else None,
                 found,
                 duplicates,
                 faults.get(i, ""),
             )
-            for i, (file, (height, width), place, found, duplicates) in enumerate(table)
+            for i, (file, shape, (a, b), found, duplicates) in enumerate(table)
         ]
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError):
         return None
