@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-from pathlib import Path
+
+import torch
+
+import ultralytics
+from ultralytics.utils.system.threads import get_cpu_info
 
 
 def machine() -> str:
-    """Return the processor, its cores, the load, GPUs, and the versions of Python, torch and this package."""
-    import torch
-
-    import ultralytics
-
-    file = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*:\s*(.+)$", file.read_text(errors="replace"), re.M) if file.exists() else None
-    parts = [named[1] if named else platform.processor() or platform.machine(), f"{os.cpu_count()} cores"]
+    """Return the processor and its cores, the load, the GPU, and the versions of Python, torch and this package."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [get_cpu_info(), f"{cores} cores"]
     if hasattr(os, "getloadavg"):
         parts.append(f"load {os.getloadavg()[0]:.1f}")
     if torch.cuda.is_available():
