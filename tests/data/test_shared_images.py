@@ -102,6 +102,16 @@ def test_workers_decode_together_what_one_process_decodes(tmp_path, monkeypatch,
     assert ImageCache.__getstate__(dataset.images)["shared"] is None, "a copy for another machine has none"
 
 
+def test_without_shared_memory_each_process_keeps_its_own(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("Cannot allocate memory")
+
+    alone, _ = batches(make_set(tmp_path, 6), 0, epochs=1)
+    monkeypatch.setattr(image_cache, "SharedImages", refuse)
+    each, dataset = batches(tmp_path / "images", 2, epochs=1)
+    assert dataset.images.shared is None and all(map(torch.equal, alone, each))
+
+
 def test_one_s_own_images_are_not_shared(tmp_path):
     assert batches(make_set(tmp_path, 4), 0)[1].images.shared is None
     files = [str(f) for f in make_set(tmp_path / "more", 4).glob("*")]
