@@ -27,6 +27,7 @@ from ultralytics.data.augment import (
     warp_boxes,
 )
 from ultralytics.data.canvas import scale
+from ultralytics.data.transform import draws_outside
 from ultralytics.utils.errors import ConfigError
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "letterbox.json"
@@ -325,3 +326,21 @@ def test_compose_and_pipeline(tmp_path):
     pipeline.insert(0, lambda s: s | {"seen": True})
     pipeline.append(Format())
     assert len(pipeline.tolist()) == 7
+
+
+def test_code_of_others_is_found_wherever_it_is(tmp_path):
+    """Which alone is a reason to seed `random` and `numpy.random` for each sample."""
+
+    class Mine(RandomFlip):
+        pass
+
+    dataset = mosaic_set(tmp_path, mixup=0.5)
+    assert not draws_outside(dataset) and not draws_outside(dataset.transforms)
+    for place in (dataset.transforms, dataset.transforms[0]):
+        for own in (lambda labels: labels, Mine(), cv2.flip):
+            place.insert(1, own)
+            assert draws_outside(dataset)
+            del place.transforms[1]
+    assert not draws_outside(dataset)
+    dataset.transforms[0][1].pre_transform = Mine()
+    assert draws_outside(dataset)

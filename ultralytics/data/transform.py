@@ -12,6 +12,8 @@ import numpy as np
 from ultralytics.data.canvas import Canvas
 from ultralytics.data.instances import Labels, Sample, flat
 
+_OURS = f"{__name__.partition('.')[0]}."  # how the names of this package's modules begin
+
 
 class SampleSource(Protocol):
     """A dataset that mosaic and mixup take samples from; `partners(labels, k)`, if it has that, chooses them."""
@@ -52,7 +54,7 @@ def ready_for(transform: Callable, labels: Sample) -> Sample:
 
 def draws_outside(thing: object) -> bool:
     """Whether code of others is in a transform or dataset, which may draw from `random` and `numpy.random`."""
-    if not _is_ours(type(thing)):
+    if not type(thing).__module__.startswith(_OURS):
         return True
     for name in ("transforms", "torch_transforms", "pre_transform", "transform"):
         inner = vars(thing).get(name)
@@ -60,11 +62,6 @@ def draws_outside(thing: object) -> bool:
             if each is not None and draws_outside(each):
                 return True
     return False
-
-
-@lru_cache(maxsize=256)
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def call_override(method: Callable, *args: object, **known: object) -> Any:
