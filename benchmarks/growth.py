@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,11 +24,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of this clone, installed or not
 
-from ultralytics import __version__
+from machine import machine
+
 from ultralytics.data.image_files import list_images
 from ultralytics.data.labels import img2label_paths
 from ultralytics.utils.system.console import say
-from ultralytics.utils.system.threads import get_cpu_info
 
 STEPS = {
     "read": "reading the labels for the first time",
@@ -169,9 +168,7 @@ def main() -> None:
     parser.add_argument("--peer", help="python with another ultralytics")
     parser.add_argument("--steps", nargs="*", default=list(STEPS), choices=[*STEPS, []], help="all if not given")
     args = parser.parse_args()
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    cores = len(os.sched_getaffinity(0))
-    say(f"{get_cpu_info()}, {cores} cores; Python {platform.python_version()}, ultralytics {__version__}; load {load}")
+    say(machine())
     base = args.images.resolve().parent if args.images else None
     with tempfile.TemporaryDirectory(dir=base) as folder:  # links work within a disk
         top = Path(folder)
@@ -180,12 +177,14 @@ def main() -> None:
             pairs = [(Path(a), Path(b)) for a, b in zip(files, img2label_paths(files)) if Path(b).is_file()]
         else:
             pairs = draw(top)
+        if not pairs:
+            parser.error(f"'{args.images}' has no images with labels in the folder beside it.")
         sets = {n: link(top / f"set{n}", pairs, n or 16) for n in (0, *args.sizes)}
         if args.steps:
             table(args.steps, args.sizes, sets, args.rounds)
         if args.peer:
             compare(args.peer, args.sizes, sets, args.rounds)
-        say(f"load at the end {', '.join(f'{x:.1f}' for x in os.getloadavg())}")
+        say(f"At the end: {machine()}")
 
 
 if __name__ == "__main__":
