@@ -6,6 +6,7 @@ what layers do in training must stay as they were. Where they do not, the networ
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -163,14 +164,14 @@ class _Replay(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, graph: TrainingGraph, tie: torch.Tensor):
-        ctx.graph = graph
+        ctx.graph = weakref.ref(graph)  # the last loss of a training lives on, but the graph's memory may be needed
         graph.forward.replay()
         return tuple(x.detach() for x in graph.outputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *slopes: torch.Tensor):
-        ctx.graph.add_gradients(slopes)
+        ctx.graph().add_gradients(slopes)
         return None, None
 
 

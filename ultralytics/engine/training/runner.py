@@ -83,11 +83,14 @@ class Runner:
     def _make_fast(self, key: Key, model: nn.Module, image: torch.Tensor) -> bool:
         """Make the faster network once a key has come several times in a row; return whether it is there."""
         self.times, self.last = self.times + 1 if key == self.last else 1, key
-        if self.times <= SAME or self.tries == MOST_TRIES:
+        if self.times <= SAME:
             self.make_room(len(image) / self.images)
             return False
         self.free()
         self.tries += 1
+        if self.tries > MOST_TRIES:
+            self._give_up(RuntimeError(f"made {MOST_TRIES} times, as layers or memory changed"))
+            return False
         network = cast(BaseModel, self.network)
         if self.how not in GRAPHS:
             self.fast, self.fast_key = compiled(network.predict, self.how), key
@@ -109,7 +112,7 @@ class Runner:
 
     def free(self) -> None:
         """Let go of the faster network and its memory."""
-        had, self.fast, self.fast_key, self.size = self.size, None, (), 0
+        had, self.fast, self.fast_key, self.size, self.most = self.size, None, (), 0, 0
         if had:
             torch.cuda.empty_cache()
 
