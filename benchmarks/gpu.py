@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import queue
 import subprocess
 import sys
@@ -24,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package of t
 
 from gpu_parts.function import CHECKS
 from gpu_parts.images import TASKS, draw_fires, make_folders, make_set
+from machine import machine
 
 from ultralytics.utils.system.console import say
 
@@ -49,21 +49,11 @@ def environment(python: str) -> dict[str, str]:
     return own | {"PYTHONPATH": str(ROOT)} if python == sys.executable else own
 
 
-def processor() -> str:
-    """Return the name of the CPU."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown CPU"
-
-
 def about(pythons: list[str]) -> list[str]:
     """Say machine, load and versions; return the names of the packages."""
     names = []
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
-    say(f"{processor()}, {os.cpu_count()} cores, load {load}, commit {commit.stdout.strip() or 'unknown'}")
+    say(f"{machine()}, commit {commit.stdout.strip() or 'unknown'}")
     for python in pythons:
         done = subprocess.run([python, "-c", ABOUT], capture_output=True, text=True, env=environment(python), cwd="/")
         if done.returncode:

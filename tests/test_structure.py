@@ -53,6 +53,7 @@ def test_any_is_rare():
     assert 0 < structure.count_any() <= structure.MAX_ANY
 
 
+@pytest.mark.slow
 def test_types_hold():
     pytest.importorskip("mypy", reason="reads the types")
     assert structure.type_errors() == []

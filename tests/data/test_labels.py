@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 
 import numpy as np
 import pytest
 from scenes import make_set, scene, write_image, write_labels
 
+from ultralytics.data import label_text
 from ultralytics.data import labels as module
 from ultralytics.data.image_files import verify_image
 from ultralytics.data.labels import img2label_paths, layout_of, load_labels, read_label, verify_image_label
@@ -361,6 +363,73 @@ def test_cache_of_another_task_is_not_used(tmp_path):
     for task in ("detect", "segment", "obb", "segment"):
         entry = load_labels(files, 3, layout=layout_of(task))[0]
         assert len(entry.rows) == 1 and (entry.segments is None) == (task == "detect")
+
+
+def random_label(rng: random.Random, layout) -> bytes:
+    """Return rows of a layout, few of them at fault."""
+    odd = ("0", "1", "-0.0", "1.000001", "-1e-6", "-.3", "nan", "1e-60", "1e60", "1_0", ".5x")
+    number = lambda: rng.choice(odd) if rng.random() < 0.02 else f"{rng.random():.{rng.randrange(1, 7)}f}"  # noqa: E731
+    rows = []
+    for _ in range(rng.randrange(6)):
+        boxed = layout.boxes and (layout.kpt_shape or rng.random() < 0.7)
+        row = [number() for _ in range(4 if boxed else 2 * rng.randrange(3, 7))]
+        for _ in range(layout.kpt_shape[0] if layout.kpt_shape else 0):
+            row += [number(), number(), rng.choice("012")][: layout.kpt_shape[1]]
+        rows.append(" ".join([rng.choice(["0", "1", "2", "2.0", "1", "0", "7" * (rng.random() < 0.1) or "0"]), *row]))
+    return "\n".join(rows + rows[: rng.randrange(2)]).encode()
+
+
+@pytest.mark.parametrize("layout", [*map(layout_of, ("detect", "segment", "obb")), POSE, layout_of("pose", (2, 2)),
+                                    module.Layout("detect", masks=True)], ids=lambda layout: layout.task)  # fmt: skip
+def test_all_lines_at_once_are_what_they_are_one_by_one(layout, monkeypatch):
+    rng, plain = random.Random(0), 0
+    for _ in range(300):
+        data, single_cls = random_label(rng, layout), rng.random() < 0.2
+        results = []
+        for one_by_one in (False, True):
+            entry = label_text.Entry("", segments=[] if layout.keeps_polygons else None)
+            with monkeypatch.context() as patch:
+                patch.setattr(label_text, "_plain_objects" if one_by_one else "_row", lambda *_: None)
+                try:
+                    label_text.parse_objects(entry, data, "a.txt", 3, single_cls, layout)
+                except DataError as e:
+                    entry.fault = str(e)
+                except TypeError:  # the lines have to be read one by one
+                    break
+            results.append(entry)
+        else:
+            a, b = results
+            plain += 1
+            assert (a.fault, a.duplicates, a.segments is None) == (b.fault, b.duplicates, b.segments is None)
+            pairs = [
+                (a.rows, b.rows),
+                (a.keypoints, b.keypoints),
+                *zip(a.segments or (), b.segments or (), strict=True),
+            ]
+            for x, y in pairs:
+                assert (x is None) == (y is None)
+                assert x is None or (x.dtype == y.dtype == np.float32 and np.array_equal(x, y))
+    assert 100 < plain < 300
+
+
+def test_each_file_is_opened_once(tmp_path, monkeypatch):
+    files = list_images(make_set(tmp_path, 5))
+    opened, original = [], os.open
+    monkeypatch.setattr(os, "open", lambda file, *a: opened.append(file) or original(file, *a))
+    load_labels(files, 2)
+    assert sorted(file for file in opened if ".cache" not in str(file)) == sorted(files + img2label_paths(files))
+
+
+def test_work_in_threads_is_in_order_and_not_far_ahead():
+    begun: list[int] = []
+    results = module.in_threads(lambda a, b: begun.append(a) or a + b, range(10_000), range(10_000), chunk=3)
+    most = 3 * (4 * module.THREADS + 2)
+    for i in range(100):
+        assert next(results) == 2 * i and len(begun) <= i + most
+    results.close()
+    assert len(begun) <= 100 + most
+    with pytest.raises(ZeroDivisionError):
+        list(module.in_threads(lambda a: 1 // (5 - a), range(9), chunk=2))
 
 
 def test_layout_needs_to_know_the_keypoints():

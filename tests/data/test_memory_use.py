@@ -102,7 +102,7 @@ def test_processes_that_train_together_need_a_copy_each(tmp_path, free, caplog, 
     assert build(folder).images.kept
 
 
-@pytest.mark.parametrize("cache", [False, "ram", "disk"])
+@pytest.mark.parametrize("cache", [False, "ram", pytest.param("disk", marks=pytest.mark.slow)])
 def test_epochs_leave_nothing_behind(tmp_path, cache):
     """Python's and NumPy's allocations after eight epochs are those after three."""
     loader = build_dataloader(build(make_set(tmp_path, 6), cache, imgsz=32, **STRONG), 4, 0)

@@ -66,6 +66,7 @@ def test_each_addition_is_one_file():
     ]
 
 
+@pytest.mark.slow
 def test_what_is_added_works(tmp_path: Path, tiny_data: Path):
     shutil.copytree(ROOT / "ultralytics", tmp_path / "ultralytics", ignore=shutil.ignore_patterns("__pycache__"))
     for block in BLOCKS:

@@ -46,6 +46,7 @@ def tables() -> list[list[str]]:
     return [costs.stages(), costs.networks(), costs.layers()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
 def test_tables_in_the_guides_are_what_the_script_prints(guide, tables):
     text = (DOCS / guide).read_text(encoding="utf-8")

@@ -80,9 +80,11 @@ def left_out(line: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return a command or script with `SHORTENED` applied."""
+    """Return a command or script with `SHORTENED` applied; a training that names no epochs or size is short, too."""
     for pattern, short in SHORTENED.items():
         text = re.sub(pattern, short, text)
+    if re.match(r"yolo (\w+ )?(train|compare models=)", text) and "resume=" not in text:
+        text += "".join(f" {key}={value}" for key, value in (("epochs", 1), ("imgsz", 64)) if f"{key}=" not in text)
     return text
 
 

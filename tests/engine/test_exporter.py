@@ -86,6 +86,7 @@ def test_onnx_states_its_opset_and_names(tmp_path):
     assert not [n for n in graph.graph.node if n.op_type == "BatchNormalization"]  # fused
 
 
+@pytest.mark.slow
 def test_a_segmenter_gives_its_prototypes_too(tmp_path):
     model, x = trained("yolo11n-seg"), image(1, 64, 64)
     file, _ = export(model, "torchscript", tmp_path / "a.torchscript", imgsz=64)
@@ -191,7 +192,7 @@ def spoiling(layer: int) -> types.SimpleNamespace:
     return types.SimpleNamespace(write=write, Runner=torchscript.Runner)
 
 
-@pytest.mark.parametrize("layer", [0, 4])
+@pytest.mark.parametrize("layer", [pytest.param(0, marks=pytest.mark.slow), 4])
 def test_the_layer_to_blame_is_found(layer, tmp_path, monkeypatch):
     monkeypatch.setattr(type(FORMATS["torchscript"]), "load", lambda self: spoiling(layer))
     old = tmp_path / "a.torchscript"

@@ -139,7 +139,7 @@ def test_a_step_from_a_callback_acts(train: Train):
     assert rates(train(Own, twice, epochs=3)) == pytest.approx([0.01, 0.0025, 0.000625])
 
 
-@pytest.mark.parametrize("event", ["on_fit_epoch_end", "on_train_batch_end"])
+@pytest.mark.parametrize("event", [pytest.param("on_fit_epoch_end", marks=pytest.mark.slow), "on_train_batch_end"])
 def test_resuming_continues_any_scheduler(train: Train, event: str):
     """Between two epochs, and within one, where the warm-up has set the rate."""
 

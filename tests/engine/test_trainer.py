@@ -496,8 +496,18 @@ def test_what_a_model_does_leaves_the_process_as_it_was(work_dir: Path, tiny_dat
         "val": lambda: model.val(data=str(tiny_data), project="runs", **FAST),
         "predict": lambda: model.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, device="cpu", verbose=False),
         "export": lambda: model.export(format="torchscript", imgsz=64),
-        "tune": lambda: model.tune(iterations=1, data=str(tiny_data), epochs=1, project="runs", **FAST),
     }
+    leaves_the_process(jobs)
+
+
+@pytest.mark.slow
+def test_a_search_leaves_the_process_as_it_was(work_dir: Path, tiny_data: Path):
+    model = YOLO(tiny_model(work_dir))
+    search = {"iterations": 1, "data": str(tiny_data), "epochs": 1, "project": "runs"}
+    leaves_the_process({"tune": lambda: model.tune(**search, **FAST)})
+
+
+def leaves_the_process(jobs: dict[str, Callable[[], object]]) -> None:
     for name, job in jobs.items():
         before = process()
         with pytest.raises(MissingFileError) if name == "no data" else contextlib.nullcontext():

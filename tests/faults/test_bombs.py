@@ -115,7 +115,7 @@ def test_model_keys(change, words):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (["Conv", [16, 2553, 2]], "the kernel 2553; allowed are 63"),
+        (["Conv", [16, 353, 2]], "the kernel 353; allowed are 63"),
         (["SPPF", [8, 4001]], r"multiplications; allowed are 2e\+11"),
         (["Conv", [8, 3, 1, 9000]], r"values; allowed are 5e\+08"),
         (["nn.Upsample", ["None", 1000]], r"values; allowed are 5e\+08"),

@@ -30,10 +30,10 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.errors import LONGEST, CheckpointError, ConfigError, DataError, MissingFileError, UserError
 
 SHORT = {
-    "torchscript_metadata": 16,
-    "onnx_metadata": 40,
+    "torchscript_metadata": 8,
+    "onnx_metadata": 16,
     "openvino_metadata": 6,
-    "pickle_grammar": 40,
+    "pickle_grammar": 20,
     "torchscript": 100,
     "yaml": 400,
     "labels": 600,

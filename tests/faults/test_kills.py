@@ -115,6 +115,7 @@ def killed_at_call(settings: dict, number: int, log: Path) -> int:
     return at_call(settings, strike, log)
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment(settings, whole, log):
     assert killed_at_random(settings, whole, 1, 0, log) == 1
 
@@ -161,7 +162,7 @@ def signalled_at_batch(settings: dict, batch: int, number: int, log: Path) -> in
     return wait(fork(work, log))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_ends_the_batch_and_keeps_its_state(settings, whole, log, number):
     assert signalled_at_batch({**settings, "autosave": 0}, 6, number, log) == 128 + number
     run = Path(settings["project"]) / settings["name"]

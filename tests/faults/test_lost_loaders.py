@@ -68,8 +68,14 @@ def same(a: Quick, b: Quick) -> bool:
     return all(torch.equal(one[k], other[k]) for k in one) and a.csv.read_text() == b.csv.read_text()
 
 
-@pytest.mark.parametrize("validation", [False, True])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    ("number", "validation"),
+    [
+        (signal.SIGKILL, False),
+        (signal.SIGSTOP, True),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((signal.SIGKILL, True), (signal.SIGSTOP, False))),
+    ],
+)
 def test_a_lost_loader_process_changes_nothing(train, caplog, number: int, validation: bool):
     def strike(trainer: Quick) -> None:
         if trainer.iteration == 5:  # within the second epoch

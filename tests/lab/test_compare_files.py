@@ -168,8 +168,10 @@ def test_one_seed_has_no_interval(tmp_path):
 
 @pytest.mark.parametrize(("task", "titles", "main"), [
     ("classify", ["top-1", "top-5"], "top-1"),
-    ("segment", ["P box", "R box", "mAP50 box", "mAP50-95 box", "P mask", "R mask", "mAP50 mask", "mAP50-95 mask",
-                 "AP small", "AP large"], "mAP50-95 mask"),
+    pytest.param(
+        "segment", ["P box", "R box", "mAP50 box", "mAP50-95 box", "P mask", "R mask", "mAP50 mask", "mAP50-95 mask",
+                    "AP small", "AP large"], "mAP50-95 mask", marks=pytest.mark.slow,
+    ),
 ])  # fmt: skip
 def test_columns_are_those_of_the_task(tmp_path, task, titles, main):
     outcome = make_outcome(tmp_path, ["a", "b"], seeds=2, task=task)

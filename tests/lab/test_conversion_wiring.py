@@ -68,7 +68,8 @@ BLOCKS = {
 
 @pytest.mark.parametrize(
     "name",
-    [f"yolo11n{task}" for task in ("", "-seg", "-cls", "-pose", "-obb", "-GhostConv", "-GhostNetV1")]
+    [f"yolo11n{task}" for task in ("-seg", "-cls", "-GhostConv", "-GhostNetV1")]
+    + [pytest.param(f"yolo11n{task}", marks=pytest.mark.slow) for task in ("", "-pose", "-obb")]
     + [
         pytest.param(f"yolov8n{task}", marks=pytest.mark.slow)
         for task in ("", "-seg", "-cls", "-pose", "-obb", "-ghost")

@@ -72,7 +72,7 @@ def test_figures_are_those_of_the_clock(monkeypatch):
     assert (row.median_ms, row.p90_ms) == (pytest.approx(19), pytest.approx(33.4))
 
 
-@pytest.mark.parametrize("runtime", ["eager", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["eager", "onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_every_runtime_times_a_model(runtime):
     if missing := packages_missing(runtime):
         pytest.skip(f"{runtime} needs {missing}")

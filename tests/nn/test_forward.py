@@ -37,7 +37,7 @@ def run(name, mode):
 
 
 @pytest.mark.parametrize("mode", ["eval", "fused", "train"])
-@pytest.mark.parametrize("name", LOSS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "yolo11m")) for n in LOSS])
 def test_outputs(name, mode):
     outputs, share = run(name, mode), 3e-4 if mode == "train" else 1e-4  # statistics of 12 values magnify rounding
     assert len(outputs) == sum(k.startswith(f"{name}/{mode}/") for k in FORWARD.files)

@@ -354,7 +354,7 @@ def detector(folder: Path, backbone: str, weights: str = "") -> str:
 
 
 @pytest.mark.parametrize("backbone", DETECTOR)
-@pytest.mark.parametrize("form", ["bare", "of several devices"])
+@pytest.mark.parametrize("form", ["bare", pytest.param("of several devices", marks=pytest.mark.slow)])
 def test_a_published_file_gives_the_backbone_its_weights(backbone, form, tmp_path):
     state = fill(DETECTOR[backbone](width=0.25)).state_dict()
     parallel = {"state_dict": {f"module.{name}": value for name, value in state.items()}}
@@ -370,6 +370,7 @@ def has_weights(detector, state: dict) -> bool:
     return all(torch.equal(value, state[name]) for name, value in detector.model[0].state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_a_published_file(work_dir, tiny_data):
     torch.save(state := fill(GhostNetV1(width=0.25)).state_dict(), "published.pth")
     model, seen = YOLO(detector(work_dir, "Ghostnetv1")), []

@@ -104,7 +104,7 @@ def gradients(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None and p.grad.norm() > 1e-3}
 
 
-@pytest.mark.parametrize("name", ["yolo11n", "yolo11n-ghost"])
+@pytest.mark.parametrize("name", ["yolo11n", pytest.param("yolo11n-ghost", marks=pytest.mark.slow)])
 def test_plain_images_get_the_gradients_of_double_precision(name):
     torch.manual_seed(0)
     model = build(name)

@@ -23,7 +23,12 @@ def build(key):
     return zoo.build(name, nc=int(nc) if nc else None)
 
 
-@pytest.mark.parametrize("key", ZOO)
+def is_large(key: str) -> bool:
+    """Whether a smaller scale of the same YAML says the same of a model of seconds."""
+    return key[6] in "lx" and key not in {"yolo11l.yaml", "yolo11x.yaml"}
+
+
+@pytest.mark.parametrize("key", [pytest.param(k, marks=[pytest.mark.slow] * is_large(k)) for k in ZOO])
 def test_model_equals_reference(key):
     model, figures = build(key), ZOO[key]
     state = model.state_dict()
@@ -39,7 +44,13 @@ def test_model_equals_reference(key):
     assert len([*model.modules()]) == figures["layers"]
 
 
-@pytest.mark.parametrize("key", [k for k in ZOO if k[6] in "ns" or k in {f"yolo11{s}.yaml" for s in "mlx"}])
+COSTED = [k for k in ZOO if k[6] == "n" or (k[6] == "s" and "GhostConv" in k)]
+COSTED += [
+    pytest.param(k, marks=pytest.mark.slow) for k in ZOO if k[6] == "s" or k in {f"yolo11{s}.yaml" for s in "mlx"}
+]
+
+
+@pytest.mark.parametrize("key", COSTED)
 def test_cost_equals_reference_before_and_after_fusing(key):
     model, figures = build(key), ZOO[key]
     unfused = 0.05 if "-cls" in key else 0.02  # batch norms count there, and a classifier has little beside them
@@ -62,8 +73,8 @@ def test_ghost_conv_with_one_class():
     [
         ("yolov8n", 3157200, 8.9, [8, 16, 32]),
         ("yolov8n-ghost", 1865316, 5.8, [8, 16, 32]),
-        ("yolov8s-ghost", 5960072, 16.4, [8, 16, 32]),
-        ("yolov8n-ghost-p2", 2033944, 13.8, [4, 8, 16, 32]),
+        pytest.param("yolov8s-ghost", 5960072, 16.4, [8, 16, 32], marks=pytest.mark.slow),
+        pytest.param("yolov8n-ghost-p2", 2033944, 13.8, [4, 8, 16, 32], marks=pytest.mark.slow),
         ("yolov8n-ghost-p6", 2901100, 5.8, [8, 16, 32, 64]),
         ("yolov8n-seg", 3409968, None, [8, 16, 32]),
         ("yolov8n-pose", 3295470, 9.2, [8, 16, 32]),
@@ -89,7 +100,8 @@ FAMILIES = (
     "yolov10x",
     "yolov8-cls-",
 )
-YAMLS = [pytest.param(k, marks=pytest.mark.slow) if k.startswith(FAMILIES) else k for k in model_yamls()]
+HEAVY = tuple(f"yolo11-ghostnetv{v}-{task}" for v in (2, 3) for task in ("obb", "pose", "seg"))
+YAMLS = [pytest.param(k, marks=pytest.mark.slow) if k.startswith(FAMILIES + HEAVY) else k for k in model_yamls()]
 
 
 @pytest.mark.parametrize("key", YAMLS)

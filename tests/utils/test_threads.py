@@ -176,7 +176,9 @@ print(long, short, again)
 
 
 @pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="needs libgomp and two cores")
-@pytest.mark.parametrize("imports", ["import torch, ultralytics", "import ultralytics, torch"])
+@pytest.mark.parametrize(
+    "imports", ["import torch, ultralytics", pytest.param("import ultralytics, torch", marks=pytest.mark.slow)]
+)
 def test_a_crowd_cuts_the_spinning_short(imports):
     """Whichever is imported first: libgomp has read its environment when the crowd gathers."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "MKL_"))}

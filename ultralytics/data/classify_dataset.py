@@ -19,7 +19,7 @@ from ultralytics.data.classify_augment import classify_augmentations, classify_t
 from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.image_files import FORMATS_HELP, list_images, verify_image
 from ultralytics.data.instances import Batch, Sample
-from ultralytics.data.labels import cache_path, fingerprint, parallel, read_arrays, stored_faults, write_arrays
+from ultralytics.data.labels import CHUNK, cache_path, fingerprint, parallel, read_arrays, stored_faults, write_arrays
 from ultralytics.utils import LOGGER
 from ultralytics.utils.errors import ConfigError, DataError, MissingFileError
 
@@ -155,7 +155,7 @@ class ClassificationDataset(ChangingDataset):
         stored = read_arrays(cache, key)
         faulty = None if stored is None else stored_faults(stored, len(files))
         if faulty is None:
-            faults = list(parallel(_fault, files, desc=f"{self.prefix}Scanning {folder}"))
+            faults = list(parallel(_fault, files, desc=f"{self.prefix}Scanning {folder}", chunk=CHUNK))
             faulty = {i: fault for i, fault in enumerate(faults) if fault}
             found = np.frombuffer(json.dumps(faulty).encode(), np.uint8)
             if fingerprint(files) == key:  # else an image was changed while it was read

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from ultralytics.data.image_headers import whole_size
 from ultralytics.utils.errors import DataError, MissingFileError
 from ultralytics.utils.files import open_regular, walk
 from ultralytics.utils.hostile import limits
@@ -63,11 +65,19 @@ def header_size(file: str | Path) -> tuple[int, int] | None:
     return h, w
 
 
-def verify_image(file: str | Path) -> tuple[int, int]:
-    """Decode an image completely and return (height, width) as displayed.
+def verify_image(file: str | Path, deep: bool = False, found: os.stat_result | None = None) -> tuple[int, int]:
+    """Check an image and return (height, width) as displayed.
+
+    Of a JPEG or PNG that has its beginning and its end, only the header is read; damage between them is noticed when
+    the image is first used, see `ChangingDataset`. Every other file is decoded, which also says what is wrong.
 
     Pillow refuses images that claim more than twice `PIL.Image.MAX_IMAGE_PIXELS`: a file of a few bytes can make a
     decoder allocate gigabytes. For larger images, raise that limit or set it to None.
+
+    Args:
+        file: path.
+        deep: decode it in any case.
+        found: what `os.stat` says of it, where that is known.
 
     Raises:
         DataError: `KIND: DETAIL`, where the image is empty, damaged, truncated, too small or of another format.
@@ -75,14 +85,10 @@ def verify_image(file: str | Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        _check_bytes(file)
-        with Image.open(file) as image:
-            if (name := (image.format or "?").lower()) not in _SEEN_BY_PILLOW:
-                allowed = ", ".join(sorted(IMG_FORMATS))
-                raise DataError(f"image format: its content is '{name}'; allowed are {allowed}")
-            w, h = exif_size(image)
-            image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of its size
-            image.load()
+        length = _check_bytes(file, found)
+        size = None if deep else whole_size(file, length)
+        if size is None or (Image.MAX_IMAGE_PIXELS and size[0] * size[1] > Image.MAX_IMAGE_PIXELS):
+            size = _decoded_size(file)
     except DataError:
         raise
     except FileNotFoundError:
@@ -90,8 +96,22 @@ def verify_image(file: str | Path) -> tuple[int, int]:
     except Exception as e:  # Pillow's decoders raise whatever their format calls for
         kind = "truncated image" if "truncated" in str(e).lower() else "unreadable image"
         raise DataError(f"{kind}: {str(e).replace(str(file), '').strip() or type(e).__name__}") from None
-    if min(h, w) < 10:
-        raise DataError(f"tiny image: {w}x{h} pixels; each side must have at least 10")
+    if min(size) < 10:
+        raise DataError(f"tiny image: {size[1]}x{size[0]} pixels; each side must have at least 10")
+    return size
+
+
+def _decoded_size(file: str | Path) -> tuple[int, int]:
+    """Decode an image and return (height, width) as displayed."""
+    from PIL import Image
+
+    with Image.open(file) as image:
+        if (name := (image.format or "?").lower()) not in _SEEN_BY_PILLOW:
+            allowed = ", ".join(sorted(IMG_FORMATS))
+            raise DataError(f"image format: its content is '{name}'; allowed are {allowed}")
+        w, h = exif_size(image)
+        image.draft("L", (max(w // 8, 1), max(h // 8, 1)))  # a JPEG is read whole, but at an eighth of its size
+        image.load()
     return h, w
 
 
@@ -121,15 +141,16 @@ def read_image(file: str | Path) -> np.ndarray:
     return _read_with_pillow(file) if image is None else image
 
 
-def _check_bytes(file: str | Path) -> None:
-    """Raise DataError if a path is not a regular file, or is empty or far too large."""
-    size = os.path.getsize(file)
-    if not os.path.isfile(file):  # opening a pipe would block
+def _check_bytes(file: str | Path, found: os.stat_result | None = None) -> int:
+    """Return the number of bytes; raise DataError if a path is no regular file, or is empty or far too large."""
+    found = found or os.stat(file)
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block
         raise DataError("unreadable image: it is not a regular file")
-    if not size:
+    if not found.st_size:
         raise DataError("empty image: the file has 0 bytes")
-    if size > limits.IMAGE_BYTES:
-        raise DataError(f"large image: the file has {size} bytes; allowed are {limits.IMAGE_BYTES}")
+    if found.st_size > limits.IMAGE_BYTES:
+        raise DataError(f"large image: the file has {found.st_size} bytes; allowed are {limits.IMAGE_BYTES}")
+    return found.st_size
 
 
 def _is_whole(data: np.ndarray) -> bool:

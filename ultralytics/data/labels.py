@@ -6,109 +6,57 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import zipfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from itertools import chain, islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ultralytics.data.image_files import verify_image
-from ultralytics.data.instances import clip_polygon
+from ultralytics.data.image_headers import read_at_once
+from ultralytics.data.label_text import (
+    DETECT,
+    LAYOUTS,
+    NO_LABELS,
+    REACH,
+    Entry,
+    Layout,
+    layout_of,
+    parse_objects,
+    read_label,
+    read_objects,
+)
 from ultralytics.utils import LOGGER
-from ultralytics.utils.errors import ConfigError, DataError
-from ultralytics.utils.files import atomic_write, decode, open_regular
+from ultralytics.utils.errors import DataError
+from ultralytics.utils.files import atomic_write, open_regular
 from ultralytics.utils.hostile import limits
 from ultralytics.utils.hostile.archives import check_zip
 from ultralytics.utils.hostile.pickles import pickle_in
 
-CACHE_VERSION = 4  # raise it when the cache's layout or the rules of verification change
+__all__ = (
+    "DETECT",
+    "LAYOUTS",
+    "NO_LABELS",
+    "REACH",
+    "Entry",
+    "Layout",
+    "layout_of",
+    "load_labels",
+    "read_label",
+    "read_objects",
+    "verify_image_label",
+)
+
+CACHE_VERSION = 5  # raise it when the cache's layout or the rules of verification change
 THREADS = min(8, max(1, (os.cpu_count() or 2)))
-NO_LABELS = np.zeros((0, 5), np.float32)
+CHUNK = 64  # files that a thread takes at a time, where each takes microseconds
 _SHOWN = 5  # names listed in a warning
-_SLACK = 0.01  # of the image: what rounding puts beyond its border is moved there, in boxes and keypoints
-REACH = 0.5  # of the image: an object that the border cuts has corners up to here outside
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Columns of a task's label files after the class; numbers are fractions of the image, 0 to 1.
-
-    Corners of polygons and rotated boxes may lie outside the image, as those of objects that its border cuts do.
-    """
-
-    task: str = "detect"
-    boxes: bool = True  # x y w h
-    corners: int | None = 3  # fewest of a polygon x1 y1 x2 y2 ..., None if there are no polygons
-    masks: bool = False  # samples hold masks of the polygons
-    rotated: bool = False  # boxes of samples are the smallest rectangles around the polygons
-    kpt_shape: tuple[int, int] | None = None  # number of keypoints, and of values each, after the box
-
-    def fits(self, n: int) -> bool:
-        """Whether a row may have n columns."""
-        polygon = self.corners is not None and n % 2 == 1 and n >= 1 + 2 * self.corners
-        return polygon or (self.boxes and n == self.columns)
-
-    @property
-    def keeps_polygons(self) -> bool:
-        """Whether polygons are kept; else a polygon becomes its box."""
-        return self.masks or self.rotated
-
-    @property
-    def columns(self) -> int:
-        """Number of columns of a row with a box."""
-        return 5 + (self.kpt_shape[0] * self.kpt_shape[1] if self.kpt_shape else 0)
-
-    @property
-    def wanted(self) -> str:
-        """The allowed columns in words."""
-        if self.kpt_shape:
-            point = "x y visibility" if self.kpt_shape[1] == 3 else "x y"
-            return f"{self.columns} (class x y w h, then {point} of {self.kpt_shape[0]} keypoints)"
-        least = 1 + 2 * (self.corners or 0)
-        if self.boxes:
-            return f"5 (class x y w h), or {least}, {least + 2}, ... of a polygon"
-        return f"{least} or {least + 2}, {least + 4}, ... (class x1 y1 x2 y2 ... of the corners), not boxes"
-
-
-DETECT = Layout()
-LAYOUTS = {
-    "detect": DETECT,
-    "segment": Layout("segment", boxes=False, masks=True),
-    "obb": Layout("obb", boxes=False, corners=4, rotated=True),
-    "pose": Layout("pose", corners=None),
-}
-
-
-def layout_of(task: str, kpt_shape: Sequence[int] | None = None) -> Layout:
-    """Return the layout of a task's label files; `kpt_shape` is (number of keypoints, 2 or 3 values each)."""
-    if task not in LAYOUTS:
-        raise ConfigError(f"The task '{task}' has no label files; those with some are {', '.join(LAYOUTS)}.")
-    layout = LAYOUTS[task]
-    if layout.corners is not None:
-        return layout
-    if kpt_shape is None:
-        raise DataError(
-            "The data have no `kpt_shape`, which says how many keypoints an object has and how many numbers each. "
-            "Add it to the data YAML, as `kpt_shape: [17, 3]` (3: x, y, visibility; 2: x, y)."
-        )
-    return replace(layout, kpt_shape=(int(kpt_shape[0]), int(kpt_shape[1])))
-
-
-@dataclass
-class Entry:
-    """One image and its labels; all coordinates are normalised to 0..1."""
-
-    im_file: str
-    shape: tuple[int, int] = (0, 0)  # height, width
-    rows: np.ndarray = field(default_factory=lambda: NO_LABELS)  # (n, 5) class and box xywh
-    segments: list[np.ndarray] | None = None  # n polygons (m, 2), if the task has them
-    keypoints: np.ndarray | None = None  # (n, k, 3) x, y, visibility (0 absent, 1 hidden, 2 visible), likewise
-    found: bool = False  # there is a label file
-    duplicates: int = 0  # repeated rows that were removed
-    fault: str = ""  # `KIND: DETAIL` if the image must be left out
+_UNREADABLE = "unreadable label"
 
 
 def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
@@ -117,143 +65,41 @@ def img2label_paths(img_paths: Iterable[str | Path]) -> list[str]:
 
 
 def _label_path(image: str) -> str:
-    folder, name = os.path.split(image)
-    parts = folder.replace("\\", "/").split("/") if os.sep == "\\" else folder.split("/")
+    start = image.rfind("/") + 1 if os.sep == "/" else len(image) - len(os.path.basename(image))
+    name = image[start:]
+    stem = os.path.splitext(name)[0] if name.startswith(".") else name.rpartition(".")[0] or name
+    return f"{_label_folder(image[:start])}{stem}.txt"
+
+
+@lru_cache(maxsize=4096)
+def _label_folder(folder: str) -> str:
+    """Return the folder of the labels of the images in another, both with a separator at their end."""
+    parts = os.path.dirname(folder).replace(os.sep, "/").split("/")
     if "images" in parts:
         parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return os.sep.join([*parts, os.path.splitext(name)[0] + ".txt"] if folder else [os.path.splitext(name)[0] + ".txt"])
+    return os.sep.join([*parts, ""]) if folder else ""
 
 
-def read_label(file: str | Path, nc: int, single_cls: bool = False) -> tuple[np.ndarray, int]:
-    """Read the boxes of one label file like `read_objects`; return (n, 5) rows and the number of duplicates."""
-    entry = Entry("")
-    read_objects(entry, file, nc, single_cls)
-    return entry.rows, entry.duplicates
-
-
-def read_objects(entry: Entry, file: str | Path, nc: int, single_cls: bool = False, layout: Layout = DETECT) -> None:
-    """Read one label file into an entry.
-
-    Args:
-        entry: gets `rows`, `duplicates`, and `segments` or `keypoints` where the layout has them.
-        file: one object per line.
-        nc: number of classes; a row's class must be below it.
-        single_cls: every class counts as 0.
-        layout: what a row holds.
-
-    Raises:
-        DataError: `KIND: DETAIL` with the line at fault.
-    """
-    with open_regular(file) as f:
-        data = f.read(limits.LABEL_BYTES + 1)
-    if len(data) > limits.LABEL_BYTES:
-        raise DataError(f"large label: the file has more than {limits.LABEL_BYTES} bytes")
-    text = decode(data, file, errors="replace")
-    lines = [(i, line.split()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        return
-    full = [_row(i, words, layout) for i, words in lines]
-    cls, limit = np.array([row[0] for row in full]), 1 if single_cls else nc
-    if single_cls:
-        cls[:] = 0
-    bad = (cls != np.floor(cls)) | (cls < 0) | (cls >= limit)
-    if bad.any():
-        i, value = lines[int(bad.argmax())][0], cls[bad.argmax()]
-        raise DataError(f"wrong class: line {i} has class {value:g}; allowed are the whole numbers 0 to {limit - 1}")
-    objects = [_object(c, row, layout) for c, row in zip(cls, full)]
-    first: dict[tuple, tuple] = {}
-    for found in objects:
-        first.setdefault(tuple(part.tobytes() for part in found if part is not None), found)
-    unique = list(first.values())
-    entry.rows, entry.duplicates = np.stack([box for box, _, _ in unique]), len(objects) - len(unique)
-    if layout.keeps_polygons:
-        entry.segments = [polygon for _, polygon, _ in unique]
-    if layout.kpt_shape:
-        entry.keypoints = np.stack([points for _, _, points in unique])
-
-
-def _row(i: int, words: list[str], layout: Layout) -> np.ndarray:
-    """Parse line `i` and check all its numbers but the class."""
-    if not layout.fits(len(words)):
-        raise DataError(f"wrong columns: line {i} has {len(words)} columns; wanted are {layout.wanted}")
-    try:
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity, which is refused below
-            row = np.array([float(w) for w in words], np.float32)
-    except ValueError:
-        raise DataError(f"not a number: line {i} reads '{' '.join(words)[:60]}'") from None
-    if not np.isfinite(row).all():
-        raise DataError(f"not a number: line {i} holds NaN or infinity")
-    if layout.kpt_shape:
-        points = row[5:].reshape(*layout.kpt_shape)
-        if points.shape[1] == 3 and not np.isin(points[:, 2], (0, 1, 2)).all():
-            worst = points[~np.isin(points[:, 2], (0, 1, 2)), 2][0]
-            raise DataError(
-                f"wrong visibility: line {i} holds {worst:g}; allowed are 0 (not there), 1 (hidden), 2 (seen)"
-            )
-        present = points[points[:, 2] > 0] if points.shape[1] == 3 else points
-        _refuse_far(i, present[:, :2], _SLACK)
-        points[:, :2] = points[:, :2].clip(0, 1)
-    if layout.kpt_shape or len(row) == 5:
-        _refuse_far(i, row[1:3], _SLACK)
-        _refuse_far(i, row[3:5], _SLACK, 0.0)
-        row[1:5] = row[1:5].clip(0, 1)
-    else:
-        _refuse_far(i, row[1:], REACH)
-        if not len(_inside(row[1:].reshape(-1, 2))):
-            raise DataError(f"out of range: line {i} has an object that lies outside of the image altogether")
-    return row
-
-
-def _refuse_far(i: int, places: np.ndarray, reach: float, below: float | None = None) -> None:
-    """Raise DataError for coordinates further outside 0 to 1 than `reach`, or than `below` at the lower end."""
-    if (places < -(reach if below is None else below)).any() or (places > 1 + reach).any():
-        worst = places.flat[np.abs(places - 0.5).argmax()]
-        beyond = ", of which a corner may lie half an image outside" if reach == REACH else ""
-        raise DataError(
-            f"out of range: line {i} holds {worst:g}; coordinates are fractions of the image, 0 to 1{beyond}, "
-            "not pixels or percent"
-        )
-
-
-def _inside(polygon: np.ndarray) -> np.ndarray:
-    """Clip a polygon (m, 2) to the image."""
-    return clip_polygon(polygon, np.zeros(2), np.ones(2))
-
-
-def _object(cls: float, row: np.ndarray, layout: Layout) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Turn a row into class with box xywh (5,), polygon (m, 2) and keypoints (k, 3), the latter None unless kept.
-
-    Polygons are clipped at the image's border. Rotated boxes are not: what is left of one would be another rectangle.
-    """
-    if layout.kpt_shape:
-        points = row[5:].reshape(*layout.kpt_shape)
-        if points.shape[1] == 2:  # without visibility, 0 0 marks an absent point
-            points = np.concatenate([points, 2.0 * points.any(1, keepdims=True)], 1).astype(np.float32)
-        return np.array([cls, *row[1:5]], np.float32), None, points
-    if len(row) == 5:
-        return np.array([cls, *row[1:]], np.float32), None, None
-    polygon = row[1:].reshape(-1, 2)
-    polygon = polygon if layout.rotated else _inside(polygon)
-    low, high = polygon.min(0), polygon.max(0)
-    box = np.array([cls, *((low + high) / 2), *(high - low)], np.float32)
-    return box, polygon if layout.keeps_polygons else None, None
-
-
-def verify_image_label(im_file: str, lb_file: str, nc: int, single_cls: bool = False, layout: Layout = DETECT) -> Entry:
-    """Check one image and its label file; the entry's `fault` says what is wrong with them."""
-    entry = Entry(im_file)
+def verify_image_label(
+    im_file: str, lb_file: str, nc: int, single_cls: bool = False, layout: Layout = DETECT, deep: bool = False
+) -> Entry:
+    """Check one image, which is decoded if `deep`, and its labels; the entry's `fault` says what is wrong with them."""
+    entry, found, (data, label) = Entry(im_file), _stat(im_file), _content(lb_file)
+    entry.stamps = _image_stamp(found), label
     if layout.keeps_polygons:
         entry.segments = []
     if layout.kpt_shape:
         entry.keypoints = np.zeros((0, layout.kpt_shape[0], 3), np.float32)
     try:
-        entry.shape = verify_image(im_file)
+        entry.shape = verify_image(im_file, deep, found)
         # `classes.txt` is a list of class names, even where the labels of a `classes.jpg` would be
-        if os.path.basename(lb_file).lower() != "classes.txt" and os.path.isfile(lb_file):
-            entry.found = True
-            read_objects(entry, lb_file, nc, single_cls, layout)
-    except (DataError, OSError) as e:
-        entry.fault = str(e) if isinstance(e, DataError) else f"unreadable label: {e.strerror or e}"
+        entry.found = bool(label) and os.path.basename(lb_file).lower() != "classes.txt"
+        if entry.found and label.startswith(_UNREADABLE):
+            raise DataError(label)
+        if entry.found:
+            parse_objects(entry, data, lb_file, nc, single_cls, layout)
+    except DataError as e:
+        entry.fault = str(e)
     return entry
 
 
@@ -281,15 +127,16 @@ def load_labels(
     lb_files = img2label_paths(im_files)
     folder = Path(lb_files[0]).parent
     rules = (nc, single_cls, layout)
-    cache, key = cache_path(folder, source, *rules), fingerprint(im_files, lb_files, *rules)
-    entries = _read_cache(cache, key, im_files, 1 if single_cls else nc, layout)
+    cache, entries = cache_path(folder, source, *rules), None
+    if cache.exists():
+        key = fingerprint(im_files, lb_files, *rules)
+        entries = _read_cache(cache, key, im_files, 1 if single_cls else nc, layout)
     if entries is None:
         desc = f"{prefix}Scanning {folder}"
-        entries = list(
-            parallel(lambda im, lb: verify_image_label(im, lb, nc, single_cls, layout), im_files, lb_files, desc=desc)
-        )
-        if fingerprint(im_files, lb_files, *rules) == key:  # else something was changed while it was read
-            write_arrays(cache, prefix, key=np.array(key), **_arrays(entries, layout))
+        verify = lambda im, lb: verify_image_label(im, lb, nc, single_cls, layout)  # noqa: E731
+        entries = list(parallel(verify, im_files, lb_files, desc=desc, chunk=CHUNK))
+        read = chain(((e.im_file, e.stamps[0]) for e in entries), zip(lb_files, (e.stamps[1] for e in entries)))
+        write_arrays(cache, prefix, key=np.array(_hash(read, rules)), **_arrays(entries, layout))
     return _report(entries, folder, prefix, layout)
 
 
@@ -300,10 +147,30 @@ def progress(iterable: Iterable, total: int, desc: str) -> Iterable:
     return TQDM(iterable, total=total, desc=desc)
 
 
-def parallel(function: Callable, *arguments: Sequence, desc: str) -> Generator:
-    """Map a function over its arguments in threads, in order, with a progress bar."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        yield from progress(pool.map(function, *arguments), len(arguments[0]), desc)
+def parallel(function: Callable, *arguments: Sequence, desc: str, chunk: int = 1) -> Generator:
+    """Map a function over its arguments in threads, in order, with a progress bar; see `in_threads`."""
+    yield from progress(in_threads(function, *arguments, chunk=chunk), len(arguments[0]), desc)
+
+
+def in_threads(function: Callable, *arguments: Iterable, chunk: int = CHUNK) -> Generator:
+    """Map a function over its arguments in threads, in order and not far ahead of who takes the results.
+
+    Args:
+        function: called with one value of each of the arguments.
+        arguments: of the same length.
+        chunk: calls that a thread makes before the next one, which costs as much as opening a file, is handed out.
+    """
+    calls, waiting = zip(*arguments), deque[Future[list]]()
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        while part := list(islice(calls, chunk)):
+            waiting.append(pool.submit(lambda part: [function(*values) for values in part], part))
+            if len(waiting) > 4 * THREADS:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _report(entries: list[Entry], folder: Path, prefix: str, layout: Layout) -> list[Entry]:
@@ -368,30 +235,45 @@ def cache_path(folder: Path, *rules: object) -> Path:
 def fingerprint(images: Iterable[str], labels: Iterable[str] = (), *rules: object) -> str:
     """Hash all paths, size and modification time of the images, every byte of the labels, and the rules.
 
-    Labels are read, as an edit may leave size and time unchanged; that takes a hundredth of a scan's time.
+    Labels are read, as an edit may leave size and time unchanged.
     """
+    seen = ((file, _image_stamp(_stat(file))) for file in images)
+    return _hash(chain(seen, ((file, _content(file)[1]) for file in labels)), rules)
+
+
+def _hash(files: Iterable[tuple[str, str]], rules: tuple[object, ...]) -> str:
+    """Hash paths with their stamps, and the rules."""
     digest = hashlib.sha256(f"{CACHE_VERSION} {rules}".encode("utf-8", "surrogateescape"))
-    for look, files in ((_size_and_time, images), (_content, labels)):
-        for file in files:
-            try:
-                found = look(file)
-            except OSError:
-                found = None
-            size = -1 if found is None else len(found)
-            digest.update(f"{file}\0{size}\0".encode("utf-8", "surrogateescape") + (found or b""))
+    for file, stamp in files:
+        digest.update(f"{file}\0{stamp}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _size_and_time(file: str) -> bytes:
-    stat = os.stat(file)
-    return f"{stat.st_size} {stat.st_mtime_ns}".encode()
-
-
-def _content(file: str) -> bytes | None:
-    if not os.path.isfile(file):  # a link to a device may never end
+def _stat(file: str) -> os.stat_result | None:
+    """Return what is known of a file without opening it, None if it is missing."""
+    try:
+        return os.stat(file)
+    except (OSError, ValueError):  # the latter for a name with a NUL in it
         return None
-    with open(file, "rb", buffering=0) as f:
-        return f.read(limits.LABEL_BYTES + 1)  # a larger one is refused
+
+
+def _image_stamp(found: os.stat_result | None) -> str:
+    return f"{found.st_size} {found.st_mtime_ns}" if found else ""
+
+
+def _content(file: str) -> tuple[bytes, str]:
+    """Return the content of a label file, of a far too large one its beginning, and a hash of it.
+
+    Of what is no file, both are empty; of a file that cannot be read, the hash is a sentence.
+    """
+    found = _stat(file)
+    if found is None or not stat.S_ISREG(found.st_mode):  # a link to a device may never end
+        return b"", ""
+    try:
+        data = read_at_once(file, min(found.st_size, limits.LABEL_BYTES) + 1)
+    except OSError as e:
+        return b"", f"{_UNREADABLE}: {e.strerror or e}"
+    return data, hashlib.sha256(data).hexdigest()
 
 
 def read_arrays(cache: Path, key: str) -> dict[str, np.ndarray] | None:
@@ -447,15 +329,23 @@ def _read_cache(cache: Path, key: str, im_files: Sequence[str], nc: int, layout:
     try:
         if not _fits(z, len(im_files), nc, layout):
             return None
-        stops = np.cumsum(z["counts"])[:-1]
-        table = zip(im_files, z["shapes"].tolist(), np.split(z["rows"], stops), z["found"].tolist())
-        entries = [Entry(f, tuple(shape), rows, found=found) for f, shape, rows, found in table]
-        polygons = np.split(z["corners"], np.cumsum(z["lengths"])[:-1]) if len(z["lengths"]) else []
-        points = np.split(z["keypoints"], stops) if layout.kpt_shape else [None] * len(entries)
-        for i, (entry, stop) in enumerate(zip(entries, np.cumsum(z["counts"]).tolist())):
-            entry.duplicates, entry.fault = int(z["duplicates"][i]), faults.get(i, "")
-            entry.keypoints = points[i]
-            entry.segments = polygons[stop - len(entry.rows) : stop] if layout.keeps_polygons else None
+        corners, rows, points = z["corners"], z["rows"], z.get("keypoints")
+        polygons = [corners[a:b] for a, b in pairwise([0, *np.cumsum(z["lengths"]).tolist()])]
+        places = pairwise([0, *np.cumsum(z["counts"]).tolist()])
+        table = zip(im_files, z["shapes"].tolist(), places, z["found"].tolist(), z["duplicates"].tolist())
+        entries = [
+            Entry(
+                file,
+                tuple(shape),
+                rows[a:b],
+                polygons[a:b] if layout.keeps_polygons else None,
+                points[a:b] if layout.kpt_shape and points is not None else None,
+                found,
+                duplicates,
+                faults.get(i, ""),
+            )
+            for i, (file, shape, (a, b), found, duplicates) in enumerate(table)
+        ]
     except (KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError):
         return None
     return entries
@@ -485,6 +375,6 @@ def write_arrays(cache: Path, prefix: str, **arrays: np.ndarray) -> None:
     try:
         refuse_read_only(cache.parent)
         with atomic_write(cache) as f:
-            np.savez_compressed(f, **arrays)  # type: ignore[arg-type]  # the stub takes them for its `allow_pickle`
+            np.savez(f, **arrays)  # type: ignore[arg-type]  # the stub takes them for its `allow_pickle`
     except OSError as e:
         LOGGER.info(f"{prefix}label cache not saved, '{cache.parent}' cannot be written ({e.strerror or e})")

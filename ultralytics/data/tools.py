@@ -250,7 +250,7 @@ def _of_class_folders(
         cls = known.get(folder)
         entry = Entry(file, found=True, rows=np.array([[cls or 0, 0.5, 0.5, 1, 1]], np.float32))
         try:
-            entry.shape = verify_image(file)
+            entry.shape = verify_image(file, deep=True)
         except DataError as e:
             entry.fault = str(e)
         if cls is None and not entry.fault:
@@ -264,7 +264,7 @@ def _labelled(files: Sequence[str], nc: int, task: str | None, kpt_shape: Sequen
     """Verify images with their label files, as a training would."""
     layout = labels.layout_of(task or ("pose" if kpt_shape else "detect"), kpt_shape)
     return labels.parallel(
-        lambda im, lb: labels.verify_image_label(im, lb, nc, layout=layout),
+        lambda im, lb: labels.verify_image_label(im, lb, nc, layout=layout, deep=True),
         files,
         labels.img2label_paths(files),
         desc="Verifying",

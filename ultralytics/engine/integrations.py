@@ -134,7 +134,8 @@ class TensorBoard(Integration):
             image = torch.zeros(1, input_channels(model), side, side)
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
                 warnings.simplefilter("ignore")  # of the tracer, about what is constant in a graph
-                self.writer.add_graph(model, image, use_strict_trace=False)
+                graph = torch.jit.trace(model, image, strict=False, check_trace=False)  # a check traces it twice more
+                self.writer.add_graph(graph, image)
         except Exception as e:  # a tracer has many ways to fail, and none of them matters to the training
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
             LOGGER.warning(f"TensorBoard: the model has no graph, as it cannot be traced ({reason}).")

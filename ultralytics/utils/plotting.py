@@ -413,7 +413,8 @@ def plot_results(
     columns = max(map(len, rows))
     if not columns:
         raise DataError(f"'{files[0]}' has no epoch, or no column 'train/...', 'val/...' or 'metrics/...', to draw.")
-    figure, axes = new_figure(2.6 * columns + 0.6, 6, 2, columns)
+    figure, axes = new_figure(2.6 * columns + 0.6, 6, 2, columns, constrained=False)
+    figure.subplots_adjust(0, 0, 1, 1, wspace=0.3, hspace=0.25)
     for r, row in enumerate(rows):
         for c in range(columns):
             ax = axes[r * columns + c]

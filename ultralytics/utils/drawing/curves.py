@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
+    from matplotlib.transforms import Bbox
 
 
 LEGEND_CLASSES = 21  # with fewer classes each one has its own line and legend entry
@@ -52,15 +53,29 @@ def new_figure(
 def save_figure(figure: Figure, file: str | Path, on_plot: Callable | None = None, dpi: int = 200) -> Path:
     """Write a figure and pass its path to `on_plot`; an OSError, as of a full disk, is only logged."""
     file = Path(file)
+    fast = {"compress_level": 1} if file.suffix.lower() == ".png" else {}  # a third larger, in a quarter of the time
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=dpi, bbox_inches="tight", pad_inches=0.15)  # nothing is cut off at the canvas' edge
+        figure.savefig(file, dpi=dpi, bbox_inches=_around(figure, dpi), pil_kwargs=fast)
     except OSError as e:
         LOGGER.warning(f"'{file}' cannot be written: {e.strerror or e}. It is left out.")
         return file
     if on_plot:
         on_plot(file)
     return file
+
+
+def _around(figure: Figure, dpi: int, margin: float = 0.15) -> Bbox:
+    """Lay a figure out and return the box around all it shows (inches), so that nothing is cut off at an edge.
+
+    `bbox_inches="tight"` gives the same by drawing the figure twice.
+    """
+    figure.set_dpi(dpi)  # which the widths of texts depend on
+    layout = figure.get_layout_engine()
+    if layout:
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    return figure.get_tightbbox().padded(margin)
 
 
 def as_names(names: dict | Sequence[str], n: int) -> list[str]:

@@ -1,0 +1,160 @@
+"""Compare this package with another `ultralytics` of the same API, both on the same work, in turn.
+
+`python benchmarks/side_by_side.py --peer PYTHON [--only train predict ...] [--rounds 3] [--device cpu]` prints the
+figures of this clone and of the package that PYTHON imports, and how many times faster this clone is. Without `--peer`
+it prints this clone's alone. Each figure is the median of the rounds, in each of which both packages take their turn in
+a process of their own. The images are drawn: 48 of the fire set, or those of `--data DATA.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]  # of this clone, whose package is measured, installed or not
+
+
+# What is measured, by the public API of 8.3.0 alone -------------------------------------------------------------------
+
+
+def start(args: argparse.Namespace) -> dict[str, float]:
+    """Importing the package, and naming YOLO."""
+    lines = {"import ultralytics, s": "import ultralytics", "import YOLO, s": "from ultralytics import YOLO"}
+    return {
+        name: median_of(lambda line=line: subprocess.run([sys.executable, "-c", line])) for name, line in lines.items()
+    }
+
+
+def train(args: argparse.Namespace) -> dict[str, float]:
+    """Epochs but the first: loading, forward, backward and step; a step by itself; and the first batch of a run."""
+    begin = time.perf_counter()
+    from ultralytics import YOLO
+
+    seen: dict[str, list[float]] = {}
+    model = YOLO(args.model)
+    for event in ("train_epoch_start", "train_epoch_end", "train_batch_start", "train_batch_end"):
+        model.add_callback(f"on_{event}", lambda _, event=event: seen.setdefault(event, []).append(time.perf_counter()))
+    images: list[int] = []
+    model.add_callback("on_train_start", lambda trainer: images.append(len(trainer.train_loader.dataset)))
+    model.train(
+        data=args.data, epochs=3, imgsz=args.imgsz, batch=args.batch, workers=args.workers, device=args.device,
+        val=False, plots=False, save=False, optimizer="SGD", close_mosaic=0, verbose=False, project=args.out,
+    )  # fmt: skip
+    epochs = [e - s for s, e in zip(seen["train_epoch_start"], seen["train_epoch_end"])][1:]
+    steps = [e - s for s, e in zip(seen["train_batch_start"], seen["train_batch_end"])]
+    return {
+        "train, ms an image": 1e3 * statistics.median(epochs) / images[0],
+        "step, ms an image": 1e3 * statistics.median(steps[len(steps) // 3 :]) / args.batch,
+        "first batch, s": seen["train_batch_end"][0] - begin,
+    }
+
+
+def predict(args: argparse.Namespace) -> dict[str, float]:
+    """One image of 1080 x 810 at 640 pixels through `model.predict`."""
+    import numpy as np
+
+    from ultralytics import YOLO
+
+    image = np.random.default_rng(0).integers(0, 255, (1080, 810, 3), dtype=np.uint8)
+    model = YOLO(args.model)
+    run = lambda: model.predict(image, imgsz=640, device=args.device, verbose=False)  # noqa: E731
+    return {"predict, ms": 1e3 * median_of(run, warm_up=5, times=20)}
+
+
+def val(args: argparse.Namespace) -> dict[str, float]:
+    """A whole validation of a loaded model, on the validation images."""
+    from ultralytics import YOLO
+
+    model = YOLO(args.model)
+    settings = {"imgsz": args.imgsz, "batch": args.batch, "workers": args.workers, "device": args.device}
+    run = lambda: model.val(data=args.data, plots=False, verbose=False, project=args.out, **settings)  # noqa: E731
+    return {"val, s": median_of(run, warm_up=1, times=2)}
+
+
+FIGURES: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
+    f.__name__: f for f in (start, train, predict, val)
+}
+
+
+def median_of(run: Callable[[], object], warm_up: int = 1, times: int = 5) -> float:
+    """Return the median seconds of calls, after some that are not counted."""
+    seconds = []
+    for _ in range(warm_up + times):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[warm_up:])
+
+
+# Both in turn ---------------------------------------------------------------------------------------------------------
+
+
+def measure(python: str, name: str, args: argparse.Namespace) -> dict[str, float]:
+    """Run one measurement in a process of its own."""
+    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # 8.3.0 reads its own weights so
+    environment.pop("PYTHONPATH", None)
+    if python == sys.executable:
+        environment["PYTHONPATH"] = str(ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        work = json.dumps({**vars(args), "out": folder})
+        command = [python, str(Path(__file__).resolve()), "--measure", name, work]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURES ")]
+    if not lines:
+        sys.exit(f"{python} measured nothing:\n{done.stderr[-3000:]}")
+    return json.loads(lines[-1].removeprefix("FIGURES "))
+
+
+def draw_images(folder: Path) -> str:
+    """Draw 48 images to train on and 24 to validate on; return the data YAML."""
+    script = [sys.executable, str(ROOT / "tools" / "generate_fire.py"), "--out", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*script, "--train", "48", "--val", "24"], check=True, stdout=subprocess.DEVNULL, env=environment)
+    data = folder / "data.yaml"
+    content = {"path": str(folder), "train": "train/images", "val": "val/images", "names": {0: "fire"}}
+    data.write_text(json.dumps(content), encoding="utf-8")
+    return str(data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="the Python that imports the other package")
+    parser.add_argument("--only", nargs="+", choices=FIGURES, default=[*FIGURES])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", help="a data YAML instead of drawn images")
+    parser.add_argument("--model", default="yolo11n.yaml")
+    parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    from machine import machine
+
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        args.data = str(Path(args.data).resolve()) if args.data else draw_images(Path(folder))
+        sides = [sys.executable, *([args.peer] if args.peer else [])]
+        heading = "peer", "faster by"
+        print(f"{f'median of {args.rounds} rounds':24}{'here':>10}" + "".join(f"{h:>11}" for h in heading if args.peer))
+        for name in args.only:
+            rounds = [[measure(python, name, args) for python in sides] for _ in range(args.rounds)]
+            for figure in rounds[0][0]:
+                here, *peers = (statistics.median(r[i][figure] for r in rounds) for i in range(len(sides)))
+                print(f"{figure:24}{here:10.4g}" + "".join(f"{p:11.4g}{p / here:10.2f}x" for p in peers), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        given = argparse.Namespace(**json.loads(sys.argv[3]))
+        print("FIGURES " + json.dumps(FIGURES[sys.argv[2]](given)))
+    else:
+        main()
