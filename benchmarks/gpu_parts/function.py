@@ -75,9 +75,10 @@ def logged() -> list[str]:
     return lines
 
 
-def rows(trainer_csv: Path) -> list[dict[str, str]]:
-    with open(trainer_csv) as f:
-        return list(csv.DictReader(f))
+def rows(file: Path) -> list[dict[str, str]]:
+    """Return the rows of results.csv, whose columns are padded with spaces."""
+    with open(file) as f:
+        return [{k.strip(): v for k, v in row.items()} for row in csv.DictReader(f)]
 
 
 def started(job: dict, *words: str) -> subprocess.Popen:
@@ -99,7 +100,7 @@ def _task(task: str) -> Callable[[dict], str]:
         trainer = trained(job, task, name=task)
         must(trainer.best.exists() and trainer.csv.exists(), "no best.pt or results.csv")
         row = rows(trainer.csv)[-1]
-        loss = sum(float(v) for k, v in row.items() if k.strip().startswith("train/"))
+        loss = sum(float(v) for k, v in row.items() if k.startswith("train/"))
         must(loss == loss and loss > 0, f"its loss is {loss}")
         fast = type(trainer.model).__name__
         return f"{fast}, loss {loss:.3f}, batch {trainer.batch_size}"
@@ -182,7 +183,7 @@ def odd(job: dict) -> str:
 def teacher(job: dict) -> str:
     best = trained(job, name="teacher", val=False, epochs=1).last
     trainer = trained(job, name="student", teacher=str(best))
-    names = [k.strip() for k in rows(trainer.csv)[-1]]
+    names = [*rows(trainer.csv)[-1]]
     must(any("kd_" in n for n in names), f"no lessons among {names}")
     return ", ".join(n for n in names if "kd_" in n)
 

@@ -108,7 +108,7 @@ def whole(job: dict) -> dict[str, float]:
     large, small = job["batches"]
     figures = {}
     for batch, workers, cache in ((large, few, False), (large, many, False), (large, few, "ram"), (small, few, False)):
-        seconds, _ = train(job, False, batch=batch, workers=workers, cache=cache, epochs=3)
+        seconds, _ = train(job, False, batch=batch, workers=workers, cache=cache, epochs=4)
         name = f"whole training, batch {batch}, {workers} workers{', cache=ram' if cache else ''}, images/s"
         figures[name] = batch / seconds
     return figures
