@@ -149,6 +149,7 @@ def prepare(job: dict) -> None:
     os.chdir(job["folder"])
     job["weights"] = str(Path(job["folder"]) / "random.pt")
     model = YOLO("yolo11n.yaml")
+    model.ckpt = model.ckpt or {}  # 8.3.0 saves no new model otherwise
     model.save(job["weights"])
     model.save("yolo11n.pt")
     model.save("yolo26n.pt")
