@@ -83,6 +83,7 @@ def test_a_recorded_training_ends_with_the_same_weights(train, recorded: type[Re
     assert made.learner.runner.fast is None  # its memory is given back
 
 
+@pytest.mark.slow
 def test_a_hook_on_a_layer_is_called_and_thawed_layers_are_recorded_anew(train, recorded):  # noqa: F811
     calls, fast = [], []
 
@@ -223,6 +224,7 @@ def test_a_nan_that_is_read_late_ends_as_one_that_is_read_at_once(train, log, ti
     assert str(at_once.files.rows) == str(read_late.files.rows)  # as text, in which nan equals nan
 
 
+@pytest.mark.slow
 def test_infinite_gradients_that_are_read_late_do_not_reach_the_weights(train, log):
     def strike(t: DetectionTrainer) -> None:
         if t.iteration == 1:
@@ -238,6 +240,7 @@ def test_a_second_nan_that_is_read_late_ends_the_run(train):
         train({"on_train_batch_start": break_layer([0, 2]), "on_train_start": late}, Fused, batch=4)
 
 
+@pytest.mark.slow
 def test_a_state_is_saved_only_after_the_numbers_of_its_batches_are_read(train):
     watched = []
 
