@@ -223,9 +223,9 @@ def clip_polygons(segments: Sequence[np.ndarray], low: np.ndarray, high: np.ndar
     boxes, clipped = polygon_boxes(segments), list(segments)
     outside = ((boxes[:, 2:] < low) | (boxes[:, :2] > high)).any(1)
     crossing = ((boxes[:, :2] < low) | (boxes[:, 2:] > high)).any(1) & ~outside
-    for i in np.flatnonzero(outside):
+    for i in np.flatnonzero(outside).tolist():
         clipped[i] = np.zeros((0, 2), np.float32)
-    for i in np.flatnonzero(crossing):
+    for i in np.flatnonzero(crossing).tolist():
         clipped[i] = clip_polygon(segments[i], low, high)
     return clipped
 
