@@ -231,15 +231,17 @@ def out_of_memory(job: dict) -> str:
 def kill_and_resume(job: dict) -> str:
     folder = Path(job["folder"]) / "runs" / "killed"
     run = started(job, *as_words(settings(job, name="killed", epochs=40, val=False, autosave=0.01)))
-    end = time.time() + 60
+    patience = 600 if job["device"] == "cpu" else 60
+    end = time.time() + patience
     while time.time() < end and run.poll() is None and not _has_rows(folder / "results.csv", 1):
         time.sleep(0.2)
     must(run.poll() is None, f"the run ended by itself with {run.returncode} before it could be killed")
     run.send_signal(signal.SIGKILL)
     run.wait()
+    must(_has_rows(folder / "results.csv", 1), f"no epoch ended within {patience} s")
     done = len(rows(folder / "results.csv"))
     again = started(job, "resume", f"model={folder / 'weights' / 'last.pt'}", f"epochs={done + 2}")
-    must(again.wait(90) == 0, "it could not be resumed")
+    must(again.wait(patience + 30) == 0, "it could not be resumed")
     found = [int(r["epoch"]) for r in rows(folder / "results.csv")]
     must(found == list(range(1, done + 3)), f"results.csv has the epochs {found}")
     return f"killed after {done} epochs, ended after {found[-1]}"
@@ -253,7 +255,10 @@ def _has_rows(file: Path, count: int) -> bool:
 def two_runs(job: dict) -> str:
     given = {**settings(job, name="twin", val=False), "exist_ok": False}
     runs = [started(job, *as_words(given)) for _ in range(2)]
-    must([run.wait(120) for run in runs] == [0, 0], f"they ended with {[run.returncode for run in runs]}")
+    must(
+        [run.wait(600 if job["device"] == "cpu" else 110) for run in runs] == [0, 0],
+        f"they ended with {[run.returncode for run in runs]}",
+    )
     folders = sorted(f.name for f in (Path(job["folder"]) / "runs").glob("twin*") if (f / "weights/best.pt").exists())
     must(len(folders) == 2, f"weights are in {folders}")
     return f"in {', '.join(folders)}"
