@@ -255,10 +255,9 @@ def _has_rows(file: Path, count: int) -> bool:
 def two_runs(job: dict) -> str:
     given = {**settings(job, name="twin", val=False), "exist_ok": False}
     runs = [started(job, *as_words(given)) for _ in range(2)]
-    must(
-        [run.wait(600 if job["device"] == "cpu" else 110) for run in runs] == [0, 0],
-        f"they ended with {[run.returncode for run in runs]}",
-    )
+    patience = 600 if job["device"] == "cpu" else 110
+    ended = [run.wait(patience) for run in runs]
+    must(ended == [0, 0], f"they ended with {ended}")
     folders = sorted(f.name for f in (Path(job["folder"]) / "runs").glob("twin*") if (f / "weights/best.pt").exists())
     must(len(folders) == 2, f"weights are in {folders}")
     return f"in {', '.join(folders)}"
