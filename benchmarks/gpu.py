@@ -34,7 +34,7 @@ from ultralytics.utils.system.console import say
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ROOT / "benchmarks" / "gpu_parts"
-WANTED = {  # of 8.3.0's figure, in issue 17
+WANTED = {  # of 8.3.0's figure
     "step alone": 0.4,
     "whole training": 2.5,
     "predict fp32": 0.5,
@@ -84,7 +84,8 @@ def about(pythons: list[str]) -> list[str]:
 def measure(python: str, part: str, job: dict) -> dict[str, float]:
     """Return the figures of one part, measured in a process of its own; none where it fails."""
     with tempfile.TemporaryDirectory(dir=job["folder"]) as folder:
-        run = [python, str(PARTS / "speed.py"), part, json.dumps({**job, "folder": folder})]
+        own = {"compile": "auto"} if python == sys.executable else {}  # a setting that 8.3.0 lacks
+        run = [python, str(PARTS / "speed.py"), part, json.dumps({**job, "folder": folder, "own": own})]
         env = environment(python) | {"YOLO_CONFIG_DIR": folder}
         done = subprocess.run(run, capture_output=True, text=True, env=env, cwd=folder)
     found = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

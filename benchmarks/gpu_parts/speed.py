@@ -73,7 +73,9 @@ def train(job: dict, synthetic: bool, count_waits: bool = False, **settings) -> 
 
     base = {"model": "yolo11n.yaml", "data": job["data"], "imgsz": job["imgsz"], "device": job["device"]}
     fixed = {"val": False, "plots": False, "save": False, "verbose": False, "close_mosaic": 0, "epochs": epochs + 5}
-    trainer = DetectionTrainer(overrides={**base, **fixed, "project": job["folder"], "workers": 2, **settings})
+    trainer = DetectionTrainer(
+        overrides={**base, **fixed, "project": job["folder"], "workers": 2, **settings, **job["own"]}
+    )
     for event, function in (
         ("on_train_start", begin), ("on_train_epoch_start", epoch_starts), ("on_train_epoch_end", epoch_ends)
     ):  # fmt: skip
@@ -131,7 +133,9 @@ def predict(job: dict) -> dict[str, float]:
         rounds = job["rounds"] if source is image else max(job["rounds"] // 5, 3)
         for _ in range(rounds):
             start = time.perf_counter()
-            model.predict(source, half=half, imgsz=job["imgsz"], device=job["device"], batch=16, verbose=False)
+            model.predict(
+                source, half=half, imgsz=job["imgsz"], device=job["device"], batch=16, verbose=False, **job["own"]
+            )
             wait(job["device"])
             times.append(time.perf_counter() - start)
         figures[name] = statistics.median(times[rounds // 4 :]) * 1e3

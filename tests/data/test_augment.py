@@ -26,6 +26,7 @@ from ultralytics.data.augment import (
     warp,
     warp_boxes,
 )
+from ultralytics.data.canvas import scale
 from ultralytics.utils.errors import ConfigError
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "letterbox.json"
@@ -71,27 +72,75 @@ def test_letterbox_moves_boxes_with_the_image():
     assert out["resized_shape"] == (128, 128) and out["ratio_pad"][1] == (0, (128 - 63) // 2)
 
 
-@pytest.mark.parametrize("matrix", [(0.7, 1.1, -31.3, -12.8), (1.45, 0.55, -100.2, 20.4), (1, 1, -64, -64)])
-def test_fused_warp_equals_painting_first(matrix):
-    sx, sy, tx, ty = matrix
-    m = np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], float)
+def four_tiles():
     imgs = [sample(64, 96, i)["img"] for i in range(4)]
-    canvas = Canvas((256, 256, 3), [(imgs[0], 10, 20), (imgs[1], 106, 20), (imgs[2], 10, 84), (imgs[3], 106, 84)])
-    fused, plain = canvas.warp(m, (128, 128)).astype(int), warp(np.asarray(canvas), m, (128, 128)).astype(int)
-    differs = np.abs(fused - plain).max(-1) > 2
-    seams = np.zeros((256, 256), np.uint8)
-    for tile, x, y in canvas.tiles:  # the images' outer pixels, where plain warping blends two images
-        cv2.rectangle(seams, (x - 1, y - 1), (x + tile.shape[1], y + tile.shape[0]), 255, 3)
-    near = warp(cv2.merge([seams] * 3), m, (128, 128))[..., 0] > 0
-    assert not (differs & ~near).any()
-    assert (plain != 114).mean() > 0.3  # there is something to see
+    return Canvas((256, 256, 3), [(imgs[0], 10, 20), (imgs[1], 106, 20), (imgs[2], 10, 84), (imgs[3], 106, 84)])
+
+
+def centered(matrix):
+    """Return a matrix of image coordinates as one of pixel centres, which OpenCV's warps take."""
+    half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
+    return np.linalg.inv(half) @ matrix @ half
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (0.7, 1.1, -31.3, -12.8),
+        (1.45, 0.55, -100.2, 20.4),
+        (1, 1, -64, -64),
+        (0.5, 0.5, -20.5, -10.25),
+        (1.5, 1.5, -240.1, -150.3),
+        (0.1, 0.1, 30.3, 50.6),
+        (9.0, 7.0, -950.0, -600.0),
+    ],
+)
+def test_scaling_equals_warping_what_was_painted(matrix):
+    sx, sy, tx, ty = matrix
+    m, canvas = np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], float), four_tiles()
+    fast, exact = scale(canvas, m, (128, 120))
+    assert fast.shape == (120, 128, 3) and np.abs(exact - m).max() <= 0.5
+    np.testing.assert_array_equal(exact[:2, :2], m[:2, :2])
+    plain = warp(canvas, centered(exact), (128, 120))
+    ones = warp(np.full((256, 256, 3), 255, np.uint8), centered(exact), (128, 120))  # grey outside
+    assert np.abs(fast.astype(int) - plain)[ones == 255].max(initial=0) <= 3
+    assert (fast[ones == 114] == 114).all() and (plain != 114).any()
+    np.testing.assert_array_equal(scale(canvas.paint(), m, (128, 120))[0], fast)
+
+
+def test_scaling_is_a_random_perspective_in_distribution():
+    """Against the warp of the painted canvas, as the transform itself was: shifts without bias, the same pixels."""
+    transform, rng = RandomPerspective(translate=0.1, scale=0.5), np.random.default_rng(0)
+    canvas, shifts, means = four_tiles(), [], []
+    for _ in range(200):
+        m, _ = transform.draw(rng, (256, 256), (128, 128))
+        fast, exact = scale(canvas, m, (128, 128))
+        plain = warp(canvas, m, (128, 128))
+        shifts.append((exact - m)[:2, 2])
+        means.append((fast.mean(), fast.std(), plain.mean(), plain.std()))
+    shifts, means = np.array(shifts), np.array(means)
+    assert np.abs(shifts).max() <= 0.5 and np.abs(shifts.mean(0)).max() < 0.07  # 0.02 is its error
+    np.testing.assert_allclose(shifts.std(0), 12**-0.5, atol=0.03)
+    np.testing.assert_allclose(means[:, :2], means[:, 2:], atol=1.5)
+    np.testing.assert_allclose(means[:, :2].mean(0), means[:, 2:].mean(0), atol=0.1)
+
+
+@pytest.mark.parametrize("shift", [-900.0, 600.0])
+def test_what_lies_outside_the_frame_is_grey(shift):
+    m = np.array([[0.3, 0, shift], [0, 0.3, 0], [0, 0, 1]])
+    assert (scale(four_tiles(), m, (128, 120))[0][:, 1:] == 114).all()
+    tiny = np.array([[0.001, 0, 3.0], [0, 0.001, 3.0], [0, 0, 1]])
+    assert (scale(four_tiles(), tiny, (128, 120))[0] == 114).all()
 
 
 def test_turned_canvas_is_painted_first():
     img = sample()["img"]
     canvas = Canvas((128, 128, 3), [(img, 10, 20)])
     m = np.vstack([cv2.getRotationMatrix2D((64, 64), 30, 1.1), (0, 0, 1)])
-    np.testing.assert_array_equal(canvas.warp(m, (100, 90)), warp(canvas.paint(), m, (100, 90)))
+    np.testing.assert_array_equal(warp(canvas, m, (100, 90)), warp(canvas.paint(), m, (100, 90)))
+    whole = canvas.paint()
+    assert (whole[20:84, 10:106] == img).all() and (whole[:20] == 114).all() and (whole[:, 106:] == 114).all()
+    np.testing.assert_array_equal(canvas.region(-5, 30, 60, 140)[:98, 5:], whole[30:, :60])
 
 
 def mosaic_set(tmp_path, **overrides):

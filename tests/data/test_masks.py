@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from task_scenes import arrow, rectangle
 
-from ultralytics.data.instances import clip_polygon
+from ultralytics.data.instances import clip_polygon, clip_polygons, polygon_boxes
 from ultralytics.data.utils import polygon2mask, polygons2masks, polygons2masks_overlap
 
 SHAPES = [arrow(60, 50, 40, 0.5), rectangle(100, 90, 60, 20, 0.4), arrow(10, 120, 30, 2.0), rectangle(118, 5, 40, 9, 1)]
@@ -64,3 +64,17 @@ def test_clipping_is_exact():
         fine = polygon2mask((640, 800), [cut * 8]).mean() * 8000
         whole = polygon2mask((640, 800), [shape * 8]).mean() * 8000
         assert fine == pytest.approx(whole, abs=25)
+
+
+def test_polygons_are_clipped_together_as_one_by_one():
+    rng, low, high = np.random.default_rng(0), np.array([10.0, 20.0]), np.array([60.0, 90.0], np.float32)
+    polygons = [rng.uniform(0, 100, 2) + rng.uniform(-20, 20, (int(n), 2)) for n in rng.integers(3, 20, 200)]
+    polygons = [p.astype(np.float32) for p in polygons] + [np.zeros((0, 2), np.float32)]
+    together = clip_polygons(polygons, low, high)
+    kinds = set()
+    for polygon, clipped, box in zip(polygons, together, polygon_boxes(together), strict=True):
+        np.testing.assert_array_equal(clipped, clip_polygon(polygon, low, high))
+        np.testing.assert_array_equal(box, [*clipped.min(0), *clipped.max(0)] if len(clipped) else [0] * 4)
+        kinds.add((clipped is polygon, len(clipped) > 0))
+    assert kinds >= {(True, True), (False, True), (False, False)}, "within, across and outside"
+    assert clip_polygons([], low, high) == [] and polygon_boxes([]).shape == (0, 4)

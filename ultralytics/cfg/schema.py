@@ -133,7 +133,7 @@ class Settings(IterableSimpleNamespace):
         False, "Continue an interrupted training from its last.pt; auto: this command's own, if there is one.", _TRAIN
     )
     compile: bool | str = setting(
-        "auto",
+        False,
         "How a network runs: auto or graphs records CUDA graphs, True or a mode of torch.compile compiles it.",
         ("train", *_PREDICT),
         choices=("auto", "graphs", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),

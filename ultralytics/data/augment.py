@@ -6,6 +6,7 @@ place, its objects are as described in `instances`, and `rng` is the generator t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import overload
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from ultralytics.data.canvas import BORDER, Canvas, warp
+from ultralytics.data.canvas import BORDER, Canvas, is_upright, scale, warp
 from ultralytics.data.classify_augment import (
     DEFAULT_CROP_FRACTION,
     DEFAULT_MEAN,
@@ -39,6 +40,7 @@ from ultralytics.data.instances import (
     project_segments,
     scale_shift,
     select,
+    shift,
     warp_boxes,
 )
 from ultralytics.data.masks import polygons2masks, polygons2masks_overlap
@@ -123,7 +125,7 @@ class LetterBox:
 class Mosaic(BaseMixTransform):
     """Join four images of the dataset around a random centre, on a canvas of twice the size.
 
-    The resulting image is a `Canvas`: `RandomPerspective` warps it in one go, `np.asarray` paints it.
+    The resulting image is a `Canvas`: `RandomPerspective` paints only what it shows of it, `np.asarray` all.
     Bochkovskiy et al., YOLOv4, arXiv 2004.10934, section 3.3.
 
     Args:
@@ -153,15 +155,15 @@ class Mosaic(BaseMixTransform):
 
     def _mix_transform(self, labels: Sample) -> Sample:
         s, (yc, xc) = self.imgsz, labels.pop("mosaic_center")
-        tiles, objects = [], []
-        for i, part in enumerate([labels, *labels["mix_labels"]]):
+        tiles, corners, parts = [], [], [labels, *labels["mix_labels"]]
+        for i, part in enumerate(parts):
             img = part["img"]
             h, w = img.shape[:2]
             x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]  # the image's top left corner, perhaps off the canvas
             x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s)
             tiles.append((img[y1 - y : y2 - y, x1 - x : x2 - x], x1, y1))
-            objects.append(scale_shift(part, (1, 1), (x, y)))
-        cut = crop(join(objects), (2 * s, 2 * s))
+            corners += [(x, y)] * len(part["cls"])
+        cut = crop(shift(join(parts), np.array(corners, np.float64).reshape(-1, 2)), (2 * s, 2 * s))
         boxes = cut["bboxes"]
         labels.pop("ratio_pad", None)
         return (
@@ -215,11 +217,11 @@ class RandomPerspective:
         h, w = labels["img"].shape[:2]
         self.size = w + 2 * border[1], h + 2 * border[0]
         img, matrix, gain = call_override(self.affine_transform, labels["img"], border, rng=generator(labels))
-        new, size, bboxes = objects_of(labels), img.shape[1::-1], labels["bboxes"]
+        new, bboxes, size = objects_of(labels), labels["bboxes"], (img.shape[1], img.shape[0])
         if "segments" in labels:
             new["bboxes"], new["segments"] = call_override(self.apply_segments, new["segments"], matrix, size=size)
         else:
-            new["bboxes"] = self.apply_bboxes(bboxes, matrix).clip(0, np.tile(np.array(size, np.float32), 2))
+            new["bboxes"] = self.apply_bboxes(bboxes, matrix).clip(0, np.array(size * 2, np.float32))
         if "keypoints" in labels:
             new["keypoints"] = call_override(self.apply_keypoints, new["keypoints"], matrix, size=size)
         least = 0.01 if "segments" in labels else 0.1  # a polygon's box fits what is left of it, so less is enough
@@ -233,9 +235,13 @@ class RandomPerspective:
         h, w = img.shape[:2]
         size = w + 2 * border[1], h + 2 * border[0]
         matrix, gain = self.draw(np.random.default_rng() if rng is None else rng, (w, h), size)
-        if size != (w, h) or not np.array_equal(matrix, np.eye(3)):
-            img = img.warp(matrix, size) if isinstance(img, Canvas) else warp(img, matrix, size)
-        return img.paint() if isinstance(img, Canvas) else img, matrix, gain
+        if size == (w, h) and np.array_equal(matrix, np.eye(3)):
+            img = img.paint() if isinstance(img, Canvas) else img
+        elif is_upright(matrix):
+            img, matrix = scale(img, matrix, size)
+        else:
+            img = warp(img, matrix, size)
+        return img, matrix, gain
 
     def apply_bboxes(self, bboxes: np.ndarray, M: np.ndarray) -> np.ndarray:
         """Return the upright boxes (n, 4) xyxy around transformed ones."""
@@ -265,14 +271,16 @@ class RandomPerspective:
 
     def draw(self, rng: np.random.Generator, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, float]:
         """Draw a random 3x3 matrix from an image of (w, h) `old` to one of `new`; return it and its gain."""
-        center, tilt, shear, shift = (np.eye(3) for _ in range(4))
-        center[:2, 2] = -old[0] / 2, -old[1] / 2
-        tilt[2, :2] = rng.uniform(-self.perspective, self.perspective, 2)
+        tilt_x, tilt_y = rng.uniform(-self.perspective, self.perspective, 2)
         angle, gain = rng.uniform(-self.degrees, self.degrees), rng.uniform(1 - self.scale, 1 + self.scale)
-        turn = np.vstack([cv2.getRotationMatrix2D((0, 0), angle, gain), (0, 0, 1)])
-        shear[0, 1], shear[1, 0] = np.tan(np.radians(rng.uniform(-self.shear, self.shear, 2)))
-        shift[:2, 2] = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * new
-        return shift @ shear @ turn @ tilt @ center, gain
+        shear_x, shear_y = np.tan(np.radians(rng.uniform(-self.shear, self.shear, 2)))
+        shift_x, shift_y = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * new
+        cos, sin = gain * math.cos(math.radians(angle)), gain * math.sin(math.radians(angle))
+        center = np.array([(1, 0, -old[0] / 2), (0, 1, -old[1] / 2), (0, 0, 1)])
+        tilt = np.array([(1, 0, 0), (0, 1, 0), (tilt_x, tilt_y, 1)])
+        turn = np.array([(cos, sin, 0), (-sin, cos, 0), (0, 0, 1)])
+        shear = np.array([(1, shear_x, shift_x), (shear_y, 1, shift_y), (0, 0, 1)])  # and shift
+        return shear @ turn @ tilt @ center, gain
 
 
 @ours

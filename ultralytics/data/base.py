@@ -198,7 +198,8 @@ class BaseDataset(ChangingDataset):
         sample["bboxes"], sample["cls"] = (xyxy * (gain * 2)).astype(np.float32), label["cls"].copy()
         segments, keypoints = sample.pop("segments", None), sample.pop("keypoints", None)
         if segments is not None and (self.use_segments or self.use_obb):
-            sample["segments"] = [s * np.array(gain, np.float32) for s in segments]
+            by = np.array(gain, np.float32)
+            sample["segments"] = [s * by for s in segments]
         if keypoints is not None:
             sample["keypoints"] = keypoints * np.array((*gain, 1), np.float32)
         return sample

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
+from multiprocessing import get_start_method
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from ultralytics.data.changing import ChangingDataset
 from ultralytics.data.dataset import ClassificationDataset, YOLODataset, epoch_order
+from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.instances import Batch
 from ultralytics.data.loaders import check_source, load_inference_source
 from ultralytics.data.utils import PIN_MEMORY
@@ -256,7 +258,15 @@ class InfiniteDataLoader(DataLoader):
         """Replace the workers by new ones that start with a batch of an epoch."""
         self.close()
         self.batches.epoch, self.batches.first = epoch, first
+        images = getattr(self.dataset, "images", None)
+        if self.num_workers and isinstance(images, ImageCache) and self._forks():
+            images.share(self.num_workers)
         self._crew = Crew(super().__iter__)
+
+    def _forks(self) -> bool:
+        """Whether workers are copies of this process and inherit its memory."""
+        context = self.multiprocessing_context
+        return (get_start_method() if context is None else context.get_start_method()) == "fork"
 
     def close(self) -> None:
         """End the workers."""

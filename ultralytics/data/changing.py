@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from ultralytics.data.image_cache import ImageCache
 from ultralytics.data.instances import Sample
+from ultralytics.data.transform import draws_outside
 from ultralytics.utils.errors import DataError
 
 
@@ -42,6 +43,7 @@ class ChangingDataset(Dataset):
     seed: int
     epoch: int = 0  # of the first sample that is asked for by a plain index, see `_next_epoch`
     _asked: int | None = None  # index that a loader asked for, while its sample is made
+    _own: np.random.Generator | None = None  # that of this sample
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -122,21 +124,31 @@ class ChangingDataset(Dataset):
     @contextlib.contextmanager
     def _at(self, epoch: int, i: int) -> Iterator[None]:
         """Make samples as those at index `i` of an epoch within this block."""
-        before = self.epoch, self._asked
-        self.epoch, self._asked = int(epoch), int(i) % max(len(self), 1)
+        before = self.epoch, self._asked, self._own
+        self.epoch, self._asked, self._own = int(epoch), int(i) % max(len(self), 1), None
         try:
-            with seeded(self.seed % 2**63, self.epoch, self._asked):
+            if draws_outside(self):
+                with seeded(self.seed % 2**63, self.epoch, self._asked):
+                    yield
+            else:
                 yield
         finally:
-            self.epoch, self._asked = before
+            self.epoch, self._asked, self._own = before
 
     def _place(self, i: int) -> int:
         """Return the index that was asked for, where a subclass shows image `i` there; else `i` itself."""
         return i if self._asked is None else self._asked
 
     def _rng(self, i: int) -> np.random.Generator:
-        """Return the random generator of a sample; an image shown twice in an epoch gets two different ones."""
-        return np.random.default_rng((self.seed % 2**63, self.epoch, self._place(i)))
+        """Return the random generator of a sample; an image shown twice in an epoch gets two different ones.
+
+        While a sample is made, there is one, which the images mixed into it get as well.
+        """
+        if self._asked is None:
+            return np.random.default_rng((self.seed % 2**63, self.epoch, i))
+        if self._own is None:
+            self._own = np.random.default_rng((self.seed % 2**63, self.epoch, self._asked))
+        return self._own
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import torch
 
 from ultralytics.data.image_files import header_size, read_image, resize_long_side, scaled_shape
 from ultralytics.data.labels import parallel, refuse_read_only
+from ultralytics.data.shared_images import Item, SharedImages
 from ultralytics.utils import LOCAL_RANK, LOGGER
 from ultralytics.utils.errors import ConfigError, DataError
 from ultralytics.utils.files import atomic_write, open_regular
@@ -65,10 +66,11 @@ class ImageCache:
         with contextlib.suppress(RuntimeError, OSError, ImportError):  # without shared memory, there are none
             self.skipped.share_memory_()
             self.lock = multiprocessing.Lock()
-        self.kept: list[tuple[np.ndarray, tuple[int, int]] | None] = []
+        self.kept: list[Item | None] = []
         self.keep_recent = recent or len(self.files) <= self.reach
-        self.recent: OrderedDict[int, tuple[np.ndarray, tuple[int, int]]] = OrderedDict()
+        self.recent: OrderedDict[int, Item] = OrderedDict()
         self.recent_bytes = 0
+        self.shared: SharedImages | None = None  # takes the place of `recent` in a process that has workers
         mode = str(cache or "").lower()
         if mode not in _MODES:
             raise ConfigError(f"cache={cache} is not allowed; give ram (or True), disk or False.")
@@ -83,9 +85,9 @@ class ImageCache:
 
     def __getstate__(self) -> dict:
         lock = self.lock if get_spawning_popen() else None  # it can only be handed to a new process
-        return self.__dict__ | {"recent": OrderedDict(), "recent_bytes": 0, "lock": lock}
+        return self.__dict__ | {"recent": OrderedDict(), "recent_bytes": 0, "lock": lock, "shared": None}
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
+    def __getitem__(self, i: int) -> Item:
         """Return the scaled image (h, w, 3) BGR uint8, read-only, and the (height, width) it has in its file.
 
         Raises:
@@ -97,14 +99,40 @@ class ImageCache:
         if i in self.recent:
             self.recent.move_to_end(i)
             return self.recent[i]
+        if self.shared is not None and (found := self.shared.get(i)) is not None:
+            return found
         item = self._load(i)
-        if not self.keep_recent:
-            return item
+        if self.shared is not None:
+            self.shared.put(i, item)
+        elif self.keep_recent:
+            self._remember(i, item)
+        return item
+
+    def _remember(self, i: int, item: Item) -> None:
+        """Keep an image in this process, and drop the oldest ones that take too much memory together with it."""
         self.recent[i] = item
         self.recent_bytes += item[0].nbytes
         while self.recent_bytes > RECENT_BYTES:
             self.recent_bytes -= self.recent.popitem(last=False)[1][0].nbytes
-        return item
+
+    def share(self, workers: int) -> None:
+        """Keep the latest images where processes forked from now on find them, too, as each of them would for itself.
+
+        Otherwise, each worker decodes the images that a mosaic takes from the batches of the others: two or three times
+        as many as there are samples.
+        """
+        if not self.keep_recent or self.kept or not self.files or not self.imgsz:
+            return
+        if self.shared is not None:
+            self.shared.renew()
+            return
+        sizes = [scaled_shape(shape, self.imgsz) for shape in self.shapes or [(1, 1)]]
+        limit = RECENT_BYTES * (workers + 1)
+        if room := available_memory():
+            limit = min(limit, room.free // (4 * int(os.getenv("LOCAL_WORLD_SIZE", 1))))
+        with contextlib.suppress(OSError, ValueError, ImportError):  # without shared memory or forks, each has its own
+            self.shared = SharedImages(len(self.files), 3 * max(h * w for h, w in sizes), limit)
+            self.recent, self.recent_bytes = OrderedDict(), 0
 
     @property
     def reach(self) -> int:
@@ -126,7 +154,7 @@ class ImageCache:
         elif count == NAMED + 1:
             LOGGER.warning(f"WARNING ⚠️ {self.prefix}More images cannot be used; they are counted, but not named.")
 
-    def _load(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
+    def _load(self, i: int) -> Item:
         file = self.files[i]
         size = _stamp(file)[0]
         if size != self.sizes[i] and min(size, self.sizes[i]) >= 0:
@@ -140,7 +168,7 @@ class ImageCache:
         scaled.flags.writeable = False
         return scaled, image.shape[:2]
 
-    def _load_if_sound(self, i: int) -> tuple[np.ndarray, tuple[int, int]] | None:
+    def _load_if_sound(self, i: int) -> Item | None:
         try:
             return self._load(i)
         except (DataError, OSError):  # reported when it is asked for

@@ -110,10 +110,23 @@ def join(parts: Sequence[Sample]) -> Sample:
 
 def scale_shift(labels: Sample, gain: Sequence[float], shift: Sequence[float]) -> Sample:
     """Scale the objects by gain (x, y), then shift them by (x, y) pixels."""
-    scale, offset = np.array(gain, np.float64), np.array(shift, np.float64)
+    scale, offset = np.array((*gain, *gain), np.float64), np.array((*shift, *shift), np.float64)
     moved = objects_of(labels)
-    moved["bboxes"] = (moved["bboxes"] * np.tile(scale, 2) + np.tile(offset, 2)).astype(np.float32)
-    return _move_points(moved, lambda points: points * scale + offset)
+    moved["bboxes"] = (moved["bboxes"] * scale + offset).astype(np.float32)
+    return _move_points(moved, lambda points: points * scale[:2] + offset[:2])
+
+
+def shift(labels: Sample, offsets: np.ndarray) -> Sample:
+    """Shift each object by its own (x, y) of offsets (n, 2), in pixels."""
+    moved = objects_of(labels)
+    moved["bboxes"] = (moved["bboxes"] + np.concatenate([offsets, offsets], 1)).astype(np.float32)
+    if "segments" in moved:
+        moved["segments"] = [(s + by).astype(np.float32) for s, by in zip(moved["segments"], offsets)]
+    if "keypoints" in moved:
+        points = moved["keypoints"].copy()
+        points[..., :2] += offsets[:, None]
+        moved["keypoints"] = points
+    return moved
 
 
 def mirror(labels: Sample, axis: int, length: int, flip_idx: Sequence[int] | None = None) -> Sample:
@@ -136,10 +149,10 @@ def crop(labels: Sample, size: tuple[int, int]) -> Sample:
     """Clip the objects at the borders of an image of (w, h); what lies outside gets a box without area."""
     cut, frame = objects_of(labels), np.array(size, np.float32)
     if "segments" in cut:
-        cut["segments"] = [clip_polygon(s, np.zeros(2), frame) for s in cut["segments"]]
+        cut["segments"] = clip_polygons(cut["segments"], np.zeros(2), frame)
         cut["bboxes"] = polygon_boxes(cut["segments"])
     else:
-        cut["bboxes"] = cut["bboxes"].clip(0, np.tile(frame, 2))
+        cut["bboxes"] = cut["bboxes"].clip(0, np.concatenate([frame, frame]))
     if "keypoints" in cut:
         cut["keypoints"] = hide_outside(cut["keypoints"], size)
     return cut
@@ -154,8 +167,8 @@ def project_segments(
     """
     frame = np.array(size, np.float32)
     moved = _move_points({"segments": list(segments)}, lambda points: _warp(points, matrix))["segments"]
-    moved = [clip_polygon(s, np.full(2, -_MARGIN), frame + _MARGIN) for s in moved]
-    return polygon_boxes([clip_polygon(s, np.zeros(2), frame) for s in moved]), moved
+    moved = clip_polygons(moved, np.full(2, -_MARGIN), frame + _MARGIN)
+    return polygon_boxes(clip_polygons(moved, np.zeros(2), frame)), moved
 
 
 def project_keypoints(keypoints: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -197,8 +210,24 @@ def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def polygon_boxes(segments: Sequence[np.ndarray]) -> np.ndarray:
     """Return the boxes (n, 4) xyxy around polygons; zeros for one without points."""
-    boxes = [np.concatenate([s.min(0), s.max(0)]) if len(s) else np.zeros(4) for s in segments]
-    return np.array(boxes, np.float32).reshape(-1, 4)
+    counts = np.array([len(s) for s in segments], int)
+    filled, boxes = counts > 0, np.zeros((len(counts), 4), np.float32)
+    if filled.any():
+        points, starts = np.concatenate(segments), (np.cumsum(counts) - counts)[filled]
+        boxes[filled, :2], boxes[filled, 2:] = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    return boxes
+
+
+def clip_polygons(segments: Sequence[np.ndarray], low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+    """Clip polygons to the rectangle between two corners (x, y); those within it stay the arrays they are."""
+    boxes, clipped = polygon_boxes(segments), list(segments)
+    outside = ((boxes[:, 2:] < low) | (boxes[:, :2] > high)).any(1)
+    crossing = ((boxes[:, :2] < low) | (boxes[:, 2:] > high)).any(1) & ~outside
+    for i in np.flatnonzero(outside).tolist():
+        clipped[i] = np.zeros((0, 2), np.float32)
+    for i in np.flatnonzero(crossing).tolist():
+        clipped[i] = clip_polygon(segments[i], low, high)
+    return clipped
 
 
 def clip_polygon(polygon: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -50,6 +50,15 @@ def ready_for(transform: Callable, labels: Sample) -> Sample:
     return labels
 
 
+def draws_outside(thing: object) -> bool:
+    """Whether code of others is in a transform or dataset, which may draw from `random` and `numpy.random`."""
+    if type(thing).__module__.partition(".")[0] != __name__.partition(".")[0]:
+        return True
+    inner = (getattr(thing, name, None) for name in ("transforms", "torch_transforms", "pre_transform", "transform"))
+    several = (each if isinstance(each, list) else [each] for each in inner if each is not None)
+    return any(draws_outside(one) for each in several for one in each)
+
+
 def call_override(method: Callable, *args: object, **known: object) -> Any:
     """Call a method that a subclass may have overridden as in 8.3.0, without those keywords that it does not take."""
     taken = _parameters(getattr(method, "__func__", method))
