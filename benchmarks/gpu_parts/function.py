@@ -48,7 +48,8 @@ def settings(job: dict, task: str = "detect", **more: Any) -> dict[str, Any]:
     """Return the settings of a training of one epoch."""
     base = {"model": job["models"][task], "data": job["data"][task], "imgsz": job["imgsz"], "device": job["device"]}
     fixed = {"epochs": 1, "batch": job["batch"], "workers": job["workers"], "plots": False, "verbose": False}
-    return {**base, **fixed, "project": str(Path(job["folder"]) / "runs"), "exist_ok": True, **more}
+    fixed |= {"compile": "auto", "exist_ok": True}
+    return {**base, **fixed, "project": str(Path(job["folder"]) / "runs"), **more}
 
 
 def trained(job: dict, task: str = "detect", events: dict | None = None, **more: Any) -> Any:
@@ -272,7 +273,7 @@ def compare(job: dict) -> str:
         del given[key]
     if given["device"] != "cpu":
         given["device"] = str(given["device"])
-    tables = compare([job["models"]["detect"], job["models"]["other"]], seeds=1, runtimes="none", **given)
+    tables = compare([job["models"]["detect"], job["models"]["other"]], seeds=1, runtimes=(), **given)
     return f"tables: {', '.join(tables) if isinstance(tables, dict) else type(tables).__name__}"
 
 
@@ -294,7 +295,7 @@ def predict(job: dict) -> str:
         fast.model.load_state_dict(plain.model.state_dict())
         want = plain.predict(image, half=half, compile=False, **given)[0].boxes.data
         for _ in range(6):
-            found = fast.predict(image, half=half, **given)[0].boxes.data
+            found = fast.predict(image, half=half, compile="auto", **given)[0].boxes.data
         made = len(getattr(fast.predictor.model.backend.run, "made", ()))
         must(job["device"] == "cpu" or made == 1, f"{made} graphs were made")
         scores = float((want[:, 4] - found[:, 4]).abs().max())

@@ -337,7 +337,7 @@ def test_a_gpu_is_waited_for_at_most_twice_a_step(train):
         caught.__exit__(None, None, None)
         waits[t.iteration] = len([w for w in t.said if "synchronizing" in str(w.message)])
 
-    train({"on_train_batch_start": begin, "on_train_batch_end": end}, device=0, batch=2, epochs=4)
+    train({"on_train_batch_start": begin, "on_train_batch_end": end}, device=0, batch=2, epochs=4, compile="auto")
     assert max(n for i, n in waits.items() if i >= 8) <= 2, waits
 
 
