@@ -7,7 +7,6 @@ check its numbers late; the tests marked `gpu` do the same on one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.checkpoint import load_checkpoint
 from ultralytics.utils import DEFAULT_CFG
 from ultralytics.utils.errors import ConfigError, NumbersError
-from ultralytics.utils.torch_utils import ModelEMA
+from ultralytics.utils.torch_utils import TORCH_2_4, ModelEMA
 
 State = dict[str, torch.Tensor]
 
@@ -198,9 +197,9 @@ class Fused(Quick):
     """Has an optimizer that can leave out a step."""
 
     def build_optimizer(self, model, *args, **kwargs):
-        with suppress(RuntimeError):  # torch before 2.4 has none on a CPU
-            return torch.optim.SGD(model.parameters(), 1e-3, 0.9, fused=True)
-        pytest.skip("fused optimizers need a GPU with this torch")
+        if not TORCH_2_4:
+            pytest.skip("torch before 2.4 has fused optimizers on a GPU alone")
+        return torch.optim.SGD(model.parameters(), 1e-3, 0.9, fused=True)
 
 
 def late(trainer: DetectionTrainer) -> None:
@@ -271,12 +270,10 @@ def test_a_watch_reads_a_batch_when_the_next_is_noted():
 # Optimizers, averages, images -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(not TORCH_2_4, reason="torch before 2.4 has fused optimizers on a GPU alone")
 def test_a_fused_step_of_infinite_gradients_is_left_out():
     weight = nn.Parameter(torch.ones(3))
-    try:
-        optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True)
-    except RuntimeError:
-        pytest.skip("fused optimizers need a GPU with this torch")
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, fused=True)
     weight.grad = torch.ones(3)
     prime(optimizer)
     with left_out(optimizer, torch.tensor(torch.nan)):
@@ -340,7 +337,7 @@ def test_a_gpu_is_waited_for_at_most_twice_a_step(train):
         caught.__exit__(None, None, None)
         waits[t.iteration] = len([w for w in t.said if "synchronizing" in str(w.message)])
 
-    train({"on_train_batch_start": begin, "on_train_batch_end": end}, device=0, batch=2, epochs=4)
+    train({"on_train_batch_start": begin, "on_train_batch_end": end}, device=0, batch=2, epochs=4, compile="auto")
     assert max(n for i, n in waits.items() if i >= 8) <= 2, waits
 
 
