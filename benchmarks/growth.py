@@ -1,8 +1,8 @@
 """Measure how the steps before and around a training grow with the number of images.
 
-`python benchmarks/growth.py [1000 20000 200000] [--images FOLDER] [--rounds 3] [--peer PYTHON]` prints time and memory
-per image of each step for sets of so many images, which are hard links to a few: drawn ones, or those of a folder
-`images/...` with its labels. Where a figure per image grows with the number of images, a step is worse than linear.
+`python benchmarks/growth.py [1000 20000 200000] [--steps ...] [--images FOLDER] [--rounds 3] [--peer PYTHON]` prints
+time and memory per image of each step for sets of so many images: hard links to a few, which are drawn, or those of a
+folder `images/...` with its labels. A step whose figures per image grow with the number of images is worse than linear.
 With `--peer`, an interpreter that has another ultralytics, both read the labels in turn, and ratios are printed.
 
 Each step runs in a process of its own, after the same step on 16 images, so that imports are not counted. Memory is by
@@ -131,23 +131,20 @@ def link(root: Path, pairs: list[tuple[Path, Path]], n: int) -> Path:
         os.link(image, root / "images/train" / f"{i:06d}{image.suffix}")
         os.link(label, root / "labels/train" / f"{i:06d}.txt")
     names = ", ".join(f"'{i}'" for i in range(80))
-    text = f"path: {root}\ntrain: images/train\nval: images/train\nnames: [{names}]\n".replace(
-        "val: images/train", "val:"
-    )
-    (root / "data.yaml").write_text(text, encoding="utf-8")
+    (root / "data.yaml").write_text(f"path: {root}\ntrain:\nval: images/train\nnames: [{names}]\n", encoding="utf-8")
     return root
 
 
-def table(sizes: list[int], sets: dict[int, Path], rounds: int) -> None:
+def table(steps: list[str], sizes: list[int], sets: dict[int, Path], rounds: int) -> None:
     """Print each step's time and memory per image."""
     say(f"{'':<55}{'images':>8}{'seconds':>9}{'us/image':>10}{'processor':>11}{'bytes/image':>13}")
-    for step, text in STEPS.items():
+    for step in steps:
         for n in sizes:
             runs = [measure(sys.executable, step, sets[0], sets[n]) for _ in range(rounds)]
             seconds, busy, grown = np.median(runs, 0)
             some = min(n, 1000) if step == "val" else n
             figures = f"{seconds:>9.2f}{seconds / some * 1e6:>10.1f}{busy / some * 1e6:>11.1f}{grown / some:>13.0f}"
-            say(f"{text if n == sizes[0] else '':<55}{n:>8,}{figures}")
+            say(f"{STEPS[step] if n == sizes[0] else '':<55}{n:>8,}{figures}")
 
 
 def compare(peer: str, sizes: list[int], sets: dict[int, Path], rounds: int) -> None:
@@ -169,7 +166,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images to link to, instead of drawn ones")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", help="python with another ultralytics")
-    parser.add_argument("--labels-only", action="store_true", help="leave out all but the comparison with --peer")
+    parser.add_argument("--steps", nargs="*", default=list(STEPS), choices=[*STEPS, []], help="all if not given")
     args = parser.parse_args()
     say(machine())
     base = args.images.resolve().parent if args.images else None
@@ -183,8 +180,8 @@ def main() -> None:
         if not pairs:
             parser.error(f"'{args.images}' has no images with labels in the folder beside it.")
         sets = {n: link(top / f"set{n}", pairs, n or 16) for n in (0, *args.sizes)}
-        if not args.labels_only:
-            table(args.sizes, sets, args.rounds)
+        if args.steps:
+            table(args.steps, args.sizes, sets, args.rounds)
         if args.peer:
             compare(args.peer, args.sizes, sets, args.rounds)
         say(f"At the end: {machine()}")

@@ -33,7 +33,7 @@ crop_fraction: 1.0, cfg: null, tracker: botsort.yaml
 DISTILLATION = {"teacher": None, "distill_box": 1.0, "distill_cls": 0.25, "distill_feat": 0.25, "distill_temp": 1.0}
 # What this package adds.
 OWN = {"trust_modules": False, **DISTILLATION, "threads": None, "providers": None, "autosave": 10.0}
-OWN |= {"ddp_timeout": 600.0, "box_loss": "ciou"}
+OWN |= {"ddp_timeout": 600.0, "box_loss": "ciou", "compile": False}
 CHANGED = {"optimize": True}  # in 8.3.0 of TorchScript for phones; here of every format's graph, without loss
 
 

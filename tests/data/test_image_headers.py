@@ -45,6 +45,9 @@ def oriented(orientation: int) -> Image.Exif:
         *[("a.jpg", "RGB", {"exif": oriented(i)}) for i in range(9)],
         ("a.jpg", "RGB", {"exif": b"Exif\0\0rubbish"}),
         *[("a.png", mode, {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],
+        *[("a.webp", mode, {"lossless": lossless}) for mode in ("RGB", "RGBA") for lossless in (False, True)],
+        ("a.webp", "RGB", {"icc_profile": bytes(301)}),
+        *[("a.bmp", mode, {}) for mode in ("L", "P", "RGB", "RGBA")],
     ],
 )
 def test_the_header_says_what_the_decoder_says(tmp_path, name, mode, options):
@@ -65,18 +68,21 @@ def test_what_may_turn_an_image_otherwise_is_left_to_the_decoder(tmp_path):
     save(tmp_path / "exif.png", exif=oriented(6))
     data = save(tmp_path / "xmp.jpg")
     (tmp_path / "xmp.jpg").write_bytes(data[:2] + b"\xff\xe1" + (len(XMP) + 2).to_bytes(2, "big") + XMP + data[2:])
-    save(tmp_path / "a.bmp")
+    save(tmp_path / "exif.webp", exif=oriented(6))
+    save(tmp_path / "a.tif")
+    save(tmp_path / "1.bmp", "1")
     for file in tmp_path.iterdir():
         assert size(file) is None and verify_image(file) == verify_image(file, deep=True), file
 
 
 def test_what_is_not_whole_is_left_to_the_decoder(tmp_path):
-    jpg, png = save(tmp_path / "a.jpg"), save(tmp_path / "a.png")
+    files = [save(tmp_path / f"a.{form}") for form in ("jpg", "png", "webp", "bmp")]
+    jpg, png = files[:2]
     wrong = bytearray(png)
     wrong[16 + 3] += 1  # a width that the checksum does not fit
     for data in (
-        *[whole[:n] for whole in (jpg, png) for n in (1, 9, 30, 300, len(whole) - 1)],
-        *[whole + b"\0" for whole in (jpg, png)],
+        *[whole[:n] for whole in files for n in (1, 9, 30, 33, 300, len(whole) - 1)],
+        *[whole + b"\0" for whole in files],
         b"", jpg[:2] + jpg[-2:], png[:33] + png[-12:], bytes(wrong), jpg[:30] + b"\xff\xd9", png[:400] + png[-12:],
     ):  # fmt: skip
         (tmp_path / "b").write_bytes(data)

@@ -28,6 +28,7 @@ SHORTENED = {
     r"\bsamples=8": "samples=1",
     r"--train 600 --val 200": "--train 4 --val 2",
 }
+LEAST = {"epochs": 1, "imgsz": 64}  # where a training names none
 LEFT_OUT = {
     r"(python -m venv|pip) ": "changes the environment",
     r"python -m pytest": "runs these tests",
@@ -84,7 +85,9 @@ def shortened(text: str) -> str:
     for pattern, short in SHORTENED.items():
         text = re.sub(pattern, short, text)
     if re.match(r"yolo (\w+ )?(train|compare models=)", text) and "resume=" not in text:
-        text += "".join(f" {key}={value}" for key, value in (("epochs", 1), ("imgsz", 64)) if f"{key}=" not in text)
+        text += "".join(f" {key}={value}" for key, value in LEAST.items() if f"{key}=" not in text)
+    if re.match(r"python train/\w+\.py", text):
+        text += "".join(f" --{key} {value}" for key, value in LEAST.items() if f"--{key} " not in text)
     return text
 
 
@@ -116,7 +119,7 @@ def weights(tmp_path_factory) -> Path:
 
 def reader(folder: Path) -> Path:
     """Give a folder what a clone of the repository has, and what the documents take as the reader's own."""
-    for name in ("datasets", "train", "docs", "tools", "benchmarks"):
+    for name in ("datasets", "train", "docs", "tools", "benchmarks", "examples"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.cache*", "__pycache__"))
     (folder / "my_data").symlink_to(folder / "datasets" / "fire")
     data = f"path: {folder / 'datasets' / 'fire'}\ntrain: train/images\nval: val/images\nnames: [fire]\n"

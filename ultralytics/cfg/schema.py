@@ -132,6 +132,12 @@ class Settings(IterableSimpleNamespace):
     resume: bool | str = setting(
         False, "Continue an interrupted training from its last.pt; auto: this command's own, if there is one.", _TRAIN
     )
+    compile: bool | str = setting(
+        False,
+        "How a network runs: auto or graphs records CUDA graphs, True or a mode of torch.compile compiles it.",
+        ("train", *_PREDICT),
+        choices=("auto", "graphs", "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+    )
     amp: bool = setting(True, "Train in mixed precision on a GPU.", _TRAIN)
     fraction: float = setting(1.0, "Share of the training images to use.", _TRAIN, above=0, hi=1)
     profile: bool = setting(False, "Measure the speed of exported formats while training.", _TRAIN)

@@ -68,8 +68,8 @@ def header_size(file: str | Path) -> tuple[int, int] | None:
 def verify_image(file: str | Path, deep: bool = False, found: os.stat_result | None = None) -> tuple[int, int]:
     """Check an image and return (height, width) as displayed.
 
-    Of a JPEG or PNG that has its beginning and its end, only the header is read; damage between them is noticed when
-    the image is first used, see `ChangingDataset`. Every other file is decoded, which also says what is wrong.
+    Of a JPEG, PNG, WebP or BMP that has its beginning and its end, only the header is read; damage between them is
+    noticed when the image is first used, see `ChangingDataset`. All else is decoded, which also says what is wrong.
 
     Pillow refuses images that claim more than twice `PIL.Image.MAX_IMAGE_PIXELS`: a file of a few bytes can make a
     decoder allocate gigabytes. For larger images, raise that limit or set it to None.

@@ -1,8 +1,9 @@
-"""The size of a JPEG or PNG file from its header, where the file is whole: nothing is decoded."""
+"""The size of a JPEG, PNG, WebP or BMP file from its header, where the file is whole: nothing is decoded."""
 
 from __future__ import annotations
 
 import os
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,6 @@ Read = Callable[[int, int], bytes]  # (place, number of bytes) to bytes, fewer a
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _HEAD = 4096  # bytes that hold the header of most files
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _END_OF_PNG = b"\0\0\0\0IEND\xaeB`\x82"
 _MOST = 65_536  # segments or chunks that are looked at
 _FRAMES = {0xC0, 0xC1, 0xC2}  # JPEG's markers of baseline, extended and progressive images
@@ -21,10 +21,10 @@ _ORIENTATION, _TRANSPOSED = 274, {5, 6, 7, 8}  # of EXIF
 
 
 def whole_size(file: str | Path, length: int) -> tuple[int, int] | None:
-    """Return (height, width) as displayed of a JPEG or PNG file that is whole, or None if a decoder has to tell.
+    """Return (height, width) as displayed of a JPEG, PNG, WebP or BMP file that is whole.
 
-    Whole is a file whose parts follow one another from the first byte and which ends as its format does; what is
-    between may still be damaged.
+    Whole is a file whose parts follow one another from the first byte, and which ends as its format does or has the
+    length that it claims; what is between may still be damaged. Where only a decoder can tell, this is None.
 
     Args:
         file: a regular file.
@@ -40,9 +40,7 @@ def whole_size(file: str | Path, length: int) -> tuple[int, int] | None:
             os.lseek(descriptor, place, os.SEEK_SET)
             return os.read(descriptor, n)
 
-        if head.startswith(_JPEG):
-            return _jpeg_size(read, length)
-        return _png_size(read, length) if head.startswith(_PNG) else None
+        return next((size(read, length) for start, size in _SIZES.items() if head.startswith(start)), None)
     finally:
         os.close(descriptor)
 
@@ -120,3 +118,31 @@ def _png_size(read: Read, length: int) -> tuple[int, int] | None:
         pixels = pixels or kind == b"IDAT"
         place += 12 + n
     return None
+
+
+def _webp_size(read: Read, length: int) -> tuple[int, int] | None:
+    head = read(0, 30)
+    kind, whole = head[8:16], 8 + int.from_bytes(head[4:8], "little") == length
+    if not whole or len(head) < 30:
+        return None
+    if kind == b"WEBPVP8X" and not head[20] & 0x0E:  # no EXIF, XMP or animation
+        return 1 + int.from_bytes(head[27:30], "little"), 1 + int.from_bytes(head[24:27], "little")
+    if kind == b"WEBPVP8 " and head[23:26] == b"\x9d\x01\x2a":
+        return int.from_bytes(head[28:30], "little") & 0x3FFF, int.from_bytes(head[26:28], "little") & 0x3FFF
+    if kind == b"WEBPVP8L" and head[20] == 0x2F:
+        sides = int.from_bytes(head[21:25], "little")
+        return 1 + (sides >> 14 & 0x3FFF), 1 + (sides & 0x3FFF)
+    return None
+
+
+def _bmp_size(read: Read, length: int) -> tuple[int, int] | None:
+    head = read(0, 34)
+    if len(head) < 34:
+        return None
+    total, _, start, kind, w, h, planes, bits, packed = struct.unpack("<4I2i2HI", head[2:])
+    rows = (w * bits + 31) // 32 * 4 * abs(h)
+    known = kind >= 40 and planes == 1 and bits in (8, 24, 32) and not packed and w > 0 and h
+    return (abs(h), w) if known and total == length and 14 + kind <= start and start + rows <= length else None
+
+
+_SIZES = {b"\xff\xd8\xff": _jpeg_size, b"\x89PNG\r\n\x1a\n": _png_size, b"RIFF": _webp_size, b"BM": _bmp_size}

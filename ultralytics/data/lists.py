@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from ultralytics.data.image_files import FORMATS_HELP, is_image, list_images
@@ -54,9 +55,10 @@ def read_list(file: Path) -> list[str]:
         MissingFileError: none of the images is there.
     """
     lines = [line.strip().strip("\"'") for line in read_text(file).splitlines()]
-    named = [(*_find(file.parent, line), line) for line in lines if is_image(line)]
+    folder, here = str(file.parent), cache(os.getcwd)  # the working folder, once it is needed
+    named = [(*_find(folder, here, line), line) for line in lines if is_image(line)]
     found = [(image, there) for image, there, line in named if there or not line.startswith("#")]
-    if others := [line for line in lines if line and not is_image(line) and not line.startswith("#")]:
+    if others := [line for line in lines if line and not line.startswith("#") and not is_image(line)]:
         LOGGER.warning(
             f"WARNING ⚠️ {len(others)} lines of '{file}' name no image, such as '{others[0][:80]}', and are left out."
         )
@@ -68,10 +70,21 @@ def read_list(file: Path) -> list[str]:
     return [image for image, _ in found]
 
 
-def _find(folder: Path, line: str) -> tuple[str, bool]:
+def _find(folder: str, here: Callable[[], str], line: str) -> tuple[str, bool]:
     """Return the path of an image in a list and whether it exists; if not, the path is that beside the list."""
-    tried = []
+    first = ""
     for name in dict.fromkeys((line, line.replace("\\", "/"))):
-        bases = (folder,) if name.startswith(("./", "/")) else (folder, Path.cwd())
-        tried += [str(base / os.path.expanduser(name)) for base in bases]
-    return next(((path, True) for path in tried if os.path.isfile(path)), (tried[0], False))
+        path = _join(folder, name)
+        if os.path.isfile(path):
+            return path, True
+        first = first or path
+        if not name.startswith(("./", "/")) and os.path.isfile(path := _join(here(), name)):
+            return path, True
+    return first, False
+
+
+def _join(folder: str, name: str) -> str:
+    """Return the path of a name in a folder, without the `.` and `//` that may be in it, as `Path` writes it."""
+    name = os.path.expanduser(name)
+    path = os.path.join(folder, name if name.startswith(".//") else name.removeprefix("./"))
+    return path if folder != "." and os.sep == "/" and "//" not in path and "/./" not in path else str(Path(path))

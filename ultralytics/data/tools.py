@@ -317,10 +317,14 @@ def _sizes(sound: list[Entry], boxes: np.ndarray) -> list[str]:
 
 def _classes(rows: list[np.ndarray], names: Mapping[int, str]) -> list[str]:
     """Return a table of objects and images for each class."""
-    objects = Counter(int(c) for r in rows for c in r[:, 0])
-    images = Counter(int(c) for r in rows for c in np.unique(r[:, 0]))
+    cls = np.concatenate([r[:, 0] for r in rows]).astype(np.int64)
+    image = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+    n = max([*names, int(cls.max(initial=0))]) + 1
+    objects = np.bincount(cls, minlength=n)
+    images = np.bincount(np.unique(image * n + cls) % n, minlength=n)
     order = sorted(names)
-    shown = order if len(order) <= _MOST_CLASSES else [c for c, _ in objects.most_common(_MOST_CLASSES)]
+    most = sorted((c for c in order if objects[c]), key=lambda c: -objects[c])[:_MOST_CLASSES]
+    shown = order if len(order) <= _MOST_CLASSES else most
     width = max([len(str(names[c])) for c in shown] + [5])
     lines = [f"  {'class':<{width + 5}}{'objects':>9}{'images':>10}"]
     lines += [f"  {c:>3}  {names[c]:<{width}}{objects[c]:>9}{images[c]:>10}" for c in shown]

@@ -56,7 +56,7 @@ class BasePredictor(Runs, Callbacks):
         super().__init__(args.replaced(task=self.task or args.task, conf=0.25 if args.conf is None else args.conf))
         self.callbacks = _callbacks or get_default_callbacks()
         self.done_warmup = False
-        self._made_for: tuple | None = None  # model, device and precision
+        self._made_for: tuple | None = None  # model, device, precision and `compile`
 
     # Set-up --------------------------------------------------------------------------------------------------------
     def setup_model(self, model: str | Path | nn.Module | None = None, verbose: bool = True) -> None:
@@ -73,16 +73,21 @@ class BasePredictor(Runs, Callbacks):
         self.model = AutoBackend(
             source, self.device, fp16=self.args.half, batch=self.args.batch, fuse=True, verbose=verbose,
             threads=self.args.threads, providers=self.args.providers, trusted=self.args.trust_modules,
+            compile=self.args.compile,
         )  # fmt: skip
         self.model.eval()
-        self._made_for = (source, str(self.args.device), self.args.half)
+        self._made_for = self._wanted(source)
         self.done_warmup = False
+
+    def _wanted(self, source: object) -> tuple:
+        """Return what a model is set up for."""
+        return source, str(self.args.device), self.args.half, self.args.compile
 
     def _ready_model(self, model: str | Path | nn.Module | None) -> None:
         """Set the model up at the first call, and again when another model, device or precision is asked for."""
         made_for = self._made_for  # None also where a subclass sets models up in its own way, once
         source = made_for[0] if made_for and (model is None or model is self.model) else model
-        if self.model is None or (made_for and made_for != (source, str(self.args.device), self.args.half)):
+        if self.model is None or (made_for and made_for != self._wanted(source)):
             self.setup_model(source, verbose=self.args.verbose)
         self.run.model, self.run.device = self.model, self.device  # which this run keeps, whatever others ask for
 

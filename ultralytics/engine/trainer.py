@@ -21,24 +21,25 @@ from ultralytics.data.utils import as_single_class, check_det_dataset, refuse_wi
 from ultralytics.data.workers import LostProcess
 from ultralytics.engine.callbacks import get_default_callbacks
 from ultralytics.engine.integrations import add_integration_callbacks, remove_integration_callbacks
-from ultralytics.engine.training import distributed, guard
+from ultralytics.engine.training import distributed
 from ultralytics.engine.training import optimizer as optim
 from ultralytics.engine.training.autobatch import auto_batch, half_of
 from ultralytics.engine.training.interrupt import Interrupted, Interrupts
 from ultralytics.engine.training.learner import Learner
 from ultralytics.engine.training.progress import NOT_YET, Progress
-from ultralytics.engine.training.reports import Reports
 from ultralytics.engine.training.resume import check_interrupted, how_to_go_on, last_state, resumed_settings
 from ultralytics.engine.training.run_files import PREVIOUS, RunFiles
-from ultralytics.engine.training.saving import Saving
+from ultralytics.engine.training.runner import Runner, make_runner
 from ultralytics.engine.training.state import check_same, process_states, restore
+from ultralytics.engine.training.step import Steps, on_device
+from ultralytics.engine.training.watch import leaves_out_steps
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.nn.parse import without_weight_files
 from ultralytics.nn.tasks import BaseModel, attempt_load_one_weight, read_weights
 from ultralytics.nn.trust import trust_modules
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, WORLD_SIZE, yaml_save
 from ultralytics.utils.checks import check_imgsz
-from ultralytics.utils.errors import ConfigError, NumbersError
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import RunFolder
 from ultralytics.utils.losses.boxes import find_box_loss
 from ultralytics.utils.system.determinism import process_restored
@@ -46,16 +47,14 @@ from ultralytics.utils.system.threads import THREADS
 from ultralytics.utils.torch_utils import (
     EarlyStopping,
     ModelEMA,
-    autocast,
     check_amp,
     de_parallel,
     init_seeds,
     select_device,
-    single_values,
 )
 
 
-class BaseTrainer(Saving, Reports):
+class BaseTrainer(Steps):
     """Trains a model: `train()` is the whole run; subclasses define what is specific to a task.
 
     Args:
@@ -155,6 +154,7 @@ class BaseTrainer(Saving, Reports):
             raise SystemExit(128 + e.number) from None
         finally:
             remove_integration_callbacks(self)
+            self.learner.runner = Runner()  # graphs hold memory
             self.model = de_parallel(self.model)
             for model in (self.model, self.ema.ema if self.ema else None):
                 if isinstance(model, BaseModel):
@@ -193,6 +193,8 @@ class BaseTrainer(Saving, Reports):
                 return self.train_epoch()
             except torch.cuda.OutOfMemoryError:  # its only name in torch 2.3
                 self.batch, self.loss, self.loss_items = {}, NOT_YET, NOT_YET  # they hold memory
+                self.learner.watch.noted.clear()
+                self.learner.runner.free()
                 self.use_batch(half_of(self.progress, self.last, self.device, self.args.imgsz))
                 self.progress.halved = True
             except LostProcess as e:  # between two batches
@@ -201,6 +203,7 @@ class BaseTrainer(Saving, Reports):
     def train_epoch(self) -> None:
         """Train on all batches once: forward, backward, and an optimizer step every `accumulate` batches."""
         self._model_train()
+        self.learner.runner.look(self.model)
         progress, schedule, batches = self.progress, self.learner.schedule, len(self.train_loader)
         first = progress.batches
         self.train_loader.set_epoch(self.epoch, first)
@@ -210,19 +213,13 @@ class BaseTrainer(Saving, Reports):
         if self._mosaic_is_over() and not self.mosaic_closed:
             self._close_dataloader_mosaic()
         pbar = self._progress_bar(batches, first)
-        for i, batch in enumerate(pbar, first):
+        for i, batch in enumerate(on_device(pbar, self.device), first):
             self.run_callbacks("on_train_batch_start")
             THREADS.follow(count=False)
             progress.iteration = i + batches * self.epoch
             self.accumulate = schedule.start_iteration(progress.iteration)
-            try:
-                self._learn(batch)
-            except NumbersError as e:
-                said = guard.report(e, self.batch, self.learner, progress, self.train_loss_names)
-                guard.bring_back_good_weights(said, self.last, self.learner, progress)
-            else:
-                self.tloss = self.loss_items if self.tloss is None else (self.tloss * i + self.loss_items) / (i + 1)
-                self._log_batch(pbar, batch)
+            self._train_batch(batch)
+            self._log_batch(pbar, batch)
             self.run_callbacks("on_train_batch_end")
             if self.args.plots and progress.iteration in self.plot_idx and RANK in {-1, 0}:
                 self.plot_training_samples(self.batch, progress.iteration)
@@ -232,50 +229,18 @@ class BaseTrainer(Saving, Reports):
             progress.batches = i + 1
             self._save_if_wanted()
         progress.batches = batches
+        self._settle()
         if self.tloss is None:
             self.tloss = self.loss_items  # of the only batch, which was a bad one
         self.tloss = distributed.mean(self.tloss)
         self.lr = {f"lr/pg{k}": g["lr"] for k, g in enumerate(self.optimizer.param_groups)}
-
-    def _learn(self, batch: dict) -> None:
-        """Add the gradients of a batch, and step once `accumulate` batches are collected."""
-        self._forward_backward(batch)
-        self.progress.since_step += 1
-        if self.progress.since_step >= self.accumulate:
-            self.optimizer_step()
-            self.progress.since_step = 0
-
-    def _forward_backward(self, batch: dict) -> None:
-        """Compute the loss of one batch and add its gradients."""
-        with autocast(self.amp, self.device.type):
-            self.batch = self.preprocess_batch(batch)
-            with single_values(self.model, len(self.batch["img"])):
-                self.loss, self.loss_items = self.model(self.batch)
-            if WORLD_SIZE > 1:
-                self.loss = self.loss * WORLD_SIZE  # gradients are averaged over ranks; the loss is a sum over images
-        guard.check_loss(self.loss)
-        self.scaler.scale(self.loss).backward()
-
-    def optimizer_step(self) -> None:
-        """Clip the gradients to norm 10, step, and let the EMA follow."""
-        self.run_callbacks("optimizer_step")
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), max_norm=10.0)
-        if not self.scaler.is_enabled():  # which leaves out steps of infinite gradients by itself
-            guard.check_gradients(norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.run_callbacks("on_before_zero_grad")
-        self.optimizer.zero_grad()
-        if self.ema:
-            self.ema.update(self.model)
-        self.run_callbacks("on_params_update")
 
     def _after_epoch(self, last: bool) -> None:
         """Validate, write the epoch's row, decide on stopping, and save."""
         if RANK in {-1, 0}:
             self.ema.update_attr(self.model, include=["yaml", "nc", "args", "names", "stride"])
             if self.args.val or last or self.stopper.possible_stop:
+                self.learner.runner.make_room(0.5)  # for twice as many images without gradients
                 self.metrics, self.fitness = self.validate()
             self.save_metrics({**self.label_loss_items(self.tloss), **self.metrics, **self.lr})
             self.stop = self.stopper(self.epoch + 1, self.fitness) or self.stop
@@ -348,6 +313,7 @@ class BaseTrainer(Saving, Reports):
                 device_ids=[self.device.index] if self.device.type == "cuda" else None,
                 find_unused_parameters=True,  # a custom model may have a layer that nothing reads
             )
+        self.learner.runner = make_runner(self.model, self.args, self.device, self.amp)
         self.resume_training(ckpt)
         if RANK in {-1, 0}:
             self._make_run_folder()
@@ -414,6 +380,8 @@ class BaseTrainer(Saving, Reports):
             model=self.model, name=args.optimizer, lr=args.lr0, momentum=args.momentum,
             decay=args.weight_decay * self.batch_size * self.accumulate / args.nbs, iterations=progress.steps,
         )  # fmt: skip
+        optim.prime(self.optimizer)
+        self.learner.watch.late = self.device.type == "cuda" and leaves_out_steps(self.optimizer, self.scaler)
         self.learner.schedule = optim.Schedule(
             self.optimizer, optim.Schedule.warmup_iterations(args.warmup_epochs, len(self.train_loader)),
             self.batch_size, args.nbs, args.momentum, args.warmup_momentum,
@@ -531,10 +499,6 @@ class BaseTrainer(Saving, Reports):
     def build_dataset(self, img_path: Split, mode: str = "train", batch: int | None = None) -> Dataset:
         """Return the dataset of a split."""
         raise NotImplementedError(f"{type(self).__name__} does not define how its dataset is built.")
-
-    def preprocess_batch(self, batch: dict) -> dict:
-        """Prepare a batch for the model, on the device."""
-        return batch
 
     def build_targets(self, preds: object, targets: object) -> None:
         """Refuse: 8.3.0 has this name but never calls it."""

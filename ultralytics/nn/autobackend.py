@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ultralytics.nn import features
+from ultralytics.nn.cuda_graphs import quick
 from ultralytics.nn.features import Output
 from ultralytics.nn.formats import FORMATS, Format, format_of
 from ultralytics.nn.formats.facts import Runner, check_outputs, checked_runner, run_once
@@ -28,15 +29,24 @@ TORCH = (".pt", ".pth")  # weight files
 
 
 class TorchBackend:
-    """A PyTorch model, in memory or in a `.pt` file: fused, in eval mode, channels-last on a CPU.
+    """A PyTorch model, in memory or in a `.pt` file: fused, in eval mode, channels-last on a CPU and in half precision.
 
-    The caller's model stays as it is: fusing and a change of precision happen on a copy.
+    The caller's model stays as it is: fusing and a change of precision happen on a copy. `run` is the model as the
+    setting `compile` makes it.
     """
 
     dynamic = True  # takes any batch size and any image size that the stride divides
     nms = False
 
-    def __init__(self, weights: str | Path | nn.Module, device: torch.device, fp16: bool, fuse: bool, verbose: bool):
+    def __init__(
+        self,
+        weights: str | Path | nn.Module,
+        device: torch.device,
+        fp16: bool,
+        fuse: bool,
+        verbose: bool,
+        compile: bool | str = False,
+    ):
         model: nn.Module
         if isinstance(weights, nn.Module):
             model = deepcopy(weights)
@@ -49,12 +59,16 @@ class TorchBackend:
             model = _fused(model, verbose)
         self.fp16 = fp16 and device.type != "cpu"
         model = model.half() if self.fp16 else model.float()
-        self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        # in half precision a GPU convolves channels last; from other tensors it would reorder a copy for each layer
+        last = device.type == "cpu" or self.fp16
+        self.layout = torch.channels_last if last else torch.contiguous_format
         self.model: nn.Module = model.to(memory_format=self.layout)
+        self.run = quick(self.model, compile, device)
         self.end2end = bool(getattr(model, "end2end", False))
 
     def __call__(self, im: torch.Tensor, **kwargs) -> Output:
-        return self.model(im.contiguous(memory_format=self.layout), **kwargs)
+        run = self.model if kwargs else self.run
+        return run(im.contiguous(memory_format=self.layout), **kwargs)
 
 
 def _fused(model: nn.Module, verbose: bool) -> nn.Module:
@@ -168,6 +182,7 @@ class AutoBackend(nn.Module):
             the runtime's default.
         providers: what computes an exported model: ONNX Runtime's providers or OpenVINO's device.
         trusted: run what the file asks to run (see `nn.trust`).
+        compile: how a PyTorch model runs, as the setting of that name says.
 
     Attributes:
         model: the module that runs, or None where the backend has none.
@@ -198,6 +213,7 @@ class AutoBackend(nn.Module):
         threads: int | None = None,
         providers: str | None = None,
         trusted: bool | str = False,
+        compile: bool | str = False,
     ):
         super().__init__()
         trust_modules(weights, trusted)
@@ -205,7 +221,7 @@ class AutoBackend(nn.Module):
             LOGGER.warning("WARNING: dnn=True has no effect: ONNX files run in ONNX Runtime here, not in OpenCV.")
         self.device = torch.device(device)
         self.nn_module = isinstance(weights, nn.Module)
-        self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "")
+        self.backend = self._choose(weights, fp16, fuse, verbose, threads, providers or "", compile)
         self.fp16, self.batch, self.pt = self.backend.fp16, batch, self.backend.dynamic
         self.nms, self.end2end = self.backend.nms, self.backend.end2end
         self.imgsz: tuple[int, int] | None = None
@@ -233,10 +249,11 @@ class AutoBackend(nn.Module):
         verbose: bool,
         threads: int | None,
         providers: str,
+        compile: bool | str,
     ) -> TorchBackend | FileBackend:
         """Return the backend of a module or, by its name, of a file."""
         if isinstance(weights, nn.Module) or Path(weights).suffix.lower() in TORCH:
-            return TorchBackend(weights, self.device, fp16, fuse, verbose)
+            return TorchBackend(weights, self.device, fp16, fuse, verbose, compile)
         form = format_of(weights)
         if form is None:
             known = [*TORCH, *(f.suffix for f in FORMATS.values())]

@@ -23,7 +23,10 @@ def make_anchors(
         x = torch.arange(w, device=device).to(dtype) + grid_cell_offset
         y = torch.arange(h, device=device).to(dtype) + grid_cell_offset
         points.append(torch.stack((x.expand(h, w), y[:, None].expand(h, w)), -1).view(-1, 2))
-        stride_of.append(torch.full((h * w, 1), float(stride), device=device, dtype=dtype))
+        if isinstance(stride, torch.Tensor) and stride.is_cuda:  # reading it would wait for the GPU
+            stride_of.append(stride.to(dtype).expand(h * w, 1))
+        else:
+            stride_of.append(torch.full((h * w, 1), float(stride), device=device, dtype=dtype))
     return torch.cat(points), torch.cat(stride_of)
 
 
@@ -52,6 +55,19 @@ def bbox2dist(anchor_points: torch.Tensor, bbox: torch.Tensor, reg_max: float) -
 Predict = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
+_MOST_PAIRS = 2**22  # of objects and anchors that a GPU compares at once: some 20 tensors of 16 MiB
+
+
+def _with_rank(x: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
+    """Return whole numbers that are ordered as values of at least 0 are, and equal ones by rank (below 2^32)."""
+    return (x.contiguous().view(torch.int32).long() << 32) | rank  # the bits of a positive float grow as it does
+
+
+def _rank_in(key: torch.Tensor) -> torch.Tensor:
+    """Return the rank in a number of `_with_rank`."""
+    return key & 0xFFFFFFFF
+
+
 class Assignment(NamedTuple):
     """The positives, one entry for each of p anchors that learn an object."""
 
@@ -59,6 +75,15 @@ class Assignment(NamedTuple):
     anchor: torch.Tensor  # (p,) index of the anchor point
     gt: torch.Tensor  # (p,) index of the object among all objects of the batch
     score: torch.Tensor  # (p,) target class score, 0..1
+    taken: torch.Tensor | None = None  # (p,) which entries count, the others have score 0; None: all
+
+    def total(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a value (p, ...) of each entry over those that count."""
+        return x.sum() if self.taken is None else x[..., None].flatten(1).mul(self.taken[:, None]).sum()
+
+    def number(self) -> torch.Tensor:
+        """Return how many entries count, as a float."""
+        return self.score.new_tensor(len(self.score)) if self.taken is None else self.taken.sum().to(self.score.dtype)
 
 
 @replaceable(
@@ -272,6 +297,78 @@ class TaskAlignedAssigner(nn.Module):
             x.new_zeros(len(gt_boxes)).scatter_reduce_(0, gt, x, "amax")[gt] for x in (align, overlap)
         )
         return Assignment(image, anchor, gt, align * best_overlap / (best_align + self.eps))
+
+    @torch.no_grad()
+    def assign_on_gpu(
+        self,
+        logits: torch.Tensor,
+        boxes: torch.Tensor,
+        points: torch.Tensor,
+        gt_image: torch.Tensor,
+        gt_labels: torch.Tensor,
+        gt_boxes: torch.Tensor,
+    ) -> Assignment:
+        """Assign as `assign` does, by steps whose sizes are known beforehand: nothing waits for the GPU.
+
+        Each object is compared with all anchors, which takes a GPU less time than one wait. The result has `topk`
+        entries for each object, in their order; `taken` tells which of them are positives.
+
+        Args:
+            logits: (b, a, nc) of the classes.
+            boxes: (b, a, 4) decoded, in pixels like the following.
+            points: (a, 2) x, y.
+            gt_image: (g,) image of each object.
+            gt_labels: (g,) classes.
+            gt_boxes: (g, 4) xyxy.
+        """
+        n, a, k = len(gt_boxes), len(points), min(self.topk, len(points))
+        size, device = len(logits) * a, logits.device
+        # For each anchor of each image the overlap with the object that its box overlaps most, and which that is
+        most = torch.zeros(size, dtype=torch.long, device=device)
+        values, anchors = [gt_boxes.new_zeros(0, k)], [gt_image.new_zeros(0, k)]
+        rows = max(1, _MOST_PAIRS // a)
+        for first in range(0, n, rows):
+            part = slice(first, first + rows)
+            inside = self._inside(*points.T.contiguous(), *gt_boxes[part].T[..., None])
+            image = gt_image[part]
+            align, overlap = self._metrics(
+                logits[image, :, gt_labels[part]], gt_boxes[part, None].expand(-1, a, -1), boxes[image]
+            )
+            value, anchor = align.masked_fill(~inside, 0).topk(k, 1)
+            values.append(value)
+            anchors.append(anchor)
+            rank = n - 1 - torch.arange(first, first + len(image), device=device)  # the first of equals is greatest
+            key = _with_rank(overlap.masked_fill(~inside, 0), rank[:, None])
+            most.scatter_reduce_(
+                0, (image[:, None] * a + torch.arange(a, device=device)).view(-1), key.view(-1), "amax"
+            )
+
+        chosen, anchor = torch.cat(values).view(-1) > 0, torch.cat(anchors).view(-1)
+        slot = torch.arange(n * k, device=device)
+        gt = slot // k
+        place = gt_image[gt] * a + anchor
+        low = torch.full((size,), n * k, device=device)
+        low = low.scatter_reduce_(0, place, torch.where(chosen, slot, n * k), "amin")[place]
+        high = torch.full((size,), -1, device=device)
+        high = high.scatter_reduce_(0, place, torch.where(chosen, slot, -1), "amax")[place]
+        taken = chosen & (slot == low)  # one entry for each anchor that is chosen
+        gt = torch.where(taken & (low // k != high // k), n - 1 - _rank_in(most[place]), gt)  # by several objects
+
+        image = gt_image[gt]
+        align, overlap = (
+            torch.where(taken, x, 0)
+            for x in self._metrics(logits[image, anchor, gt_labels[gt]], gt_boxes[gt], boxes[image, anchor])
+        )
+        best_align, best_overlap = (x.new_zeros(n).scatter_reduce_(0, gt, x, "amax")[gt] for x in (align, overlap))
+        return Assignment(image, anchor, gt, align * best_overlap / (best_align + self.eps), taken)
+
+    def _metrics(
+        self, logits: torch.Tensor, gt_boxes: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return alignment and overlap (...) for the logits (...) of the objects' classes and both boxes (..., 4)."""
+        d = boxes.shape[-1]
+        overlap = self.iou_calculation(gt_boxes.reshape(-1, d), boxes.reshape(-1, d)).view_as(logits)
+        return logits.sigmoid().float().pow(self.alpha) * overlap.pow(self.beta), overlap
 
     def iou_calculation(self, gt_bboxes: torch.Tensor, pd_bboxes: torch.Tensor) -> torch.Tensor:
         """Return how well boxes (p, 4) fit their objects (p, 4), both xyxy: (p,), 0..1."""

@@ -294,6 +294,22 @@ def initialize_weights(model: nn.Module) -> None:
             m.inplace = True
 
 
+Place = tuple[dict, str]  # a dictionary of a layer's tensors, and a name in it
+
+
+def _places(model: nn.Module) -> dict[str, Place]:
+    """Return where the floating-point entries of a model's state are held, by their names."""
+    places: dict[str, Place] = {}
+    for path, m in model.named_modules(remove_duplicate=False):
+        held = [(m._parameters, k) for k in m._parameters]
+        held += [(m._buffers, k) for k in m._buffers if k not in m._non_persistent_buffers_set]
+        for tensors, key in held:
+            tensor = tensors[key]
+            if tensor is not None and tensor.is_floating_point():
+                places[f"{path}.{key}"] = tensors, key
+    return places
+
+
 class ModelEMA:
     """Exponential moving average of a model's floating-point state, kept in eval mode for validation and saving.
 
@@ -305,6 +321,8 @@ class ModelEMA:
         self.updates = updates
         self.base, self.tau = decay, tau
         self.enabled = True
+        self._between: tuple[int, int] = (0, 0)  # ids of the two models whose tensors are noted
+        self._pairs: list[tuple[Place, Place]] = []  # where their tensors are held, in the average and in the model
 
     def decay(self, updates: int) -> float:
         """Return the fraction of the old average that is kept at the given update."""
@@ -316,18 +334,20 @@ class ModelEMA:
         if not self.enabled:
             return
         self.updates += 1
-        new = unwrap(model).state_dict()
-        kept, fresh = [], []
-        for name, old in self.ema.state_dict().items():
-            if old.dtype.is_floating_point:
-                kept.append(old)
-                fresh.append(new[name].to(old))
+        model = unwrap(model)
+        if self._between != (id(self.ema), id(model)):  # found once in an epoch: it takes as long as the arithmetic
+            new = _places(model)
+            self._pairs = [(place, new[name]) for name, place in _places(self.ema).items()]
+            self._between = id(self.ema), id(model)
+        kept = [held[name] for (held, name), _ in self._pairs]
+        fresh = [held[name].to(old) for (_, (held, name)), old in zip(self._pairs, kept)]
         torch._foreach_lerp_(kept, fresh, 1 - self.decay(self.updates))  # one call for some 400 tensors
 
     def update_attr(
         self, model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = ("process_group", "reducer")
     ) -> None:
-        """Copy attributes such as names and args from the model."""
+        """Copy attributes such as names and args from the model; called after each epoch."""
+        self._between = 0, 0
         if self.enabled:
             copy_attr(self.ema, unwrap(model), include, exclude)
 

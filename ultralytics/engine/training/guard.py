@@ -13,21 +13,10 @@ from ultralytics.engine.training import distributed
 from ultralytics.engine.training.learner import Learner
 from ultralytics.engine.training.progress import Progress
 from ultralytics.engine.training.resume import last_state
+from ultralytics.engine.training.watch import Noted, is_bad
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.errors import NumbersError
 from ultralytics.utils.torch_utils import autocast, single_values
-
-
-def check_loss(loss: torch.Tensor) -> None:
-    """Raise NumbersError, on all processes alike, if the loss of one of them is not finite."""
-    if distributed.highest(not bool(torch.isfinite(loss).all())):
-        raise NumbersError(f"The loss is {_word(loss)}")
-
-
-def check_gradients(norm: torch.Tensor) -> None:
-    """Raise NumbersError if the gradients' norm, the same on all processes, is not finite."""
-    if not bool(torch.isfinite(norm)):
-        raise NumbersError(f"The gradients' norm is {_word(norm)}")
 
 
 def bring_back_good_weights(said: str, last: Path, learner: Learner, progress: Progress) -> None:
@@ -57,47 +46,39 @@ def bring_back_good_weights(said: str, last: Path, learner: Learner, progress: P
     progress.restored = True
 
 
-def report(error: NumbersError, batch: dict, learner: Learner, progress: Progress, names: tuple[str, ...]) -> str:
+def report(error: NumbersError, bad: Noted, learner: Learner, progress: Progress, names: tuple[str, ...]) -> str:
     """Describe what failed, where and why, in the process where it did; all processes have to call this.
 
     Args:
         error: that was raised.
-        batch: the current one.
+        bad: the batch.
         learner, progress: of the training.
         names: of the parts of the loss.
     """
-    where = f"in epoch {progress.epoch + 1}, batch {progress.batches + 1}"
-    files = ", ".join(str(f) for f in batch.get("im_file", ())) or "unknown"
-    cause = f"{_first(batch, learner, names)}. The batch's files: {files}."
-    reports = distributed.gather((_is_bad(progress.loss), f"{error} {where}. {cause}"))
-    return next((text for bad, text in reports if bad), reports[0][1])
-
-
-def _word(x: torch.Tensor) -> str:
-    return "nan" if bool(torch.isnan(x).any()) else "infinite"
-
-
-def _is_bad(x: object) -> bool:
-    return isinstance(x, torch.Tensor) and x.is_floating_point() and not bool(torch.isfinite(x).all())
+    where = f"in epoch {progress.epoch + 1}, batch {bad.number + 1}"
+    files = ", ".join(str(f) for f in bad.batch.get("im_file", ())) or "unknown"
+    cause = f"{_first(bad.batch, learner, names)}. The batch's files: {files}."
+    reports = distributed.gather((is_bad(bad.loss), f"{error} {where}. {cause}"))
+    return next((text for failed, text in reports if failed), reports[0][1])
 
 
 def _first(batch: dict, learner: Learner, names: tuple[str, ...]) -> str:
     """Describe the first non-finite value among batch, weights, outputs, losses and gradients."""
     model = learner.network
-    if _is_bad(batch["img"]):
+    if is_bad(batch["img"]):
         return "The images themselves hold such numbers"
     for name, tensor in model.named_parameters():  # the running means of batch norms have seen this batch already
-        if _is_bad(tensor):
+        if is_bad(tensor):
             return f"First among the weights is '{name}'"
     watched, precision = _outputs_watched(model), autocast(learner.amp, learner.device.type)
     with watched as found, torch.no_grad(), precision, single_values(model, len(batch["img"])):
         _, items = model(batch)
     if found:
         return f"The first layer that gives such numbers is {found[0]}"
-    bad = [name for name, item in zip(names, torch.atleast_1d(items)) if _is_bad(item)]
+    bad = [name for name, item in zip(names, torch.atleast_1d(items)) if is_bad(item)]
     if bad:
         return f"All layers give finite numbers, but {', '.join(bad)} does not"
-    grads = [name for name, p in model.named_parameters() if _is_bad(p.grad)]
+    grads = [name for name, p in model.named_parameters() if is_bad(p.grad)]
     return f"First among the gradients is that of '{grads[0]}'" if grads else "It does not show in a second pass"
 
 
@@ -108,7 +89,7 @@ def _outputs_watched(model: nn.Module) -> Iterator[list[str]]:
 
     def watch(name: str, module: nn.Module):
         return module.register_forward_hook(
-            lambda m, _x, y: found.append(f"'{name}' ({type(m).__name__})") if _is_bad(y) else None
+            lambda m, _x, y: found.append(f"'{name}' ({type(m).__name__})") if is_bad(y) else None
         )
 
     hooks = [watch(name, m) for name, m in model.named_modules() if not any(True for _ in m.children())]

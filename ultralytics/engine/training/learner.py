@@ -8,8 +8,10 @@ from typing import cast
 import torch
 from torch import nn
 
-from ultralytics.engine.training.optimizer import Schedule
+from ultralytics.engine.training.optimizer import Schedule, adapted, prime
 from ultralytics.engine.training.progress import NOT_YET
+from ultralytics.engine.training.runner import Runner
+from ultralytics.engine.training.watch import Watch
 from ultralytics.nn.tasks import BaseModel
 from ultralytics.utils.torch_utils import ModelEMA, StandIn, de_parallel
 
@@ -27,6 +29,8 @@ class Learner:
         amp: whether to compute in mixed precision.
         frozen: layers that are not trained, by the prefix of their parameters' names.
         distiller: the model and what a teacher adds to it, if there is one.
+        runner: gives the losses of the model.
+        watch: over losses and gradients that are not finite.
     """
 
     model: nn.Module
@@ -37,6 +41,8 @@ class Learner:
     amp: bool = False
     frozen: dict[str, nn.Module] = field(default_factory=dict)
     distiller: StandIn | None = None
+    runner: Runner = field(default_factory=Runner)
+    watch: Watch = field(default_factory=Watch)
 
     @property
     def network(self) -> BaseModel:
@@ -74,7 +80,8 @@ class Learner:
             p.grad = state["grads"][name].to(p.device) if name in state["grads"] else None
         if self.distiller:
             self.distiller.restore(state)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(adapted(state["optimizer"], self.optimizer))
+        prime(self.optimizer)
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         if self.ema:

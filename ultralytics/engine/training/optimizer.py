@@ -21,16 +21,18 @@ from ultralytics.utils.torch_utils import one_cycle
 
 ENOUGH_STEPS = 500  # with fewer, models rarely learn to detect anything
 SMALL_BATCH = 8  # of images, for as many steps as possible; smaller ones make batch statistics noisy
-OptimizerMaker = Callable[[list[dict], float, float], torch.optim.Optimizer]  # of groups, learning rate, momentum
+OptimizerMaker = Callable[..., torch.optim.Optimizer]  # of groups, learning rate, momentum, and how to compute
+FUSED = {"SGD", "Adam", "AdamW"}  # those of which torch has one GPU kernel for a whole step
+IMPLEMENTATION = ("foreach", "fused", "capturable")  # settings of groups that say how a step is computed
 
 
 def _with_betas(cls: Callable[..., torch.optim.Optimizer]) -> OptimizerMaker:
     """Return the maker of an optimizer of the Adam family, in which `momentum` is the first beta."""
-    return lambda params, lr, momentum: cls(params, lr=lr, betas=(momentum, 0.999))
+    return lambda params, lr, momentum, **how: cls(params, lr=lr, betas=(momentum, 0.999), **how)
 
 
 OPTIMIZERS: dict[str, OptimizerMaker] = {
-    "SGD": lambda params, lr, momentum: torch.optim.SGD(params, lr=lr, momentum=momentum, nesterov=True),
+    "SGD": lambda params, lr, momentum, **how: torch.optim.SGD(params, lr, momentum, nesterov=True, **how),
     "RMSProp": lambda params, lr, momentum: torch.optim.RMSprop(params, lr=lr, momentum=momentum),
     "Adam": _with_betas(torch.optim.Adam),
     "Adamax": _with_betas(torch.optim.Adamax),
@@ -98,13 +100,36 @@ def choose_optimizer(name: str, lr: float, momentum: float, nc: int, iterations:
 def build_optimizer(model: nn.Module, choice: OptimizerChoice, decay: float) -> torch.optim.Optimizer:
     """Return the chosen optimizer over the three parameter groups of `model`."""
     groups = param_groups(model, decay)
-    optimizer = OPTIMIZERS[choice.name](groups, choice.lr, choice.momentum)
+    can_fuse = all(p.is_cuda and p.is_floating_point() for group in groups for p in group["params"])
+    how = {"fused": True} if choice.name in FUSED and can_fuse else {}
+    optimizer = OPTIMIZERS[choice.name](groups, choice.lr, choice.momentum, **how)
     sizes = [len(g["params"]) for g in groups]
     LOGGER.info(
         f"optimizer: {choice.name}(lr={choice.lr}, momentum={choice.momentum}) with {sizes[1]} weights "
         f"(decay={decay:.4g}), {sizes[2]} norm weights and {sizes[0]} biases (no decay)"
     )
     return optimizer
+
+
+def adapted(saved: dict, optimizer: torch.optim.Optimizer) -> dict:
+    """Return a saved optimizer's state to be computed as `optimizer` does, since it may be of another device."""
+    groups, own = saved["param_groups"], optimizer.param_groups
+    if len(groups) != len(own):
+        return saved  # which loading will refuse
+    how = [{k: g[k] for k in IMPLEMENTATION if k in g} for g in own]
+    return {**saved, "param_groups": [{**group, **values} for group, values in zip(groups, how)]}
+
+
+def prime(optimizer: torch.optim.Optimizer) -> None:
+    """Give a fused SGD its momentum of 0, with which its first step is the same.
+
+    Otherwise torch makes it at the first step, and leaves it as the memory was found if this step is left out, as the
+    first ones in mixed precision often are.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else ():
+        for p in group["params"] if group.get("fused") and group["momentum"] else ():
+            if optimizer.state[p].get("momentum_buffer") is None:
+                optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
 
 def bias_lr(args: Settings, model: nn.Module, optimizer: torch.optim.Optimizer) -> float:

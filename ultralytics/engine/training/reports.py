@@ -12,6 +12,8 @@ from ultralytics.engine.training.attributes import TrainerAttributes
 from ultralytics.utils import LOGGER, RANK, WORLD_SIZE, colorstr
 from ultralytics.utils.system.progress import TQDM
 
+READ_EVERY = 10  # batches after which the progress bar shows the losses, on a GPU
+
 
 class Reports(TrainerAttributes):
     """Mixin of the trainer: the names of its losses, and the lines that show them."""
@@ -60,8 +62,11 @@ class Reports(TrainerAttributes):
         return TQDM(self.train_loader, total=batches, initial=first)
 
     def _log_batch(self, pbar: Iterable[dict], batch: dict) -> None:
-        if not isinstance(pbar, TQDM):  # only rank 0 has one
+        if not isinstance(pbar, TQDM) or self.tloss is None:  # only rank 0 has one
             return
+        done = self.progress.batches + 1
+        if self.device.type == "cuda" and done % READ_EVERY and done < len(self.train_loader):
+            return  # reading the losses means waiting for the GPU
         losses = self.tloss if self.tloss.ndim else self.tloss[None]
         memory = f"{torch.cuda.memory_reserved() / 2**30 if self.device.type == 'cuda' else 0:.3g}G"
         columns = ("%11s" * 2 + "%11.4g" * (2 + len(losses))) % (

@@ -18,7 +18,7 @@ from ultralytics.utils.files import get_latest_run
 AUTO = "auto"
 RESUME_MAY_CHANGE = (
     "device", "batch", "workers", "epochs", "time", "patience", "cache", "plots", "data", "imgsz", "verbose", "save",
-    "save_period", "autosave", "ddp_timeout",
+    "save_period", "autosave", "ddp_timeout", "compile",
 )  # fmt: skip
 _SAYS_WHICH_RUN = {"resume", "model", "task", "mode", "cfg", "save_dir", "exist_ok", "trust_modules"}
 _SAYS_WHERE = ("project", "name", "save_dir", "exist_ok")

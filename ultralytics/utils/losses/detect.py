@@ -163,6 +163,11 @@ def head_of(model: nn.Module) -> Head:
     return cast("Head", cast("nn.Sequential", model.model)[-1])
 
 
+def scaled_columns(rows: torch.Tensor, factors: Sequence[float]) -> torch.Tensor:
+    """Multiply each column of rows (g, len(factors)) by a number; as a tensor these would have to be sent to a GPU."""
+    return torch.stack([column * factor for column, factor in zip(rows.unbind(1), factors)], 1)
+
+
 def place_in_image(image: torch.Tensor) -> torch.Tensor:
     """Return the index (g,) of each object among those of its image (g,), in the order of the batch."""
     order = image.argsort(stable=True)
@@ -232,6 +237,7 @@ class v8DetectionLoss:
         self.assigner: nn.Module = self.make_assigner(tal_topk)
         self.bbox_loss: nn.Module = self.make_bbox_loss()
         self.proj = torch.arange(self.reg_max, dtype=torch.float, device=self.device)
+        self.on_gpu = self.device.type == "cuda"  # assign there, without waiting for values
 
     def make_assigner(self, topk: int) -> nn.Module:
         """Return the assigner of objects to anchors."""
@@ -388,9 +394,10 @@ class v8DetectionLoss:
         """Return image (g,), class (g,) and box (g, 4) xyxy in pixels of each object."""
         device = maps[0].device
         w, h = self.size(maps)
-        boxes = batch["bboxes"].to(device, torch.float32).reshape(-1, 4)
-        boxes = xywh2xyxy(boxes * boxes.new_tensor((w, h, w, h)))
-        return batch["batch_idx"].to(device).reshape(-1).long(), batch["cls"].to(device).reshape(-1).long(), boxes
+        boxes = batch["bboxes"].to(device, torch.float32, non_blocking=True).reshape(-1, 4)
+        boxes = xywh2xyxy(scaled_columns(boxes, (w, h, w, h)))
+        image, label = (batch[k].to(device, non_blocking=True).reshape(-1).long() for k in ("batch_idx", "cls"))
+        return image, label, boxes
 
     def size(self, maps: Sequence[torch.Tensor]) -> tuple[float, float]:
         """Return width and height of the images in pixels."""
@@ -423,7 +430,11 @@ class v8DetectionLoss:
         gt_labels: torch.Tensor,
         gt_boxes: torch.Tensor,
     ) -> Assignment:
-        """Assign objects to anchors, of which only those inside an object are decoded."""
+        """Assign objects to anchors; on a CPU only those inside an object are decoded."""
+        assigner = cast(TaskAlignedAssigner, self.assigner)
+        if self.on_gpu:
+            boxes = self.scaled(self.decode(dist, points), strides)
+            return assigner.assign_on_gpu(logits, boxes, points * strides, gt_image, gt_labels, gt_boxes)
         rows, a = dist.flatten(0, 1), len(points)
 
         def predict(
@@ -439,7 +450,6 @@ class v8DetectionLoss:
             boxes = self.scaled(self.decode(rows[where], points[at]), strides[at])
             return logits[image, anchor, label].sigmoid(), boxes[slot[place]]
 
-        assigner = cast(TaskAlignedAssigner, self.assigner)
         return assigner.assign(predict, points * strides, len(logits), gt_image, gt_labels, gt_boxes)
 
     def of_boxes(self, m: Matched) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ from torch import nn
 from ultralytics.utils import LOGGER
 from ultralytics.utils.geometry.boxes import xywh2xyxy
 from ultralytics.utils.losses.boxes import DEFAULT
-from ultralytics.utils.losses.detect import BboxLoss, padded, v8DetectionLoss
+from ultralytics.utils.losses.detect import BboxLoss, padded, scaled_columns, v8DetectionLoss
 from ultralytics.utils.metrics import probiou
 from ultralytics.utils.overrides import replaceable
 from ultralytics.utils.tal import RotatedTaskAlignedAssigner, dist2rbox
@@ -91,11 +91,11 @@ class v8OBBLoss(v8DetectionLoss):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         device = maps[0].device
         w, h = self.size(maps)
-        boxes = batch["bboxes"].to(device, torch.float32).reshape(-1, 5)
-        boxes = boxes * boxes.new_tensor((w, h, w, h, 1))
-        large = (boxes[:, 2:4] >= self.least_side).all(1)
-        image, label = (batch[k].to(device).reshape(-1).long() for k in ("batch_idx", "cls"))
-        return image[large], label[large], boxes[large]
+        boxes = scaled_columns(batch["bboxes"].to(torch.float32).reshape(-1, 5), (w, h, w, h, 1))
+        large = (boxes[:, 2:4] >= self.least_side).all(1)  # while they are on the CPU, if they are
+        image, label = (batch[k].reshape(-1).long() for k in ("batch_idx", "cls"))
+        image, label, boxes = (x[large].to(device, non_blocking=True) for x in (image, label, boxes))
+        return image, label, boxes
 
     def decode(self, dist: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
         dist, angle = dist.split((4 * self.reg_max, 1), -1)

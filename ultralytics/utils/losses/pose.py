@@ -64,7 +64,7 @@ class v8PoseLoss(v8DetectionLoss):
         self.bce_pose: nn.Module = nn.BCEWithLogitsLoss()
         k = self.kpt_shape[0]
         sigmas = torch.from_numpy(OKS_SIGMA) if self.kpt_shape == (17, 3) else torch.full((k,), 1 / k)
-        self.keypoint_loss: nn.Module = KeypointLoss(sigmas)
+        self.keypoint_loss: nn.Module = KeypointLoss(sigmas.to(self.device))
 
     def is_stock(self) -> bool:
         bce = type(self.bce_pose) is nn.BCEWithLogitsLoss and self.bce_pose.reduction == "mean"
@@ -72,8 +72,9 @@ class v8PoseLoss(v8DetectionLoss):
 
     def pixels_of(self, batch: dict[str, torch.Tensor], maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the keypoints of a batch in pixels, with visibility, also where the model gives none."""
-        target = batch["keypoints"].to(maps[0].device, torch.float32)
-        return torch.cat((target[..., :2] * target.new_tensor(self.size(maps)), target[..., 2:]), -1)
+        target = batch["keypoints"].to(maps[0].device, torch.float32, non_blocking=True)
+        w, h = self.size(maps)
+        return torch.cat((target[..., :1] * w, target[..., 1:2] * h, target[..., 2:]), -1)
 
     # For all anchors, by the parts that users replace -----------------------------------------------------------------
 
@@ -148,9 +149,9 @@ class v8PoseLoss(v8DetectionLoss):
         visible = target[..., 2] != 0 if target.shape[-1] == 3 else torch.ones_like(target[..., 0], dtype=torch.bool)
         area = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdim=True)
         xy = pred[..., :2] * 2 + points - 0.5
-        pose = cast(KeypointLoss, self.keypoint_loss).each(xy, target[..., :2] / stride[:, None], visible, area).sum()
-        count = per_process(pose.detach().new_tensor(visible.numel()))
+        each = cast(KeypointLoss, self.keypoint_loss).each(xy, target[..., :2] / stride[:, None], visible, area)
+        pose, count = hits.total(each), per_process(hits.number() * self.kpt_shape[0])
         if pred.shape[-1] < 3:
             return pose / count, pose.new_zeros(())
-        seen = F.binary_cross_entropy_with_logits(pred[..., 2], visible.float(), reduction="sum")
-        return pose / count, seen / count
+        seen = F.binary_cross_entropy_with_logits(pred[..., 2], visible.float(), reduction="none")
+        return pose / count, hits.total(seen) / count

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ultralytics.utils.losses.detect import Matched, per_process, place_in_image, v8DetectionLoss
+from ultralytics.utils.losses.detect import Matched, per_process, place_in_image, scaled_columns, v8DetectionLoss
 from ultralytics.utils.ops import crop_mask
 from ultralytics.utils.overrides import replaceable
+from ultralytics.utils.tal import Assignment
 
 
 @replaceable("calculate_segmentation_loss", "single_mask_loss")
@@ -106,8 +107,10 @@ class v8SegmentationLoss(v8DetectionLoss):
         maps, coefficients, protos = preds
         found = self.match(*self.flatten(maps), maps, batch)
         box, cls, dfl = self.of_boxes(found)
-        corners = found.gt_boxes / found.gt_boxes.new_tensor(self.size(maps) * 2)
-        masks = self.masks(found, corners, coefficients, protos, batch["masks"].to(protos.device))
+        w, h = self.size(maps)
+        corners = torch.stack([x / side for x, side in zip(found.gt_boxes.unbind(1), (w, h, w, h))], 1)
+        true, image = batch["masks"].to(protos.device, non_blocking=True), batch["batch_idx"].reshape(-1).long()
+        masks = self.masks(found, corners, coefficients, protos, true, image)
         return box, masks, cls, dfl
 
     def masks(
@@ -117,6 +120,7 @@ class v8SegmentationLoss(v8DetectionLoss):
         coefficients: torch.Tensor,
         protos: torch.Tensor,
         masks: torch.Tensor,
+        image: torch.Tensor,
     ) -> torch.Tensor:
         """Return the loss per pixel of its box, summed over a positive's mask, and its mean over all positives.
 
@@ -126,21 +130,34 @@ class v8SegmentationLoss(v8DetectionLoss):
             coefficients: (n, nm, a).
             protos: (n, nm, h, w).
             masks: see the class; of another size they are resized.
+            image: (g,) image of each object; if it is on the CPU, nothing waits for a GPU.
         """
         masks = _resized(masks, protos)
         h, w = protos.shape[2:]
-        hits, place = found.hits, place_in_image(found.gt_image)
-        corners = corners * corners.new_tensor((w, h, w, h))
+        hits, place = found.hits, place_in_image(image).to(protos.device, non_blocking=True)
+        corners = scaled_columns(corners, (w, h, w, h))
         area = (corners[:, 2:] - corners[:, :2]).prod(1)
         total = protos[:0].sum().float() + coefficients[:0].sum().float()  # 0; without objects gradients are 0 too
-        for i in hits.image.unique().tolist():
-            mine = hits.image == i
+        for i, mine in _by_image(hits, image):
             gt = hits.gt[mine]
             true = masks[i] == (place[gt] + 1)[:, None, None] if self.overlap else masks[gt] > 0
             logits = (coefficients[i, :, hits.anchor[mine]].T @ protos[i].flatten(1)).view(-1, h, w).float()
             loss = F.binary_cross_entropy_with_logits(logits, true.float(), reduction="none")
-            total = total + ((loss * _inside(corners[gt], h, w)).sum((1, 2)) / area[gt]).sum()
-        return total / per_process(total.new_tensor(len(hits.image)))
+            each = (loss * _inside(corners[gt], h, w)).sum((1, 2)) / area[gt]
+            total = total + (each if hits.taken is None else each * hits.taken[mine]).sum()
+        return total / per_process(hits.number().to(total.dtype))
+
+
+def _by_image(hits: Assignment, image: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield images and which entries of an assignment are theirs, for the image (g,) of each object."""
+    if hits.taken is None:
+        for i in hits.image.unique().tolist():
+            yield i, hits.image == i
+    elif len(image):
+        each = len(hits.gt) // len(image)  # entries of an object
+        order = image.argsort(stable=True)[:, None] * each + torch.arange(each, device=image.device)
+        parts = order.view(-1).to(hits.gt.device, non_blocking=True).split((torch.bincount(image) * each).tolist())
+        yield from ((i, part) for i, part in enumerate(parts) if len(part))
 
 
 def _resized(masks: torch.Tensor, protos: torch.Tensor) -> torch.Tensor:
