@@ -271,16 +271,17 @@ class RandomPerspective:
 
     def draw(self, rng: np.random.Generator, old: tuple[int, int], new: tuple[int, int]) -> tuple[np.ndarray, float]:
         """Draw a random 3x3 matrix from an image of (w, h) `old` to one of `new`; return it and its gain."""
-        tilt_x, tilt_y = rng.uniform(-self.perspective, self.perspective, 2)
-        angle, gain = rng.uniform(-self.degrees, self.degrees), rng.uniform(1 - self.scale, 1 + self.scale)
-        shear_x, shear_y = np.tan(np.radians(rng.uniform(-self.shear, self.shear, 2)))
-        shift_x, shift_y = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * new
-        cos, sin = gain * math.cos(math.radians(angle)), gain * math.sin(math.radians(angle))
-        center = np.array([(1, 0, -old[0] / 2), (0, 1, -old[1] / 2), (0, 0, 1)])
-        tilt = np.array([(1, 0, 0), (0, 1, 0), (tilt_x, tilt_y, 1)])
+        drawn = (2 * rng.random(8) - 1).tolist()
+        tilt_x, tilt_y = self.perspective * drawn[0], self.perspective * drawn[1]
+        angle, gain = math.radians(self.degrees * drawn[2]), 1 + self.scale * drawn[3]
+        shear_x, shear_y = (math.tan(math.radians(self.shear * share)) for share in drawn[4:6])
+        x, y = (side * (0.5 + self.translate * share) for side, share in zip(new, drawn[6:]))
+        cos, sin, (w, h) = gain * math.cos(angle), gain * math.sin(angle), old
+        depth = 1 - (tilt_x * w + tilt_y * h) / 2
+        center_and_tilt = np.array([(1, 0, -w / 2), (0, 1, -h / 2), (tilt_x, tilt_y, depth)])
         turn = np.array([(cos, sin, 0), (-sin, cos, 0), (0, 0, 1)])
-        shear = np.array([(1, shear_x, shift_x), (shear_y, 1, shift_y), (0, 0, 1)])  # and shift
-        return shear @ turn @ tilt @ center, gain
+        shear_and_shift = np.array([(1, shear_x, x), (shear_y, 1, y), (0, 0, 1)])
+        return shear_and_shift @ turn @ center_and_tilt, gain
 
 
 @ours

@@ -188,8 +188,8 @@ class BaseDataset(ChangingDataset):
         format, normalized = label.pop("bbox_format", "xywh"), label.pop("normalized", True)
         gain = (w, h) if normalized else (1, 1)
         if format == "xywh":
-            center, half = label["bboxes"][:, :2], label["bboxes"][:, 2:] / 2
-            xyxy = np.concatenate([center - half, center + half], 1)
+            center, half, xyxy = label["bboxes"][:, :2], label["bboxes"][:, 2:] / 2, np.empty_like(label["bboxes"])
+            xyxy[:, :2], xyxy[:, 2:] = center - half, center + half
         else:
             boxes = Bboxes(label["bboxes"], format)
             boxes.convert("xyxy")

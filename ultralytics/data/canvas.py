@@ -51,7 +51,8 @@ def warp(img: np.ndarray | Canvas, matrix: np.ndarray, size: tuple[int, int]) ->
 
 def is_upright(matrix: np.ndarray) -> bool:
     """Whether a 3x3 matrix only enlarges or shrinks, and shifts."""
-    return not np.count_nonzero(matrix[[0, 1, 2, 2], [1, 0, 0, 1]]) and matrix[0, 0] > 0 and matrix[1, 1] > 0
+    (sx, turn_x, _), (turn_y, sy, _), last = matrix.tolist()
+    return turn_x == turn_y == 0 and last == [0, 0, 1] and min(sx, sy) > 0
 
 
 def scale(img: np.ndarray | Canvas, matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.data.canvas import is_upright
 from ultralytics.utils.errors import DataError
 from ultralytics.utils.instance import POINTS, Instances
 from ultralytics.utils.ops import resample_segments
@@ -138,8 +139,8 @@ def mirror(labels: Sample, axis: int, length: int, flip_idx: Sequence[int] | Non
     boxes = turned["bboxes"].copy()
     boxes[:, [axis, axis + 2]] = length - turned["bboxes"][:, [axis + 2, axis]]
     turned["bboxes"] = boxes
-    sign, shift = (np.array(v, np.float64)[[axis, 1 - axis]] for v in ((-1, 1), (length, 0)))
-    turned = _move_points(turned, lambda points: points * sign + shift)
+    sign, offset = ((-1.0, 1.0), (length, 0.0)) if axis == 0 else ((1.0, -1.0), (0.0, length))
+    turned = _move_points(turned, lambda points: points * np.array(sign) + np.array(offset))
     if "keypoints" in turned and flip_idx:
         turned["keypoints"] = turned["keypoints"][:, list(flip_idx)]
     return turned
@@ -204,6 +205,9 @@ def _warp(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def warp_boxes(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return the upright boxes (n, 4) xyxy around the transformed corners of boxes (n, 4)."""
+    if is_upright(matrix):
+        gain, shift = matrix[[0, 1, 0, 1], [0, 1, 0, 1]], matrix[[0, 1, 0, 1], 2]
+        return (boxes * gain + shift).astype(np.float32)
     points = _warp(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), matrix)
     return np.concatenate([points.min(1), points.max(1)], 1).astype(np.float32)
 

@@ -52,11 +52,19 @@ def ready_for(transform: Callable, labels: Sample) -> Sample:
 
 def draws_outside(thing: object) -> bool:
     """Whether code of others is in a transform or dataset, which may draw from `random` and `numpy.random`."""
-    if type(thing).__module__.partition(".")[0] != __name__.partition(".")[0]:
+    if not _is_ours(type(thing)):
         return True
-    inner = (getattr(thing, name, None) for name in ("transforms", "torch_transforms", "pre_transform", "transform"))
-    several = (each if isinstance(each, list) else [each] for each in inner if each is not None)
-    return any(draws_outside(one) for each in several for one in each)
+    for name in ("transforms", "torch_transforms", "pre_transform", "transform"):
+        inner = vars(thing).get(name)
+        for each in inner if isinstance(inner, list) else [inner]:
+            if each is not None and draws_outside(each):
+                return True
+    return False
+
+
+@lru_cache(maxsize=256)
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def call_override(method: Callable, *args: object, **known: object) -> Any:
