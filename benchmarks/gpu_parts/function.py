@@ -273,8 +273,10 @@ def compare(job: dict) -> str:
         del given[key]
     if given["device"] != "cpu":
         given["device"] = str(given["device"])
-    tables = compare([job["models"]["detect"], job["models"]["other"]], seeds=1, runtimes=(), **given)
-    return f"tables: {', '.join(tables) if isinstance(tables, dict) else type(tables).__name__}"
+    found = compare([job["models"]["detect"], job["models"]["other"]], seeds=1, runtimes=(), **given)
+    failures = [text for row in found.rows for text in row.failures.values()]
+    must(not failures, " ".join(failures))
+    return f"{len(found.rows)} models"
 
 
 # Prediction -----------------------------------------------------------------------------------------------------------
