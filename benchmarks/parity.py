@@ -183,13 +183,15 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from machine import machine
 
-    print(machine())
+    from ultralytics.utils.system.console import say
+
+    say(machine())
     done = []
     for cell in cells(args):
         carry_out(cell, sys.executable if cell["side"] == "here" else args.peer)
         done.append(cell)
-        print(f"{Path(cell['file']).stem}: {figure(cell):.4f}", flush=True)
-    print("\n".join(["", *table(done)]))
+        say(f"{Path(cell['file']).stem}: {figure(cell):.4f}")
+    say("\n".join(["", *table(done)]))
 
 
 if __name__ == "__main__":

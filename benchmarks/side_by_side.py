@@ -21,6 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # of this clone, whose package is measured, installed or not
 
+FOUND = "figures.json"  # the file of a measurement
+
 
 # What is measured, by the public API of 8.3.0 alone -------------------------------------------------------------------
 
@@ -107,10 +109,9 @@ def measure(python: str, name: str, args: argparse.Namespace) -> dict[str, float
         work = json.dumps({**vars(args), "out": folder})
         command = [python, str(Path(__file__).resolve()), "--measure", name, work]
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURES ")]
-    if not lines:
-        sys.exit(f"{python} measured nothing:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("FIGURES "))
+        if done.returncode:
+            sys.exit(f"{python} measured nothing:\n{done.stderr[-3000:]}")
+        return json.loads(Path(folder, FOUND).read_text())
 
 
 def draw_images(folder: Path) -> str:
@@ -139,22 +140,24 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from machine import machine
 
-    print(machine())
+    from ultralytics.utils.system.console import say
+
+    say(machine())
     with tempfile.TemporaryDirectory() as folder:
         args.data = str(Path(args.data).resolve()) if args.data else draw_images(Path(folder))
         sides = [sys.executable, *([args.peer] if args.peer else [])]
         heading = "peer", "faster by"
-        print(f"{f'median of {args.rounds} rounds':24}{'here':>10}" + "".join(f"{h:>11}" for h in heading if args.peer))
+        say(f"{f'median of {args.rounds} rounds':24}{'here':>10}" + "".join(f"{h:>11}" for h in heading if args.peer))
         for name in args.only:
             rounds = [[measure(python, name, args) for python in sides] for _ in range(args.rounds)]
             for figure in rounds[0][0]:
                 here, *peers = (statistics.median(r[i][figure] for r in rounds) for i in range(len(sides)))
-                print(f"{figure:24}{here:10.4g}" + "".join(f"{p:11.4g}{p / here:10.2f}x" for p in peers), flush=True)
+                say(f"{figure:24}{here:10.4g}" + "".join(f"{p:11.4g}{p / here:10.2f}x" for p in peers))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         given = argparse.Namespace(**json.loads(sys.argv[3]))
-        print("FIGURES " + json.dumps(FIGURES[sys.argv[2]](given)))
+        Path(given.out, FOUND).write_text(json.dumps(FIGURES[sys.argv[2]](given)))
     else:
         main()
