@@ -16,7 +16,6 @@ import json
 import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +23,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # of this clone, whose package is measured, installed or not
+from in_turn import compare, measure, write
+
 IMAGES, BATCH = 256, 16
 
 
@@ -47,9 +47,9 @@ def dataset(data: str):
     return build_yolo_dataset(settings, description["train"], BATCH, description, mode="train", stride=32)
 
 
-def samples(data: str, workers: int) -> dict[str, float]:
+def samples(work: dict) -> dict[str, float]:
     """Samples a second of one process, which has loaded all images before if they are not too many."""
-    made = dataset(data)
+    made = dataset(work["data"])
     rates = []
     for _ in range(4):
         start = time.process_time()
@@ -59,14 +59,15 @@ def samples(data: str, workers: int) -> dict[str, float]:
     return {"samples a second and core": statistics.median(rates[1:])}
 
 
-def loader(data: str, workers: int) -> dict[str, float]:
+def loader(work: dict) -> dict[str, float]:
     """Processor time of the loader processes, by epoch."""
     from ultralytics.data import build_dataloader
 
+    workers = work["workers"]
     if hasattr(os, "sched_getaffinity"):  # the processes may take turns on fewer cores; their time is what counts
         os.sched_getaffinity = lambda _: set(range(workers))
     os.cpu_count = lambda: workers
-    made = dataset(data)
+    made = dataset(work["data"])
     batches, taken = build_dataloader(made, BATCH, workers, True), []
     for _ in range(3):
         before = busy()
@@ -82,10 +83,7 @@ def busy() -> float:
     return sum(int(t) for s in stats for t in s.rpartition(")")[2].split()[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
-FIGURES: dict[str, Callable[[str, int], dict[str, float]]] = {"samples": samples, "loader": loader}
-
-
-def stages(data: str) -> dict[str, float]:
+def stages(work: dict) -> dict[str, float]:
     """Return milliseconds a sample by stage, each without those within it."""
     from ultralytics.data import augment, base, image_cache, image_files
 
@@ -117,7 +115,7 @@ def stages(data: str) -> dict[str, float]:
     timed(augment.RandomFlip, "__call__", "flips")
     timed(augment.Format, "__call__", "tensors")
     timed(base.BaseDataset, "collate_fn", "batch of 16")
-    made = dataset(data)
+    made = dataset(work["data"])
     for i in range(len(made)):
         made[i]
     loading = {name: spent.pop(name) / len(made) for name in ("decoding", "reading and checking the file")}
@@ -131,21 +129,7 @@ def stages(data: str) -> dict[str, float]:
     return {name: 1e3 * seconds for name, seconds in {**loading, **named}.items()}
 
 
-# Both in turn ---------------------------------------------------------------------------------------------------------
-
-
-def measure(python: str, name: str, data: str, workers: int) -> dict[str, float]:
-    """Run one measurement in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
-    if python == sys.executable:
-        environment["PYTHONPATH"] = str(ROOT)
-    command = [python, str(Path(__file__).resolve()), "--measure", name, data, str(workers)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURES ")]
-    if not lines:
-        sys.exit(f"{python} measured nothing:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix("FIGURES "))
+FIGURES: dict[str, Callable[[dict], dict[str, float]]] = {f.__name__: f for f in (samples, loader, stages)}
 
 
 def main() -> None:
@@ -156,11 +140,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="loader processes; 0 leaves them out")
     parser.add_argument("--stages", action="store_true")
     args = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     from growth import draw, link
     from machine import machine
 
-    print(machine())
+    from ultralytics.utils.system.console import say
+
+    say(machine())
     with tempfile.TemporaryDirectory() as name:
         data, folder = args.data, Path(name)
         if data is None:
@@ -169,24 +154,20 @@ def main() -> None:
             names = [str(i) for i in range(80)]
             content = {"path": str(images), "train": "images/train", "val": "images/train", "names": names}
             Path(data).write_text(json.dumps(content), encoding="utf-8")
-        sides = [sys.executable, *([args.peer] if args.peer else [])]
-        heading = "peer", "better by"
-        print(f"{f'median of {args.rounds} rounds':38}{'here':>10}" + "".join(f"{h:>11}" for h in heading if args.peer))
-        for name in FIGURES if args.workers else ["samples"]:
-            rounds = [[measure(python, name, data, args.workers) for python in sides] for _ in range(args.rounds)]
-            for figure in rounds[0][0]:
-                here, *peers = (statistics.median(r[i][figure] for r in rounds) for i in range(len(sides)))
-                better = [here / p if figure.startswith("samples") else p / here for p in peers]
-                print(f"{figure:38}{here:10.4g}" + "".join(f"{p:11.4g}{b:10.2f}x" for p, b in zip(peers, better)))
+        work = {"data": str(Path(data).resolve()), "workers": args.workers}
+
+        def of(python: str, figure: str) -> dict[str, float]:
+            return measure(python, __file__, figure, work, OMP_NUM_THREADS="1")
+
+        compare(("samples", "loader") if args.workers else ["samples"], of, args.peer, args.rounds)
         if args.stages:
-            print("\nms a sample, here; decoding and reading happen once an image")
-            for stage, ms in measure(sys.executable, "stages", data, 0).items():
-                print(f"{stage:38}{ms:10.3f}")
+            say("\nms a sample, here; decoding and reading happen once an image")
+            for stage, ms in of(sys.executable, "stages").items():
+                say(f"{stage:38}{ms:10.3f}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        name, data, workers = sys.argv[2], sys.argv[3], int(sys.argv[4])
-        print("FIGURES " + json.dumps(stages(data) if name == "stages" else FIGURES[name](data, workers)))
+        write(FIGURES[sys.argv[2]], json.loads(sys.argv[3]))
     else:
         main()

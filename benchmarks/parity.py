@@ -20,8 +20,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from in_turn import environment
 
-ROOT = Path(__file__).resolve().parents[1]  # of this clone, whose package is compared, installed or not
 # Small enough for two cores; one step takes as many images as a batch has.
 RECIPES: dict[str, dict] = {
     "detect": {"model": "yolo11n.yaml", "epochs": 20, "imgsz": 320, "batch": 8},
@@ -85,7 +85,6 @@ def write_start(weights: str | None, file: Path) -> None:
     """Write the tensors of a weight file, or none, as NumPy arrays: a file that both packages read alike."""
     tensors = {}
     if weights:
-        sys.path.insert(0, str(ROOT))
         from ultralytics.nn.checkpoint import load_checkpoint
 
         tensors = {k: v.float().numpy() for k, v in load_checkpoint(weights)["model"].items()}
@@ -129,13 +128,9 @@ def carry_out(cell: dict, python: str) -> None:
     file = Path(cell["file"])
     if file.exists():
         return
-    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # 8.3.0 reads its own weights so
-    environment.pop("PYTHONPATH", None)
-    if cell["side"] == "here":
-        environment["PYTHONPATH"] = str(ROOT)
     with file.with_suffix(".log").open("w", encoding="utf-8") as log:
         command = [python, str(Path(__file__).resolve()), "--cell", json.dumps(cell)]
-        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=file.parent, env=environment)
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, cwd=file.parent, env=environment(python))
     if done.returncode or not file.exists():
         sys.exit(f"{file.stem} failed; {file.with_suffix('.log')} says why.")
 
@@ -180,7 +175,6 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.out / "start.npz").exists():
         write_start(args.start, args.out / "start.npz")
-    sys.path.insert(0, str(ROOT))
     from machine import machine
 
     from ultralytics.utils.system.console import say

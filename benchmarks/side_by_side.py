@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -19,15 +18,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]  # of this clone, whose package is measured, installed or not
-
-FOUND = "figures.json"  # the file of a measurement
-
+from in_turn import ROOT, compare, environment, measure, write
 
 # What is measured, by the public API of 8.3.0 alone -------------------------------------------------------------------
 
 
-def start(args: argparse.Namespace) -> dict[str, float]:
+def start(work: dict) -> dict[str, float]:
     """Importing the package, and naming YOLO."""
     lines = {"import ultralytics, s": "import ultralytics", "import YOLO, s": "from ultralytics import YOLO"}
     return {
@@ -35,55 +31,55 @@ def start(args: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def train(args: argparse.Namespace) -> dict[str, float]:
+def train(work: dict) -> dict[str, float]:
     """Epochs but the first: loading, forward, backward and step; a step by itself; and the first batch of a run."""
     begin = time.perf_counter()
     from ultralytics import YOLO
 
     seen: dict[str, list[float]] = {}
-    model = YOLO(args.model)
+    model = YOLO(work["model"])
     for event in ("train_epoch_start", "train_epoch_end", "train_batch_start", "train_batch_end"):
         model.add_callback(f"on_{event}", lambda _, event=event: seen.setdefault(event, []).append(time.perf_counter()))
     images: list[int] = []
     model.add_callback("on_train_start", lambda trainer: images.append(len(trainer.train_loader.dataset)))
-    model.train(
-        data=args.data, epochs=3, imgsz=args.imgsz, batch=args.batch, workers=args.workers, device=args.device,
-        val=False, plots=False, save=False, optimizer="SGD", close_mosaic=0, verbose=False, project=args.out,
-    )  # fmt: skip
+    short = {"epochs": 3, "val": False, "plots": False, "save": False, "close_mosaic": 0, "verbose": False}
+    model.train(data=work["data"], optimizer="SGD", project=work["out"], **settings_of(work), **short)
     epochs = [e - s for s, e in zip(seen["train_epoch_start"], seen["train_epoch_end"])][1:]
     steps = [e - s for s, e in zip(seen["train_batch_start"], seen["train_batch_end"])]
     return {
         "train, ms an image": 1e3 * statistics.median(epochs) / images[0],
-        "step, ms an image": 1e3 * statistics.median(steps[len(steps) // 3 :]) / args.batch,
+        "step, ms an image": 1e3 * statistics.median(steps[len(steps) // 3 :]) / work["batch"],
         "first batch, s": seen["train_batch_end"][0] - begin,
     }
 
 
-def predict(args: argparse.Namespace) -> dict[str, float]:
+def predict(work: dict) -> dict[str, float]:
     """One image of 1080 x 810 at 640 pixels through `model.predict`."""
     import numpy as np
 
     from ultralytics import YOLO
 
     image = np.random.default_rng(0).integers(0, 255, (1080, 810, 3), dtype=np.uint8)
-    model = YOLO(args.model)
-    run = lambda: model.predict(image, imgsz=640, device=args.device, verbose=False)  # noqa: E731
+    model = YOLO(work["model"])
+    run = lambda: model.predict(image, imgsz=640, device=work["device"], verbose=False)  # noqa: E731
     return {"predict, ms": 1e3 * median_of(run, warm_up=5, times=20)}
 
 
-def val(args: argparse.Namespace) -> dict[str, float]:
+def val(work: dict) -> dict[str, float]:
     """A whole validation of a loaded model, on the validation images."""
     from ultralytics import YOLO
 
-    model = YOLO(args.model)
-    settings = {"imgsz": args.imgsz, "batch": args.batch, "workers": args.workers, "device": args.device}
-    run = lambda: model.val(data=args.data, plots=False, verbose=False, project=args.out, **settings)  # noqa: E731
-    return {"val, s": median_of(run, warm_up=1, times=2)}
+    model = YOLO(work["model"])
+    given = {"data": work["data"], "project": work["out"], **settings_of(work)}
+    return {"val, s": median_of(lambda: model.val(plots=False, verbose=False, **given), warm_up=1, times=2)}
 
 
-FIGURES: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
-    f.__name__: f for f in (start, train, predict, val)
-}
+def settings_of(work: dict) -> dict:
+    """Return the settings that training and validation share."""
+    return {key: work[key] for key in ("imgsz", "batch", "workers", "device")}
+
+
+FIGURES: dict[str, Callable[[dict], dict[str, float]]] = {f.__name__: f for f in (start, train, predict, val)}
 
 
 def median_of(run: Callable[[], object], warm_up: int = 1, times: int = 5) -> float:
@@ -96,29 +92,11 @@ def median_of(run: Callable[[], object], warm_up: int = 1, times: int = 5) -> fl
     return statistics.median(seconds[warm_up:])
 
 
-# Both in turn ---------------------------------------------------------------------------------------------------------
-
-
-def measure(python: str, name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Run one measurement in a process of its own."""
-    environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # 8.3.0 reads its own weights so
-    environment.pop("PYTHONPATH", None)
-    if python == sys.executable:
-        environment["PYTHONPATH"] = str(ROOT)
-    with tempfile.TemporaryDirectory() as folder:
-        work = json.dumps({**vars(args), "out": folder})
-        command = [python, str(Path(__file__).resolve()), "--measure", name, work]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-        if done.returncode:
-            sys.exit(f"{python} measured nothing:\n{done.stderr[-3000:]}")
-        return json.loads(Path(folder, FOUND).read_text())
-
-
 def draw_images(folder: Path) -> str:
     """Draw 48 images to train on and 24 to validate on; return the data YAML."""
     script = [sys.executable, str(ROOT / "tools" / "generate_fire.py"), "--out", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([*script, "--train", "48", "--val", "24"], check=True, stdout=subprocess.DEVNULL, env=environment)
+    size = ["--train", "48", "--val", "24"]
+    subprocess.run([*script, *size], check=True, stdout=subprocess.DEVNULL, env=environment(sys.executable))
     data = folder / "data.yaml"
     content = {"path": str(folder), "train": "train/images", "val": "val/images", "names": {0: "fire"}}
     data.write_text(json.dumps(content), encoding="utf-8")
@@ -137,7 +115,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    sys.path.insert(0, str(ROOT))
     from machine import machine
 
     from ultralytics.utils.system.console import say
@@ -145,19 +122,11 @@ def main() -> None:
     say(machine())
     with tempfile.TemporaryDirectory() as folder:
         args.data = str(Path(args.data).resolve()) if args.data else draw_images(Path(folder))
-        sides = [sys.executable, *([args.peer] if args.peer else [])]
-        heading = "peer", "faster by"
-        say(f"{f'median of {args.rounds} rounds':24}{'here':>10}" + "".join(f"{h:>11}" for h in heading if args.peer))
-        for name in args.only:
-            rounds = [[measure(python, name, args) for python in sides] for _ in range(args.rounds)]
-            for figure in rounds[0][0]:
-                here, *peers = (statistics.median(r[i][figure] for r in rounds) for i in range(len(sides)))
-                say(f"{figure:24}{here:10.4g}" + "".join(f"{p:11.4g}{p / here:10.2f}x" for p in peers))
+        compare(args.only, lambda python, name: measure(python, __file__, name, vars(args)), args.peer, args.rounds)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
-        given = argparse.Namespace(**json.loads(sys.argv[3]))
-        Path(given.out, FOUND).write_text(json.dumps(FIGURES[sys.argv[2]](given)))
+        write(FIGURES[sys.argv[2]], json.loads(sys.argv[3]))
     else:
         main()
